@@ -1,3 +1,42 @@
-"""A typed, versioned health protocol over pipes, for supervised processes."""
+"""A typed, versioned health protocol over pipes, for supervised processes.
+
+``pipe()`` makes a `Reader` for the one who watches and a `Writer` for the one who is watched::
+
+    reader, writer = swarm_health.pipe()
+    writer.healthy()
+    writer.unhealthy(Status.MEMORY, "612 MB of 512 MB used")
+    reading = reader.read()         # reading.status == Status.MEMORY
+"""
+
+from swarm_health.pipe import Reader, Reading, Writer, pipe
+from swarm_health.reports import (
+    Healthy,
+    NodeStatistics,
+    PartitionStatistics,
+    Ready,
+    Report,
+    Statistics,
+    Stopping,
+    Unhealthy,
+)
+from swarm_health.status import Status, worst
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Healthy",
+    "NodeStatistics",
+    "PartitionStatistics",
+    "Reader",
+    "Reading",
+    "Ready",
+    "Report",
+    "Statistics",
+    "Status",
+    "Stopping",
+    "Unhealthy",
+    "Writer",
+    "__version__",
+    "pipe",
+    "worst",
+]

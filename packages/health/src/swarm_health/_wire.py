@@ -1,0 +1,229 @@
+"""Payloads: the versioned MessagePack array around a report. Pure, like the frames around it.
+
+A payload is ``[mark, version, dropped, report]``; a report is a tagged array, ``["unhealthy", 3, "why"]``. Arrays
+grow at their end: a reader ignores elements that it does not know and fills in missing ones, so that a version
+changes only when an old reader would misunderstand.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+
+from swarm_health._framing import MARK_VALUE, MAX_PAYLOAD, Rejected
+from swarm_health.reports import Healthy, NodeStatistics, PartitionStatistics, Ready, Stopping, Unhealthy
+
+VERSION = 1
+MAX_PARTS = 256
+"""Parts of one set of statistics: with `MAX_PAYLOAD` it bounds what a reader holds to 1 MB."""
+CUT_MARK = "... [cut]"
+"""Ends a text that was too long to travel whole."""
+
+_MAX_TEXT_BYTES = 3072
+_MAX_NAME_BYTES = 512
+_CONTAINER_SLACK = 8  # the headers of a list and a map grow by 2 to 4 bytes when they are no longer empty
+
+
+PartNumber = Annotated[int, msgspec.Meta(ge=1, le=MAX_PARTS)]
+
+
+class WirePartition(PartitionStatistics, array_like=True):
+    """`PartitionStatistics` without the names of its fields, a third of the size."""
+
+
+class WireNode(NodeStatistics, array_like=True, kw_only=True):
+    """`NodeStatistics` without the names of its fields. Partitions and extra values travel beside it."""
+
+
+class StatisticsPart(msgspec.Struct, frozen=True, array_like=True, tag="statistics"):
+    """One part of a set of statistics. The first part carries the node's own numbers."""
+
+    sequence: int
+    part: PartNumber
+    parts: PartNumber
+    node: WireNode | None = None
+    partitions: list[WirePartition] = []
+    extra: dict[str, int | float | str | bool] = {}
+
+
+WireReport = Healthy | Ready | Unhealthy | Stopping | StatisticsPart
+
+
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """A whole payload."""
+
+    mark: bytes
+    version: int
+    dropped: int
+    report: WireReport
+
+
+class _Header(msgspec.Struct, array_like=True):
+    mark: bytes
+    version: int
+
+
+class _Tagged(msgspec.Struct, array_like=True):
+    mark: bytes
+    version: int
+    dropped: int
+    report: list[Any]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_envelope_decoder = msgspec.msgpack.Decoder(Envelope)
+_header_decoder = msgspec.msgpack.Decoder(_Header)
+_tagged_decoder = msgspec.msgpack.Decoder(_Tagged)
+_KNOWN_TAGS = {kind.__struct_config__.tag for kind in (Healthy, Ready, Unhealthy, Stopping, StatisticsPart)}
+
+# What msgspec raises for bytes of any kind: its own errors, bad UTF-8, and RecursionError for arrays nested too deep.
+_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+
+
+def encode(report: WireReport, dropped: int) -> bytes:
+    """Return the payload of a report. ``dropped`` is how many reports its writer has dropped so far."""
+    return _encoder.encode(Envelope(MARK_VALUE, VERSION, dropped, report))
+
+
+def decode(payload: bytes) -> Envelope:
+    """Return what a payload holds. `Rejected` if it is of no use, whatever its bytes are."""
+    try:
+        envelope = _envelope_decoder.decode(payload)
+    except _DECODE_ERRORS:
+        raise _why_rejected(payload) from None
+    if envelope.version != VERSION:
+        raise Rejected("version", framed=True)
+    if envelope.dropped < 0:
+        raise Rejected("invalid", framed=True)
+    return envelope
+
+
+def _why_rejected(payload: bytes) -> Rejected:
+    try:
+        header = _header_decoder.decode(payload)
+    except msgspec.ValidationError:
+        return Rejected("invalid", framed=True)
+    except _DECODE_ERRORS:
+        return Rejected("garbage", framed=False)
+    if header.version != VERSION:
+        return Rejected("version", framed=True)
+    try:
+        tag = _tagged_decoder.decode(payload).report[0]
+    except (*_DECODE_ERRORS, IndexError, TypeError):
+        return Rejected("invalid", framed=True)
+    return Rejected("type" if isinstance(tag, str) and tag not in _KNOWN_TAGS else "invalid", framed=True)
+
+
+def cut_text(text: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
+    """Return the text as UTF-8 can carry it, cut to ``max_bytes`` with a mark at its end. TypeError if it is no text.
+
+    Lone surrogates, which file names and broken input bring along, become backslash escapes.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a text is needed here, not {type(text).__name__}")
+    encoded = text.encode("utf-8", "backslashreplace")
+    if len(encoded) > max_bytes:
+        return encoded[: max_bytes - len(CUT_MARK)].decode("utf-8", "ignore") + CUT_MARK
+    return encoded.decode()
+
+
+def encode_statistics(statistics: NodeStatistics, sequence: int, dropped: int) -> list[bytes]:
+    """Return the payloads of a set of statistics: one, or as many as its partitions and extra values need.
+
+    TypeError if a field holds what a reader would refuse; ValueError if more than `MAX_PARTS` payloads are needed.
+    """
+    try:
+        whole = _whole_part(statistics, sequence)
+        parts = [whole]
+        payloads = [encode(whole, dropped)]
+        if len(payloads[0]) > MAX_PAYLOAD:
+            parts = _split(whole, dropped)
+            payloads = [encode(part, dropped) for part in parts] if len(parts) <= MAX_PARTS else []
+        for payload in payloads:
+            _envelope_decoder.decode(payload)
+    except (msgspec.MsgspecError, AttributeError, TypeError, OverflowError) as error:
+        raise TypeError(f"these statistics cannot be reported: {error}") from error
+    if not payloads:
+        raise ValueError(
+            f"{len(whole.partitions)} partitions and {len(whole.extra)} extra values need {len(parts)} reports, and "
+            f"at most {MAX_PARTS} make up one set of statistics: report fewer partitions"
+        )
+    return payloads
+
+
+def _whole_part(statistics: NodeStatistics, sequence: int) -> StatisticsPart:
+    fields = msgspec.structs.asdict(statistics)
+    partitions = fields.pop("partitions")
+    extra = fields.pop("extra")
+    node = WireNode(**fields)
+    node.state = cut_text(node.state, _MAX_NAME_BYTES)
+    rows = [WirePartition(*msgspec.structs.astuple(partition)) for partition in partitions]
+    for row in rows:
+        row.topic = cut_text(row.topic, _MAX_NAME_BYTES)
+    texts = {
+        cut_text(key, _MAX_NAME_BYTES): cut_text(value, _MAX_NAME_BYTES) if isinstance(value, str) else value
+        for key, value in extra.items()
+    }
+    return StatisticsPart(sequence, 1, 1, node, rows, texts)
+
+
+def _split(whole: StatisticsPart, dropped: int) -> list[StatisticsPart]:
+    """Deal the partitions and the extra values out to as few parts as hold them in order; the node is in the first."""
+    empty = StatisticsPart(whole.sequence, MAX_PARTS, MAX_PARTS, whole.node)
+    room = MAX_PAYLOAD - len(encode(empty, dropped)) - _CONTAINER_SLACK
+    contents: list[tuple[list[WirePartition], dict[str, int | float | str | bool]]] = [([], {})]
+    left = room
+    for partition in whole.partitions:
+        size = len(_encoder.encode(partition))
+        if size > left:
+            contents.append(([], {}))
+            left = room
+        contents[-1][0].append(partition)
+        left -= size
+    for key, value in whole.extra.items():
+        size = len(_encoder.encode(key)) + len(_encoder.encode(value))
+        if size > left:
+            contents.append(([], {}))
+            left = room
+        contents[-1][1][key] = value
+        left -= size
+    return [
+        StatisticsPart(whole.sequence, number, len(contents), whole.node if number == 1 else None, rows, extra)
+        for number, (rows, extra) in enumerate(contents, 1)
+    ]
+
+
+class StatisticsMerger:
+    """Puts the parts of one set of statistics together again. It holds one unfinished set at most."""
+
+    def __init__(self) -> None:
+        self.incomplete = 0
+        """Sets that were given up because another one began, and those whose parts do not fit together."""
+        self._sequence: int | None = None
+        self._parts: dict[int, StatisticsPart] = {}
+
+    def add(self, part: StatisticsPart) -> NodeStatistics | None:
+        """Take a part. Return the statistics when it was the last one missing."""
+        if part.sequence != self._sequence:
+            self.incomplete += bool(self._parts)
+            self._sequence = part.sequence
+            self._parts = {}
+        self._parts[part.part] = part
+        if len(self._parts) < part.parts:
+            return None
+        parts = [self._parts[number] for number in sorted(self._parts)]
+        self._parts = {}
+        merged = _merged(parts)
+        self.incomplete += merged is None
+        return merged
+
+
+def _merged(parts: list[StatisticsPart]) -> NodeStatistics | None:
+    node = parts[0].node
+    if node is None or any(part.part != number or part.parts != len(parts) for number, part in enumerate(parts, 1)):
+        return None
+    fields = msgspec.structs.asdict(node)
+    fields["partitions"] = [
+        PartitionStatistics(*msgspec.structs.astuple(row)) for part in parts for row in part.partitions
+    ]
+    fields["extra"] = {key: value for part in parts for key, value in part.extra.items()}
+    return NodeStatistics(**fields)

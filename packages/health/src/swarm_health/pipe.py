@@ -1,0 +1,228 @@
+"""The pipe between a node and its watcher: a `Writer` that never waits, a `Reader` that never fails."""
+
+import os
+import stat
+import threading
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from swarm_health import _wire
+from swarm_health._framing import FrameDecoder, encode_frame
+from swarm_health.reports import Healthy, NodeStatistics, Ready, Report, Statistics, Stopping, Unhealthy
+from swarm_health.status import Status, worst
+
+_CHUNK_BYTES = 65536  # the usual capacity of a pipe (pipe(7)): one read empties it
+_CHUNKS_A_READ = 4  # a node that writes without pause must not hold up the others: the rest waits for the next read
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What one `Reader.read()` found, in the order of its arrival."""
+
+    reports: tuple[Report, ...] = ()
+    closed: bool = False
+    """Every writer has gone: nothing will ever come again."""
+    status: int | None = None
+    """The worst status among these reports; None if none of them says how the node is."""
+    reason: str = ""
+    """The reason that came with `status`, "" when healthy."""
+    dropped: int = 0
+    """Reports that the writer has had to drop since it began, as far as it has told."""
+    statistics: NodeStatistics | None = None
+    """The newest statistics among these reports, whole; None if there are none."""
+
+
+class Reader:
+    """The watcher's end. It owns its file descriptor. For one thread."""
+
+    def __init__(self, fd: int) -> None:
+        """Take over the read end of a pipe and make it non-blocking and close-on-exec. ValueError if it is no pipe."""
+        self._fd = _own(fd)
+        self._frames = FrameDecoder(_wire.decode)
+        self._merger = _wire.StatisticsMerger()
+        self._dropped = 0
+
+    def fileno(self) -> int:
+        """Return the file descriptor, to wait for input or hang-up. ValueError after close()."""
+        if self._fd < 0:
+            raise ValueError("this health reader is closed: it has no file descriptor any more")
+        return self._fd
+
+    def read(self) -> Reading:
+        """Return every report that has arrived whole. Never blocks, and raises for nothing that a writer can do.
+
+        What is not a report of this version is counted in `skipped` and passed over. After close() a reading is
+        empty and closed.
+        """
+        chunk, closed = self._read_available()
+        envelopes = self._frames.feed(chunk) if chunk else []
+        if closed:
+            self._frames.finish()
+        if not envelopes:
+            return Reading(closed=closed, dropped=self._dropped)
+        reports: list[Report] = []
+        newest = None
+        for envelope in envelopes:
+            self._dropped = envelope.dropped
+            if not isinstance(envelope.report, _wire.StatisticsPart):
+                reports.append(envelope.report)
+            elif (merged := self._merger.add(envelope.report)) is not None:
+                newest = merged
+                reports.append(Statistics(merged))
+        status, reason = _verdict(reports)
+        return Reading(tuple(reports), closed, status, reason, self._dropped, newest)
+
+    @property
+    def skipped(self) -> int:
+        """How often something was passed over that was not a whole report of this version."""
+        return self._frames.skips.total() + self._merger.incomplete
+
+    @property
+    def skipped_by_cause(self) -> Mapping[str, int]:
+        """`skipped`, by cause.
+
+        garbage: a run of bytes that is no frame; version, type: a report of another version, or of a kind unknown here;
+        invalid: a report with values that it cannot have; truncated: the stream ended inside a report; incomplete:
+        statistics of which some part never came.
+        """
+        causes = dict(self._frames.skips)
+        if self._merger.incomplete:
+            causes["incomplete"] = self._merger.incomplete
+        return MappingProxyType(causes)
+
+    def close(self) -> None:
+        """Close the file descriptor. Closing twice does nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _read_available(self) -> tuple[bytes, bool]:
+        if self._fd < 0:
+            return b"", True
+        chunks: list[bytes] = []
+        try:
+            while len(chunks) < _CHUNKS_A_READ:
+                chunk = os.read(self._fd, _CHUNK_BYTES)
+                if not chunk:
+                    return b"".join(chunks), True
+                chunks.append(chunk)
+        except BlockingIOError:
+            pass
+        except OSError:  # somebody else closed our descriptor: nothing will come through it again
+            return b"".join(chunks), True
+        return b"".join(chunks), False
+
+
+class Writer:
+    """The node's end. It owns its file descriptor. For one process, any of its threads, signal handlers included.
+
+    No method waits, and none raises because the pipe is full, broken or closed: the report is dropped, False is
+    returned, and the number of reports dropped travels in the next one.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """Take over the write end of a pipe and make it non-blocking and close-on-exec. ValueError if it is no pipe."""
+        self._fd = _own(fd)
+        self._dropped = 0
+        self._sequence = 0
+        # A signal handler may report while the code that it interrupted does: hence re-entrant. It is held for a
+        # non-blocking write at most. Without it close() could free the descriptor's number between look-up and write.
+        self._lock = threading.RLock()
+
+    def fileno(self) -> int:
+        """Return the file descriptor: it polls as POLLERR once the reader has gone. ValueError after close()."""
+        if self._fd < 0:
+            raise ValueError("this health writer is closed: it has no file descriptor any more")
+        return self._fd
+
+    @property
+    def dropped(self) -> int:
+        """Reports dropped so far."""
+        return self._dropped
+
+    def healthy(self) -> bool:
+        """Report that all is well. Return False if the report was dropped."""
+        return self._report(Healthy())
+
+    def ready(self) -> bool:
+        """Report that this node is prepared and waits to be used. Return False if the report was dropped."""
+        return self._report(Ready())
+
+    def unhealthy(self, code: int, reason: str) -> bool:
+        """Report what is wrong. Return False if the report was dropped.
+
+        ``code`` is a positive `Status` or a positive int of your own, below 2**31: ValueError otherwise. A reason that
+        is too long for one atomic write is cut, with a mark at its end.
+        """
+        if not isinstance(code, int) or isinstance(code, bool) or not 0 < code < 2**31:
+            raise ValueError(f"an unhealthy status is a positive int below 2**31, such as Status.MEMORY, not {code!r}")
+        return self._report(Unhealthy(int(code), _wire.cut_text(reason)))
+
+    def stopping(self, reason: str) -> bool:
+        """Report that this node has begun to stop. Return False if the report was dropped."""
+        return self._report(Stopping(_wire.cut_text(reason)))
+
+    def statistics(self, statistics: NodeStatistics) -> bool:
+        """Report numbers. Return False if any of them was dropped: then the reader discards the rest as well.
+
+        Statistics too big for one atomic write travel in parts. TypeError if a field does not hold what its type says;
+        ValueError if there are so many partitions (thousands) that the reader would not hold them all.
+        """
+        with self._lock:
+            self._sequence += 1
+            payloads = _wire.encode_statistics(statistics, self._sequence, self._dropped)
+            return self._count(all(self._write(payload) for payload in payloads))
+
+    def close(self) -> None:
+        """Close the file descriptor. Closing twice does nothing."""
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
+
+    def _report(self, report: _wire.WireReport) -> bool:
+        with self._lock:
+            return self._count(self._write(_wire.encode(report, self._dropped)))
+
+    def _write(self, payload: bytes) -> bool:
+        if self._fd < 0:
+            return False
+        try:
+            os.write(self._fd, encode_frame(payload))
+        except OSError:  # full (EAGAIN), or the reader has gone (EPIPE; CPython ignores SIGPIPE)
+            return False
+        return True
+
+    def _count(self, written: bool) -> bool:
+        self._dropped += not written
+        return written
+
+
+def pipe() -> tuple[Reader, Writer]:
+    """Return both ends of a new health pipe, each close-on-exec and non-blocking. OSError if no descriptor is left.
+
+    After a fork each side closes the end that is not its own; only then does the end of one side reach the other.
+    """
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    return Reader(read_fd), Writer(write_fd)
+
+
+def _own(fd: int) -> int:
+    # Only a pipe takes PIPE_BUF bytes at once or not at all (pipe(7)); a socket or a file may take half a report.
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+        raise ValueError(f"file descriptor {fd} is not a pipe: reports need the atomic writes of one")
+    os.set_blocking(fd, False)
+    os.set_inheritable(fd, False)
+    return fd
+
+
+def _verdict(reports: list[Report]) -> tuple[int | None, str]:
+    reasons: dict[int, str] = {}
+    for report in reports:
+        if isinstance(report, Healthy):
+            reasons[Status.HEALTHY] = ""
+        elif isinstance(report, Unhealthy):
+            reasons[report.code] = report.reason
+    status = worst(reasons)
+    return status, "" if status is None else reasons[status]
