@@ -1,0 +1,54 @@
+"""How a process has ended."""
+
+import os
+import signal as signals
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a process has ended: by an exit code, by a signal, or (both None) in a way that cannot be known."""
+
+    code: int | None = None
+    """The exit code, 0 to 255; None if a signal ended the process or if it is unknown."""
+    signal: int | None = None
+    """The signal that ended the process, a `signal.Signals` where it has a name; None if none did or if unknown."""
+    core_dumped: bool = False
+    """Whether the kernel wrote (or piped away) a core dump."""
+
+    @property
+    def known(self) -> bool:
+        """Whether the kernel told how the process ended."""
+        return self.code is not None or self.signal is not None
+
+    @property
+    def success(self) -> bool:
+        """Whether the process exited with code 0."""
+        return self.code == 0
+
+    @classmethod
+    def from_wait_status(cls, status: int) -> "ExitStatus":
+        """Return what a wait status means: the number that os.waitpid() and PIDFD_GET_INFO give, not an exit code."""
+        if os.WIFSIGNALED(status):
+            return cls(signal=_named(os.WTERMSIG(status)), core_dumped=os.WCOREDUMP(status))
+        return cls(code=os.WEXITSTATUS(status))
+
+    @classmethod
+    def from_waitid(cls, result: "os.waitid_result") -> "ExitStatus":
+        """Return what the result of os.waitid(..., os.WEXITED) means."""
+        if result.si_code == os.CLD_EXITED:
+            return cls(code=result.si_status)
+        return cls(signal=_named(result.si_status), core_dumped=result.si_code == os.CLD_DUMPED)
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            name = self.signal.name if isinstance(self.signal, signals.Signals) else f"signal {self.signal}"
+            return f"killed by {name}{' (core dumped)' if self.core_dumped else ''}"
+        return "ended, exit status unknown" if self.code is None else f"exited with code {self.code}"
+
+
+def _named(number: int) -> int:
+    try:
+        return signals.Signals(number)
+    except ValueError:  # a real-time signal between SIGRTMIN and SIGRTMAX
+        return number

@@ -1,0 +1,139 @@
+"""The system calls, each as the kernel has it, with errors that say what they mean.
+
+Sources: pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2), waitid(2); include/uapi/linux/pidfd.h for the flags and
+the layout of struct pidfd_info.
+"""
+
+import errno
+import fcntl
+import math
+import os
+import select
+import signal
+import struct
+import time
+from collections.abc import Iterable
+
+from swarm_pidfd._exit_status import ExitStatus
+
+PIDFD_NONBLOCK = os.O_NONBLOCK  # os.PIDFD_NONBLOCK exists from Python 3.12
+PIDFD_THREAD = os.O_EXCL
+PIDFD_SIGNAL_PROCESS_GROUP = 1 << 2
+PIDFD_INFO_EXIT = 1 << 3
+
+# struct pidfd_info, first version: mask, cgroupid; pid, tgid, ppid, eight ids of users and groups; exit_code (signed).
+_INFO = struct.Struct("=QQ11Ii")
+_INFO_MASK = struct.Struct("=Q")
+_PIDFD_GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xFF, 11, struct pidfd_info)
+_SYS_PIDFD_GETFD = 438  # on every architecture but alpha and mips, where it is no call: ENOSYS
+_MAX_POLL_MS = 2**31 - 1
+
+
+class PidfdUnsupportedError(OSError):
+    """This kernel, or a seccomp filter over this process, does not have what was asked for."""
+
+
+def _unsupported(what: str, needs: str) -> PidfdUnsupportedError:
+    sentence = f"{what} is not available: it needs Linux {needs} or newer, and no seccomp filter that forbids it"
+    return PidfdUnsupportedError(errno.ENOSYS, sentence)
+
+
+def pidfd_open(pid: int, flags: int = 0) -> int:
+    """Open a handle. ProcessLookupError if there is no such process, PidfdUnsupportedError if the call is not there."""
+    if not hasattr(os, "pidfd_open"):
+        raise _unsupported("pidfd_open()", "5.3")
+    try:
+        return os.pidfd_open(pid, flags)
+    except OverflowError:
+        pass
+    except OSError as error:
+        # EPERM is no answer of the call itself (pidfd_open(2)): it is how container engines filter calls away.
+        if error.errno in (errno.ENOSYS, errno.EPERM, errno.ENODEV):
+            raise _unsupported("pidfd_open()", "5.3") from error
+        # EINVAL for a pid > 0: a process about to die, or a thread that does not lead its process; ENOENT: the same
+        # from 6.15 on.
+        if error.errno not in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+            raise
+    raise ProcessLookupError(errno.ESRCH, f"there is no process with pid {pid}")
+
+
+def pidfd_send_signal(fd: int, number: int, flags: int = 0) -> None:
+    """Send a signal, 0 for none. Errors as the man page has them; EINVAL for flags that this kernel lacks."""
+    try:
+        signal.pidfd_send_signal(fd, number, None, flags)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            raise _unsupported("pidfd_send_signal()", "5.1") from error
+        raise
+
+
+def waitid_exited(fd: int) -> ExitStatus | None:
+    """Reap a child. None if it has not ended; ChildProcessError if it is no child of ours, or not any more."""
+    # Always WNOHANG: readiness of the handle decides when to ask, so that nothing can block in here.
+    try:
+        result = os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOHANG)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+            raise _unsupported("waitid(P_PIDFD)", "5.4") from error
+        raise
+    return None if result is None else ExitStatus.from_waitid(result)
+
+
+def pidfd_info(fd: int, mask: int = 0) -> tuple[int, ...]:
+    """Return struct pidfd_info as numbers; the first says which of them the kernel filled in.
+
+    ProcessLookupError for a reaped process (unless exit information is there and asked for).
+    """
+    buffer = bytearray(_INFO.size)
+    _INFO_MASK.pack_into(buffer, 0, mask)
+    try:
+        fcntl.ioctl(fd, _PIDFD_GET_INFO, buffer)
+    except OSError as error:
+        # ENOTTY: no such ioctl here; EINVAL: the same before 6.13; EPERM: filtered away.
+        if error.errno in (errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM):
+            raise _unsupported("PIDFD_GET_INFO", "6.13") from error
+        raise
+    return _INFO.unpack(buffer)
+
+
+def exit_status_of_reaped(fd: int) -> ExitStatus | None:
+    """Return how a process ended that somebody has reaped. None while nobody has, or if the kernel does not keep it.
+
+    PidfdUnsupportedError before 6.13, where it never will be known.
+    """
+    # The kernel answers what it knows: only the returned mask says whether the exit code is there.
+    try:
+        mask, *_, wait_status = pidfd_info(fd, PIDFD_INFO_EXIT)
+    except OSError as error:
+        # ESRCH: reaped, and not kept; EREMOTE: a process of a pid namespace that is none of ours.
+        if error.errno not in (errno.ESRCH, errno.EREMOTE):
+            raise
+        return None
+    return ExitStatus.from_wait_status(wait_status) if mask & PIDFD_INFO_EXIT else None
+
+
+def pidfd_getfd(fd: int, remote_fd: int) -> int:
+    """Duplicate a file descriptor of another process into this one, close-on-exec. Errors as the man page has them."""
+    import ctypes  # 5 ms to import: for those who need it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = int(libc.syscall(_SYS_PIDFD_GETFD, fd, remote_fd, 0))
+    if result >= 0:
+        return result
+    number = ctypes.get_errno()
+    if number == errno.ENOSYS:
+        raise _unsupported("pidfd_getfd()", "5.6")
+    raise OSError(number, os.strerror(number))
+
+
+def poll(events_by_fd: Iterable[tuple[int, int]], timeout_s: float | None) -> dict[int, int]:
+    """Wait until a descriptor has one of its events, or the time is over. POLLHUP and POLLERR always count."""
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    poller = select.poll()
+    for fd, events in events_by_fd:
+        poller.register(fd, events)
+    while True:
+        remaining_ms = max(0.0, math.ceil((deadline - time.monotonic()) * 1000)) if deadline < math.inf else math.inf
+        ready = poller.poll(min(remaining_ms, _MAX_POLL_MS))
+        if ready or remaining_ms <= _MAX_POLL_MS:
+            return dict(ready)
