@@ -1,1 +1,50 @@
-"""The public test kit: an embedded broker with fault injection, a real broker, and helpers for tests of consumers."""
+"""The public test kit: an embedded broker with fault injection, a real broker, and helpers for tests of consumers.
+
+Names are imported on first use: pytest loads this package at every start, and must not pay for a Kafka client.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swarm_consumer.testing.embedded_broker import EmbeddedBroker as EmbeddedBroker
+    from swarm_consumer.testing.embedded_broker import run_embedded_broker as run_embedded_broker
+    from swarm_consumer.testing.errors import BrokerError as BrokerError
+    from swarm_consumer.testing.errors import KafkaUnavailable as KafkaUnavailable
+    from swarm_consumer.testing.errors import UnsupportedByBroker as UnsupportedByBroker
+    from swarm_consumer.testing.kafka_broker import KafkaBroker as KafkaBroker
+    from swarm_consumer.testing.outside_client import Record as Record
+    from swarm_consumer.testing.outside_client import add_partitions as add_partitions
+    from swarm_consumer.testing.outside_client import await_committed as await_committed
+    from swarm_consumer.testing.outside_client import committed_offsets as committed_offsets
+    from swarm_consumer.testing.outside_client import create_topic as create_topic
+    from swarm_consumer.testing.outside_client import end_offsets as end_offsets
+    from swarm_consumer.testing.outside_client import produce as produce
+    from swarm_consumer.testing.outside_client import read_all as read_all
+
+_MODULES = {
+    "BrokerError": "errors",
+    "EmbeddedBroker": "embedded_broker",
+    "KafkaBroker": "kafka_broker",
+    "KafkaUnavailable": "errors",
+    "Record": "outside_client",
+    "UnsupportedByBroker": "errors",
+    "add_partitions": "outside_client",
+    "await_committed": "outside_client",
+    "committed_offsets": "outside_client",
+    "create_topic": "outside_client",
+    "end_offsets": "outside_client",
+    "produce": "outside_client",
+    "read_all": "outside_client",
+    "run_embedded_broker": "embedded_broker",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_MODULES)

@@ -1,0 +1,304 @@
+"""A client from outside: produce records, and read what the broker holds, while a consumer under test does its work.
+
+Each function makes its own client and lets go of it: no librdkafka thread is left behind when it returns.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, not re-exported
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from swarm_consumer.testing.errors import BrokerError
+
+POLL_INTERVAL_S = 0.05  # between two questions to the broker; committed offsets are not announced
+REQUEST_TIMEOUT_S = 10.0
+# Nobody watches these clients' logs; what fails is raised.
+QUIET: dict[str, str | int] = {"log_level": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record to produce, or one that was read (then with its partition, offset and timestamp).
+
+    ``value`` may be bytes, None (a tombstone) or any object that the encoder given to produce() turns into bytes.
+    """
+
+    value: Any
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    partition: int | None = None
+    timestamp_ms: int | None = None
+    offset: int | None = None
+
+
+def produce(
+    bootstrap: str,
+    topic: str,
+    records: Iterable[Record | bytes | None | Any],
+    *,
+    encode: Callable[[Any], bytes] = msgspec.json.encode,
+    timeout_s: float = 30.0,
+) -> list[tuple[int, int]]:
+    """Produce records in order and return (partition, offset) of each, in the same order, once all are acknowledged.
+
+    What is not a Record is a record's value; a value that is not bytes or None goes through ``encode``. Raises
+    BrokerError when one fails or is not acknowledged within timeout_s seconds.
+    """
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1, "enable.idempotence": True, **QUIET})
+    positions: dict[int, tuple[int, int]] = {}
+    failures: list[str] = []
+
+    def delivered(number: int) -> Callable[[KafkaError | None, Message], None]:
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                failures.append(f"record {number}: {error.str()}")
+            else:
+                positions[number] = (_known(message.partition()), _known(message.offset()))
+
+        return report
+
+    deadline = time.monotonic() + timeout_s
+    count = 0
+    for item in records:
+        record = item if isinstance(item, Record) else Record(item)
+        value = record.value if record.value is None or isinstance(record.value, bytes) else encode(record.value)
+        arguments: dict[str, Any] = {"value": value, "key": record.key, "headers": list(record.headers)}
+        if record.partition is not None:
+            arguments["partition"] = record.partition
+        if record.timestamp_ms is not None:
+            arguments["timestamp"] = record.timestamp_ms
+        while True:
+            try:
+                producer.produce(topic, on_delivery=delivered(count), **arguments)
+                break
+            except BufferError:  # the queue is full: wait for room
+                producer.poll(0.1)
+                if time.monotonic() > deadline:
+                    break
+        count += 1
+    producer.flush(max(0.0, deadline - time.monotonic()))
+    if failures or len(positions) < count:
+        missing = count - len(positions)
+        reason = failures[0] if failures else f"no acknowledgement within {timeout_s:g} s"
+        raise BrokerError(f"{missing} of {count} records for {topic!r} were not acknowledged by {bootstrap}: {reason}.")
+    return [positions[number] for number in range(count)]
+
+
+def create_topic(
+    bootstrap: str, name: str, partitions: int = 1, replication: int = 1, *, timeout_s: float = 30.0
+) -> None:
+    """Create a topic on a real broker and wait until every partition has a leader; raises BrokerError.
+
+    The embedded broker has no admin API: use its own create_topic().
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    deadline = time.monotonic() + timeout_s
+    futures = admin.create_topics([NewTopic(name, partitions, replication)], request_timeout=timeout_s)
+    _finish(futures[name], f"{bootstrap} did not create topic {name!r}", timeout_s)
+    _await_leaders(admin, name, partitions, deadline)
+
+
+def add_partitions(bootstrap: str, name: str, total: int, *, timeout_s: float = 30.0) -> None:
+    """Grow a topic of a real broker to a total number of partitions and wait for their leaders; raises BrokerError."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    deadline = time.monotonic() + timeout_s
+    futures = admin.create_partitions([NewPartitions(name, total)], request_timeout=timeout_s)
+    _finish(futures[name], f"{bootstrap} did not grow topic {name!r}", timeout_s)
+    _await_leaders(admin, name, total, deadline)
+
+
+def _finish(future: "Future[Any]", failure: str, timeout_s: float) -> None:
+    # Not result(): a raised exception would hold this frame, the client in its caller, and so librdkafka's threads.
+    try:
+        error = future.exception(timeout_s)
+    except FutureTimeoutError:
+        raise BrokerError(f"{failure} within {timeout_s:g} s.") from None
+    if error is not None:
+        raise BrokerError(f"{failure}: {_text(error)}.")
+
+
+def _await_leaders(admin: AdminClient, name: str, partitions: int, deadline: float) -> None:
+    while True:
+        known = admin.list_topics(name, timeout=REQUEST_TIMEOUT_S).topics[name].partitions.values()
+        if len(known) == partitions and all(each.leader >= 0 for each in known):
+            _end_offsets(admin, name, deadline)  # the leaders answer as such
+            return
+        if time.monotonic() > deadline:
+            raise BrokerError(f"Topic {name!r} has no leader for each of its {partitions} partitions yet.")
+        time.sleep(POLL_INTERVAL_S)
+
+
+def committed_offsets(
+    bootstrap: str, group: str, topic: str, *, timeout_s: float = REQUEST_TIMEOUT_S
+) -> dict[int, int]:
+    """Return the group's committed offset of each partition that has one: the next record to read.
+
+    Raises BrokerError when the broker does not answer within timeout_s seconds.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    return _committed_offsets(admin, group, topic, timeout_s)
+
+
+def _committed_offsets(admin: AdminClient, group: str, topic: str, timeout_s: float) -> dict[int, int]:
+    unknown = f"The offsets of group {group!r} in {topic!r} are not known"
+    try:
+        partitions = admin.list_topics(topic, timeout=timeout_s).topics[topic].partitions
+    except KafkaException as error:
+        raise BrokerError(f"{unknown}: {_text(error)}.") from None
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in partitions])
+    future = admin.list_consumer_group_offsets([asked], request_timeout=timeout_s)[group]
+    _finish(future, unknown, timeout_s)
+    offsets = future.result().topic_partitions or []
+    return {each.partition: each.offset for each in offsets if each.offset >= 0}
+
+
+def end_offsets(bootstrap: str, topic: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[int, int]:
+    """Return the offset that the next record of each partition will get.
+
+    Raises BrokerError when the broker does not say within timeout_s seconds.
+    """
+    return _end_offsets(AdminClient({"bootstrap.servers": bootstrap, **QUIET}), topic, time.monotonic() + timeout_s)
+
+
+def _end_offsets(admin: AdminClient, topic: str, deadline: float) -> dict[int, int]:
+    unknown = f"The end of topic {topic!r} is not known"
+    while True:
+        timeout_s = max(0.1, deadline - time.monotonic())
+        try:
+            partitions = admin.list_topics(topic, timeout=timeout_s).topics[topic].partitions
+        except KafkaException as error:
+            raise BrokerError(f"{unknown}: {_text(error)}.") from None
+        latest = OffsetSpec.latest()
+        asked = {TopicPartition(topic, number): latest for number in partitions}
+        futures = admin.list_offsets(asked, request_timeout=timeout_s)
+        try:
+            for future in futures.values():
+                _finish(future, unknown, timeout_s)
+            return {each.partition: future.result().offset for each, future in futures.items()}
+        except BrokerError:  # a leader that was named a moment ago may not lead yet
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_INTERVAL_S)
+
+
+def await_committed(
+    bootstrap: str, group: str, topic: str, expected: Mapping[int, int] | None = None, *, timeout_s: float = 30.0
+) -> dict[int, int]:
+    """Wait until the group has committed at least the expected offset of each partition; return what it has committed.
+
+    Without ``expected``: until it has committed the end of each partition that has records. Raises TimeoutError, saying
+    what was committed, after timeout_s seconds.
+    """
+    deadline = time.monotonic() + timeout_s
+    if expected is None:
+        expected = {number: offset for number, offset in end_offsets(bootstrap, topic).items() if offset > 0}
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    committed: dict[int, int] = {}
+    while True:
+        try:
+            committed = _committed_offsets(admin, group, topic, REQUEST_TIMEOUT_S)
+        except BrokerError:  # a broker or a coordinator that comes back is what tests wait for
+            if time.monotonic() > deadline:
+                raise
+        if all(committed.get(number, -1) >= offset for number, offset in expected.items()):
+            return committed
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"Group {group!r} has not committed {dict(expected)} of topic {topic!r} within {timeout_s:g} s, "
+                f"only {committed}."
+            )
+        time.sleep(POLL_INTERVAL_S)
+
+
+def read_all(
+    bootstrap: str,
+    topic: str,
+    *,
+    timeout_s: float = 30.0,
+    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
+) -> list[Record]:
+    """Return every record of a topic, in order within each partition; raises TimeoutError after timeout_s seconds."""
+    reader = _reader(bootstrap, isolation)
+    try:
+        partitions = reader.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
+        reader.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+        unfinished = set(partitions)
+        records: list[Record] = []
+        deadline = time.monotonic() + timeout_s
+        while unfinished:
+            message = reader.poll(min(0.5, max(0.0, deadline - time.monotonic())))
+            if message is None:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(
+                        f"Topic {topic!r} was not read to its end within {timeout_s:g} s: "
+                        f"{len(records)} records so far, partitions {sorted(unfinished)} are unfinished."
+                    )
+                continue
+            error = message.error()
+            if error is None:
+                records.append(_record(message))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                unfinished.discard(_known(message.partition()))
+            elif not error.retriable():
+                raise BrokerError(f"Topic {topic!r} cannot be read: {error.str()}.")
+        return records
+    finally:
+        reader.close()
+
+
+def _reader(bootstrap: str, isolation: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "swarm-testing-reader",  # the client demands one; nothing joins it and nothing is committed
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": isolation,
+            "fetch.wait.max.ms": 10,
+            **QUIET,
+        }
+    )
+
+
+def _record(message: Message) -> Record:
+    _, timestamp_ms = message.timestamp()
+    headers = message.headers()
+    pairs = headers.items() if isinstance(headers, dict) else headers or ()
+    return Record(
+        value=message.value(),
+        key=_bytes(message.key()),
+        headers=tuple((name, _bytes(value)) for name, value in pairs),
+        partition=message.partition(),
+        timestamp_ms=timestamp_ms,
+        offset=message.offset(),
+    )
+
+
+def _bytes(data: str | bytes | None) -> bytes | None:
+    return data.encode() if isinstance(data, str) else data
+
+
+def _text(error: BaseException) -> str:
+    cause = error.args[0] if error.args else error
+    return (cause.str() if isinstance(cause, KafkaError) else str(cause)).rstrip(".")
+
+
+def _known(number: int | None) -> int:
+    assert number is not None  # only a message that was never sent has none
+    return number
