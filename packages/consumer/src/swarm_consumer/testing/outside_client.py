@@ -184,7 +184,7 @@ def _end_offsets(admin: AdminClient, topic: str, deadline: float) -> dict[int, i
             partitions = admin.list_topics(topic, timeout=timeout_s).topics[topic].partitions
         except KafkaException as error:
             raise BrokerError(f"{unknown}: {_text(error)}.") from None
-        latest = OffsetSpec.latest()
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic, number): latest for number in partitions}
         futures = admin.list_offsets(asked, request_timeout=timeout_s)
         try:
