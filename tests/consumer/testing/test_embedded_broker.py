@@ -59,6 +59,21 @@ def test_records_come_back_as_they_were_produced(embedded_broker):
     assert sum(end_offsets(embedded_broker.bootstrap, "records").values()) == 4
 
 
+def test_topics_lose_records_and_go(embedded_broker):
+    embedded_broker.create_topic("t")
+    for value in (b"1", b"2", b"3"):
+        produce(embedded_broker.bootstrap, "t", [value])
+    embedded_broker.delete_records("t", 0, 2)
+    assert [each.value for each in read_all(embedded_broker.bootstrap, "t")] == [b"3"]
+    with pytest.raises(BrokerError, match="could not delete the records of 't'/0 before offset 9"):
+        embedded_broker.delete_records("t", 0, 9)
+    embedded_broker.delete_topic("t")
+    with pytest.raises(BrokerError, match="could not delete topic 't'"):
+        embedded_broker.delete_topic("t")
+    embedded_broker.create_topic("t")
+    assert read_all(embedded_broker.bootstrap, "t") == []
+
+
 def test_a_group_commits_and_an_outside_client_sees_it(embedded_broker):
     embedded_broker.create_topic("orders", 2)
     produce(embedded_broker.bootstrap, "orders", [Record(b"x", partition=number % 2) for number in range(10)])

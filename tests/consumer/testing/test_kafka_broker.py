@@ -3,7 +3,6 @@
 import fcntl
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -61,9 +60,22 @@ def test_records_come_back_as_they_were_produced(kafka_broker, topic_name):
     ]
     with pytest.raises(BrokerError, match="already exists"):
         kafka_broker.create_topic(topic)
-    add_partitions(kafka_broker.bootstrap, topic, 5)
-    assert end_offsets(kafka_broker.bootstrap, topic) == {0: 0, 1: 1, 2: 0, 3: 0, 4: 0}
     assert committed_offsets(kafka_broker.bootstrap, topic_name("nobody"), topic) == {}
+
+
+def test_topics_grow_lose_records_and_go(kafka_broker, topic_name):
+    topic = topic_name()
+    kafka_broker.create_topic(topic)
+    produce(kafka_broker.bootstrap, topic, [b"1", b"2", b"3"])
+    add_partitions(kafka_broker.bootstrap, topic, 3)
+    assert end_offsets(kafka_broker.bootstrap, topic) == {0: 3, 1: 0, 2: 0}
+    kafka_broker.delete_records(topic, 0, 2)
+    assert [each.value for each in read_all(kafka_broker.bootstrap, topic)] == [b"3"]
+    with pytest.raises(BrokerError, match="did not delete the records"):
+        kafka_broker.delete_records(topic, 0, 9)
+    kafka_broker.delete_topic(topic)
+    with pytest.raises(BrokerError, match=f"did not delete topic '{topic}'"):
+        kafka_broker.delete_topic(topic)
 
 
 def test_waiting_for_a_commit_that_does_not_come_says_what_is_there(kafka_broker, topic_name):
@@ -126,14 +138,18 @@ def test_broker_and_data_are_gone_when_the_owner_is_killed(kafka_runs_here):
     assert not Path(folder).exists()
 
 
-def test_java_dies_with_a_warden_that_is_killed(kafka_runs_here):
+def test_java_dies_with_a_warden_that_is_killed_and_the_next_one_removes_the_data(kafka_runs_here, kafka_broker):
     with KafkaBroker() as broker:
         pid = broker.pid
         os.kill(broker._process.pid, signal.SIGKILL)
         assert gone(pid, 1.0)
         with pytest.raises(BrokerError, match=r"warden .* was killed by SIGKILL"):
             broker.restart()
-        shutil.rmtree(broker.folder)
+        assert broker.folder.exists()  # nobody was left to remove it
+    with KafkaBroker() as another:
+        assert not broker.folder.exists()
+        assert kafka_broker.folder.exists()
+        assert another.folder.exists()
 
 
 def test_a_broker_that_cannot_start_shows_kafkas_own_words(kafka_runs_here):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from swarm_consumer.testing.outside_client import await_committed as await_committed
     from swarm_consumer.testing.outside_client import committed_offsets as committed_offsets
     from swarm_consumer.testing.outside_client import create_topic as create_topic
+    from swarm_consumer.testing.outside_client import delete_records as delete_records
+    from swarm_consumer.testing.outside_client import delete_topic as delete_topic
     from swarm_consumer.testing.outside_client import end_offsets as end_offsets
     from swarm_consumer.testing.outside_client import produce as produce
     from swarm_consumer.testing.outside_client import read_all as read_all
@@ -33,6 +35,8 @@ _MODULES = {
     "await_committed": "outside_client",
     "committed_offsets": "outside_client",
     "create_topic": "outside_client",
+    "delete_topic": "outside_client",
+    "delete_records": "outside_client",
     "end_offsets": "outside_client",
     "produce": "outside_client",
     "read_all": "outside_client",

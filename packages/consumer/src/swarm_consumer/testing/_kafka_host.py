@@ -8,6 +8,7 @@ also when the owner was killed.
 import base64
 import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -20,11 +21,13 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from swarm_consumer.testing._host_channel import PR_SET_PDEATHSIG, Channel, OwnerGone
 from swarm_consumer.testing.errors import BrokerError
 
+FOLDER_PREFIX = "swarm-kafka-"
+IN_USE = "in-use"
 HOST = "127.0.0.1"
 FORMAT_TOOL = "kafka.tools.StorageTool"
 SERVER = "kafka.Kafka"
@@ -51,6 +54,23 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def make_folder() -> tuple[Path, IO[bytes]]:
+    """Make a folder for a broker's data, with a locked file in it that marks it as in use."""
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    mark = (folder / "new").open("wb")
+    fcntl.flock(mark, fcntl.LOCK_EX)
+    (folder / "new").rename(folder / IN_USE)  # it appears under its name only once it is locked
+    return folder, mark
+
+
+def remove_abandoned_folders() -> None:
+    """Remove the data of brokers whose warden was killed and could not do it: nobody holds their lock any more."""
+    for mark in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*/{IN_USE}"):
+        with contextlib.suppress(OSError), mark.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(mark.parent, ignore_errors=True)
+
+
 def answers(port: int) -> bool:
     """Whether the broker on this port answers a Metadata request and names itself as a broker that serves."""
     # int16 ApiKey, int16 ApiVersion, int32 CorrelationId, string ClientId, then an array of 0 topics
@@ -74,6 +94,7 @@ class KafkaHost:
     def __init__(self, wait: Callable[[float], object]) -> None:
         self._wait = wait
         self._folder: Path | None = None
+        self._mark: IO[bytes] | None = None
         self._java: subprocess.Popen[bytes] | None = None
         self._command: list[str] = []
         self._port = 0
@@ -96,7 +117,8 @@ class KafkaHost:
     def _start(
         self, java: str, libraries: str, port: int, properties: Mapping[str, str], timeout_s: float
     ) -> dict[str, Any]:
-        self._folder = Path(tempfile.mkdtemp(prefix="swarm-kafka-"))
+        remove_abandoned_folders()
+        self._folder, self._mark = make_folder()
         self._command = [java, *JVM_OPTIONS, "-cp", f"{libraries}/*"]
         with contextlib.ExitStack() as stack:
             self._port, controller_port = (_free_port(stack, wanted) for wanted in (port, 0))

@@ -88,6 +88,8 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rd_kafka_mock_cluster_destroy": (None, (_pointer,)),
     "rd_kafka_mock_cluster_bootstraps": (_string, (_pointer,)),
     "rd_kafka_mock_topic_create": (_int, (_pointer, _string, _int, _int)),
+    "rd_kafka_mock_topic_delete": (_int, (_pointer, _string)),
+    "rd_kafka_mock_partition_delete_records": (_int, (_pointer, _string, _int32, ctypes.c_int64)),
     "rd_kafka_mock_topic_set_error": (None, (_pointer, _string, _int)),
     "rd_kafka_mock_broker_set_down": (_int, (_pointer, _int32)),
     "rd_kafka_mock_broker_set_up": (_int, (_pointer, _int32)),
@@ -131,6 +133,8 @@ ESSENTIAL = frozenset(
 # What may be asked -> the symbols that it needs.
 CAPABILITIES: dict[str, tuple[str, ...]] = {
     "create_topic": ("rd_kafka_mock_topic_create",),
+    "delete_topic": ("rd_kafka_mock_topic_delete",),
+    "delete_records": ("rd_kafka_mock_partition_delete_records",),
     "set_topic_error": ("rd_kafka_mock_topic_set_error",),
     "take_down": ("rd_kafka_mock_broker_set_down",),
     "bring_up": ("rd_kafka_mock_broker_set_up",),
@@ -390,6 +394,15 @@ class MockCluster:
             )
         code = self._library.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, replication)
         self._check(code, f"create topic {name!r} with {partitions} partitions and {replication} replicas")
+
+    def _delete_topic(self, name: str) -> None:
+        code = self._library.rd_kafka_mock_topic_delete(self._cluster, name.encode())
+        self._check(code, f"delete topic {name!r}")
+
+    def _delete_records(self, topic: str, partition: int, before_offset: int) -> None:
+        delete = self._library.rd_kafka_mock_partition_delete_records
+        code = delete(self._cluster, topic.encode(), partition, before_offset)
+        self._check(code, f"delete the records of {topic!r}/{partition} before offset {before_offset}")
 
     def _set_topic_error(self, topic: str, error: str | None) -> None:
         self._library.rd_kafka_mock_topic_set_error(self._cluster, topic.encode(), self._error(error))

@@ -154,6 +154,15 @@ class EmbeddedBroker:
         self._request("create_topic", name=name, partitions=partitions, replication=replication)
         self._topics[name] = (partitions, replication)
 
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic and its records; raises BrokerError when there is none."""
+        self._request("delete_topic", name=name)
+        self._topics.pop(name, None)
+
+    def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
+        """Delete a partition's records before an offset, as retention would; raises BrokerError."""
+        self._request("delete_records", topic=topic, partition=partition, before_offset=before_offset)
+
     def set_topic_error(self, topic: str, error: str | None) -> None:
         """Answer metadata requests for the topic with an error, such as TOPIC_AUTHORIZATION_FAILED; None ends it."""
         self._request("set_topic_error", topic=topic, error=error)

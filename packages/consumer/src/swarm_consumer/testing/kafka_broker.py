@@ -153,6 +153,18 @@ class KafkaBroker:
 
         create_topic(self._bootstrap, name, partitions, replication)
 
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic and its records; raises BrokerError when there is none."""
+        from swarm_consumer.testing.outside_client import delete_topic
+
+        delete_topic(self._bootstrap, name)
+
+    def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
+        """Delete a partition's records before an offset, as retention would; raises BrokerError."""
+        from swarm_consumer.testing.outside_client import delete_records
+
+        delete_records(self._bootstrap, topic, partition, before_offset)
+
     def kill(self) -> None:
         """End the broker with SIGKILL, as a crash would; its data stays for restart()."""
         self._request("kill")

@@ -123,6 +123,21 @@ def add_partitions(bootstrap: str, name: str, total: int, *, timeout_s: float = 
     _await_leaders(admin, name, total, deadline)
 
 
+def delete_topic(bootstrap: str, name: str, *, timeout_s: float = 30.0) -> None:
+    """Delete a topic of a real broker; raises BrokerError."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    future = admin.delete_topics([name], request_timeout=timeout_s)[name]
+    _finish(future, f"{bootstrap} did not delete topic {name!r}", timeout_s)
+
+
+def delete_records(bootstrap: str, topic: str, partition: int, before_offset: int, *, timeout_s: float = 30.0) -> None:
+    """Delete the records of a real broker's partition before an offset; raises BrokerError."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    (future,) = admin.delete_records([TopicPartition(topic, partition, before_offset)]).values()
+    failure = f"{bootstrap} did not delete the records of {topic!r}/{partition} before offset {before_offset}"
+    _finish(future, failure, timeout_s)
+
+
 def _finish(future: "Future[Any]", failure: str, timeout_s: float) -> None:
     # Not result(): a raised exception would hold this frame, the client in its caller, and so librdkafka's threads.
     try:
