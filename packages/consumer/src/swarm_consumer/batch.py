@@ -1,0 +1,132 @@
+"""A batch: messages of one partition, in order, with what can be said about them as a whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar, overload
+
+import confluent_kafka
+
+from swarm_consumer.deserialization import Decoders
+from swarm_consumer.errors import DeserializationError
+from swarm_consumer.message import Message
+
+Payload = TypeVar("Payload")
+
+_value = confluent_kafka.Message.value
+
+
+class Batch(Sequence[Message[Payload]], Generic[Payload]):
+    """Messages of one topic-partition in offset order.
+
+    Message objects are made when the batch is first iterated or indexed; `payloads()` and `raw_payloads()` need none
+    of them and are the fastest way to the data.
+    """
+
+    __slots__ = ("_decoders", "_end_offset", "_iterator", "_messages", "_received", "partition", "records", "topic")
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        records: list[confluent_kafka.Message],
+        decoders: Decoders,
+        end_offset: int | None = None,
+    ) -> None:
+        self.topic: str = topic
+        self.partition: int = partition
+        self.records: list[confluent_kafka.Message] = records
+        self._decoders = decoders
+        self._end_offset = end_offset
+        self._messages: list[Message[Payload]] | None = None
+        self._iterator: Iterator[Message[Payload]] | None = None
+        self._received = time.time()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Message[Payload]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Message[Payload]]: ...
+    def __getitem__(self, index: int | slice) -> Message[Payload] | list[Message[Payload]]:
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Message[Payload]]:
+        # The iterator is kept: its length hint tells, after an error, which message was being handled.
+        self._iterator = iterator = iter(self._all())
+        return iterator
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.topic}[{self.partition}] offsets {self.first_offset} to {self.last_offset}>"
+
+    @property
+    def first_offset(self) -> int:
+        """The offset of the first message."""
+        return self.records[0].offset()  # type: ignore[return-value]
+
+    @property
+    def last_offset(self) -> int:
+        """The offset of the last message."""
+        return self.records[-1].offset()  # type: ignore[return-value]
+
+    def payloads(self) -> list[Payload]:
+        """Return every decoded payload; None for a tombstone. Raises DeserializationError for the first bad one."""
+        decode = self._decoders.payload
+        values = self.raw_payloads()
+        if decode is None:
+            return values  # type: ignore[return-value]
+        try:
+            return [None if value is None else decode(value) for value in values]  # type: ignore[misc]
+        except Exception:  # noqa: BLE001  whatever a decoder raises
+            return [message.payload for message in self._all()]  # finds the offset of the bad one
+
+    def raw_payloads(self) -> list[bytes | None]:
+        """Return every value as it came."""
+        return list(map(_value, self.records))
+
+    @property
+    def lag(self) -> int | None:
+        """How many messages of the partition follow this batch, as last known by the client; None when unknown."""
+        return None if self._end_offset is None else max(0, self._end_offset - self.last_offset - 1)
+
+    @property
+    def created_at(self) -> datetime | None:
+        """The timestamp of the last message (UTC)."""
+        return self[-1].timestamp
+
+    @property
+    def received_at(self) -> datetime:
+        """When the batch was handed to the handler (UTC)."""
+        return datetime.fromtimestamp(self._received, UTC)
+
+    @property
+    def consumption_lag_s(self) -> float | None:
+        """Seconds between the last message's timestamp and the moment it was handed to the handler."""
+        milliseconds = self[-1].timestamp_ms
+        return None if milliseconds is None else self._received - milliseconds / 1000
+
+    @property
+    def processing_lag_s(self) -> float:
+        """Seconds since the batch was handed to the handler."""
+        return max(0.0, time.time() - self._received)
+
+    def _all(self) -> list[Message[Payload]]:
+        if self._messages is None:
+            decoders = self._decoders
+            self._messages = [Message(record, decoders) for record in self.records]
+        return self._messages
+
+    def _offset_in_hand(self, error: BaseException) -> int:
+        """Return the offset that was being handled when `error` came up, as far as can be known, else the first."""
+        if isinstance(error, DeserializationError) and (error.topic, error.partition) == (self.topic, self.partition):
+            return error.offset
+        if self._iterator is not None:
+            hint: Any = getattr(self._iterator, "__length_hint__", lambda: 0)()
+            index = len(self.records) - hint - 1
+            if 0 <= index < len(self.records):
+                offset: int = self.records[index].offset()
+                return offset
+        return self.first_offset

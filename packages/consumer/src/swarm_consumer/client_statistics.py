@@ -1,0 +1,85 @@
+"""What librdkafka's statistics say about a client, reduced to what liveness and reports need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from swarm_consumer.progress import Key
+
+
+class _Partition(msgspec.Struct):
+    consumer_lag: int = -1
+    committed_offset: int = -1001
+    hi_offset: int = -1
+    rxbytes: int = 0
+
+
+class _Topic(msgspec.Struct):
+    partitions: dict[str, _Partition] = {}
+
+
+class _Group(msgspec.Struct):
+    join_state: str = ""
+    state: str = ""
+
+
+class _Statistics(msgspec.Struct):
+    cgrp: _Group | None = None
+    topics: dict[str, _Topic] = {}
+
+
+_decoder = msgspec.json.Decoder(_Statistics)
+
+
+class ClientStatistics:
+    """The last statistics of one client. The owner thread replaces the values, never edits them: any may read."""
+
+    def __init__(self) -> None:
+        self.join_state: str | None = None
+        self.join_state_since: float | None = None
+        self.lags: dict[Key, int] = {}
+        self.end_offsets: dict[Key, int] = {}
+        self.committed_offsets: dict[Key, int] = {}
+        self.received_bytes: dict[Key, int] = {}
+
+    def update(self, text: str, now: float) -> None:
+        """Take over one statistics document; one that cannot be read is passed over."""
+        try:
+            statistics = _decoder.decode(text)
+        except msgspec.DecodeError:
+            return
+        if statistics.cgrp is not None:
+            self._joined(statistics.cgrp.join_state, now)
+        lags, ends, received = {}, {}, {}
+        for topic, partitions in statistics.topics.items():
+            for number, one in partitions.partitions.items():
+                key = (topic, int(number))
+                if one.consumer_lag >= 0:
+                    lags[key] = one.consumer_lag
+                if one.hi_offset >= 0:
+                    ends[key] = one.hi_offset
+                received[key] = one.rxbytes
+        self.lags, self.end_offsets, self.received_bytes = lags, ends, received
+
+    def assigned(self, keys: Iterable[Key]) -> None:
+        """Forget what was committed in an earlier assignment."""
+        self.unassigned(keys)
+
+    def unassigned(self, keys: Iterable[Key]) -> None:
+        """Forget what was known of partitions that are not ours."""
+        gone = set(keys)
+        self.committed_offsets = {key: offset for key, offset in self.committed_offsets.items() if key not in gone}
+
+    def committed(self, offsets: Iterable[tuple[str, int, int]]) -> None:
+        """Note what the broker has taken."""
+        self.committed_offsets = {
+            **self.committed_offsets,
+            **{(topic, partition): offset for topic, partition, offset in offsets},
+        }
+
+    def _joined(self, state: str, now: float) -> None:
+        if state != self.join_state:
+            self.join_state = state
+            self.join_state_since = now

@@ -1,0 +1,167 @@
+"""What users write: a class with `consume`, or a function. And what they may call from inside it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from swarm_consumer.batch import Batch
+from swarm_consumer.message import Message
+
+if TYPE_CHECKING:
+    from swarm_consumer.partition_context import PartitionContext
+    from swarm_consumer.producer import Delivery, Producer
+
+
+class Consumer:
+    """Handles the batches of one topic-partition. One instance per assigned partition, kept between batches.
+
+    Override `consume`; the other hooks are optional. All of them run one at a time for a given instance, on a worker
+    thread of the node.
+    """
+
+    _context: PartitionContext
+
+    # -- hooks ---------------------------------------------------------------------------------------------------
+
+    def initialized(self) -> None:
+        """Called once, before the first batch of this partition. If it raises, it is retried like a batch."""
+
+    def consume(self, messages: Batch[Any]) -> Any:
+        """Handle one batch: messages of one partition, in order. May be ``async def``."""
+        raise NotImplementedError(f"{type(self).__qualname__} does not define consume(self, messages)")
+
+    def revoked(self) -> None:
+        """Called when the partition has been taken away, after the last batch and before progress is handed over.
+
+        Marks made here still count, unless the partition was lost rather than revoked.
+        """
+
+    def shutdown(self) -> None:
+        """Called once when the node stops, after the last batch. Marks made here still count."""
+
+    def tick(self) -> None:
+        """Called every `tick_interval` seconds while no batch of this partition is being handled."""
+
+    def eofed(self) -> None:
+        """Called when the end of the partition has been reached. Defining it switches the client's EOF events on."""
+
+    @contextlib.contextmanager
+    def wrap(self, action: str) -> Iterator[None]:
+        """Surround every other hook; `action` is its name. A context manager that yields once."""
+        yield
+
+    # -- where and what ------------------------------------------------------------------------------------------
+
+    @property
+    def topic(self) -> str:
+        """The topic of this instance."""
+        return self._context.topic
+
+    @property
+    def partition(self) -> int:
+        """The partition of this instance."""
+        return self._context.partition
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the present batch this is: 1 at first, then counting up."""
+        return self._context.attempt
+
+    @property
+    def retrying(self) -> bool:
+        """Whether the present batch, or part of it, has failed before."""
+        return self._context.attempt > 1
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether the partition is being, or has been, taken away.
+
+        A handler that has seen True may return early: from then on its return marks nothing, only its own
+        `mark_as_consumed` calls count, up to the moment the partition is handed over.
+        """
+        return self._context.is_revoked()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the node is stopping. As with `is_revoked`, a handler that has seen True marks only explicitly."""
+        return self._context.is_stopping()
+
+    # -- progress ------------------------------------------------------------------------------------------------
+
+    def mark_as_consumed(
+        self,
+        message: Message[Any] | int,
+        *,
+        metadata: str | None = None,
+        blocking: bool = False,
+        timeout: float = 30.0,
+    ) -> bool:
+        """Mark this message (or offset) and all before it as done; return whether the partition is still ours.
+
+        With `blocking`, wait up to `timeout` seconds until the broker has the commit and return False if it has not.
+        Raises ValueError for a message that was not delivered to this consumer.
+        """
+        return self._context.mark(message, metadata, blocking, timeout)
+
+    def offset_metadata(self, *, timeout: float = 10.0) -> str | None:
+        """Return the metadata string committed with this partition's offset, from the broker."""
+        return self._context.offset_metadata(timeout)
+
+    # -- flow ----------------------------------------------------------------------------------------------------
+
+    def pause(self, duration: float | None = None) -> None:
+        """Hand out no further batch of this partition for `duration` seconds, or until `resume()`."""
+        self._context.pause(duration)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._context.resume()
+
+    def seek(self, target: int | datetime | Literal["earliest", "latest"]) -> None:
+        """Go on at an offset, a time, or an end of the partition, once this batch has returned.
+
+        The return of the present batch then marks nothing: progress continues at the target. If the handler raises
+        after all, the seek is forgotten and the batch retried.
+        """
+        self._context.seek(target)
+
+    # -- output --------------------------------------------------------------------------------------------------
+
+    @property
+    def producer(self) -> Producer:
+        """The node's producer, made on first use."""
+        return self._context.producer
+
+    def produce(
+        self,
+        topic: str,
+        value: Any = None,
+        *,
+        key: Any = None,
+        headers: Any = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> Delivery:
+        """Produce a message. It is acknowledged by the broker before this batch counts as done.
+
+        bytes and str go as they are, None is a tombstone, anything else becomes JSON. Returns a `Delivery` to wait
+        on; nobody has to. If the broker does not acknowledge, the batch fails and is retried.
+        """
+        return self._context.produce(
+            topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
+        )
+
+
+class FunctionConsumer(Consumer):
+    """The consumer behind ``@app.consume``: calls a function with the batch, and with itself if it takes two."""
+
+    function: Any = None
+    wants_consumer: bool = False
+
+    def consume(self, messages: Batch[Any]) -> Any:
+        """Call the function."""
+        function = type(self).function
+        return function(messages, self) if type(self).wants_consumer else function(messages)

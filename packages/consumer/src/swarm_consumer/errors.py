@@ -1,0 +1,40 @@
+"""The errors of the package: each a sentence that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class SwarmConsumerError(Exception):
+    """Base of every error this package raises on its own account."""
+
+
+class ConfigurationError(SwarmConsumerError, ValueError):
+    """A setting, a route or a property that cannot work; one sentence, meant for exit code 2."""
+
+
+class ForkError(SwarmConsumerError, RuntimeError):
+    """A client made in one process is used in another; librdkafka's threads do not survive a fork."""
+
+
+class DeserializationError(SwarmConsumerError):
+    """A key, a payload or headers that the topic's deserializer refused.
+
+    Carries ``topic``, ``partition``, ``offset`` and ``field`` ("payload", "key" or "headers"); the message repeats
+    them and what the decoder said, for msgspec including the path inside the document.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int, field: str, cause: BaseException) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.field = field
+        super().__init__(
+            f"{topic}[{partition}] offset {offset}: the {field} cannot be decoded: {cause or type(cause).__name__}"
+        )
+
+
+class DeliveryError(SwarmConsumerError):
+    """The broker did not acknowledge what was produced: the message is lost unless it is produced again."""
+
+
+class ConsumptionError(SwarmConsumerError):
+    """An operation on a partition that cannot be done now, for example on one that has been taken away."""

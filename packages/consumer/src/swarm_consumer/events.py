@@ -1,0 +1,333 @@
+"""What happens, as typed events, and the bus that hands them to listeners and to the log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+logger = logging.getLogger("swarm_consumer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Base of all events. `at` is monotonic seconds; `str()` is fit for a log line."""
+
+    level: ClassVar[int] = logging.DEBUG
+    at: float = field(default_factory=time.monotonic)
+
+    def __str__(self) -> str:
+        facts = (f"{name}={value!r}" for name, value in vars(self).items() if name != "at")
+        return f"{type(self).__name__}({', '.join(facts)})"
+
+
+E_ = TypeVar("E_", bound=Event)
+Listener = Callable[[Any], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateChanged(Event):
+    """The runtime entered a state: starting, running, quieting, quiet, stopping or stopped."""
+
+    level: ClassVar[int] = logging.INFO
+    state: str
+    previous: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.previous} -> {self.state}" + (f": {self.reason}" if self.reason else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientCreated(Event):
+    """A Kafka client was made for a subscription group."""
+
+    level: ClassVar[int] = logging.INFO
+    subscription_group: str
+    group: str
+    topics: tuple[str, ...]
+    instance_id: str | None = None
+
+    def __str__(self) -> str:
+        static = f" as static member {self.instance_id}" if self.instance_id else ""
+        return f"{self.subscription_group}: subscribed to {', '.join(self.topics)} in group {self.group}{static}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polled(Event):
+    """The client returned messages (one event a turn, not one a message)."""
+
+    subscription_group: str
+    messages: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rebalance(Event):
+    level: ClassVar[int] = logging.INFO
+    verb: ClassVar[str] = ""
+    subscription_group: str
+    partitions: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return f"{self.subscription_group}: {self.verb} {format_partitions(self.partitions)}"
+
+
+class Assigned(_Rebalance):
+    """Partitions were given to this node."""
+
+    verb = "assigned"
+
+
+class Revoked(_Rebalance):
+    """Partitions were taken away in order; their progress was handed over before."""
+
+    verb = "revoked"
+
+
+class Lost(_Rebalance):
+    """Partitions were lost (session or poll interval exceeded): what was in flight is dropped, others have it now."""
+
+    level: ClassVar[int] = logging.WARNING
+    verb = "lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevocationOverrun(Event):
+    """In-flight work did not end within the revocation budget; its partitions were handed over at what was marked."""
+
+    level: ClassVar[int] = logging.WARNING
+    subscription_group: str
+    partitions: tuple[tuple[str, int], ...]
+    waited_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.subscription_group}: gave {format_partitions(self.partitions)} away with work still in flight "
+            f"after waiting {self.waited_s:.1f} s; it will be done again by the next owner"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchStarted(Event):
+    """A handler was given a batch."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    messages: int
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchFinished(Event):
+    """A handler returned from a batch."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    messages: int
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchFailed(Event):
+    """A handler raised. The partition goes on at `offset`, the first that is not marked, after the back-off."""
+
+    level: ClassVar[int] = logging.ERROR
+    topic: str
+    partition: int
+    offset: int
+    offset_in_hand: int
+    attempt: int
+    retry_in_s: float | None
+    error: BaseException
+
+    def __str__(self) -> str:
+        hand = f" while handling offset {self.offset_in_hand}" if self.offset_in_hand != self.offset else ""
+        again = "" if self.retry_in_s is None else f"; again in {self.retry_in_s:.1f} s"
+        return (
+            f"{self.topic}[{self.partition}] offset {self.offset}: attempt {self.attempt} failed{hand}: "
+            f"{describe(self.error)}{again}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryStarted(Event):
+    """The back-off is over and the partition is tried again."""
+
+    level: ClassVar[int] = logging.INFO
+    topic: str
+    partition: int
+    offset: int
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}] offset {self.offset}: attempt {self.attempt}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionPaused(Event):
+    """A partition was paused by its handler, or for the memory that its waiting messages take."""
+
+    topic: str
+    partition: int
+    reason: str
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionResumed(Event):
+    """A paused partition goes on."""
+
+    topic: str
+    partition: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sought(Event):
+    """A partition goes on at another place."""
+
+    level: ClassVar[int] = logging.INFO
+    topic: str
+    partition: int
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]: goes on at {self.target}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLettered(Event):
+    """A message was diverted to the dead-letter topic, or skipped where there is none; progress goes on behind it."""
+
+    level: ClassVar[int] = logging.ERROR
+    topic: str
+    partition: int
+    offset: int
+    attempts: int
+    dead_letter_topic: str | None
+    error: BaseException
+
+    def __str__(self) -> str:
+        where = f"sent to {self.dead_letter_topic}" if self.dead_letter_topic else "skipped"
+        return (
+            f"{self.topic}[{self.partition}] offset {self.offset}: {where} after {self.attempts} attempts: "
+            f"{describe(self.error)}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Committed(Event):
+    """The broker answered a commit. `error` is None when it took it."""
+
+    subscription_group: str
+    offsets: tuple[tuple[str, int, int], ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsEmitted(Event):
+    """librdkafka's statistics of one client, as it gave them."""
+
+    subscription_group: str
+    statistics: dict[str, Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.subscription_group}: statistics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientError(Event):
+    """The client reported an error. Unless `fatal` it goes on by itself."""
+
+    level: ClassVar[int] = logging.WARNING
+    subscription_group: str
+    code: str
+    reason: str
+    fatal: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.subscription_group}: {'fatal: ' if self.fatal else ''}{self.code}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorOccurred(Event):
+    """Something raised that must not stop anything: a hook, a listener, a rejected offset."""
+
+    level: ClassVar[int] = logging.ERROR
+    where: str
+    error: BaseException
+    topic: str | None = None
+    partition: int | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.topic}[{self.partition}] " if self.topic is not None else ""
+        return f"{place}{self.where}: {describe(self.error)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrainOverrun(Event):
+    """The drain deadline passed with work still in flight; its offsets are not stored."""
+
+    level: ClassVar[int] = logging.ERROR
+    subscription_group: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.subscription_group}: {self.reason}"
+
+
+def describe(error: BaseException) -> str:
+    """Return the error as one line: its text, led by its type where the text alone would not say much."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def format_partitions(partitions: tuple[tuple[str, int], ...]) -> str:
+    """Return partitions by topic: ``flights[0,1,4]``."""
+    by_topic: dict[str, list[int]] = {}
+    for topic, partition in sorted(partitions):
+        by_topic.setdefault(topic, []).append(partition)
+    return ", ".join(f"{topic}[{','.join(map(str, numbers))}]" for topic, numbers in by_topic.items()) or "nothing"
+
+
+class Bus:
+    """Hands each event to its listeners, on the thread it happened on, and to the log."""
+
+    def __init__(self) -> None:
+        self._listeners: list[tuple[type[Event], Listener]] = []
+        self.context = ""
+
+    def subscribe(self, listener: Listener, event: type[Event] = Event) -> None:
+        """Call `listener` with every event of type `event` (every event at all by default)."""
+        self._listeners = [*self._listeners, (event, listener)]
+
+    def wants(self, event: type[Event]) -> bool:
+        """Whether anybody would see an event of this type: frequent events are not even made otherwise."""
+        return logger.isEnabledFor(event.level) or any(issubclass(event, wanted) for wanted, _ in self._listeners)
+
+    def emit(self, event: Event) -> None:
+        """Log the event and call its listeners. A listener that raises is reported and hurts nobody."""
+        if logger.isEnabledFor(event.level):
+            error = getattr(event, "error", None)
+            trace = error if isinstance(error, BaseException) and event.level >= logging.ERROR else None
+            logger.log(event.level, "%s%s", self.context, event, exc_info=trace, extra={"event": event})
+        for wanted, listener in self._listeners:
+            if isinstance(event, wanted):
+                try:
+                    listener(event)
+                except Exception as error:  # noqa: BLE001  a listener must hurt nobody
+                    self._report(listener, event, error)
+
+    def _report(self, listener: Listener, event: Event, error: Exception) -> None:
+        name = getattr(listener, "__qualname__", repr(listener))
+        report = ErrorOccurred(where=f"listener {name} for {type(event).__name__}", error=error)
+        if isinstance(event, ErrorOccurred):  # the listener of errors raises itself: the log is all that is left
+            logger.error("%s%s", self.context, report, exc_info=error)
+        else:
+            self.emit(report)

@@ -1,0 +1,370 @@
+"""Lanes: one per assigned partition. Which lane may be worked on now, and what becomes of it afterwards. Pure.
+
+A lane holds the messages that wait, the batch that failed and waits for its next attempt, and the one run in progress.
+
+    state      means                                      leaves it by
+    IDLE       nothing to do                              receive -> READY
+    READY      queued for a worker                        take -> RUNNING
+    RUNNING    a handler is at work                       finish -> IDLE | READY | WAITING | PAUSED
+    WAITING    a batch failed, back-off runs              wake (time) -> READY
+    PAUSED     paused by its handler                      wake (time), resume -> READY | IDLE
+    CLOSED     taken away, or the client is closing       nothing
+
+A lane is in the workers' queue exactly while READY. The functions say with their result whether the caller has to
+queue it. Nothing here is thread-safe: the caller holds the lock of the subscription group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+import confluent_kafka
+
+from swarm_consumer.progress import Key, Ledger
+from swarm_consumer.retry import Backoff
+
+if TYPE_CHECKING:
+    from swarm_consumer.consumer import Consumer
+    from swarm_consumer.routing import Route
+
+
+class LaneState(Enum):
+    """See the table above."""
+
+    IDLE = auto()
+    READY = auto()
+    RUNNING = auto()
+    WAITING = auto()
+    PAUSED = auto()
+    CLOSED = auto()
+
+
+class Run:
+    """One call into a consumer: what is run, on which messages, under which epoch, since when.
+
+    It is also the stamp that liveness reads: topic, partition, first_offset, last_offset, action, started, ttl_s,
+    max_poll_interval_s.
+    """
+
+    __slots__ = (
+        "action",
+        "attempt",
+        "epoch",
+        "first_offset",
+        "lane",
+        "last_offset",
+        "marks_only",
+        "max_poll_interval_s",
+        "partition",
+        "records",
+        "seek",
+        "started",
+        "topic",
+        "ttl_s",
+    )
+
+    def __init__(
+        self, lane: Lane, action: str, records: list[confluent_kafka.Message], now: float, max_poll_interval_s: float
+    ) -> None:
+        self.lane = lane
+        self.epoch = lane.epoch
+        self.action = action
+        self.records = records
+        self.attempt = lane.failures + 1
+        self.started = now
+        self.topic: str = lane.key[0]
+        self.partition: int = lane.key[1]
+        self.first_offset: int | None = records[0].offset() if records else None
+        self.last_offset: int | None = records[-1].offset() if records else None
+        self.ttl_s: float | None = lane.route.settings.consuming_ttl
+        self.max_poll_interval_s = max_poll_interval_s
+        self.marks_only = False  # the handler has seen that it should leave early: its return marks nothing
+        self.seek: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run: to be reported, and whether the lane goes back into the workers' queue."""
+
+    queue: bool
+    stale: bool = False
+    retry_in_s: float | None = None
+    first_unmarked: int | None = None
+
+
+class Lane:
+    """One assigned partition under one assignment."""
+
+    __slots__ = (
+        "backoff",
+        "consumer",
+        "end_offset",
+        "eof",
+        "epoch",
+        "expected",
+        "failures",
+        "flow_paused",
+        "held",
+        "initialized",
+        "key",
+        "next_tick",
+        "paused_until",
+        "pending_seek",
+        "rate",
+        "retry",
+        "retry_at",
+        "revoking",
+        "route",
+        "running",
+        "state",
+    )
+
+    def __init__(self, key: Key, route: Route, epoch: int, now: float) -> None:
+        settings = route.settings
+        self.key = key
+        self.route = route
+        self.epoch = epoch
+        self.backoff = Backoff(settings.retry_backoff, settings.retry_backoff_max)
+        self.state = LaneState.IDLE
+        self.held: list[confluent_kafka.Message] = []
+        self.retry: list[confluent_kafka.Message] | None = None
+        self.retry_at = 0.0
+        self.failures = 0
+        self.paused_until: float | None = None
+        self.pending_seek: Any = None
+        self.running: Run | None = None
+        self.consumer: Consumer | None = None
+        self.initialized = False
+        self.revoking = False
+        self.flow_paused = False
+        self.eof = False
+        self.expected: int | None = None  # the next offset the client should give us
+        self.end_offset: int | None = None
+        self.rate = 0.0  # messages a second the handler manages, smoothed
+        self.next_tick = now + settings.tick_interval
+
+    @property
+    def blocked(self) -> bool:
+        """Whether what waits here cannot be worked on for now."""
+        return self.state in (LaneState.WAITING, LaneState.PAUSED)
+
+
+class Lanes:
+    """All lanes of one subscription group, over the ledger that says what is done."""
+
+    def __init__(self, ledger: Ledger, max_poll_interval_s: float = 300.0) -> None:
+        self.ledger = ledger
+        self.by_key: dict[Key, Lane] = {}
+        self.held_total = 0
+        self.frozen = False  # quiet or stopping: nothing is taken
+        self._max_poll_interval_s = max_poll_interval_s
+        self._stale: dict[
+            Key, Run
+        ] = {}  # runs that outlived their lane: their partition is not worked on before they end
+
+    def assign(self, key: Key, route: Route, now: float) -> Lane:
+        """Open a lane for a partition that was assigned."""
+        self.close(key)
+        lane = self.by_key[key] = Lane(key, route, self.ledger.assign(key), now)
+        return lane
+
+    def close(self, key: Key) -> Lane | None:
+        """Close the lane of a partition that is no longer ours; forget what it held. The ledger is the caller's."""
+        lane = self.by_key.pop(key, None)
+        if lane is None:
+            return None
+        self._drop_held(lane)
+        lane.retry = None
+        if lane.running is not None:
+            self._stale[key] = lane.running
+        lane.state = LaneState.CLOSED
+        return lane
+
+    def receive(self, lane: Lane, records: list[confluent_kafka.Message]) -> bool:
+        """Add messages in order; whether the lane is to be queued. The list becomes the lane's own."""
+        first = records[0].offset()
+        if lane.expected is not None and first is not None and first < lane.expected:
+            # The client went back without having been asked to: an offset reset after truncation. What was received
+            # before is void, and a batch still at work must not mark offsets that now mean other messages.
+            lane.epoch = self.ledger.restart(lane.key)
+            self._drop_held(lane)
+            lane.retry = None
+            lane.failures = 0
+        last = records[-1].offset()
+        lane.expected = None if last is None else last + 1
+        if lane.held:
+            lane.held.extend(records)
+        else:
+            lane.held = records
+        self.held_total += len(records)
+        return self._ready(lane)
+
+    def take(self, lane: Lane, now: float) -> Run | None:
+        """Begin the next run of a READY lane; None when there is nothing to be run any more."""
+        if lane.state is not LaneState.READY:
+            return None
+        if self.frozen or lane.revoking:
+            lane.state = LaneState.IDLE
+            return None
+        if lane.retry is not None:
+            records, lane.retry = lane.retry, None
+        else:
+            limit = lane.route.settings.max_messages
+            held = lane.held
+            if len(held) <= limit:
+                records, lane.held = held, []
+            else:
+                records = held[:limit]
+                del held[:limit]
+            self.held_total -= len(records)
+        if not records:
+            lane.state = LaneState.IDLE
+            return None
+        run = lane.running = Run(lane, "consume", records, now, self._max_poll_interval_s)
+        if run.last_offset is not None:
+            self.ledger.deliver(lane.key, lane.epoch, run.last_offset + 1)
+        lane.state = LaneState.RUNNING
+        return run
+
+    def begin_hook(self, lane: Lane, action: str, now: float) -> Run | None:
+        """Begin a run of a hook; None while the lane is at work."""
+        if lane.running is not None:
+            return None
+        run = lane.running = Run(lane, action, [], now, self._max_poll_interval_s)
+        if lane.state is not LaneState.CLOSED:
+            lane.state = LaneState.RUNNING
+        return run
+
+    def finish(self, run: Run, failed: bool, now: float) -> Outcome:
+        """End a run and say what follows.
+
+        Success marks the whole batch, unless marking is manual, the handler asked to go on elsewhere, or it has seen
+        that it should leave. Failure keeps what is not marked for the next attempt, after the back-off.
+        """
+        lane = run.lane
+        lane.running = None
+        if self._stale.get(lane.key) is run:
+            del self._stale[lane.key]
+        if lane.state is LaneState.CLOSED or self.by_key.get(lane.key) is not lane:
+            follower = self.by_key.get(lane.key)
+            return Outcome(queue=follower is not None and self._ready(follower), stale=True)
+        lane.state = LaneState.IDLE
+        if not self.ledger.owns(lane.key, run.epoch):
+            return Outcome(queue=self._ready(lane), stale=True)
+        if run.action != "consume":
+            return Outcome(queue=self._ready(lane))
+        duration = now - run.started
+        if duration > 0:
+            lane.rate = (
+                0.7 * lane.rate + 0.3 * (len(run.records) / duration) if lane.rate else len(run.records) / duration
+            )
+        if not failed:
+            return self._succeeded(lane, run)
+        return self._failed(lane, run, now)
+
+    def wake(self, now: float) -> list[Lane]:
+        """Return the lanes to be queued whose back-off or pause is over."""
+        woken = []
+        for lane in self.by_key.values():
+            if lane.state is LaneState.WAITING and now >= lane.retry_at:
+                lane.state = LaneState.IDLE
+                if self._ready(lane):
+                    woken.append(lane)
+            elif lane.state is LaneState.PAUSED and lane.paused_until is not None and now >= lane.paused_until:
+                lane.paused_until = None
+                lane.state = LaneState.IDLE
+                if self._ready(lane):
+                    woken.append(lane)
+        return woken
+
+    def next_wake(self) -> float | None:
+        """When `wake` has something to do next; None when nothing waits for a time."""
+        times = [
+            lane.retry_at if lane.state is LaneState.WAITING else lane.paused_until
+            for lane in self.by_key.values()
+            if lane.blocked
+        ]
+        finite = [at for at in times if at is not None]
+        return min(finite) if finite else None
+
+    def pause(self, lane: Lane, until: float) -> None:
+        """Hand out nothing more of this lane before `until`."""
+        lane.paused_until = until
+        if lane.state in (LaneState.IDLE, LaneState.READY):
+            lane.state = LaneState.PAUSED
+
+    def resume(self, lane: Lane) -> bool:
+        """End a pause; whether the lane is to be queued."""
+        lane.paused_until = None
+        if lane.state is LaneState.PAUSED:
+            lane.state = LaneState.IDLE
+            return self._ready(lane)
+        return False
+
+    def sought(self, lane: Lane, position: int | None) -> None:
+        """Begin anew after a seek: what was received before is void."""
+        self._drop_held(lane)
+        lane.retry = None
+        lane.failures = 0
+        lane.expected = None
+        lane.pending_seek = None
+        lane.epoch = self.ledger.restart(lane.key, position)
+
+    def thaw(self) -> list[Lane]:
+        """End a freeze; return the lanes to be queued."""
+        self.frozen = False
+        return [lane for lane in self.by_key.values() if self._ready(lane)]
+
+    def running(self) -> list[Run]:
+        """Return the runs in progress, also those that outlived their assignment."""
+        runs = [lane.running for lane in self.by_key.values() if lane.running is not None]
+        return runs + list(self._stale.values())
+
+    def busy(self, keys: Iterable[Key]) -> bool:
+        """Whether one of these partitions is being worked on under its present assignment."""
+        return any((lane := self.by_key.get(key)) is not None and lane.running is not None for key in keys)
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _ready(self, lane: Lane) -> bool:
+        """Make an idle lane READY if it has something to do."""
+        if lane.state is not LaneState.IDLE or self.frozen or lane.revoking or lane.pending_seek is not None:
+            return False
+        if lane.key in self._stale:
+            return False
+        if lane.paused_until is not None:
+            lane.state = LaneState.PAUSED
+            return False
+        if lane.retry is None and not lane.held:
+            return False
+        lane.state = LaneState.READY
+        return True
+
+    def _succeeded(self, lane: Lane, run: Run) -> Outcome:
+        lane.failures = 0
+        if run.seek is not None:
+            lane.pending_seek = run.seek
+            self._drop_held(lane)
+        elif not run.marks_only and not lane.route.settings.manual_marking and run.last_offset is not None:
+            self.ledger.mark(lane.key, run.epoch, run.last_offset + 1, leader_epoch=run.records[-1].leader_epoch())
+        return Outcome(queue=self._ready(lane))
+
+    def _failed(self, lane: Lane, run: Run, now: float) -> Outcome:
+        position = self.ledger.position(lane.key)
+        remaining = run.records
+        if position is not None:
+            remaining = [record for record in remaining if record.offset() >= position]  # type: ignore[operator]
+        lane.failures += 1
+        first = remaining[0].offset() if remaining else (run.last_offset or 0) + 1
+        delay = lane.backoff.delay_s(lane.failures)
+        lane.retry = remaining or None
+        lane.retry_at = now + delay
+        lane.state = LaneState.WAITING
+        return Outcome(queue=False, retry_in_s=delay, first_unmarked=first)
+
+    def _drop_held(self, lane: Lane) -> None:
+        self.held_total -= len(lane.held)
+        lane.held = []

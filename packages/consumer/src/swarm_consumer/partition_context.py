@@ -1,0 +1,94 @@
+"""What stands behind a consumer instance: its lane, and the way to the owner thread, the producer and the ledger."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from swarm_consumer.errors import ConsumptionError
+from swarm_consumer.lanes import Lane
+from swarm_consumer.message import Message
+from swarm_consumer.producer import Deliveries, Delivery, Producer
+
+if TYPE_CHECKING:
+    from swarm_consumer.client import SubscriptionClient
+
+
+class PartitionContext:
+    """The runtime's side of one Consumer instance; all of it may be called from the handler's thread."""
+
+    def __init__(self, client: SubscriptionClient, lane: Lane, producer: Producer) -> None:
+        self._client = client
+        self._lane = lane
+        self.topic, self.partition = lane.key
+        self.producer = producer
+        self.deliveries = Deliveries()
+
+    @property
+    def attempt(self) -> int:
+        """See Consumer.attempt."""
+        run = self._lane.running
+        return run.attempt if run is not None else self._lane.failures + 1
+
+    def is_revoked(self) -> bool:
+        """See Consumer.is_revoked."""
+        lane = self._lane
+        gone = lane.revoking or self._client.lanes.by_key.get(lane.key) is not lane
+        if gone and lane.running is not None:
+            lane.running.marks_only = True
+        return gone
+
+    def is_stopping(self) -> bool:
+        """See Consumer.is_stopping."""
+        stopping = self._client.stopping
+        if stopping and self._lane.running is not None:
+            self._lane.running.marks_only = True
+        return stopping
+
+    def mark(self, message: Message[Any] | int, metadata: str | None, blocking: bool, timeout: float) -> bool:
+        """See Consumer.mark_as_consumed."""
+        if isinstance(message, Message):
+            if (message.topic, message.partition) != self._lane.key:
+                raise ValueError(f"{message!r} does not belong to {self.topic}[{self.partition}]")
+            offset, leader_epoch = message.offset, message.leader_epoch
+        else:
+            offset, leader_epoch = message, None
+        # What was produced for these messages must be safe before they may count as done.
+        if self.deliveries.pending:
+            self.producer.settle(self.deliveries, timeout)
+        with self._client.lock:
+            epoch = self._lane.running.epoch if self._lane.running is not None else self._lane.epoch
+            ours = self._client.lanes.ledger.mark(self._lane.key, epoch, offset + 1, metadata, leader_epoch)
+        if ours and blocking:
+            return self._client.commit_now(self._lane.key, epoch, timeout)
+        return ours
+
+    def offset_metadata(self, timeout: float) -> str | None:
+        """See Consumer.offset_metadata."""
+        return self._client.committed_metadata(self._lane.key, timeout)
+
+    def pause(self, duration: float | None) -> None:
+        """See Consumer.pause."""
+        if duration is not None and duration < 0:
+            raise ValueError(f"a pause of {duration} s is not possible")
+        self._client.pause(self._lane, float("inf") if duration is None else time.monotonic() + duration, duration)
+
+    def resume(self) -> None:
+        """See Consumer.resume."""
+        self._client.resume(self._lane)
+
+    def seek(self, target: int | datetime | str) -> None:
+        """See Consumer.seek."""
+        if isinstance(target, str) and target not in ("earliest", "latest"):
+            raise ValueError(f"seek to an offset, a datetime, 'earliest' or 'latest', not {target!r}")
+        if isinstance(target, int) and target < 0:
+            raise ValueError(f"there is no offset {target}")
+        run = self._lane.running
+        if run is None or run.action != "consume":
+            raise ConsumptionError("seek() is possible inside consume() only")
+        run.seek = target
+
+    def produce(self, topic: str, value: Any, **options: Any) -> Delivery:
+        """See Consumer.produce."""
+        return self.producer.produce(topic, value, deliveries=self.deliveries, **options)

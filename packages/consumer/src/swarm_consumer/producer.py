@@ -1,0 +1,323 @@
+"""The node's producer: made on first use, in the process that uses it; what it sends is awaited before progress."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import confluent_kafka
+import msgspec
+
+from swarm_consumer.errors import ConfigurationError, DeliveryError, ForkError
+from swarm_consumer.redaction import scrub, secrets_of
+
+# Consumer properties that a producer does not know (librdkafka CONFIGURATION.md, column C): it would warn about each.
+_CONSUMER_ONLY = frozenset(
+    [
+        "group.id",
+        "group.instance.id",
+        "partition.assignment.strategy",
+        "session.timeout.ms",
+        "heartbeat.interval.ms",
+        "group.protocol.type",
+        "group.protocol",
+        "group.remote.assignor",
+        "coordinator.query.interval.ms",
+        "max.poll.interval.ms",
+        "enable.auto.commit",
+        "auto.commit.interval.ms",
+        "enable.auto.offset.store",
+        "queued.min.messages",
+        "queued.max.messages.kbytes",
+        "fetch.wait.max.ms",
+        "fetch.queue.backoff.ms",
+        "fetch.message.max.bytes",
+        "max.partition.fetch.bytes",
+        "fetch.max.bytes",
+        "fetch.min.bytes",
+        "fetch.error.backoff.ms",
+        "offset.store.method",
+        "isolation.level",
+        "consume_cb",
+        "rebalance_cb",
+        "offset_commit_cb",
+        "enable.partition.eof",
+        "check.crcs",
+        "client.rack",
+        "auto.offset.reset",
+        "auto.commit.enable",
+        "consume.callback.max.messages",
+        "allow.auto.create.topics",
+    ]
+)
+_PRODUCER_ONLY = frozenset(
+    [
+        "transactional.id",
+        "transaction.timeout.ms",
+        "enable.idempotence",
+        "enable.gapless.guarantee",
+        "queue.buffering.max.messages",
+        "queue.buffering.max.kbytes",
+        "queue.buffering.max.ms",
+        "linger.ms",
+        "message.send.max.retries",
+        "retries",
+        "queue.buffering.backpressure.threshold",
+        "compression.codec",
+        "compression.type",
+        "batch.num.messages",
+        "batch.size",
+        "delivery.report.only.error",
+        "sticky.partitioning.linger.ms",
+        "request.required.acks",
+        "acks",
+        "request.timeout.ms",
+        "message.timeout.ms",
+        "delivery.timeout.ms",
+        "queuing.strategy",
+        "partitioner",
+        "compression.level",
+    ]
+)
+
+
+def consumer_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties without those that only a producer knows."""
+    return {name: value for name, value in properties.items() if name not in _PRODUCER_ONLY}
+
+
+def producer_properties(
+    kafka: Mapping[str, Any], producer: Mapping[str, Any], client_id: str, node_id: int | None
+) -> dict[str, Any]:
+    """Return what the producer is made with: the app's properties, its own on top, and ids of its own.
+
+    A transactional.id gets the node's id appended: two producers with one id fence each other.
+    """
+    merged = {name: value for name, value in kafka.items() if name not in _CONSUMER_ONLY}
+    merged.update(producer)
+    merged["client.id"] = f"{client_id}-producer" if node_id is None else f"{client_id}-producer-{node_id}"
+    if "transactional.id" in merged and node_id is not None:
+        merged["transactional.id"] = f"{merged['transactional.id']}_{node_id}"
+    return merged
+
+
+def encode(value: Any) -> bytes | str | None:
+    """Return what is produced for a value: bytes, str and None as they are, anything else as JSON."""
+    if value is None or isinstance(value, (bytes, str)):
+        return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    return msgspec.json.encode(value)
+
+
+class Delivery:
+    """What `produce` returns: a message on its way to the broker."""
+
+    __slots__ = ("_done", "_error", "_group", "_producer", "offset", "partition", "topic")
+
+    def __init__(self, producer: Producer, topic: str, group: Deliveries | None) -> None:
+        self._producer = producer
+        self._group = group
+        self._done = False
+        self._error: confluent_kafka.KafkaError | None = None
+        self.topic = topic
+        self.partition: int | None = None
+        self.offset: int | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the broker has answered, or the client has given up."""
+        return self._done
+
+    @property
+    def error(self) -> DeliveryError | None:
+        """Why the message was not delivered; None while it is under way and when it arrived."""
+        return None if self._error is None else DeliveryError(f"not delivered to {self.topic}: {self._error.str()}")
+
+    def wait(self, timeout: float = 30.0) -> Delivery:
+        """Wait up to `timeout` seconds for the acknowledgement. Raises DeliveryError when there was none."""
+        self._producer.await_all(lambda: self._done, timeout)
+        if not self._done:
+            raise DeliveryError(f"not acknowledged by {self.topic} within {timeout:g} s")
+        if (error := self.error) is not None:
+            raise error
+        return self
+
+    def _answered(self, error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
+        self.partition = message.partition()
+        self.offset = message.offset()
+        self._error = error
+        self._done = True
+        if self._group is not None:
+            self._group.answered(self)
+
+
+class Deliveries:
+    """The messages one run has produced: how many are still under way, and the first that failed."""
+
+    __slots__ = ("_lock", "failed", "pending")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.pending = 0
+        self.failed: Delivery | None = None
+
+    def added(self) -> None:
+        """Count one more under way."""
+        with self._lock:
+            self.pending += 1
+
+    def answered(self, delivery: Delivery) -> None:
+        """Count one that is no longer under way."""
+        with self._lock:
+            self.pending -= 1
+            if delivery.error is not None and self.failed is None:
+                self.failed = delivery
+
+
+class Producer:
+    """One librdkafka producer of this process, safe to use from all its threads."""
+
+    def __init__(
+        self,
+        properties: Mapping[str, Any],
+        on_error: Callable[[confluent_kafka.KafkaError], None] | None = None,
+        logger: Any = None,
+    ) -> None:
+        self._properties = dict(properties)
+        self._on_error = on_error
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._client: confluent_kafka.Producer | None = None
+        self._pid = 0
+        self.fatal_error: str | None = None
+
+    @property
+    def client(self) -> confluent_kafka.Producer:
+        """The client's own producer, made now if there is none yet. Raises ForkError in a process forked after that."""
+        client = self._client
+        if client is None:
+            with self._lock:
+                client = self._client
+                if client is None:
+                    client = self._create()
+        if self._pid != os.getpid():
+            raise ForkError(
+                f"this producer was made in process {self._pid} and is used in {os.getpid()}: what it sends would be "
+                f"lost; make it after the fork, by first using it there"
+            )
+        return client
+
+    @property
+    def used(self) -> bool:
+        """Whether the client's producer exists."""
+        return self._client is not None
+
+    def produce(
+        self,
+        topic: str,
+        value: Any = None,
+        *,
+        key: Any = None,
+        headers: Any = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        timeout: float = 30.0,
+        deliveries: Deliveries | None = None,
+    ) -> Delivery:
+        """Queue a message to be sent. A full local queue is waited for up to `timeout` seconds, then DeliveryError."""
+        client = self.client
+        delivery = Delivery(self, topic, deliveries)
+        options: dict[str, Any] = {}
+        if partition is not None:
+            options["partition"] = partition
+        if timestamp_ms is not None:
+            options["timestamp"] = timestamp_ms
+        if headers is not None:
+            options["headers"] = headers
+        payload, encoded_key = encode(value), encode(key)
+        deadline = time.monotonic() + timeout
+        if deliveries is not None:
+            deliveries.added()
+        try:
+            while True:
+                try:
+                    client.produce(topic, payload, encoded_key, on_delivery=delivery._answered, **options)
+                    break
+                except BufferError:
+                    if time.monotonic() >= deadline:
+                        raise DeliveryError(
+                            f"not queued for {topic}: the local queue stayed full for {timeout:g} s; is the broker "
+                            f"reachable, or queue.buffering.max.messages too small?"
+                        ) from None
+                    client.poll(0.05)
+        except confluent_kafka.KafkaException as error:
+            self._unqueued(deliveries)
+            raise DeliveryError(f"not queued for {topic}: {error.args[0].str()}") from error
+        except BaseException:
+            self._unqueued(deliveries)
+            raise
+        client.poll(0)
+        return delivery
+
+    def settle(self, deliveries: Deliveries, timeout: float) -> None:
+        """Wait until everything of a run is acknowledged. Raises DeliveryError when something is not."""
+        if deliveries.pending:
+            self.await_all(lambda: deliveries.pending == 0, timeout)
+        if deliveries.failed is not None:
+            error = deliveries.failed.error
+            if error is not None:
+                raise error
+        if deliveries.pending:
+            raise DeliveryError(f"{deliveries.pending} messages were not acknowledged within {timeout:g} s")
+
+    def await_all(self, done: Callable[[], bool], timeout: float) -> None:
+        """Serve deliveries until `done()` or `timeout` seconds are over."""
+        client = self.client
+        deadline = time.monotonic() + timeout
+        while not done():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return
+            # flush() sends at once what linger.ms would still hold back; short slices, because it waits for the
+            # messages of every thread and another's may keep coming.
+            client.flush(min(0.05, remaining))
+
+    def close(self, timeout: float) -> int:
+        """Send what is left within `timeout` seconds; return how many messages remained unsent."""
+        if self._client is None or self._pid != os.getpid():
+            return 0
+        return self._client.flush(max(0.0, timeout))
+
+    @staticmethod
+    def _unqueued(deliveries: Deliveries | None) -> None:
+        if deliveries is not None:
+            with deliveries._lock:
+                deliveries.pending -= 1
+
+    def _create(self) -> confluent_kafka.Producer:
+        properties = dict(self._properties)
+        properties["error_cb"] = self._error
+        if self._logger is not None:
+            properties["logger"] = self._logger
+        try:
+            client = confluent_kafka.Producer(properties)
+            if "transactional.id" in properties:
+                client.init_transactions(30.0)
+        except (confluent_kafka.KafkaException, TypeError, ValueError) as error:
+            cause = error.args[0].str() if isinstance(error, confluent_kafka.KafkaException) else str(error)
+            raise ConfigurationError(
+                f"the producer cannot be made: {scrub(cause, secrets_of(self._properties))}"
+            ) from None
+        self._pid = os.getpid()
+        self._client = client
+        return client
+
+    def _error(self, error: confluent_kafka.KafkaError) -> None:
+        if error.fatal():
+            self.fatal_error = error.str()
+        if self._on_error is not None:
+            self._on_error(error)

@@ -1,0 +1,143 @@
+"""The offset ledger: which offset of which partition may be stored. Pure; it knows no client and no clock.
+
+A partition is entered when it is assigned and gets an *epoch*, a number that is never used twice. Everything that is
+done for a partition names the epoch it was begun under: what arrives with an older epoch is refused, so that a batch
+which outlived its assignment can move nothing, not even when the partition has left and come back meanwhile.
+
+Offsets here are *next* offsets, as Kafka stores them: 8 means that offsets up to 7 are done.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+Key = tuple[str, int]
+"""A topic and a partition."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    epoch: int
+    delivered: int | None = None  # next offset after the last message handed to a handler
+    position: int | None = None  # next offset: everything before it is handled or marked
+    stored: int | None = None  # what was last given out to be stored
+    metadata: str | None = None
+    leader_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Storable:
+    """A position to be stored: the next offset of a partition, with what Kafka keeps beside it."""
+
+    topic: str
+    partition: int
+    offset: int
+    metadata: str | None = None
+    leader_epoch: int | None = None
+
+
+class Ledger:
+    """What is delivered, what is done, and what of it may be stored, for each assigned partition.
+
+    Not thread-safe: its owner guards it.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[Key, _Entry] = {}
+        self._changed: set[Key] = set()
+        self._epochs = itertools.count(1)
+
+    def assign(self, key: Key) -> int:
+        """Enter a partition, forget what was known of it, and return its new epoch."""
+        epoch = next(self._epochs)
+        self._entries[key] = _Entry(epoch)
+        self._changed.discard(key)
+        return epoch
+
+    def restart(self, key: Key, position: int | None = None) -> int:
+        """Begin a new epoch of an assigned partition, after a seek; `position` is the next offset then, if known.
+
+        Raises KeyError for a partition that is not assigned.
+        """
+        if key not in self._entries:
+            raise KeyError(key)
+        epoch = self.assign(key)
+        if position is not None:
+            entry = self._entries[key]
+            entry.position = entry.delivered = position
+            self._changed.add(key)
+        return epoch
+
+    def release(self, key: Key) -> Storable | None:
+        """Strike a partition out; return what is still to be stored for it (None: nothing new)."""
+        storable = self._storable(key) if key in self._changed else None
+        self._entries.pop(key, None)
+        self._changed.discard(key)
+        return storable
+
+    def owns(self, key: Key, epoch: int) -> bool:
+        """Whether `epoch` is the present epoch of an assigned partition."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.epoch == epoch
+
+    def deliver(self, key: Key, epoch: int, next_offset: int) -> bool:
+        """Note that messages before `next_offset` have been handed to a handler; False for a stale epoch."""
+        entry = self._entries.get(key)
+        if entry is None or entry.epoch != epoch:
+            return False
+        if entry.delivered is None or next_offset > entry.delivered:
+            entry.delivered = next_offset
+        return True
+
+    def mark(
+        self,
+        key: Key,
+        epoch: int,
+        next_offset: int,
+        metadata: str | None = None,
+        leader_epoch: int | None = None,
+    ) -> bool:
+        """Note that everything before `next_offset` is done; False for a stale epoch.
+
+        A mark below the present position changes nothing: progress never goes back, except by `restart`.
+        Raises ValueError for an offset that no handler has been given yet.
+        """
+        entry = self._entries.get(key)
+        if entry is None or entry.epoch != epoch:
+            return False
+        if entry.delivered is None or next_offset > entry.delivered:
+            topic, partition = key
+            raise ValueError(
+                f"offset {next_offset - 1} of {topic}[{partition}] cannot be marked: it has not been delivered yet"
+            )
+        if entry.position is None or next_offset > entry.position or metadata is not None:
+            entry.position = next_offset if entry.position is None else max(next_offset, entry.position)
+            entry.metadata = metadata if metadata is not None else entry.metadata
+            entry.leader_epoch = leader_epoch
+            self._changed.add(key)
+        return True
+
+    def position(self, key: Key) -> int | None:
+        """Return the next offset that is not done yet; None when nothing was done under the present epoch."""
+        entry = self._entries.get(key)
+        return entry.position if entry is not None else None
+
+    def take_storable(self) -> list[Storable]:
+        """Return the positions that moved since the last call; they count as stored from now on."""
+        if not self._changed:
+            return []
+        storables = [storable for key in self._changed if (storable := self._storable(key)) is not None]
+        self._changed.clear()
+        return storables
+
+    def keys(self) -> list[Key]:
+        """Return the assigned partitions."""
+        return list(self._entries)
+
+    def _storable(self, key: Key) -> Storable | None:
+        entry = self._entries[key]
+        if entry.position is None:
+            return None
+        entry.stored = entry.position
+        return Storable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)

@@ -1,0 +1,193 @@
+"""From what users declared to what is run: routes, and the subscription groups that share a client."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarm_consumer.consumer import Consumer
+from swarm_consumer.deserialization import Decoders
+from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.redaction import is_secret
+from swarm_consumer.settings import OWNED_PROPERTIES, TopicSettings
+
+_TOPIC = re.compile(r"^[a-zA-Z0-9._-]{1,249}$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Property:
+    """A client property and the place where it was set, for error messages."""
+
+    value: Any
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One topic, or one pattern of topics, of one consumer group, and who handles it."""
+
+    topic: str  # a pattern starts with ^
+    group: str
+    consumer: type[Consumer]
+    decoders: Decoders
+    settings: TopicSettings
+    properties: Mapping[str, Property]
+    explicit_subscription_group: str | None = None
+    active: bool = True
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether `topic` is a regular expression."""
+        return self.topic.startswith("^")
+
+    @functools.cached_property
+    def hooks(self) -> frozenset[str]:
+        """The optional hooks that the consumer class defines."""
+        names = ("initialized", "revoked", "shutdown", "tick", "eofed", "wrap")
+        return frozenset(name for name in names if getattr(self.consumer, name) is not getattr(Consumer, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionGroup:
+    """Topics of one consumer group with equal client properties: they share one client and one owner thread."""
+
+    name: str
+    group: str
+    routes: tuple[Route, ...]
+    properties: Mapping[str, Property] = field(repr=False)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What is subscribed to: topic names and patterns, sorted."""
+        return tuple(sorted(route.topic for route in self.routes))
+
+    @property
+    def max_poll_interval_s(self) -> float:
+        """max.poll.interval.ms in seconds."""
+        given = self.properties.get("max.poll.interval.ms")
+        return int(given.value) / 1000 if given is not None else 300.0
+
+    def route_of(self, topic: str) -> Route | None:
+        """Return the route for a topic that was assigned: by name, else by the first pattern that matches."""
+        patterns = []
+        for route in self.routes:
+            if route.topic == topic:
+                return route
+            if route.is_pattern:
+                patterns.append(route)
+        for route in patterns:
+            if re.match(route.topic, topic):
+                return route
+        # librdkafka's and the broker's regular expressions are not Python's: with one pattern there is no doubt.
+        return patterns[0] if len(patterns) == 1 else None
+
+
+def check_topic(topic: str) -> None:
+    """Raise ConfigurationError for what can be neither a topic's name nor a pattern."""
+    if topic.startswith("^"):
+        try:
+            re.compile(topic)
+        except re.error as error:
+            raise ConfigurationError(f"pattern {topic!r} is not a regular expression: {error}") from error
+    elif not _TOPIC.match(topic) or topic in (".", ".."):
+        raise ConfigurationError(
+            f"{topic!r} cannot be a topic: a name has 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', a pattern starts "
+            f"with ^"
+        )
+
+
+def check_properties(kafka: Mapping[str, Any], where: str, owned: Mapping[str, str] = OWNED_PROPERTIES) -> None:
+    """Raise ConfigurationError for a property that is ours, naming it, the place, and what to use instead."""
+    for name, value in kafka.items():
+        if not isinstance(name, str):
+            raise ConfigurationError(f"{where}: a property name must be a string, not {name!r}")
+        if name in owned:
+            raise ConfigurationError(f"{where}: the property {name} is Swarm's own: {owned[name]}")
+        if value is None:
+            raise ConfigurationError(f"{where}: the property {name} is None; leave it out instead")
+
+
+def merge(*layers: Mapping[str, Property]) -> dict[str, Property]:
+    """Return the properties of all layers, later ones winning."""
+    merged: dict[str, Property] = {}
+    for layer in layers:
+        merged.update(layer)
+    return merged
+
+
+def placed(kafka: Mapping[str, Any], where: str) -> dict[str, Property]:
+    """Return the properties with the place where they were set."""
+    return {name: Property(value=value, where=where) for name, value in kafka.items()}
+
+
+def subscription_groups(routes: Iterable[Route], base: Mapping[str, Mapping[str, Property]]) -> list[SubscriptionGroup]:
+    """Group routes that can share a client; `base` holds each consumer group's own properties.
+
+    The names do not depend on the order of definition nor on what is filtered out later, because static membership
+    hangs on them: topics with their group's own properties form the subscription group named like the group, others
+    one named after a digest of their properties, and an explicit name is kept.
+    Raises ConfigurationError for two clients under one name and for a topic claimed twice in a group.
+    """
+    buckets: dict[tuple[str, str], list[Route]] = {}
+    seen: dict[tuple[str, str], Route] = {}
+    for route in routes:
+        twin = seen.setdefault((route.group, route.topic), route)
+        if twin is not route:
+            raise ConfigurationError(
+                f"topic {route.topic!r} is declared twice in group {route.group!r}, for {twin.consumer.__qualname__} "
+                f"and {route.consumer.__qualname__}; give one of them another group"
+            )
+        name = route.explicit_subscription_group or _default_name(route, base.get(route.group, {}))
+        buckets.setdefault((route.group, name), []).append(route)
+    groups: dict[str, SubscriptionGroup] = {}
+    for (group, name), members in sorted(buckets.items()):
+        first = members[0]
+        for other in members[1:]:
+            different = _difference(first, other)
+            if different is not None:
+                raise ConfigurationError(
+                    f"topics {first.topic!r} and {other.topic!r} cannot share subscription group {name!r}: "
+                    f"{different} differs"
+                )
+        if name in groups:
+            raise ConfigurationError(
+                f"two subscription groups are named {name!r}, in groups {groups[name].group!r} and {group!r}; "
+                f"name one of them with subscription_group="
+            )
+        members = sorted(members, key=lambda route: route.topic)
+        groups[name] = SubscriptionGroup(name=name, group=group, routes=tuple(members), properties=first.properties)
+    return list(groups.values())
+
+
+def _client_settings(route: Route) -> dict[str, Any]:
+    settings = {name: given.value for name, given in route.properties.items()}
+    settings["auto.offset.reset"] = route.settings.initial_offset
+    return settings
+
+
+def _difference(one: Route, other: Route) -> str | None:
+    mine, theirs = _client_settings(one), _client_settings(other)
+    for name in sorted(mine.keys() | theirs.keys()):
+        if mine.get(name) != theirs.get(name):
+            return "initial_offset" if name == "auto.offset.reset" else f"the property {name}"
+    return None
+
+
+def _default_name(route: Route, base: Mapping[str, Property]) -> str:
+    own = {name: given.value for name, given in base.items()}
+    settings = _client_settings(route)
+    if all(name == "auto.offset.reset" or own.get(name) == value for name, value in settings.items()) and (
+        settings["auto.offset.reset"] == "earliest"
+    ):
+        return route.group
+    telling = sorted((name, str(value)) for name, value in settings.items() if not is_secret(name))
+    return f"{route.group}-{hashlib.sha256(repr(telling).encode()).hexdigest()[:8]}"
+
+
+def instance_id(prefix: str, node_id: int | None, subscription_group: str) -> str:
+    """Return the static member id: ``<prefix>_<node id>_<subscription group>``, without the node id in one process."""
+    return f"{prefix}_{subscription_group}" if node_id is None else f"{prefix}_{node_id}_{subscription_group}"

@@ -1,0 +1,302 @@
+"""The runtime: makes the clients, waits for the order to stop, and sees that everything ends in time.
+
+States: starting -> running -> quieting -> quiet -> stopping -> stopped; only forwards, and stopping from any of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from swarm_consumer.app import App
+from swarm_consumer.client import SubscriptionClient, librdkafka_logger
+from swarm_consumer.client_properties import ClientProperties
+from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.event_loop import EventLoop
+from swarm_consumer.events import ClientError, StateChanged
+from swarm_consumer.execution import Execution
+from swarm_consumer.lanes import Run
+from swarm_consumer.producer import Producer, producer_properties
+from swarm_consumer.routing import SubscriptionGroup
+from swarm_consumer.selection import Selection
+from swarm_consumer.settings import check_number
+from swarm_consumer.workers import Workers
+
+EXIT_CLEAN = 0
+EXIT_FATAL = 1
+EXIT_DRAIN_OVERRUN = 4
+
+CLOSE_GRACE_S = 1.0
+"""What a client is given beyond the drain deadline to come back from close(), before it is left behind."""
+
+
+class Flag(Protocol):
+    """An order from outside, such as a supervisor's: it can be looked at, waited for, and polled."""
+
+    def is_set(self) -> bool:
+        """Whether the order was given."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for it."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable once the order was given."""
+
+
+class Runtime:
+    """Runs an app in this process. Make it where it runs: after a fork, not before.
+
+    node_id: the number of this process in a swarm; part of static member ids, client ids and transactional ids.
+    selection: which topics and groups to run.
+    drain_timeout: seconds from the order to stop until run() returns, whatever handlers do.
+
+    Raises ConfigurationError for settings that contradict each other and for a selection that matches nothing.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        node_id: int | None = None,
+        selection: Selection | None = None,
+        drain_timeout: float = 45.0,
+    ) -> None:
+        check_number(drain_timeout, 0.1, 86400, "drain_timeout", "Runtime")
+        selection = selection or Selection()
+        selection.check(app)
+        self.app = app
+        self.node_id = node_id
+        self.drain_timeout = float(drain_timeout)
+        self.phase = "starting"
+        self._groups = selection.apply(app.subscription_groups())
+        self._revocation_timeouts = {group.name: _revocation_timeout(app, group) for group in self._groups}
+        self._bus = app.bus
+        self._clients: list[SubscriptionClient] = []
+        self._fatal: str | None = None
+        self._stop_reason: str | None = None
+        self._quiet_wanted = False
+        self._after_batch: tuple[Callable[[], None], ...] = ()
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pid = os.getpid()
+        kafka = {name: one.value for name, one in app._properties.items()}
+        self.producer = Producer(
+            producer_properties(kafka, app.producer_properties, app.client_id, node_id),
+            on_error=self._producer_error,
+            logger=librdkafka_logger,
+        )
+        self._event_loop = EventLoop()
+        self._workers = Workers(app.concurrency)
+        self._execution = Execution(self._bus, self.producer, self._event_loop)
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        stopping: Flag | None = None,
+        quieting: Flag | None = None,
+        leaving: Callable[[], bool] | None = None,
+    ) -> int:
+        """Consume until told to stop; block the calling thread; return the exit code.
+
+        stopping, quieting: orders from outside, besides stop() and quiet(). leaving: asked when stopping; True makes
+        static members leave their groups for good. Installs no signal handler.
+
+        Returns 0 after a clean stop, 1 after a fatal client error, 4 when the drain deadline passed with work still
+        in flight; after 4, threads may still be alive: leave the process with os._exit.
+        Raises ConfigurationError when a client refuses its properties.
+        """
+        if self._pid != os.getpid():
+            raise ConfigurationError("this Runtime was made in another process; make it after the fork")
+        if self.phase != "starting":
+            raise RuntimeError("a Runtime runs once; make a new one")
+        for group in self._groups:
+            self._clients.append(
+                SubscriptionClient(
+                    group,
+                    ClientProperties(group, self.app.client_id, self.node_id),
+                    self._workers,
+                    self._execution,
+                    self._bus,
+                    self._wake,
+                    self._revocation_timeouts[group.name],
+                )
+            )
+        self._execution.after_batch = self._after_batch
+        self._workers.start()
+        for client in self._clients:
+            client.start()
+        self._wait(stopping, quieting)
+        return self._finish(leaving)
+
+    def stop(self, reason: str = "stop() was called") -> None:
+        """Stop: finish what is at work, store and commit it, close. May be called from any thread or signal handler."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+        self._wake()
+
+    def quiet(self) -> None:
+        """Take no more messages, finish what is at work, keep the membership. From any thread or signal handler."""
+        self._quiet_wanted = True
+        self._wake()
+
+    # -- what liveness observes ----------------------------------------------------------------------------------
+
+    def polls(self) -> Sequence[SubscriptionClient]:
+        """Return a poll stamp for each subscription group."""
+        return tuple(self._clients)
+
+    def runs(self) -> Sequence[Run]:
+        """Return a stamp for each call into a consumer that is in progress."""
+        hooks = [run for client in self._clients if (run := client.hook_run) is not None]
+        return [*self._workers.occupied(), *hooks]
+
+    def fatal_error(self) -> str | None:
+        """Return the reason of a fatal client error, None while there is none."""
+        if self._fatal is not None:
+            return self._fatal
+        for client in self._clients:
+            if client.fatal is not None:
+                return client.fatal
+        return self.producer.fatal_error
+
+    def statistics(self) -> Mapping[str, object]:
+        """Return counters and ages under the names of the health protocol's node statistics."""
+        from swarm_consumer.observation import node_statistics
+
+        return node_statistics(self.phase, self._clients, self.runs())
+
+    def after_batch(self, callback: Callable[[], None]) -> None:
+        """Call `callback` at the end of every batch, on its worker thread."""
+        self._after_batch = (*self._after_batch, callback)
+        self._execution.after_batch = self._after_batch
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _wait(self, stopping: Flag | None, quieting: Flag | None) -> None:
+        """Wait for the order to stop, for a client's end, and for everything that changes the state meanwhile."""
+        poller = select.poll()
+        poller.register(self._wake_reader, select.POLLIN)
+        if stopping is not None:
+            poller.register(stopping.fileno(), select.POLLIN)
+        if quieting is not None and quieting.fileno() != (stopping.fileno() if stopping is not None else -1):
+            poller.register(quieting.fileno(), select.POLLIN)
+        quiet_seen = False
+        while True:
+            if stopping is not None and stopping.is_set() and self._stop_reason is None:
+                self._stop_reason = "told to stop"
+            if self._stop_reason is not None:
+                return
+            if any(
+                client.fatal or client.configuration_error or not client.thread.is_alive() for client in self._clients
+            ):
+                return
+            if quieting is not None and quieting.is_set():
+                self._quiet_wanted = True
+            if self._quiet_wanted and not quiet_seen:
+                quiet_seen = True
+                if quieting is not None:
+                    # The flag's descriptor stays readable: it would turn this loop into a busy one.
+                    poller.unregister(quieting.fileno())
+                    quieting = None
+                self._enter("quieting")
+                for client in self._clients:
+                    client.quiet()
+            if self.phase == "quieting" and all(client.idle for client in self._clients):
+                self._enter("quiet")
+            if self.phase == "starting" and all(client.last_poll is not None for client in self._clients):
+                self._enter("running")
+            settled = self.phase in ("running", "quiet")
+            poller.poll(None if settled else 20)
+            self._swallow()
+
+    def _finish(self, leaving: Callable[[], bool] | None) -> int:
+        deadline = time.monotonic() + self.drain_timeout
+        misconfigured = next((one.configuration_error for one in self._clients if one.configuration_error), None)
+        self._fatal = self.fatal_error()
+        self._enter("stopping", self._fatal or (str(misconfigured) if misconfigured else self._stop_reason) or "")
+        leave = bool(leaving()) if leaving is not None else False
+        for client in self._clients:
+            client.stop(deadline, leaving=leave)
+        for client in self._clients:
+            client.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
+        hanging = [client for client in self._clients if client.thread.is_alive()]
+        overrun = any(client.overrun for client in self._clients)
+        unsent = 0
+        if not hanging:
+            unsent = self.producer.close(max(0.5, deadline - time.monotonic()))
+            self._event_loop.stop(0.5 if overrun else max(0.5, deadline - time.monotonic()))
+            self._workers.stop(0.2 if overrun else max(0.2, deadline - time.monotonic()))
+        for client in hanging:
+            self._bus.emit(
+                ClientError(
+                    subscription_group=client.group.name,
+                    code="_TIMED_OUT",
+                    reason=f"the client did not close within the drain timeout of {self.drain_timeout:g} s",
+                )
+            )
+        if unsent:
+            self._bus.emit(
+                ClientError(
+                    subscription_group="producer",
+                    code="_TIMED_OUT",
+                    reason=f"{unsent} messages were produced outside of batches and not sent before the deadline",
+                )
+            )
+        self._enter("stopped", self._fatal or "")
+        if misconfigured is not None:
+            raise misconfigured
+        if self._fatal is not None:
+            return EXIT_FATAL
+        return EXIT_DRAIN_OVERRUN if hanging or overrun else EXIT_CLEAN
+
+    def _enter(self, state: str, reason: str = "") -> None:
+        previous, self.phase = self.phase, state
+        self._bus.emit(StateChanged(state=state, previous=previous, reason=reason))
+
+    def _wake(self) -> None:
+        # Signal-safe: one write that never blocks. A full pipe means that a wake-up is under way already.
+        try:
+            os.write(self._wake_writer, b"\0")
+        except OSError:
+            return
+
+    def _swallow(self) -> None:
+        try:
+            while os.read(self._wake_reader, 4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def _producer_error(self, error: Any) -> None:
+        self._bus.emit(
+            ClientError(subscription_group="producer", code=error.name(), reason=error.str(), fatal=error.fatal())
+        )
+        if error.fatal():
+            self._wake()
+
+    def __del__(self) -> None:
+        for descriptor in (getattr(self, "_wake_reader", None), getattr(self, "_wake_writer", None)):
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+
+
+def _revocation_timeout(app: App, group: SubscriptionGroup) -> float:
+    """Return the group's revocation budget; raises ConfigurationError when it does not fit into the poll interval."""
+    longest = group.max_poll_interval_s
+    if app.revocation_timeout is None:
+        return min(30.0, 0.8 * longest)
+    if app.revocation_timeout >= longest:
+        raise ConfigurationError(
+            f"revocation_timeout ({app.revocation_timeout:g} s) must be shorter than max.poll.interval.ms of "
+            f"subscription group {group.name!r} ({longest:g} s): it is longer by "
+            f"{app.revocation_timeout - longest:g} s, and the broker would have taken the partitions away by then"
+        )
+    return app.revocation_timeout
+
+
+__all__ = ["Flag", "Runtime"]

@@ -1,0 +1,213 @@
+"""Lanes: what may be worked on now, and what becomes of it. No client, no thread, no clock but the given one."""
+
+from __future__ import annotations
+
+import confluent_kafka
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swarm_consumer import App, Consumer
+from swarm_consumer.lanes import Lanes, LaneState
+from swarm_consumer.progress import Ledger
+
+KEY = ("flights", 0)
+
+
+def route(**options):
+    app = App("lanes", {"bootstrap.servers": "nowhere:1"})
+    app.topic("flights", **{"max_messages": 3, **options})(type("Handler", (Consumer,), {}))
+    return app.routes[0]
+
+
+@pytest.fixture
+def lanes():
+    return Lanes(Ledger())
+
+
+def offsets(run):
+    return [record.offset() for record in run.records]
+
+
+def test_messages_are_taken_in_order_and_in_batches(lanes, make_records):
+    lane = lanes.assign(KEY, route(), 0.0)
+    assert lanes.receive(lane, make_records(0, 2)) is True
+    assert lanes.receive(lane, make_records(2, 5)) is False, "a lane is queued once"
+    taken = []
+    for _ in range(3):
+        run = lanes.take(lane, 0.0)
+        taken.append(offsets(run))
+        lanes.finish(run, False, 0.1)
+    assert taken == [[0, 1, 2], [3, 4, 5], [6]]
+    assert lane.state is LaneState.IDLE
+    assert lanes.held_total == 0
+    assert lanes.ledger.position(KEY) == 7
+
+
+def test_one_run_at_a_time(lanes, make_records):
+    lane = lanes.assign(KEY, route(), 0.0)
+    lanes.receive(lane, make_records(0, 6))
+    run = lanes.take(lane, 0.0)
+    assert lanes.take(lane, 0.0) is None
+    assert lanes.receive(lane, make_records(6, 1)) is False
+    assert lanes.finish(run, False, 1.0).queue is True
+
+
+def test_a_failure_keeps_what_is_not_marked_and_waits(lanes, make_records):
+    lane = lanes.assign(KEY, route(retry_backoff=2.0), 0.0)
+    lanes.receive(lane, make_records(0, 5))
+    run = lanes.take(lane, 0.0)
+    lanes.ledger.mark(KEY, run.epoch, 1)
+    outcome = lanes.finish(run, True, 10.0)
+    assert (outcome.queue, outcome.retry_in_s, outcome.first_unmarked) == (False, 2.0, 1)
+    assert lane.state is LaneState.WAITING
+    assert lanes.next_wake() == 12.0
+    assert lanes.wake(11.9) == []
+    assert lanes.take(lane, 11.9) is None
+    assert lanes.wake(12.0) == [lane]
+    again = lanes.take(lane, 12.0)
+    assert (offsets(again), again.attempt) == ([1, 2], 2)
+    lanes.finish(again, False, 12.1)
+    after = lanes.take(lane, 12.1)
+    assert (offsets(after), after.attempt) == ([3, 4], 1)
+
+
+def test_manual_marking_leaves_the_position_to_the_handler(lanes, make_records):
+    lane = lanes.assign(KEY, route(manual_marking=True), 0.0)
+    lanes.receive(lane, make_records(0, 3))
+    run = lanes.take(lane, 0.0)
+    lanes.finish(run, False, 1.0)
+    assert lanes.ledger.position(KEY) is None
+
+
+def test_a_handler_that_saw_it_should_leave_marks_only_explicitly(lanes, make_records):
+    lane = lanes.assign(KEY, route(), 0.0)
+    lanes.receive(lane, make_records(0, 3))
+    run = lanes.take(lane, 0.0)
+    run.marks_only = True
+    lanes.ledger.mark(KEY, run.epoch, 2)
+    lanes.finish(run, False, 1.0)
+    assert lanes.ledger.position(KEY) == 2
+
+
+def test_a_run_that_outlived_its_partition_changes_nothing(lanes, make_records):
+    lane = lanes.assign(KEY, route(), 0.0)
+    lanes.receive(lane, make_records(0, 3))
+    run = lanes.take(lane, 0.0)
+    lanes.close(KEY)
+    lanes.ledger.release(KEY)
+    outcome = lanes.finish(run, False, 1.0)
+    assert outcome.stale
+    assert lanes.ledger.position(KEY) is None
+    assert lanes.running() == []
+
+
+def test_a_partition_that_came_back_waits_for_the_run_of_its_former_life(lanes, make_records):
+    lane = lanes.assign(KEY, route(), 0.0)
+    lanes.receive(lane, make_records(0, 3))
+    old = lanes.take(lane, 0.0)
+    lanes.close(KEY)
+    lanes.ledger.release(KEY)
+    back = lanes.assign(KEY, route(), 1.0)
+    assert lanes.receive(back, make_records(0, 3)) is False, "two handlers of one partition never run side by side"
+    assert [run.epoch for run in lanes.running()] == [old.epoch]
+    outcome = lanes.finish(old, False, 2.0)
+    assert outcome.stale
+    assert outcome.queue
+    new = lanes.take(back, 2.0)
+    assert offsets(new) == [0, 1, 2]
+    lanes.finish(new, False, 3.0)
+    assert lanes.ledger.position(KEY) == 3
+
+
+def test_a_client_that_goes_back_by_itself_voids_what_came_before(lanes, make_records):
+    lane = lanes.assign(KEY, route(), 0.0)
+    lanes.receive(lane, make_records(100, 3))
+    run = lanes.take(lane, 0.0)
+    lanes.receive(lane, make_records(0, 2))
+    assert lanes.finish(run, False, 1.0).stale
+    assert lanes.ledger.position(KEY) is None
+    new = lanes.take(lane, 1.0)
+    assert offsets(new) == [0, 1]
+
+
+def test_pause_and_resume(lanes, make_records):
+    lane = lanes.assign(KEY, route(), 0.0)
+    lanes.receive(lane, make_records(0, 4))
+    run = lanes.take(lane, 0.0)
+    lanes.pause(lane, 5.0)
+    assert lanes.finish(run, False, 1.0).queue is False
+    assert lane.state is LaneState.PAUSED
+    assert lanes.wake(4.9) == []
+    assert lanes.wake(5.0) == [lane]
+    lanes.pause(lane, float("inf"))
+    assert lanes.take(lane, 6.0) is None
+    assert lanes.resume(lane) is True
+    assert offsets(lanes.take(lane, 7.0)) == [3]
+
+
+def test_a_frozen_group_takes_nothing_and_a_thawed_one_goes_on(lanes, make_records):
+    lane = lanes.assign(KEY, route(), 0.0)
+    lanes.receive(lane, make_records(0, 4))
+    lanes.frozen = True
+    assert lanes.take(lane, 0.0) is None
+    assert lanes.thaw() == [lane]
+    assert lanes.take(lane, 0.0) is not None
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_every_message_is_handled_in_order_and_nothing_is_stored_too_early(data):
+    """Random arrivals, successes, failures, marks, pauses and lost assignments against the plain log of a partition."""
+    lanes = Lanes(Ledger())
+    one = route(retry_backoff=1.0, max_messages=data.draw(st.integers(1, 5)))
+    lane = lanes.assign(KEY, one, 0.0)
+    committed = fetched = 0
+    handled: set[int] = set()
+    run = None
+    now = 0.0
+    for _ in range(data.draw(st.integers(5, 60))):
+        now += 1.0
+        step = data.draw(st.sampled_from(["fetch", "take", "ok", "fail", "mark", "wake", "store", "pause", "move"]))
+        if step == "fetch":
+            count = data.draw(st.integers(1, 7))
+            records = [
+                confluent_kafka.Message(topic="flights", partition=0, offset=offset, value=b"x")
+                for offset in range(fetched, fetched + count)
+            ]
+            lanes.receive(lane, records)
+            fetched += count
+        elif step == "take" and run is None:
+            run = lanes.take(lane, now)
+            if run is not None:
+                first = run.records[0].offset()
+                assert first <= max(handled, default=committed - 1) + 1, "no message is passed over"
+        elif step == "ok" and run is not None:
+            handled.update(offsets(run))
+            lanes.finish(run, False, now)
+            run = None
+        elif step == "fail" and run is not None:
+            lanes.finish(run, True, now)
+            run = None
+        elif step == "mark" and run is not None and lanes.ledger.owns(KEY, run.epoch):
+            upto = data.draw(st.integers(0, len(run.records) - 1))
+            handled.update(offsets(run)[: upto + 1])
+            lanes.ledger.mark(KEY, run.epoch, run.records[upto].offset() + 1)
+        elif step == "wake":
+            lanes.wake(now + 100)
+        elif step == "pause":
+            lanes.pause(lane, now + 1)
+        elif step == "store":
+            for storable in lanes.ledger.take_storable():
+                committed = storable.offset
+        elif step == "move":
+            lanes.close(KEY)
+            released = lanes.ledger.release(KEY)
+            committed = released.offset if released is not None else committed
+            if run is not None:
+                lanes.finish(run, False, now)
+                run = None
+            lane = lanes.assign(KEY, one, now)
+            fetched = committed
+        assert set(range(committed)) <= handled, "an offset was stored before everything below it was handled"
+    assert lanes.held_total == sum(len(each.held) for each in lanes.by_key.values())
