@@ -1,25 +1,28 @@
 """A Kafka consumer runtime that loses nothing: batches, typed payloads, at-least-once by construction.
 
-Importing it starts no thread and makes no client.
+Importing it starts no thread and makes no client; the client library itself is imported with the first name used.
 """
 
-from swarm_consumer.app import App, Group
-from swarm_consumer.batch import Batch
-from swarm_consumer.cluster_check import ClusterReport, check_cluster
-from swarm_consumer.consumer import Consumer
-from swarm_consumer.deserialization import Json, MessagePack
-from swarm_consumer.errors import (
-    ConfigurationError,
-    ConsumptionError,
-    DeliveryError,
-    DeserializationError,
-    ForkError,
-    SwarmConsumerError,
-)
-from swarm_consumer.message import Message
-from swarm_consumer.producer import Delivery, Producer
-from swarm_consumer.runtime import Flag, Runtime
-from swarm_consumer.selection import Selection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swarm_consumer.app import App, Group
+    from swarm_consumer.batch import Batch
+    from swarm_consumer.cluster_check import ClusterReport, check_cluster
+    from swarm_consumer.consumer import Consumer
+    from swarm_consumer.deserialization import Json, MessagePack
+    from swarm_consumer.errors import (
+        ConfigurationError,
+        ConsumptionError,
+        DeliveryError,
+        DeserializationError,
+        ForkError,
+        SwarmConsumerError,
+    )
+    from swarm_consumer.message import Message
+    from swarm_consumer.producer import Delivery, Producer
+    from swarm_consumer.runtime import Flag, Runtime
+    from swarm_consumer.selection import Selection
 
 __version__ = "0.1.0"
 
@@ -45,3 +48,42 @@ __all__ = [
     "SwarmConsumerError",
     "check_cluster",
 ]
+
+_MODULES = {
+    "App": "app",
+    "Batch": "batch",
+    "ClusterReport": "cluster_check",
+    "ConfigurationError": "errors",
+    "Consumer": "consumer",
+    "ConsumptionError": "errors",
+    "Delivery": "producer",
+    "DeliveryError": "errors",
+    "DeserializationError": "errors",
+    "Flag": "runtime",
+    "ForkError": "errors",
+    "Group": "app",
+    "Json": "deserialization",
+    "Message": "message",
+    "MessagePack": "deserialization",
+    "Producer": "producer",
+    "Runtime": "runtime",
+    "Selection": "selection",
+    "SwarmConsumerError": "errors",
+    "check_cluster": "cluster_check",
+}
+
+
+def __getattr__(name: str) -> object:
+    # The test kit's pytest plugin lives in this package and is loaded by every pytest session of an environment that
+    # has it installed, and the embedded broker's host process needs no client either: both stay cheap this way.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -668,8 +668,8 @@ class SubscriptionClient:
             self._bus.emit(
                 DrainOverrun(
                     subscription_group=self.group.name,
-                    reason=f"{run.topic}[{run.partition}] offsets {run.first_offset} to {run.last_offset}: {run.action} "
-                    f"did not return within {time.monotonic() - begun:.1f} s",
+                    reason=f"{run.topic}[{run.partition}] offsets {run.first_offset} to {run.last_offset}: "
+                    f"{run.action} did not return within {time.monotonic() - begun:.1f} s",
                 )
             )
 
