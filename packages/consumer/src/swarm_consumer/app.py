@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from swarm_consumer.consumer import Consumer, FunctionConsumer
@@ -220,6 +221,23 @@ class App:
         )
         subscription_groups([*self._routes, route], self._base_properties())  # conflicts are refused here and now
         self._routes.append(route)
+
+    def override(self, kafka: Mapping[str, Any], where: str) -> None:
+        """Let these properties win over all that the code says, for every topic, every group and the producer.
+
+        It is how a command line or an environment has the last word; `where` names it in error messages. Raises
+        ConfigurationError for a property that is ours.
+        """
+        check_properties(kafka, where)
+        given = placed(kafka, where)
+        self.kafka |= kafka
+        self.producer_properties = {
+            name: value for name, value in self.producer_properties.items() if name not in kafka
+        }
+        self._properties = merge(self._properties, given)
+        for group in self._groups.values():
+            group.properties = merge(group.properties, given)
+        self._routes = [replace(route, properties=merge(route.properties, given)) for route in self._routes]
 
     # -- reading -------------------------------------------------------------------------------------------------
 
