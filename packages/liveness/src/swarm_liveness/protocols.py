@@ -1,0 +1,122 @@
+"""What liveness observes and whom it tells: structural protocols, so that any runtime and any supervisor fit.
+
+swarm-consumer's Runtime is an Observable and swarm-supervisor's Node is a Reporter; neither is imported here. A runtime
+of your own becomes observable by having these attributes. All times are seconds of time.monotonic().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from swarm_health import NodeStatistics
+
+
+class PollStamp(Protocol):
+    """When one subscription group was last polled, and where its membership stands."""
+
+    @property
+    def subscription_group(self) -> str:
+        """Name of the subscription group: one Kafka client, one thread that polls it."""
+
+    @property
+    def last_poll(self) -> float | None:
+        """When the poll last returned (monotonic seconds); None while it has not been polled yet."""
+
+    @property
+    def max_poll_interval_s(self) -> float:
+        """The group's max.poll.interval.ms, in seconds: what the broker itself tolerates."""
+
+    @property
+    def join_state(self) -> str | None:
+        """The client's join state as its statistics call it ("steady", "wait-sync", …); None with statistics off."""
+
+    @property
+    def join_state_since(self) -> float | None:
+        """Since when the join state has been that one (monotonic seconds); None when it is not known."""
+
+
+class RunStamp(Protocol):
+    """One hook of user code that is running now: a batch of one partition, or revoked, shutdown, tick."""
+
+    @property
+    def topic(self) -> str:
+        """The topic."""
+
+    @property
+    def partition(self) -> int:
+        """The partition."""
+
+    @property
+    def first_offset(self) -> int | None:
+        """First offset of the batch; None for a hook that has no batch."""
+
+    @property
+    def last_offset(self) -> int | None:
+        """Last offset of the batch; None for a hook that has no batch."""
+
+    @property
+    def action(self) -> str:
+        """Which hook runs: "consume", "revoked", "shutdown", "tick", …."""
+
+    @property
+    def started(self) -> float:
+        """When it began (monotonic seconds)."""
+
+    @property
+    def ttl_s(self) -> float | None:
+        """The topic's own TTL in seconds (a long-running handler has one); None: the listener's consuming_ttl."""
+
+    @property
+    def max_poll_interval_s(self) -> float:
+        """max.poll.interval.ms of the topic's group, in seconds: the TTL where nobody set one."""
+
+
+class Observable(Protocol):
+    """A runtime that can be watched from another thread of its process."""
+
+    @property
+    def phase(self) -> str:
+        """One of "starting", "running", "quieting", "quiet", "stopping", "stopped"."""
+
+    def polls(self) -> Sequence[PollStamp]:
+        """A copy of every subscription group's stamp."""
+
+    def runs(self) -> Sequence[RunStamp]:
+        """A copy of every hook in progress."""
+
+    def fatal_error(self) -> str | None:
+        """The client's fatal error as a sentence, or None. An error of a handler is not one."""
+
+    def statistics(self) -> Mapping[str, object]:
+        """Counters under the names of swarm_health.NodeStatistics; keys it does not know may be left out."""
+
+    def after_batch(self, callback: Callable[[], None]) -> None:
+        """Have the callback called, from the thread that worked, after every batch."""
+
+
+class Reporter(Protocol):
+    """Where reports go; each method returns at once, False when the report was dropped."""
+
+    def healthy(self) -> bool:
+        """Beat."""
+
+    def unhealthy(self, code: int, reason: str) -> bool:
+        """Say what is wrong: the one who listens stops this process."""
+
+    def report(self, statistics: NodeStatistics) -> bool:
+        """Send the latest statistics."""
+
+
+@runtime_checkable
+class Loop(Protocol):
+    """An event loop as far as liveness needs one: the supervisor's own, or the small one of `swarm_liveness.loop`."""
+
+    def add_reader(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """Call back with the ready events (select.EPOLL*) whenever the descriptor has some of `events`."""
+
+    def remove_reader(self, fd: int) -> None:
+        """Stop watching the descriptor."""
+
+    def call_at(self, deadline: float, callback: Callable[[], None]) -> object:
+        """Call back once at or after `deadline` (monotonic seconds)."""

@@ -1,0 +1,92 @@
+"""The limits of a process, checked when they are given: a bad one costs a sentence, never a node."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+MemoryMetric = Literal["uss", "pss", "rss"]
+MEMORY_METRICS: tuple[str, ...] = get_args(MemoryMetric)
+
+# Above this share of the limit the cheap RSS is no longer enough and the exact figure is read.
+SOFT_SHARE = 0.8
+
+
+class LivenessSettingsError(ValueError):
+    """A limit that cannot work. The message is one sentence that says what to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a process may do before it is unhealthy. Seconds and MB (2^20 bytes); None is said at each field."""
+
+    polling_ttl: float | None = None
+    """Seconds between two polls of a subscription group; None: the group's max.poll.interval.ms."""
+    consuming_ttl: float | None = None
+    """Seconds that one hook may run; None: max.poll.interval.ms. A topic's own TTL wins over both."""
+    stability_ttl: float | None = None
+    """Seconds in one unsteady join state; None: twice the group's max.poll.interval.ms."""
+    memory_limit: float | None = None
+    """MB; None: no limit."""
+    memory_metric: MemoryMetric = "uss"
+    """Which figure the limit is about."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            LivenessSettingsError: a limit is not a positive number, or the metric is unknown.
+        """
+        for name in ("polling_ttl", "consuming_ttl", "stability_ttl"):
+            positive(name, getattr(self, name), "seconds", "leave it out to follow max.poll.interval.ms")
+        positive("memory_limit", self.memory_limit, "MB", "leave it out for no limit")
+        if self.memory_metric not in MEMORY_METRICS:
+            raise LivenessSettingsError(
+                f"memory_metric is {self.memory_metric!r}: choose one of {', '.join(MEMORY_METRICS)}"
+            )
+
+
+def positive(name: str, value: object, unit: str, otherwise: str) -> None:
+    """Refuse a value that is neither None nor a positive, finite number.
+
+    Raises:
+        LivenessSettingsError: it is something else; `otherwise` is the advice at the end of the sentence.
+    """
+    if value is None:
+        return
+    # bool is an int in Python: memory_limit=True would be a limit of 1 MB.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise LivenessSettingsError(f"{name} is {value!r}: give a number of {unit} above 0, or {otherwise}")
+
+
+def check_intervals(limits: Limits, liveness_interval: float, statistics_interval: float) -> None:
+    """Refuse intervals that cannot work with the limits.
+
+    Raises:
+        LivenessSettingsError: an interval is not positive, or a TTL is below the liveness interval.
+    """
+    positive("liveness_interval", liveness_interval, "seconds", "leave it out for 10 s")
+    positive("statistics_interval", statistics_interval, "seconds", "leave it out for 1 s")
+    for name in ("polling_ttl", "consuming_ttl", "stability_ttl"):
+        ttl: float | None = getattr(limits, name)
+        if ttl is not None and ttl < liveness_interval:
+            raise LivenessSettingsError(
+                f"{name} ({ttl:g} s) is below liveness_interval ({liveness_interval:g} s), which would judge a process "
+                f"more often than it reports: raise {name} by {liveness_interval - ttl:g} s or lower liveness_interval"
+            )
+
+
+def check_against_supervisor(limits: Limits, rss_mb: float) -> None:
+    """Refuse a limit by RSS that every node would break at birth.
+
+    A forked process starts with all pages of the one it was forked from in its RSS: no node has less than that.
+
+    Raises:
+        LivenessSettingsError: the limit is by RSS and not above `rss_mb`, the RSS of the process that will fork.
+    """
+    if limits.memory_limit is not None and limits.memory_metric == "rss" and limits.memory_limit <= rss_mb:
+        raise LivenessSettingsError(
+            f"memory_limit is {limits.memory_limit:g} MB by rss, but the supervisor itself has {rss_mb:.0f} MB, which "
+            "every forked node starts with: use memory_metric='uss' or raise the limit well above that"
+        )

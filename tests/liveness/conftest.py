@@ -1,0 +1,107 @@
+"""A runtime to observe and a reporter to listen to, both plain and scripted by the test."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from swarm_health import NodeStatistics
+
+
+@dataclass
+class Poll:
+    subscription_group: str = "group"
+    last_poll: float | None = 0.0
+    max_poll_interval_s: float = 300.0
+    join_state: str | None = "steady"
+    join_state_since: float | None = 0.0
+
+
+@dataclass
+class Run:
+    topic: str = "flights"
+    partition: int = 3
+    first_offset: int | None = 100
+    last_offset: int | None = 199
+    action: str = "consume"
+    started: float = 0.0
+    ttl_s: float | None = None
+    max_poll_interval_s: float = 300.0
+
+
+@dataclass
+class Runtime:
+    phase: str = "running"
+    groups: list[Poll] = field(default_factory=list)
+    hooks: list[Run] = field(default_factory=list)
+    fatal: str | None = None
+    numbers: dict[str, object] = field(default_factory=dict)
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
+    error: Exception | None = None
+
+    def polls(self) -> list[Poll]:
+        if self.error is not None:
+            raise self.error
+        return list(self.groups)
+
+    def runs(self) -> list[Run]:
+        return list(self.hooks)
+
+    def fatal_error(self) -> str | None:
+        return self.fatal
+
+    def statistics(self) -> Mapping[str, object]:
+        return self.numbers
+
+    def after_batch(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+
+class Recorder:
+    """A reporter whose reports a test waits for."""
+
+    def __init__(self) -> None:
+        self.health: queue.Queue[tuple[int, str]] = queue.Queue()
+        self.statistics: queue.Queue[NodeStatistics] = queue.Queue()
+        self.drop = 0
+
+    def healthy(self) -> bool:
+        self.health.put((0, ""))
+        return True
+
+    def unhealthy(self, code: int, reason: str) -> bool:
+        if self.drop > 0:
+            self.drop -= 1
+            return False
+        self.health.put((code, reason))
+        return True
+
+    def report(self, statistics: NodeStatistics) -> bool:
+        self.statistics.put(statistics)
+        return True
+
+    def next_health(self, timeout: float = 20.0) -> tuple[int, str]:
+        return self.health.get(timeout=timeout)
+
+
+@pytest.fixture(scope="session")
+def poll() -> type[Poll]:
+    return Poll
+
+
+@pytest.fixture(scope="session")
+def run() -> type[Run]:
+    return Run
+
+
+@pytest.fixture(scope="session")
+def runtime() -> type[Runtime]:
+    return Runtime
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
