@@ -42,7 +42,8 @@ class ExitStatus:
 
     def __str__(self) -> str:
         if self.signal is not None:
-            name = self.signal.name if isinstance(self.signal, signals.Signals) else f"signal {self.signal}"
+            signal = _named(self.signal)
+            name = signal.name if isinstance(signal, signals.Signals) else f"signal {signal}"
             return f"killed by {name}{' (core dumped)' if self.core_dumped else ''}"
         return "ended, exit status unknown" if self.code is None else f"exited with code {self.code}"
 
