@@ -9,11 +9,15 @@ A whole frame is never longer than PIPE_BUF, so one write() puts all of it into 
 
 What happens after garbage. No UTF-8 text can contain 0xff or 0xfe, so that `MARK` hardly ever appears by chance. A
 decoder that finds something else where a frame should begin has lost the frames: it counts one skip, searches for
-the next mark, and goes on with the first whole frame that decodes. A frame that never ends does not hold up the ones
-that follow: once a whole frame that decodes lies inside the unfinished one, the unfinished one is given up. Nothing
-older than one frame is ever kept, so memory is bounded by `MAX_FRAME` plus what is fed in at once.
+the next mark, and goes on with the first whole frame that decodes. A frame inside which another whole frame begins,
+one that decodes, was cut short: it is given up for the other, finished or not, so that a frame that never ends does
+not hold up the ones that follow. Garbage costs at most the frames within the `MAX_FRAME` bytes that follow it.
+
+Bounds. At most one frame is kept, so memory is bounded by `MAX_FRAME` plus what is fed in at once. Garbage that looks
+like frames costs about `MAX_ATTEMPTS` decodings a feed; beyond that the rest of what was fed in is discarded.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -26,10 +30,14 @@ MARK_VALUE = b"\xff\xfe"
 MARK = b"\xc4\x02" + MARK_VALUE
 """`MARK_VALUE` as MessagePack encodes it: bin 8, two bytes."""
 
+MAX_ATTEMPTS = 256
+"""Frames tried in vain in one feed: so many do not come from a node that is well, but cost time as if they did."""
+
 _BEFORE_MARK = LENGTH_SIZE + 1
 _PREFIX_SIZE = _BEFORE_MARK + len(MARK)
 _MIN_PAYLOAD = _PREFIX_SIZE - LENGTH_SIZE
 _ARRAY_HEADERS = range(0x94, 0xA0)
+_FRAME_BEGINNING = re.compile(rb"[\x00-\x0f].[\x94-\x9f]" + re.escape(MARK), re.DOTALL)
 
 Decoded = TypeVar("Decoded")
 
@@ -61,34 +69,37 @@ class FrameDecoder(Generic[Decoded]):
         self._decode = decode
         self._kept = b""
         self._lost = False
+        self._attempts = 0
 
     def feed(self, chunk: bytes) -> list[Decoded]:
         """Take the next bytes of the stream and return what has become whole, in order."""
         data = self._kept + chunk if self._kept else chunk
         results: list[Decoded] = []
         position = 0
-        while position < len(data):
+        self._attempts = 0
+        while position < len(data) and self._attempts <= MAX_ATTEMPTS:
             if not _may_begin(data, position):
                 position = self._lose(data, position)
                 continue
             end = _frame_end(data, position)
-            if end is None:
-                inner = self._whole_frame_after(data, position)
-                if inner is None:
-                    break
+            inner = self._whole_frame_inside(data, position, len(data) if end is None else end)
+            if inner is not None:
                 self._count_loss()
                 position = inner
                 continue
+            if end is None:
+                break
             try:
                 results.append(self._decode(data[position + LENGTH_SIZE : end]))
             except Rejected as rejected:
                 if not rejected.framed:
+                    self._attempts += 1
                     position = self._lose(data, position)
                     continue
                 self.skips[rejected.cause] += 1
             self._lost = False
             position = end
-        self._kept = data[position:]
+        self._kept = data[position:] if self._attempts <= MAX_ATTEMPTS else b""
         return results
 
     def finish(self) -> None:
@@ -111,16 +122,18 @@ class FrameDecoder(Generic[Decoded]):
             self.skips["garbage"] += 1
         self._lost = True
 
-    def _whole_frame_after(self, data: bytes, position: int) -> int | None:
+    def _whole_frame_inside(self, data: bytes, position: int, end: int) -> int | None:
+        """Return where, between this frame's beginning and its end, another whole frame begins; usually None."""
+        if data.find(MARK, position + _PREFIX_SIZE, end + _PREFIX_SIZE - 1) < 0:
+            return None
         candidate = _next_candidate(data, position + 1)
-        while candidate < len(data):
-            end = _frame_end(data, candidate)
-            if end is not None:
+        while candidate < end and self._attempts <= MAX_ATTEMPTS:
+            candidate_end = _frame_end(data, candidate)
+            if candidate_end is not None:
                 try:
-                    self._decode(data[candidate + LENGTH_SIZE : end])
-                except Rejected as rejected:
-                    if rejected.framed:
-                        return candidate
+                    self._decode(data[candidate + LENGTH_SIZE : candidate_end])
+                except Rejected:
+                    self._attempts += 1
                 else:
                     return candidate
             candidate = _next_candidate(data, candidate + 1)
@@ -149,10 +162,9 @@ def _frame_end(data: bytes, position: int) -> int | None:
 
 def _next_candidate(data: bytes, position: int) -> int:
     """Return the first place from ``position`` on where a frame may begin; the end of the data if there is none."""
-    marked = data.find(MARK, position + _BEFORE_MARK)
-    while marked >= 0:
-        if _may_begin(data, marked - _BEFORE_MARK):
-            return marked - _BEFORE_MARK
-        marked = data.find(MARK, marked + 1)
+    while (found := _FRAME_BEGINNING.search(data, position)) is not None:
+        if _may_begin(data, found.start()):
+            return found.start()
+        position = found.start() + 1
     tail = max(position, len(data) - _PREFIX_SIZE + 1)
     return next((start for start in range(tail, len(data)) if _may_begin(data, start)), len(data))

@@ -1,5 +1,7 @@
 """The pipe between a node and its watcher: a `Writer` that never waits, a `Reader` that never fails."""
 
+import contextlib
+import fcntl
 import os
 import stat
 import threading
@@ -9,12 +11,14 @@ from types import MappingProxyType
 import msgspec
 
 from swarm_health import _wire
-from swarm_health._framing import FrameDecoder, encode_frame
+from swarm_health._framing import MAX_FRAME, FrameDecoder, encode_frame
 from swarm_health.reports import Healthy, NodeStatistics, Ready, Report, Statistics, Stopping, Unhealthy
 from swarm_health.status import Status, worst
 
 _CHUNK_BYTES = 65536  # the usual capacity of a pipe (pipe(7)): one read empties it
 _CHUNKS_A_READ = 4  # a node that writes without pause must not hold up the others: the rest waits for the next read
+
+_SPARE_PAGES = 8  # for the reports that wait in the pipe already
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -172,6 +176,8 @@ class Writer:
         with self._lock:
             self._sequence += 1
             payloads = _wire.encode_statistics(statistics, self._sequence, self._dropped)
+            if len(payloads) > 1:
+                self._make_room(len(payloads))
             return self._count(all(self._write(payload) for payload in payloads))
 
     def close(self) -> None:
@@ -193,6 +199,14 @@ class Writer:
         except OSError:  # full (EAGAIN), or the reader has gone (EPIPE; CPython ignores SIGPIPE)
             return False
         return True
+
+    def _make_room(self, parts: int) -> None:
+        # A pipe holds 16 pages (pipe(7)) and a long report takes a page: more of them would never fit at once. An
+        # unprivileged user may go up to /proc/sys/fs/pipe-max-size, 1 MB, and to fewer pages in all his pipes together.
+        wanted = (parts + _SPARE_PAGES) * MAX_FRAME
+        with contextlib.suppress(OSError):
+            if fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ) < wanted:
+                fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, wanted)
 
     def _count(self, written: bool) -> bool:
         self._dropped += not written

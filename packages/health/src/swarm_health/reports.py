@@ -62,8 +62,8 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
 class Unhealthy(msgspec.Struct, frozen=True, array_like=True, tag="unhealthy"):
     """This node turns, and something is wrong with it."""
 
-    code: Annotated[int, msgspec.Meta(ge=1)]
-    """A positive `Status`, or a positive int of the user's own."""
+    code: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+    """A positive `Status`, or a positive int of the user's own, below 2**31."""
     reason: str = ""
 
 
