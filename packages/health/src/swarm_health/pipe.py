@@ -8,33 +8,17 @@ import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import msgspec
-
 from swarm_health import _wire
-from swarm_health._framing import MAX_FRAME, FrameDecoder, encode_frame
-from swarm_health.reports import Healthy, NodeStatistics, Ready, Report, Statistics, Stopping, Unhealthy
-from swarm_health.status import Status, worst
+from swarm_health._framing import MAX_FRAME, encode_frame
+from swarm_health._report_stream import Reading, ReportStream
+from swarm_health.reports import Healthy, NodeStatistics, Ready, Stopping, Unhealthy
+
+__all__ = ["Reader", "Reading", "Writer", "pipe"]
 
 _CHUNK_BYTES = 65536  # the usual capacity of a pipe (pipe(7)): one read empties it
 _CHUNKS_A_READ = 4  # a node that writes without pause must not hold up the others: the rest waits for the next read
 
 _SPARE_PAGES = 8  # for the reports that wait in the pipe already
-
-
-class Reading(msgspec.Struct, frozen=True):
-    """What one `Reader.read()` found, in the order of its arrival."""
-
-    reports: tuple[Report, ...] = ()
-    closed: bool = False
-    """Every writer has gone: nothing will ever come again."""
-    status: int | None = None
-    """The worst status among these reports; None if none of them says how the node is."""
-    reason: str = ""
-    """The reason that came with `status`, "" when healthy."""
-    dropped: int = 0
-    """Reports that the writer has had to drop since it began, as far as it has told."""
-    statistics: NodeStatistics | None = None
-    """The newest statistics among these reports, whole; None if there are none."""
 
 
 class Reader:
@@ -43,9 +27,7 @@ class Reader:
     def __init__(self, fd: int) -> None:
         """Take over the read end of a pipe and make it non-blocking and close-on-exec. ValueError if it is no pipe."""
         self._fd = _own(fd)
-        self._frames = FrameDecoder(_wire.decode)
-        self._merger = _wire.StatisticsMerger()
-        self._dropped = 0
+        self._stream = ReportStream()
 
     def fileno(self) -> int:
         """Return the file descriptor, to wait for input or hang-up. ValueError after close()."""
@@ -59,28 +41,12 @@ class Reader:
         What is not a report of this version is counted in `skipped` and passed over. After close() a reading is
         empty and closed.
         """
-        chunk, closed = self._read_available()
-        envelopes = self._frames.feed(chunk) if chunk else []
-        if closed:
-            self._frames.finish()
-        if not envelopes:
-            return Reading(closed=closed, dropped=self._dropped)
-        reports: list[Report] = []
-        newest = None
-        for envelope in envelopes:
-            self._dropped = envelope.dropped
-            if not isinstance(envelope.report, _wire.StatisticsPart):
-                reports.append(envelope.report)
-            elif (merged := self._merger.add(envelope.report)) is not None:
-                newest = merged
-                reports.append(Statistics(merged))
-        status, reason = _verdict(reports)
-        return Reading(tuple(reports), closed, status, reason, self._dropped, newest)
+        return self._stream.feed(*self._read_available())
 
     @property
     def skipped(self) -> int:
         """How often something was passed over that was not a whole report of this version."""
-        return self._frames.skips.total() + self._merger.incomplete
+        return sum(self._stream.skips().values())
 
     @property
     def skipped_by_cause(self) -> Mapping[str, int]:
@@ -90,10 +56,7 @@ class Reader:
         invalid: a report with values that it cannot have; truncated: the stream ended inside a report; incomplete:
         statistics of which some part never came.
         """
-        causes = dict(self._frames.skips)
-        if self._merger.incomplete:
-            causes["incomplete"] = self._merger.incomplete
-        return MappingProxyType(causes)
+        return MappingProxyType(self._stream.skips())
 
     def close(self) -> None:
         """Close the file descriptor. Closing twice does nothing."""
@@ -229,14 +192,3 @@ def _own(fd: int) -> int:
     os.set_blocking(fd, False)
     os.set_inheritable(fd, False)
     return fd
-
-
-def _verdict(reports: list[Report]) -> tuple[int | None, str]:
-    reasons: dict[int, str] = {}
-    for report in reports:
-        if isinstance(report, Healthy):
-            reasons[Status.HEALTHY] = ""
-        elif isinstance(report, Unhealthy):
-            reasons[report.code] = report.reason
-    status = worst(reasons)
-    return status, "" if status is None else reasons[status]

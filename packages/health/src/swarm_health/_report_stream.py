@@ -1,0 +1,68 @@
+"""What a reader makes of the bytes that arrive: pure, with no file descriptor and no clock."""
+
+import msgspec
+
+from swarm_health import _wire
+from swarm_health._framing import FrameDecoder
+from swarm_health.reports import Healthy, NodeStatistics, Report, Statistics, Unhealthy
+from swarm_health.status import Status, worst
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What one `Reader.read()` found, in the order of its arrival."""
+
+    reports: tuple[Report, ...] = ()
+    closed: bool = False
+    """Every writer has gone: nothing will ever come again."""
+    status: int | None = None
+    """The worst status among these reports; None if none of them says how the node is."""
+    reason: str = ""
+    """The reason that came with `status`, "" when healthy."""
+    dropped: int = 0
+    """Reports that the writer has had to drop since it began, as far as it has told."""
+    statistics: NodeStatistics | None = None
+    """The newest statistics among these reports, whole; None if there are none."""
+
+
+class ReportStream:
+    """The bytes of one writer, in pieces as they come, turned into readings. No bytes make it raise."""
+
+    def __init__(self) -> None:
+        self.frames = FrameDecoder(_wire.decode)
+        self._merger = _wire.StatisticsMerger()
+        self._dropped = 0
+
+    def feed(self, chunk: bytes, closed: bool) -> Reading:
+        """Take the next bytes, and whether they are the last ones. Return the reports that have become whole."""
+        envelopes = self.frames.feed(chunk) if chunk else []
+        if closed:
+            self.frames.finish()
+        if not envelopes:
+            return Reading(closed=closed, dropped=self._dropped)
+        reports: list[Report] = []
+        newest = None
+        for envelope in envelopes:
+            self._dropped = envelope.dropped
+            if not isinstance(envelope.report, _wire.StatisticsPart):
+                reports.append(envelope.report)
+            elif (merged := self._merger.add(envelope.report)) is not None:
+                newest = merged
+                reports.append(Statistics(merged))
+        status, reason = _verdict(reports)
+        return Reading(tuple(reports), closed, status, reason, self._dropped, newest)
+
+    def skips(self) -> dict[str, int]:
+        """Return how often something was passed over, by cause."""
+        incomplete = {"incomplete": self._merger.incomplete} if self._merger.incomplete else {}
+        return {**self.frames.skips, **incomplete}
+
+
+def _verdict(reports: list[Report]) -> tuple[int | None, str]:
+    reasons: dict[int, str] = {}
+    for report in reports:
+        if isinstance(report, Healthy):
+            reasons[Status.HEALTHY] = ""
+        elif isinstance(report, Unhealthy):
+            reasons[report.code] = report.reason
+    status = worst(reasons)
+    return status, "" if status is None else reasons[status]
