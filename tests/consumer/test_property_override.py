@@ -53,6 +53,6 @@ def test_topics_that_become_equal_share_a_client_only_within_their_group() -> No
 
 def test_a_property_that_is_ours_is_refused_with_the_place() -> None:
     app = declared()
-    with pytest.raises(ConfigurationError, match="the command line: the property enable.auto.commit"):
+    with pytest.raises(ConfigurationError, match=r"the command line: the property enable\.auto\.commit"):
         app.override({"enable.auto.commit": "false"}, "the command line")
     assert app.kafka["bootstrap.servers"] == "code:9092"
