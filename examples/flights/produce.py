@@ -56,7 +56,7 @@ def produce(
     Makes Kafka clients, so never call it in a process that forks nodes.
     """
     started = time.monotonic()
-    partition_count = ensure_topics(bootstrap, {topic: partitions})[topic]
+    partition_count = ensure_topics(bootstrap, {topic: partitions}, min(timeout_s, 10.0))[topic]
     total = FLIGHTS if limit is None else min(limit, FLIGHTS)
     deliveries = _Deliveries()
     # Idempotence: a retry inside the client repeats no record.

@@ -1,0 +1,71 @@
+"""The pages under docs/: their code is files that run, what they point at exists, and they stay short."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swarm_consumer.testing import EmbeddedBroker, end_offsets
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+OWN_PAGES = [
+    ROOT / "docs" / name for name in ("quick-start.md", "concepts.md", "tuning.md", "comparison.md", "non-goals.md")
+]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=EXAMPLES,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_the_pages_are_there() -> None:
+    assert set(OWN_PAGES) <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_is_under_200_lines(page: Path) -> None:
+    assert len(page.read_text(encoding="utf-8").splitlines()) < 200
+
+
+@pytest.mark.parametrize("page", OWN_PAGES, ids=lambda page: page.name)
+def test_python_on_a_page_is_a_file_that_is_tested(page: Path) -> None:
+    files = [path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py")]
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        assert any(block in text for text in files), f"{page.name} shows code that is in no file:\n{block}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_points_at_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    paths = re.findall(r"\b(?:docs|examples|tests|packages)/[\w./-]*\w", text)
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    missing += [link for link in links if not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_test_of_the_quick_start_passes() -> None:
+    done = run(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "test_orders.py", PYTHONPATH=str(EXAMPLES)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_the_orders_of_the_quick_start_arrive(embedded_broker: EmbeddedBroker) -> None:
+    embedded_broker.create_topic("orders", partitions=4)
+    done = run("send_orders.py", KAFKA_BOOTSTRAP_SERVERS=embedded_broker.bootstrap)
+    assert done.stdout == "10000 orders sent\n", done.stderr
+    assert sum(end_offsets(embedded_broker.bootstrap, "orders").values()) == 10_000
