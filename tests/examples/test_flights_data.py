@@ -112,7 +112,6 @@ def test_the_extract_can_be_made_again_from_the_source_distribution(sdist: bytes
         # The content is compared: how it is packed depends on the version of liblzma.
         assert lzma.decompress((extract.DATA / f"{name}.csv.xz").read_bytes()) == content, name
     extract.write(made, tmp_path)
-    extract.write(made, tmp_path)
     listed = dict(reversed(line.split("  ")) for line in (tmp_path / "SHA256SUMS").read_text().splitlines())
     for name, digest in listed.items():
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
