@@ -67,5 +67,5 @@ def test_the_test_of_the_quick_start_passes() -> None:
 def test_the_orders_of_the_quick_start_arrive(embedded_broker: EmbeddedBroker) -> None:
     embedded_broker.create_topic("orders", partitions=4)
     done = run("send_orders.py", KAFKA_BOOTSTRAP_SERVERS=embedded_broker.bootstrap)
-    assert done.stdout == "10000 orders sent\n", done.stderr
+    assert done.returncode == 0, done.stderr
     assert sum(end_offsets(embedded_broker.bootstrap, "orders").values()) == 10_000
