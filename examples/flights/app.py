@@ -2,7 +2,9 @@
 
     swarm-cli swarm examples.flights.app:app --nodes 2
 
-The reference tables are loaded when this module is imported, before the fork, so all nodes share one copy.
+The reference tables are loaded when this module is imported, before the fork, so all nodes share one copy. The
+environment may name another cluster (KAFKA_BOOTSTRAP_SERVERS), other topics (FLIGHTS_TOPIC, FLIGHTS_OUTPUT_TOPIC) and
+another group (FLIGHTS_GROUP), so that two runs can stand side by side.
 """
 
 import os
@@ -55,4 +57,9 @@ def create_app(
     return app
 
 
-app = create_app({"bootstrap.servers": os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")})
+app = create_app(
+    {"bootstrap.servers": os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")},
+    topic=os.environ.get("FLIGHTS_TOPIC", TOPIC),
+    output_topic=os.environ.get("FLIGHTS_OUTPUT_TOPIC", OUTPUT_TOPIC),
+    group=os.environ.get("FLIGHTS_GROUP", GROUP),
+)

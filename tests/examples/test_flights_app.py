@@ -36,6 +36,24 @@ def test_the_flights_topic_is_consumed_by_the_group_delays() -> None:
     assert len(app.app.routes) == 1
 
 
+def test_the_environment_may_name_topics_and_group() -> None:
+    names = {"FLIGHTS_TOPIC": "in", "FLIGHTS_OUTPUT_TOPIC": "out", "FLIGHTS_GROUP": "team"}
+    script = (
+        "from examples.flights.app import app; route = app.routes[0]; "
+        "print(route.topic, route.consumer.output_topic, route.group)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, **names},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["in", "out", "team"]
+
+
 def test_the_tables_are_loaded_with_the_module() -> None:
     assert len(app.REFERENCE.airports) == 93
     assert len(app.REFERENCE.weather) == 1764
