@@ -1,0 +1,67 @@
+"""All deadlines of a supervisor in one structure. Pure."""
+
+import heapq
+from typing import Protocol
+
+NEVER = float("inf")
+
+
+class Timed(Protocol):
+    """What can have a deadline."""
+
+    deadline: float | None
+    """When it is due (monotonic seconds); None: not at all. Set by `Deadlines` alone."""
+    scheduled: float
+    """The earliest entry that the heap holds for it; NEVER if there is none. Set by `Deadlines` alone."""
+
+
+class Deadlines:
+    """A heap that is corrected lazily.
+
+    A beat only moves a field: the entry in the heap is put right when it comes to the top. So a report costs nothing
+    here, and the next deadline is still exact.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timed]] = []
+        self._serial = 0  # decides between equal times, so that things themselves are never compared
+
+    def set(self, thing: Timed, deadline: float | None) -> None:
+        """Give a thing another deadline, or none."""
+        thing.deadline = deadline
+        if deadline is not None and deadline < thing.scheduled:
+            self._push(thing, deadline)
+
+    def next(self) -> float | None:
+        """When the next thing is due; None if nothing ever is."""
+        heap = self._heap
+        while heap:
+            entry, _, thing = heap[0]
+            if entry == thing.scheduled and thing.deadline == entry:
+                return entry
+            heapq.heappop(heap)
+            if entry != thing.scheduled:
+                continue  # an earlier entry replaced this one
+            thing.scheduled = NEVER
+            if thing.deadline is not None:
+                self._push(thing, thing.deadline)
+        return None
+
+    def pop(self, now: float) -> Timed | None:
+        """Take out the thing that has been due the longest; it has no deadline any more. None if nothing is due."""
+        due = self.next()
+        if due is None or due > now:
+            return None
+        _, _, thing = heapq.heappop(self._heap)
+        thing.scheduled = NEVER
+        thing.deadline = None
+        return thing
+
+    def __len__(self) -> int:
+        """How many entries there are, outdated ones included."""
+        return len(self._heap)
+
+    def _push(self, thing: Timed, deadline: float) -> None:
+        thing.scheduled = deadline
+        self._serial += 1
+        heapq.heappush(self._heap, (deadline, self._serial, thing))

@@ -1,0 +1,227 @@
+"""Every decision of the supervisor: ``step(fleet, happening, now) -> actions``. Pure: no clock, no process, no wait.
+
+The shell calls `step` for whatever happens, and with a `Tick` when `fleet.next_deadline` has come. A `Tick` asks for
+one fork at most: between two forks the loop looks at signals and pipes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from swarm_health import Status
+from swarm_supervisor import messages, replacement, shutdown
+from swarm_supervisor.events import ErrorOccurred, Quieting, Scaled, Suspended
+from swarm_supervisor.firing import fire, stop
+from swarm_supervisor.fleet import Budget, Cause, Fleet, Life, Member, Mode
+from swarm_supervisor.judgement import after_death
+from swarm_supervisor.lifecycle import State, Trigger
+from swarm_supervisor.messages import Action, Emit
+
+FORK_RETRY_S = 1.0
+"""The least time until a fork that failed is tried again: processes or descriptors do not come back in an instant."""
+_ON_ITS_WAY_OUT = frozenset({State.DUMPING, State.STOPPING, State.LAST_DUMP, State.KILLING, State.DEAD})
+
+
+def step(fleet: Fleet, happening: Any, now: float) -> list[Action]:
+    """Take in what has happened and return what is to be done, in order. ``now`` never goes back."""
+    out: list[Action] = []
+    fleet.changed = False
+    _STEPS[type(happening)](fleet, happening, now, out)
+    if fleet.changed:
+        if not fleet.booted:
+            fleet.booted = all(member.main.state is State.RUNNING for member in fleet.wanted_members())
+        if fleet.queue or fleet.rollout is not None:
+            replacement.advance(fleet, now, out)
+    return out
+
+
+def _tick(fleet: Fleet, _: messages.Tick, now: float, out: list[Action]) -> None:
+    while (thing := fleet.deadlines.pop(now)) is not None:
+        if isinstance(thing, Budget):
+            shutdown.budget_spent(fleet, now, out)
+        elif isinstance(thing, Life):
+            if thing.state is State.BACKING_OFF:
+                fire(fleet, thing, Trigger.DUE, now, out)
+                return
+            _overdue(fleet, thing, now, out)
+
+
+def _overdue(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    settings = fleet.settings
+    if life.state is State.RUNNING:
+        _blame(life, f"no report for {now - (life.last_report_at or 0.0):.1f} s ({settings.node_report_timeout:g} s)")
+    elif life.state in (State.BOOTING, State.WARMING):
+        what = "healthy" if life.state is State.BOOTING else "ready"
+        _blame(life, f"not {what} within the boot timeout of {settings.boot_timeout:g} s")
+    fire(fleet, life, Trigger.DUE, now, out)
+
+
+def _blame(life: Life, reason: str) -> None:
+    life.cause, life.reason = Cause.SILENT, reason
+    life.status, life.status_reason = Status.NOT_REPORTING, reason
+
+
+def _find(fleet: Fleet, happening: Any) -> tuple[Member, Life] | None:
+    member = fleet.members.get(happening.node_id)
+    life = member.life(happening.generation) if member is not None else None
+    if member is None or life is None:
+        fleet.stale += 1
+        return None
+    return member, life
+
+
+def _forked(fleet: Fleet, happening: messages.Forked, now: float, out: list[Action]) -> None:
+    if (found := _find(fleet, happening)) is None:
+        return
+    member, life = found
+    member.fork_error = ""
+    life.pid, life.forked_at, life.boot_at = happening.pid, now, now
+    fire(fleet, life, Trigger.FORKED_SPARE if life.spare else Trigger.FORKED, now, out)
+
+
+def _fork_failed(fleet: Fleet, happening: messages.ForkFailed, now: float, out: list[Action]) -> None:
+    if (found := _find(fleet, happening)) is None:
+        return
+    member, life = found
+    member.fork_error = happening.error
+    out.append(Emit(ErrorOccurred(at=now, where="fork", error=happening.error, node_id=life.node_id)))
+    if life.spare:
+        stop(fleet, life, Cause.ABORTED, happening.error, now, out)
+        member.spare = None
+        replacement.fork_failed(fleet, member, happening.error, now, out)
+        return
+    fire(fleet, life, Trigger.FORK_FAILED, now, out)
+    life.reason = f"the fork failed: {happening.error}"
+    fleet.deadlines.set(life, now + max(FORK_RETRY_S, fleet.settings.node_restart_delay))
+
+
+def _reported(fleet: Fleet, report: messages.Reported, now: float, out: list[Action]) -> None:
+    if (found := _find(fleet, report)) is None:
+        return
+    member, life = found
+    if report.statistics is not None:
+        life.statistics = report.statistics
+    if report.said:
+        life.said = report.said
+    if report.ready:
+        fire(fleet, life, Trigger.READY, now, out)
+        if life.state is State.WARM:
+            replacement.spare_ready(fleet, member, now, out)
+    if report.status is not None:
+        _status(fleet, member, life, report, now, out)
+    if report.leaving:
+        if life.cause is None:
+            life.cause, life.reason = Cause.OPERATOR, f"somebody sent it {report.leaving}"
+        fire(fleet, life, Trigger.LEAVING, now, out)
+
+
+def _status(fleet: Fleet, member: Member, life: Life, report: messages.Reported, now: float, out: list[Action]) -> None:
+    status = report.status or 0
+    life.last_report_at = now
+    before = life.state
+    if before not in _ON_ITS_WAY_OUT:
+        life.status, life.status_reason = status, report.reason
+    if status > 0 and (status != Status.MEMORY or before is not State.RUNNING):
+        if life.cause is None:
+            life.cause = Cause.MEMORY if status == Status.MEMORY else Cause.UNHEALTHY
+            life.reason = f"reported status {status}" + (f": {report.reason}" if report.reason else "")
+        fire(fleet, life, Trigger.UNHEALTHY, now, out)
+        return
+    fire(fleet, life, Trigger.HEALTHY, now, out)  # over its memory limit, a node turns all the same
+    if before is State.BOOTING:
+        replacement.running(fleet, member, now, out)
+    elif status > 0 and fleet.mode is not Mode.STOPPING:
+        replacement.request_memory(fleet, member, f"memory: {report.reason}" if report.reason else "memory")
+    elif fleet.queue and before is State.RUNNING:
+        replacement.recovered(fleet, member)
+
+
+def _stacks_there(fleet: Fleet, happening: messages.StacksThere, now: float, out: list[Action]) -> None:
+    member = fleet.members.get(happening.node_id)
+    life = member.life(happening.generation) if member is not None else None
+    if life is not None and life.state in _ON_ITS_WAY_OUT:
+        fire(fleet, life, Trigger.DUMPED, now, out)
+
+
+def _exited(fleet: Fleet, happening: messages.Exited, now: float, out: list[Action]) -> None:
+    if (found := _find(fleet, happening)) is None:
+        return
+    member, life = found
+    life.exit = happening
+    fire(fleet, life, Trigger.EXITED, now, out)
+    after_death(fleet, member, life, now, out)
+
+
+def _slept(fleet: Fleet, happening: messages.Slept, now: float, out: list[Action]) -> None:
+    """Nobody knows what nodes did while the supervisor did not run: each state begins anew."""
+    for life in fleet.lives():
+        duration = fleet.durations[life.state]
+        if duration is not None and life.deadline is not None:
+            fleet.deadlines.set(life, max(life.deadline, now + duration))
+    budget = fleet.budget
+    if budget.deadline is not None:
+        fleet.deadlines.set(budget, budget.deadline + happening.duration_s)
+    out.append(Emit(Suspended(at=now, duration_s=happening.duration_s)))
+
+
+def _quiet(fleet: Fleet, happening: messages.QuietSwarm, now: float, out: list[Action]) -> None:
+    if fleet.mode is not Mode.RUNNING:
+        return
+    fleet.mode, fleet.reason = Mode.QUIET, happening.reason
+    out.append(Emit(Quieting(at=now, reason=happening.reason)))
+    for life in fleet.lives():
+        if life.alive and life.state not in _ON_ITS_WAY_OUT:
+            out.append(messages.Quiet(life.node_id, life.generation))
+
+
+def _scale(fleet: Fleet, happening: messages.Scale, now: float, out: list[Action]) -> None:
+    if fleet.mode in (Mode.STOPPING, Mode.STOPPED) or happening.nodes == fleet.wanted:
+        return
+    before, fleet.wanted = fleet.wanted, happening.nodes
+    fleet.changed = True
+    out.append(Emit(Scaled(at=now, before=before, after=fleet.wanted)))
+    for node_id in range(before, fleet.wanted):
+        if node_id not in fleet.members:
+            fleet.add(node_id, now)
+    for member in sorted(fleet.members.values(), key=lambda each: -each.id):
+        if member.id >= fleet.wanted:
+            _remove(fleet, member, now, out)
+
+
+def _remove(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None:
+    replacement.drop(fleet, member, "scaled down", now, out)
+    life = member.main
+    if life.state is not State.DEAD:
+        if life.alive:
+            out.append(messages.Leave(life.node_id, life.generation))
+        stop(fleet, life, Cause.SCALED_DOWN, f"scaled down to {fleet.wanted} nodes", now, out)
+    if member.main.state is State.DEAD and member.spare is None:
+        del fleet.members[member.id]
+
+
+def _stop(fleet: Fleet, happening: messages.StopSwarm, now: float, out: list[Action]) -> None:
+    shutdown.begin(fleet, happening.reason, 0, now, out)
+
+
+def _force(fleet: Fleet, happening: messages.ForceStop, now: float, out: list[Action]) -> None:
+    shutdown.force(fleet, happening.reason, now, out)
+
+
+def _restart(fleet: Fleet, happening: messages.Restart, now: float, out: list[Action]) -> None:
+    if happening.node_id is None or happening.node_id in fleet.members:
+        replacement.request_restart(fleet, happening.node_id, happening.reason, now, out)
+
+
+_STEPS: dict[type, Callable[[Fleet, Any, float, list[Action]], None]] = {
+    messages.Tick: _tick,
+    messages.Forked: _forked,
+    messages.ForkFailed: _fork_failed,
+    messages.Reported: _reported,
+    messages.StacksThere: _stacks_there,
+    messages.Exited: _exited,
+    messages.Slept: _slept,
+    messages.StopSwarm: _stop,
+    messages.ForceStop: _force,
+    messages.QuietSwarm: _quiet,
+    messages.Restart: _restart,
+    messages.Scale: _scale,
+}

@@ -1,0 +1,190 @@
+"""Takes one life through one transition of the table, and turns the orders of the table into actions. Pure."""
+
+from collections.abc import Callable
+
+from swarm_supervisor import messages
+from swarm_supervisor.events import NodeExited, NodeRunning, NodeStopping, NodeTerminating
+from swarm_supervisor.fleet import UNPLANNED, Cause, Fleet, Life, Mode
+from swarm_supervisor.lifecycle import LifecycleError, Order, Trigger
+from swarm_supervisor.messages import Action, Emit
+
+SIGTERM, SIGKILL = 15, 9
+
+
+def fire(fleet: Fleet, life: Life, trigger: Trigger, now: float, out: list[Action]) -> None:
+    """Apply the table to a life. `LifecycleError` if it has no such cell: that is a bug here, never bad input."""
+    before = life.state
+    try:
+        following, orders, keep = fleet.table[before, trigger]
+    except KeyError:
+        raise LifecycleError(f"{trigger.value!r} cannot happen to a life that is {before.value}") from None
+    life.state = following
+    if not keep:
+        duration = fleet.durations[following]
+        fleet.deadlines.set(life, None if duration is None else now + duration)
+    if following is not before:
+        fleet.changed = True
+    for order in orders:
+        _ORDERS[order](fleet, life, now, out)
+
+
+def stop(fleet: Fleet, life: Life, cause: Cause, reason: str, now: float, out: list[Action]) -> None:
+    """Make a life end in order, for a reason. One that is ending already keeps its reason and its deadline."""
+    if life.cause is None:
+        life.cause, life.reason = cause, reason
+    fire(fleet, life, Trigger.STOP, now, out)
+
+
+def kill(fleet: Fleet, life: Life, cause: Cause, reason: str, now: float, out: list[Action]) -> None:
+    """Make a life end at once."""
+    if life.cause is None:
+        life.cause, life.reason = cause, reason
+    fire(fleet, life, Trigger.KILL, now, out)
+
+
+def planned(life: Life) -> bool:
+    """Whether the end of a life is one that nobody counts as a crash."""
+    if life.cause is not None:
+        return life.cause not in UNPLANNED
+    # A node that has not got its handlers yet, or has given them up, dies of the signal itself.
+    return life.exit is not None and life.exit.signal == SIGTERM
+
+
+def why_it_ended(life: Life) -> str:
+    """Why a life that is over is over, in words."""
+    exited = life.exit
+    parts = []
+    if life.cause is not None:
+        parts.append(life.reason)
+    elif exited is None:
+        parts.append("never started")
+    elif exited.signal == SIGTERM:
+        parts.append("somebody sent it TERM")
+    elif exited.signal is not None:
+        parts.append(f"{exited.text} did not come from the supervisor")
+    elif exited.code == 0:
+        parts.append("the target returned")
+    elif not life.said:
+        parts.append("it ended by itself")
+    if life.killed:
+        parts.append("did not stop in time and was killed")
+    if life.said:
+        parts.append(life.said)
+    if exited is not None and exited.hint and not life.killed:
+        parts.append(exited.hint)
+    return "; ".join(parts)
+
+
+def _doing(life: Life) -> str:
+    statistics = life.statistics
+    if statistics is None:
+        return ""
+    parts = [statistics.state] if statistics.state else []
+    if statistics.in_flight_age_s is not None:
+        parts.append(f"{statistics.in_flight_age_s:.1f} s into a batch")
+    busy = [f"{row.topic}/{row.partition}" for row in statistics.partitions if row.in_flight_age_s is not None]
+    if busy:
+        parts.append(f"at {', '.join(busy[:5])}" + (f" and {len(busy) - 5} more" if len(busy) > 5 else ""))
+    return ", ".join(parts)
+
+
+def _fork(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    out.append(messages.Fork(life.node_id, life.generation, life.spare, fleet.mode is Mode.QUIET))
+
+
+def _term(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    out.append(messages.Term(life.node_id, life.generation))
+
+
+def _kill(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    life.killed = True
+    out.append(messages.Kill(life.node_id, life.generation))
+    if fleet.mode is Mode.STOPPING and fleet.exit_code == 0:
+        fleet.exit_code = 4
+
+
+def _dump(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    out.append(messages.Dump(life.node_id, life.generation))
+
+
+def _go(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    life.boot_at = now
+    out.append(messages.Go(life.node_id, life.generation))
+
+
+def _tell_running(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    life.healthy_at = now
+    out.append(
+        Emit(
+            NodeRunning(
+                at=now, node_id=life.node_id, generation=life.generation, pid=life.pid, boot_s=now - life.boot_at
+            )
+        )
+    )
+
+
+def _tell_stopping(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    out.append(
+        Emit(
+            NodeStopping(
+                at=now,
+                node_id=life.node_id,
+                generation=life.generation,
+                pid=life.pid,
+                status=0 if life.cause not in UNPLANNED else life.status,
+                reason=life.reason,
+                uptime_s=life.uptime_s(now),
+            )
+        )
+    )
+
+
+def _tell_terminating(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    reason = (
+        "still there after a KILL; a process in the kernel takes it when it comes out" if life.killed else life.reason
+    )
+    out.append(
+        Emit(
+            NodeTerminating(
+                at=now,
+                node_id=life.node_id,
+                generation=life.generation,
+                pid=life.pid,
+                reason=reason,
+                doing=_doing(life),
+            )
+        )
+    )
+
+
+def _tell_exited(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    exited = life.exit
+    out.append(
+        Emit(
+            NodeExited(
+                at=now,
+                node_id=life.node_id,
+                generation=life.generation,
+                pid=life.pid,
+                code=exited.code if exited else None,
+                signal=exited.signal if exited else None,
+                status=exited.text if exited else "",
+                uptime_s=life.uptime_s(now),
+                planned=planned(life),
+                reason=why_it_ended(life),
+            )
+        )
+    )
+
+
+_ORDERS: dict[Order, Callable[[Fleet, Life, float, list[Action]], None]] = {
+    Order.FORK: _fork,
+    Order.TERM: _term,
+    Order.KILL: _kill,
+    Order.DUMP: _dump,
+    Order.GO: _go,
+    Order.TELL_RUNNING: _tell_running,
+    Order.TELL_STOPPING: _tell_stopping,
+    Order.TELL_TERMINATING: _tell_terminating,
+    Order.TELL_EXITED: _tell_exited,
+}

@@ -1,0 +1,215 @@
+"""The state of all supervision decisions: nodes, their lives, what is under way. Plain values, no process."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from swarm_health import NodeStatistics
+from swarm_supervisor.deadlines import NEVER, Deadlines
+from swarm_supervisor.lifecycle import TABLE, State, Transition, Trigger, durations
+from swarm_supervisor.messages import Exited
+from swarm_supervisor.restart_policy import RestartHistory
+from swarm_supervisor.settings import Settings
+
+
+class Cause(Enum):
+    """Why a life is being ended."""
+
+    SILENT = "silent"
+    UNHEALTHY = "unhealthy"
+    MEMORY = "memory"
+    SHUTDOWN = "shutdown"
+    SCALED_DOWN = "scaled down"
+    REPLACED = "replaced"
+    ABORTED = "aborted"
+    """A spare that is not needed, or not fit."""
+    OPERATOR = "operator"
+    """Somebody has sent it a signal."""
+
+
+UNPLANNED = frozenset({Cause.SILENT, Cause.UNHEALTHY, Cause.MEMORY})
+
+
+class Mode(Enum):
+    """What the swarm as a whole is up to."""
+
+    RUNNING = "running"
+    QUIET = "quiet"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Kind(Enum):
+    """Why a node is replaced."""
+
+    RESTART = "restart"
+    MEMORY = "memory"
+
+
+@dataclass(slots=True, eq=False)
+class Life:
+    """One process of a node, from before its fork until it is reaped."""
+
+    node_id: int
+    generation: int
+    born_at: float
+    spare: bool = False
+    state: State = State.BACKING_OFF
+    deadline: float | None = None
+    scheduled: float = NEVER
+    pid: int | None = None
+    forked_at: float = 0.0
+    boot_at: float = 0.0
+    healthy_at: float | None = None
+    last_report_at: float | None = None
+    status: int = 0
+    status_reason: str = ""
+    cause: Cause | None = None
+    reason: str = ""
+    """Why it is being ended; before its fork: why it is started."""
+    said: str = ""
+    killed: bool = False
+    statistics: NodeStatistics | None = None
+    exit: Exited | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process."""
+        return self.state is not State.DEAD and self.state is not State.BACKING_OFF
+
+    def uptime_s(self, now: float) -> float:
+        """Seconds since the fork."""
+        return now - self.forked_at if self.pid is not None else 0.0
+
+    def stable(self, now: float, stable_after: float) -> bool:
+        """Whether it has been healthy for stable_after seconds."""
+        return self.healthy_at is not None and now - self.healthy_at >= stable_after
+
+
+@dataclass(slots=True, eq=False)
+class Replacement:
+    """A planned replacement that is under way."""
+
+    kind: Kind
+    reason: str
+    old: Life
+    old_ended_at: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """A node id with its lives: the main one, and the spare of a replacement."""
+
+    id: int
+    main: Life
+    spare: Life | None = None
+    generation: int = 1
+    """The newest generation, spares included."""
+    restarts: int = 0
+    history: RestartHistory = field(default_factory=RestartHistory)
+    replacement: Replacement | None = None
+    fork_error: str = ""
+    """Why the last fork failed; "" since the last one that went well."""
+    last_exit: str = ""
+    failed: bool = False
+    """It has ended for good, and not with exit code 0."""
+
+    def life(self, generation: int) -> Life | None:
+        """The life of a generation, unless it is over: a stale event finds nothing."""
+        for life in (self.main, self.spare):
+            if life is not None and life.generation == generation and life.state is not State.DEAD:
+                return life
+        return None
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A replacement that has not begun."""
+
+    node_id: int
+    generation: int
+    """Void once the node has a newer one."""
+    kind: Kind
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class Rollout:
+    """What a rolling restart has done so far."""
+
+    replaced: int = 0
+    aborted: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Budget:
+    """The time that a shutdown may take in all."""
+
+    deadline: float | None = None
+    scheduled: float = NEVER
+
+
+@dataclass(slots=True, eq=False)
+class Fleet:
+    """Everything that supervision decisions depend on, but the time and what happens."""
+
+    settings: Settings
+    wanted: int
+    started_at: float
+    members: dict[int, Member] = field(default_factory=dict)
+    mode: Mode = Mode.RUNNING
+    reason: str = ""
+    exit_code: int = 0
+    booted: bool = False
+    """All wanted nodes have been running at the same time, once."""
+    queue: deque[Request] = field(default_factory=deque)
+    rollout: Rollout | None = None
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    budget: Budget = field(default_factory=Budget)
+    table: Mapping[tuple[State, Trigger], Transition] = field(default_factory=lambda: TABLE)
+    durations: dict[State, float | None] = field(init=False)
+    random: Callable[[], float] = random.random
+    changed: bool = False
+    """A life has entered another state during this step."""
+    stale: int = 0
+    """Events that came for a life that was over."""
+
+    def __post_init__(self) -> None:
+        """Give every wanted node a first life, due now."""
+        self.durations = durations(self.settings)
+        for node_id in range(self.wanted):
+            self.add(node_id, self.started_at)
+
+    def add(self, node_id: int, now: float) -> Member:
+        """Add a node that is to be forked now."""
+        life = Life(node_id, 1, now, reason="first start")
+        self.deadlines.set(life, now)
+        member = self.members[node_id] = Member(node_id, life)
+        return member
+
+    def new_life(self, member: Member, due: float, now: float, reason: str) -> Life:
+        """Give a node, whose main life is over, another one that is due then."""
+        member.generation += 1
+        member.restarts += 1
+        member.main = life = Life(member.id, member.generation, now, reason=reason)
+        self.deadlines.set(life, due)
+        return life
+
+    def lives(self) -> Iterator[Life]:
+        """All lives that are not over, in the order of their node ids."""
+        for member in self.members.values():
+            if member.main.state is not State.DEAD:
+                yield member.main
+            if member.spare is not None and member.spare.state is not State.DEAD:
+                yield member.spare
+
+    def wanted_members(self) -> Iterator[Member]:
+        """The nodes that are to run: those of a scale-down still drain."""
+        return (member for member in self.members.values() if member.id < self.wanted)
+
+
+def next_deadline(fleet: Fleet) -> float | None:
+    """When to call `decisions.step` with a `Tick` again if nothing happens; None: never."""
+    return fleet.deadlines.next()

@@ -1,0 +1,93 @@
+"""What follows when a life is over: another one, at once or after a delay, or none. Pure."""
+
+from enum import Enum
+
+from swarm_supervisor import replacement, shutdown
+from swarm_supervisor.events import CrashLoop, NodeEnded, NodeRestarting
+from swarm_supervisor.firing import planned, why_it_ended
+from swarm_supervisor.fleet import Cause, Fleet, Life, Member, Mode
+from swarm_supervisor.lifecycle import State
+from swarm_supervisor.messages import Action, Emit
+from swarm_supervisor.restart_policy import after_unplanned_exit
+from swarm_supervisor.settings import DO_NOT_RESTART
+
+
+class Sequel(Enum):
+    """What follows a death."""
+
+    AT_ONCE = "at once"
+    AFTER_DELAY = "after the delay, not counted"
+    COUNTED = "after the delay of its history"
+    END = "never again"
+
+
+def sequel(life: Life, restart: str) -> Sequel:
+    """Judge a main life that is over, under a restart mode."""
+    code = life.exit.code if life.exit is not None else None
+    if code == DO_NOT_RESTART:
+        return Sequel.END
+    if life.cause in (Cause.REPLACED, Cause.SCALED_DOWN):
+        return Sequel.AT_ONCE
+    returned = life.cause in (None, Cause.OPERATOR) and code == 0
+    if restart == "never" or (restart == "on-failure" and returned):
+        return Sequel.END
+    return Sequel.AFTER_DELAY if planned(life) else Sequel.COUNTED
+
+
+def after_death(fleet: Fleet, member: Member, life: Life, now: float, out: list[Action]) -> None:
+    """Decide what follows a death."""
+    member.last_exit = f"{life.exit.text if life.exit else 'never started'}: {why_it_ended(life)}"
+    if life is member.spare:
+        member.spare = None
+        if fleet.mode is not Mode.STOPPING:
+            replacement.spare_gone(fleet, member, life, now, out)
+    elif fleet.mode is not Mode.STOPPING:
+        _main_gone(fleet, member, life, now, out)
+    if member.id >= fleet.wanted and member.main.state is State.DEAD and member.spare is None:
+        fleet.members.pop(member.id, None)
+    shutdown.finish_if_over(fleet, now, out)
+
+
+def _main_gone(fleet: Fleet, member: Member, life: Life, now: float, out: list[Action]) -> None:
+    if member.id >= fleet.wanted:
+        return
+    if replacement.old_gone(fleet, member, life, now, out):
+        return
+    what = sequel(life, fleet.settings.restart)
+    reason = member.last_exit
+    if what is Sequel.END:
+        member.failed = life.exit is None or life.exit.code != 0
+        out.append(Emit(NodeEnded(at=now, node_id=member.id, generation=life.generation, pid=life.pid, reason=reason)))
+        return
+    delay_s, attempt = 0.0, 0
+    if what is Sequel.AFTER_DELAY:
+        delay_s = fleet.settings.node_restart_delay
+    elif what is Sequel.COUNTED:
+        stable = life.stable(now, fleet.settings.stable_after)
+        verdict = after_unplanned_exit(member.history, fleet.settings, stable=stable, now=now, random=fleet.random())
+        delay_s, attempt = verdict.delay_s, verdict.attempt
+        if verdict.crash_loop:
+            out.append(
+                Emit(
+                    CrashLoop(
+                        at=now,
+                        node_id=member.id,
+                        generation=life.generation,
+                        pid=life.pid,
+                        restarts=max(member.history.row, len(member.history.exits)),
+                        window_s=fleet.settings.restart_window,
+                        reason=reason,
+                    )
+                )
+            )
+            if fleet.settings.on_crash_loop == "exit":
+                shutdown.begin(fleet, f"node {member.id} is in a crash loop: {reason}", 5, now, out)
+                return
+    fresh = fleet.new_life(member, now + delay_s, now, reason)
+    out.append(
+        Emit(
+            NodeRestarting(
+                at=now, node_id=member.id, generation=fresh.generation, delay_s=delay_s, attempt=attempt, reason=reason
+            )
+        )
+    )

@@ -1,0 +1,217 @@
+"""Planned replacement: forked, warm, go, healthy. Pure.
+
+The spare of a node is forked and warmed while the old process works on; it is told to go when the old one has gone,
+since a static member of a consumer group, a lock or a port allows one holder only. Before go a failure costs nothing:
+the old one stays. After go it halts the rollout.
+"""
+
+from swarm_supervisor.events import (
+    ReplacementAborted,
+    ReplacementFinished,
+    ReplacementStarted,
+    RolloutFinished,
+    RolloutStarted,
+)
+from swarm_supervisor.firing import fire, kill, stop, why_it_ended
+from swarm_supervisor.fleet import Cause, Fleet, Kind, Life, Member, Mode, Replacement, Request, Rollout
+from swarm_supervisor.lifecycle import State, Trigger
+from swarm_supervisor.messages import Action, Emit
+from swarm_supervisor.settings import DO_NOT_RESTART
+
+
+def request_restart(fleet: Fleet, node_id: int | None, reason: str, now: float, out: list[Action]) -> None:
+    """Ask for a new process of one node, or of every node that runs.
+
+    A node that waits for its delay is started now if it is named; one that has ended for good likewise.
+    """
+    if fleet.mode in (Mode.STOPPING, Mode.STOPPED):
+        return
+    if node_id is not None:
+        member = fleet.members[node_id]
+        if member.main.state is State.BACKING_OFF:
+            fleet.deadlines.set(member.main, now)
+        elif member.main.state is State.DEAD:
+            fleet.new_life(member, now, now, reason)
+    queued = {request.node_id for request in fleet.queue}
+    asked = [
+        member
+        for member in fleet.wanted_members()
+        if node_id in (None, member.id)
+        and member.main.state is State.RUNNING
+        and member.replacement is None
+        and member.id not in queued
+    ]
+    fleet.queue.extend(Request(member.id, member.main.generation, Kind.RESTART, reason) for member in asked)
+    if asked:
+        fleet.rollout = fleet.rollout or Rollout()
+        out.append(Emit(RolloutStarted(at=now, node_ids=tuple(member.id for member in asked))))
+    fleet.changed = True
+
+
+def request_memory(fleet: Fleet, member: Member, reason: str) -> None:
+    """A node is over its memory limit: it is replaced in its turn, one node at a time."""
+    if member.replacement is not None or any(
+        request.node_id == member.id and request.kind is Kind.MEMORY for request in fleet.queue
+    ):
+        return
+    fleet.queue.appendleft(Request(member.id, member.main.generation, Kind.MEMORY, reason))
+    fleet.changed = True
+
+
+def recovered(fleet: Fleet, member: Member) -> None:
+    """A node whose turn has not come is within its memory limit again."""
+    for request in fleet.queue:
+        if request.node_id == member.id and request.kind is Kind.MEMORY:
+            fleet.queue.remove(request)
+            return
+
+
+def advance(fleet: Fleet, now: float, out: list[Action]) -> None:
+    """Begin what may begin now."""
+    for request in list(fleet.queue):
+        member = fleet.members.get(request.node_id)
+        if member is None or member.main.generation != request.generation or member.main.state is not State.RUNNING:
+            fleet.queue.remove(request)  # it gets, or has got, a new process anyway
+        elif _may_begin(fleet, request.kind) and member.spare is None:
+            fleet.queue.remove(request)
+            _begin(fleet, member, request, now, out)
+    _close_rollout(fleet, now, out)
+
+
+def spare_ready(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None:
+    """The spare is warm: the old one may go."""
+    current = member.replacement
+    if current is not None:
+        cause = Cause.REPLACED
+        stop(fleet, current.old, cause, f"replaced: {current.reason}", now, out)
+
+
+def spare_gone(fleet: Fleet, member: Member, spare: Life, now: float, out: list[Action]) -> None:
+    """A spare has died before it was told to go."""
+    current = member.replacement
+    if current is None or spare.cause is Cause.ABORTED:
+        return
+    why = why_it_ended(spare)
+    if current.old.cause is Cause.REPLACED:  # it was told to stop already: a fresh process follows it, and nothing else
+        member.replacement = None
+        _halt(fleet, member, f"its spare died after the old process was told to stop: {why}", now, out)
+        return
+    abort(fleet, member, f"its spare died: {why}", now, out)
+
+
+def fork_failed(fleet: Fleet, member: Member, error: str, now: float, out: list[Action]) -> None:
+    """A spare could not be forked."""
+    abort(fleet, member, f"its spare could not be forked: {error}", now, out)
+
+
+def abort(fleet: Fleet, member: Member, reason: str, now: float, out: list[Action]) -> None:
+    """Give a replacement up before go. The old process stays, unless its memory is what is wrong with it."""
+    current = member.replacement
+    member.replacement = None
+    _halt(fleet, member, reason, now, out)
+    if current is not None and current.kind is Kind.MEMORY and current.old.state is State.RUNNING:
+        stop_for_memory(fleet, current.old, current.reason, now, out)
+
+
+def drop(fleet: Fleet, member: Member, reason: str, now: float, out: list[Action]) -> None:
+    """A replacement is not needed any more: end its spare. Nothing has gone wrong with it."""
+    member.replacement = None
+    spare = member.spare
+    if spare is not None and spare.state is not State.DEAD:
+        kill(fleet, spare, Cause.ABORTED, reason, now, out)
+        if not spare.alive:  # it was never forked
+            member.spare = None
+
+
+def stop_for_memory(fleet: Fleet, life: Life, reason: str, now: float, out: list[Action]) -> None:
+    """Stop a node that is over its memory limit without a replacement at hand."""
+    life.cause, life.reason = Cause.MEMORY, reason
+    fire(fleet, life, Trigger.UNHEALTHY, now, out)
+
+
+def old_gone(fleet: Fleet, member: Member, old: Life, now: float, out: list[Action]) -> bool:
+    """A main life is over. Return whether its spare takes over."""
+    current = member.replacement
+    if current is None or current.old is not old:
+        if current is not None:  # the replacement itself, after go
+            member.replacement = None
+            _halt(fleet, member, f"the new process died before it was healthy: {why_it_ended(old)}", now, out)
+        return False
+    spare = member.spare
+    gives_up = old.exit is not None and old.exit.code == DO_NOT_RESTART
+    replaced = old.cause is Cause.REPLACED and not gives_up
+    if replaced and spare is not None and spare.state is State.WARM:
+        current.old_ended_at = now
+        member.main, member.spare = spare, None
+        member.restarts += 1
+        spare.spare = False
+        fire(fleet, spare, Trigger.GO, now, out)
+        return True
+    drop(fleet, member, "nothing is left to take over from", now, out)
+    if replaced:
+        _halt(fleet, member, "its spare was lost while the old process stopped", now, out)
+    return False
+
+
+def running(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None:
+    """A main life is healthy for the first time."""
+    current = member.replacement
+    if current is None or current.old is member.main:
+        return
+    member.replacement = None
+    if fleet.rollout is not None and current.kind is Kind.RESTART:
+        fleet.rollout.replaced += 1
+    down_s = now - (current.old_ended_at if current.old_ended_at is not None else now)
+    life = member.main
+    out.append(
+        Emit(ReplacementFinished(at=now, node_id=member.id, generation=life.generation, pid=life.pid, down_s=down_s))
+    )
+
+
+def _may_begin(fleet: Fleet, kind: Kind) -> bool:
+    if kind is Kind.MEMORY:
+        return all(
+            member.replacement is None or member.replacement.kind is not Kind.MEMORY
+            for member in fleet.members.values()
+        )
+    down = sum(
+        member.replacement is not None or member.main.state not in (State.RUNNING, State.DEAD)
+        for member in fleet.wanted_members()
+    )
+    return down < fleet.settings.max_unavailable
+
+
+def _begin(fleet: Fleet, member: Member, request: Request, now: float, out: list[Action]) -> None:
+    old = member.main
+    member.replacement = Replacement(request.kind, request.reason, old)
+    if request.kind is Kind.MEMORY and not old.stable(now, fleet.settings.stable_after):
+        # A node that is over its limit as soon as it has booted would be replaced for ever: this is a crash.
+        stop_for_memory(fleet, old, request.reason, now, out)
+        return
+    member.generation += 1
+    spare = member.spare = Life(member.id, member.generation, now, spare=True, reason=request.reason)
+    fleet.deadlines.set(spare, now)
+    out.append(Emit(ReplacementStarted(at=now, node_id=member.id, generation=spare.generation, reason=request.reason)))
+
+
+def _halt(fleet: Fleet, member: Member, reason: str, now: float, out: list[Action]) -> None:
+    out.append(Emit(ReplacementAborted(at=now, node_id=member.id, generation=member.generation, reason=reason)))
+    for request in list(fleet.queue):
+        if request.kind is Kind.RESTART:
+            fleet.queue.remove(request)
+    if fleet.rollout is not None:
+        fleet.rollout.aborted = f"node {member.id}: {reason}"
+    fleet.changed = True
+
+
+def _close_rollout(fleet: Fleet, now: float, out: list[Action]) -> None:
+    rollout = fleet.rollout
+    if rollout is None or fleet.mode is Mode.STOPPING:
+        return
+    waiting = any(request.kind is Kind.RESTART for request in fleet.queue)
+    under_way = any(
+        member.replacement is not None and member.replacement.kind is Kind.RESTART for member in fleet.members.values()
+    )
+    if not waiting and not under_way:
+        fleet.rollout = None
+        out.append(Emit(RolloutFinished(at=now, replaced=rollout.replaced, aborted=rollout.aborted)))
