@@ -115,7 +115,8 @@ class NodeStopping(NodeEvent, frozen=True, kw_only=True):
         return self.status == 0
 
     def __str__(self) -> str:
-        return f"node {self.node_id} (pid {self.pid}) stops after {self.uptime_s:.3f} s, status {self.status}: {self.reason}"
+        uptime = f"{self.uptime_s:.3f} s"
+        return f"node {self.node_id} (pid {self.pid}) stops after {uptime}, status {self.status}: {self.reason}"
 
 
 class NodeTerminating(NodeEvent, frozen=True, kw_only=True):

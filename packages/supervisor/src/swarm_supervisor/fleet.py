@@ -173,6 +173,8 @@ class Fleet:
     random: Callable[[], float] = random.random
     changed: bool = False
     """A life has entered another state during this step."""
+    restarts: int = 0
+    """Lives that followed another one, since the start."""
     stale: int = 0
     """Events that came for a life that was over."""
 
@@ -193,6 +195,7 @@ class Fleet:
         """Give a node, whose main life is over, another one that is due then."""
         member.generation += 1
         member.restarts += 1
+        self.restarts += 1
         member.main = life = Life(member.id, member.generation, now, reason=reason)
         self.deadlines.set(life, due)
         return life

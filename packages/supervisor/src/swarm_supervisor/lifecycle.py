@@ -87,16 +87,16 @@ def _stay(state: State) -> Transition:
     return Transition(state, (), keep=True)
 
 
-S, T, O = State, Trigger, Order  # short, so that the table can be read by column
-_TERM = Transition(S.STOPPING, (O.TELL_STOPPING, O.TERM))
-_LEAVES = Transition(S.STOPPING, (O.TELL_STOPPING,))
-_KILL = Transition(S.KILLING, (O.TELL_TERMINATING, O.KILL))
-_DEAD = Transition(S.DEAD, (O.TELL_EXITED,))
-_GIVE_UP = Transition(S.LAST_DUMP, (O.TELL_STOPPING, O.DUMP))
+S, T = State, Trigger  # short, so that the table can be read by column
+_TERM = Transition(S.STOPPING, (Order.TELL_STOPPING, Order.TERM))
+_LEAVES = Transition(S.STOPPING, (Order.TELL_STOPPING,))
+_KILL = Transition(S.KILLING, (Order.TELL_TERMINATING, Order.KILL))
+_DEAD = Transition(S.DEAD, (Order.TELL_EXITED,))
+_GIVE_UP = Transition(S.LAST_DUMP, (Order.TELL_STOPPING, Order.DUMP))
 
 TABLE: dict[tuple[State, Trigger], Transition] = {
     # Nothing is there yet that could be signalled.
-    (S.BACKING_OFF, T.DUE): Transition(S.BACKING_OFF, (O.FORK,), keep=True),
+    (S.BACKING_OFF, T.DUE): Transition(S.BACKING_OFF, (Order.FORK,), keep=True),
     (S.BACKING_OFF, T.FORKED): Transition(S.BOOTING),
     (S.BACKING_OFF, T.FORKED_SPARE): Transition(S.WARMING),
     (S.BACKING_OFF, T.FORK_FAILED): Transition(S.BACKING_OFF),
@@ -104,14 +104,14 @@ TABLE: dict[tuple[State, Trigger], Transition] = {
     (S.BACKING_OFF, T.KILL): Transition(S.DEAD),
     # A boot that takes too long has set up nothing that a TERM could save.
     (S.BOOTING, T.DUE): _GIVE_UP,
-    (S.BOOTING, T.HEALTHY): Transition(S.RUNNING, (O.TELL_RUNNING,)),
+    (S.BOOTING, T.HEALTHY): Transition(S.RUNNING, (Order.TELL_RUNNING,)),
     (S.BOOTING, T.UNHEALTHY): _TERM,
     (S.BOOTING, T.READY): _stay(S.BOOTING),
     (S.BOOTING, T.LEAVING): _LEAVES,
     (S.BOOTING, T.STOP): _TERM,
     (S.BOOTING, T.KILL): _KILL,
     (S.BOOTING, T.EXITED): _DEAD,
-    (S.RUNNING, T.DUE): Transition(S.DUMPING, (O.TELL_STOPPING, O.DUMP)),
+    (S.RUNNING, T.DUE): Transition(S.DUMPING, (Order.TELL_STOPPING, Order.DUMP)),
     (S.RUNNING, T.HEALTHY): Transition(S.RUNNING),
     (S.RUNNING, T.UNHEALTHY): _TERM,
     (S.RUNNING, T.READY): _stay(S.RUNNING),
@@ -120,17 +120,17 @@ TABLE: dict[tuple[State, Trigger], Transition] = {
     (S.RUNNING, T.KILL): _KILL,
     (S.RUNNING, T.EXITED): _DEAD,
     # The verdict stands, even if a report comes now.
-    (S.DUMPING, T.DUE): Transition(S.STOPPING, (O.TERM,)),
-    (S.DUMPING, T.DUMPED): Transition(S.STOPPING, (O.TERM,)),
+    (S.DUMPING, T.DUE): Transition(S.STOPPING, (Order.TERM,)),
+    (S.DUMPING, T.DUMPED): Transition(S.STOPPING, (Order.TERM,)),
     (S.DUMPING, T.HEALTHY): _stay(S.DUMPING),
     (S.DUMPING, T.UNHEALTHY): _stay(S.DUMPING),
     (S.DUMPING, T.READY): _stay(S.DUMPING),
     (S.DUMPING, T.LEAVING): _stay(S.DUMPING),
-    (S.DUMPING, T.STOP): Transition(S.STOPPING, (O.TERM,)),
+    (S.DUMPING, T.STOP): Transition(S.STOPPING, (Order.TERM,)),
     (S.DUMPING, T.KILL): _KILL,
     (S.DUMPING, T.EXITED): _DEAD,
     # While it stops it may be busy draining: silence is judged no more, the stop deadline is.
-    (S.STOPPING, T.DUE): Transition(S.LAST_DUMP, (O.DUMP,)),
+    (S.STOPPING, T.DUE): Transition(S.LAST_DUMP, (Order.DUMP,)),
     (S.STOPPING, T.HEALTHY): _stay(S.STOPPING),
     (S.STOPPING, T.UNHEALTHY): _stay(S.STOPPING),
     (S.STOPPING, T.READY): _stay(S.STOPPING),
@@ -150,7 +150,7 @@ TABLE: dict[tuple[State, Trigger], Transition] = {
     (S.LAST_DUMP, T.KILL): _KILL,
     (S.LAST_DUMP, T.EXITED): _DEAD,
     # KILL cannot be refused, but a process in the kernel (state D) takes it only when it comes out.
-    (S.KILLING, T.DUE): Transition(S.KILLING, (O.TELL_TERMINATING, O.KILL)),
+    (S.KILLING, T.DUE): Transition(S.KILLING, (Order.TELL_TERMINATING, Order.KILL)),
     (S.KILLING, T.HEALTHY): _stay(S.KILLING),
     (S.KILLING, T.UNHEALTHY): _stay(S.KILLING),
     (S.KILLING, T.READY): _stay(S.KILLING),
@@ -172,7 +172,7 @@ TABLE: dict[tuple[State, Trigger], Transition] = {
     (S.WARM, T.UNHEALTHY): _TERM,
     (S.WARM, T.READY): _stay(S.WARM),
     (S.WARM, T.LEAVING): _LEAVES,
-    (S.WARM, T.GO): Transition(S.BOOTING, (O.GO,)),
+    (S.WARM, T.GO): Transition(S.BOOTING, (Order.GO,)),
     (S.WARM, T.STOP): _TERM,
     (S.WARM, T.KILL): _KILL,
     (S.WARM, T.EXITED): _DEAD,

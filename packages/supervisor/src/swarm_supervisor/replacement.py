@@ -144,6 +144,7 @@ def old_gone(fleet: Fleet, member: Member, old: Life, now: float, out: list[Acti
         current.old_ended_at = now
         member.main, member.spare = spare, None
         member.restarts += 1
+        fleet.restarts += 1
         spare.spare = False
         fire(fleet, spare, Trigger.GO, now, out)
         return True

@@ -1,0 +1,149 @@
+"""The client's side of the control socket. Blocking: for tools, not for the supervisor itself.
+
+The server's side is `control.ControlServer`.
+"""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from swarm_supervisor.snapshot import Snapshot
+
+_MAX_LINE_BYTES = 64 * 2**20
+
+
+class ControlError(RuntimeError):
+    """The supervisor could not be asked, or has refused. The text is one sentence that says why."""
+
+
+class ControlClient:
+    """A connection to the control socket of a running supervisor."""
+
+    def __init__(self, path: str | Path, timeout_s: float = 5.0) -> None:
+        """Connect. ``timeout_s`` bounds connecting and each answer. `ControlError` if nobody listens there."""
+        self._path = Path(path)
+        self._timeout_s = timeout_s
+        self._received = b""
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.settimeout(timeout_s)
+        try:
+            self._sock.connect(os.fsencode(self._path))
+        except OSError as error:
+            self._sock.close()
+            raise ControlError(f"no supervisor answers at {self._path}: {error.strerror or error}") from error
+
+    def fileno(self) -> int:
+        """Return the descriptor, to wait for events with."""
+        return self._sock.fileno()
+
+    def request(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """Send a command and return its response without "ok". `ControlError` if it is refused, or none comes."""
+        try:
+            self._sock.sendall(msgspec.json.encode({"command": command, **arguments}) + b"\n")
+        except OSError as error:
+            raise ControlError(f"the supervisor at {self._path} hung up: {error.strerror or error}") from error
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            line = self._line(deadline)
+            response = self._decode(line)
+            if "event" not in response:
+                break
+        if response.pop("ok", False) is not True:
+            raise ControlError(str(response.get("error", "the supervisor refused without a reason")))
+        return response
+
+    def status(self) -> Snapshot:
+        """Return the swarm at this moment."""
+        return msgspec.convert(self.request("status")["snapshot"], Snapshot)
+
+    def quiet(self) -> None:
+        """Have all nodes finish what they have and take no more."""
+        self.request("quiet")
+
+    def stop(self) -> None:
+        """Stop the swarm in order. Returns when that has begun."""
+        self.request("stop")
+
+    def restart(self, node: int | None = None) -> None:
+        """Replace the process of one node, or of all, one after the other. Returns when that has begun."""
+        self.request("restart", **({} if node is None else {"node": node}))
+
+    def scale(self, nodes: int) -> None:
+        """Run so many nodes from now on. Returns when that has begun."""
+        self.request("scale", nodes=nodes)
+
+    def trace(self, node: int | None = None, wait_s: float = 3.0) -> dict[int, str]:
+        """Return the stacks of every thread by node id; nodes that did not answer within ``wait_s`` are missing.
+
+        The connection is a subscriber's from then on.
+        """
+        self.request("subscribe")
+        asked = set(self.request("trace", **({} if node is None else {"node": node}))["asked"])
+        stacks: dict[int, str] = {}
+        for event in self.events(wait_s):
+            if event["event"] == "StacksDumped" and event["node_id"] in asked:
+                stacks[event["node_id"]] = event["text"]
+            if asked <= stacks.keys():
+                break
+        return stacks
+
+    def subscribe(self) -> Iterator[dict[str, Any]]:
+        """Yield events as they happen, until the supervisor ends."""
+        self.request("subscribe")
+        return self.events()
+
+    def events(self, for_s: float | None = None) -> Iterator[dict[str, Any]]:
+        """Yield events, after a "subscribe", until the supervisor ends or, at most, ``for_s`` seconds."""
+        deadline = None if for_s is None else time.monotonic() + for_s
+        while True:
+            try:
+                line = self._line(deadline)
+            except ControlError:
+                return
+            event = self._decode(line)
+            if "event" in event:
+                yield event
+
+    def close(self) -> None:
+        """Hang up."""
+        self._sock.close()
+
+    def __enter__(self) -> "ControlClient":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _line(self, deadline: float | None) -> bytes:
+        while b"\n" not in self._received:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise ControlError(f"the supervisor at {self._path} did not answer in time")
+            self._sock.settimeout(left)
+            with contextlib.suppress(TimeoutError):
+                try:
+                    chunk = self._sock.recv(65536)
+                except TimeoutError:
+                    raise
+                except OSError as error:
+                    raise ControlError(f"the supervisor at {self._path} hung up: {error}") from error
+                if not chunk or len(self._received) > _MAX_LINE_BYTES:
+                    raise ControlError(f"the supervisor at {self._path} hung up")
+                self._received += chunk
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def _decode(self, line: bytes) -> dict[str, Any]:
+        try:
+            return msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise ControlError(f"what answers at {self._path} is no supervisor: {error}") from error

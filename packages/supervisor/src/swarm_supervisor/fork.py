@@ -1,0 +1,145 @@
+"""The only place that forks."""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import NoReturn
+
+from swarm_pidfd import Pidfd
+from swarm_supervisor.prctl import set_parent_death_signal
+from swarm_supervisor.threads import check_threads
+from swarm_supervisor.warmup import flush_streams
+
+ORPHANED = 3
+"""Exit code of a process whose supervisor is gone."""
+_MOST_BYTES = 16 * 2**20
+
+
+class ChildFailed(RuntimeError):
+    """What ran in a short-lived child did not give a result. The text says why."""
+
+
+def fork(body: Callable[[set[signal.Signals]], int]) -> int:
+    """Fork; return the child's pid. In the child run ``body`` and end with the exit code that it returns.
+
+    Signals are blocked across the fork: what arrives in the child before it has its own handlers waits for them. Body
+    gets the mask to restore. The child never returns from here, and runs nothing of the parent's stack, of atexit or of
+    the finalizers. OSError (EAGAIN, ENOMEM): no process could be made; nothing has changed then.
+    """
+    flush_streams()
+    parent = os.getpid()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns when there are other threads. They have been looked at, by name, before.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            _run_child(body, {signal.Signals(number) for number in mask}, parent)
+        return pid
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _run_child(body: Callable[[set[signal.Signals]], int], mask: set[signal.Signals], parent: int) -> NoReturn:
+    code = 1
+    try:
+        die_with_parent(parent)
+        code = body(mask)
+    except BaseException:  # noqa: BLE001 - nothing may leave the child, whatever it is
+        with contextlib.suppress(BaseException):
+            traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+        with contextlib.suppress(BaseException):
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends. Ends it now, with `ORPHANED`, if that has happened."""
+    set_parent_death_signal(signal.SIGKILL)
+    # The parent may have died before the line above: then no signal will come (prctl(2)).
+    if os.getppid() != parent:
+        os._exit(ORPHANED)
+
+
+def run_in_child(function: Callable[[], bytes], timeout_s: float) -> bytes:
+    """Run a function in a short-lived forked child and return the bytes that it returns.
+
+    For checks that leave something behind which must not be there at a later fork, such as a Kafka client. To be called
+    before the first node is forked: it blocks. The child has been reaped when it returns, or raises. `ChildFailed` if
+    the function raises, ends its process, or takes longer than ``timeout_s``.
+    """
+    check_threads("ignore")
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = fork(lambda mask: _answer(function, read_fd, write_fd, mask))
+    except BaseException:
+        os.close(read_fd)
+        os.close(write_fd)
+        raise
+    os.close(write_fd)
+    try:
+        with Pidfd(pid) as child:
+            return _result(child, read_fd, timeout_s)
+    finally:
+        os.close(read_fd)
+
+
+def _answer(function: Callable[[], bytes], read_fd: int, write_fd: int, mask: set[signal.Signals]) -> int:
+    os.close(read_fd)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        answer, code = b"+" + function(), 0
+    except Exception as error:  # noqa: BLE001 - the parent raises it
+        answer, code = b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"), 1
+    view = memoryview(answer)
+    while view:
+        view = view[os.write(write_fd, view) :]
+    return code
+
+
+def _result(child: Pidfd, read_fd: int, timeout_s: float) -> bytes:
+    deadline = time.monotonic() + timeout_s
+    poll = select.poll()
+    poll.register(read_fd, select.POLLIN)
+    chunks: list[bytes] = []
+    size = 0
+    failure = ""
+    while not failure:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            failure = f"it took longer than {timeout_s:g} s"
+            break
+        chunk = os.read(read_fd, 65536)
+        if not chunk:
+            break
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _MOST_BYTES:
+            failure = f"it returned more than {_MOST_BYTES} bytes"
+    # A grandchild may hold the pipe open, and the child may live on after its answer: either way it ends here.
+    status = child.wait(max(0.0, deadline - time.monotonic())) if not failure else None
+    if status is None:
+        child.signal(signal.SIGKILL)
+        status = child.wait()
+        failure = failure or f"it took longer than {timeout_s:g} s"
+    answer = b"".join(chunks)
+    if failure:
+        raise ChildFailed(f"the check in a child process failed: {failure}")
+    if answer[:1] == b"+":
+        return answer[1:]
+    if answer[:1] == b"-":
+        raise ChildFailed(answer[1:].decode("utf-8", "replace"))
+    raise ChildFailed(f"the check in a child process gave no answer: it {status}")

@@ -1,0 +1,215 @@
+"""The child's own side: what a target sees of its supervisor, and what runs before and after the target.
+
+The parent's view of the same process is `node_handle.NodeHandle`.
+"""
+
+import contextlib
+import faulthandler
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from swarm_health import NodeStatistics, Writer
+from swarm_supervisor.events import ErrorOccurred, Event, NodeStarted
+from swarm_supervisor.flags import Flag, OrdersFlag
+from swarm_supervisor.fork import ORPHANED
+from swarm_supervisor.prctl import set_thread_name
+
+logger = logging.getLogger("swarm_supervisor.node")
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+QUIET_SIGNAL = signal.SIGTSTP
+DUMP_SIGNAL = signal.SIGTTIN
+
+
+class Node:
+    """A node as its target sees it."""
+
+    def __init__(
+        self, node_id: int, generation: int, supervisor_pid: int, writer: Writer, orders_fd: int, *, name: str
+    ) -> None:
+        """Made by the supervisor, in the child."""
+        self.id = node_id
+        """0 to nodes - 1; the same in every generation of this node."""
+        self.generation = generation
+        """1 for the first process of this id, then 2, ..."""
+        self.name = name
+        """The swarm's name."""
+        self.supervisor_pid = supervisor_pid
+        self.stopping = Flag()
+        """Set when this node shall finish its work and return."""
+        self.quieting = Flag()
+        """Set when this node shall take no more work, and stay."""
+        self.go: Flag = OrdersFlag(orders_fd, 1)
+        """Set when the work may begin: at once, but in the spare of a planned replacement only when the old node has
+        gone."""
+        self._leaving = OrdersFlag(orders_fd, 2)
+        self._writer = writer
+
+    @property
+    def leaving(self) -> bool:
+        """Whether this node's id goes for good (scaled down): leave groups, release what is bound to the id."""
+        return self._leaving.is_set()
+
+    def healthy(self) -> bool:
+        """Report that all is well; call it at least every liveness_interval from the thread that works.
+
+        Never blocks; False if the report was dropped. Ends this process, with exit code 3, if the supervisor is gone.
+        """
+        return self._reported(self._writer.healthy())
+
+    def unhealthy(self, code: int, reason: str) -> bool:
+        """Report what is wrong: the supervisor stops this node. ``code`` is a `swarm_health.Status` or one of yours.
+
+        Never blocks; False if the report was dropped. ValueError if the code is not a positive int.
+        """
+        return self._reported(self._writer.unhealthy(code, reason))
+
+    def ready(self) -> bool:
+        """Report that this spare is prepared: to be followed by ``node.go.wait()``. Means nothing otherwise."""
+        return self._reported(self._writer.ready())
+
+    def report(self, statistics: NodeStatistics) -> bool:
+        """Report numbers. They are no heartbeat. Never blocks; False if some of them were dropped."""
+        return self._reported(self._writer.statistics(statistics))
+
+    def orphaned(self) -> bool:
+        """Whether the supervisor is gone. The kernel kills orphans (PR_SET_PDEATHSIG); this is the second look."""
+        return os.getppid() != self.supervisor_pid
+
+    def _reported(self, written: bool) -> bool:
+        if self.orphaned():
+            # What an orphan does is not watched any more, and its successor may be running: not even a drain is safe.
+            os._exit(ORPHANED)
+        return written
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        # A repeated signal means nothing here: only the supervisor escalates.
+        if self.stopping.set():
+            self._writer.stopping(signal.Signals(number).name)
+
+    def _quiet(self, number: int, frame: FrameType | None) -> None:
+        self.quieting.set()
+
+
+def run_node(
+    node: Node,
+    target: Callable[[Node], int | None],
+    *,
+    mask: set[signal.Signals],
+    close_inherited: Callable[[], None],
+    listeners: Callable[[NodeStarted], None],
+    dump_fd: int,
+    held: bool,
+    quiet: bool,
+) -> int:
+    """Make a fresh fork into a node, run its target, and return its exit code. Signals are blocked on entry."""
+    with contextlib.suppress(PermissionError):
+        os.setpgid(0, 0)  # a terminal sends Ctrl-C to its foreground group: the supervisor alone shall decide
+    _drop_terminal_signals()
+    close_inherited()
+    _reset_signals(node)
+    _detach_stdin()
+    _reseed()
+    if dump_fd >= 0:
+        # The handler of faulthandler is C: it writes also while other C code holds the GIL.
+        faulthandler.register(DUMP_SIGNAL, file=dump_fd, all_threads=True, chain=False)
+    set_thread_name(f"{node.name}-{node.id}")
+    gc.enable()
+    if quiet:
+        node.quieting.set()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        listeners(NodeStarted(at=time.monotonic(), node_id=node.id, generation=node.generation, pid=os.getpid()))
+        if held and not _wait_for_go(node):
+            return 0
+        return _exit_code(target(node))
+    except SystemExit as request:
+        return _exit_code(request.code)
+    except BaseException as error:
+        node._writer.stopping(f"{type(error).__name__}: {error}")
+        logger.exception("node %d failed: the target raised %s", node.id, type(error).__name__)
+        return 1
+    finally:
+        for handler in logging.getLogger().handlers + logger.handlers:
+            with contextlib.suppress(Exception):
+                handler.flush()
+
+
+def guarded(listener: Callable[[Event], None], event: Event) -> ErrorOccurred | None:
+    """Call a listener; return what it raised, if it did."""
+    try:
+        listener(event)
+    except Exception as error:  # noqa: BLE001 - a listener hurts nobody
+        name = getattr(listener, "__qualname__", repr(listener))
+        logger.debug("listener %s raised", name, exc_info=True)
+        return ErrorOccurred(
+            at=time.monotonic(),
+            where=f"listener {name} of {type(event).__name__}",
+            error=f"{type(error).__name__}: {error}",
+        )
+    return None
+
+
+def _wait_for_go(node: Node) -> bool:
+    """Hold a spare until the old node has gone. Return False if it is not needed after all."""
+    import select
+
+    node.ready()
+    poll = select.poll()
+    poll.register(node.go.fileno(), select.POLLIN)
+    poll.register(node.stopping.fileno(), select.POLLIN)
+    while not node.go.is_set():
+        if node.stopping.is_set():
+            return False
+        poll.poll()
+        if node.orphaned():
+            os._exit(ORPHANED)
+    return True
+
+
+def _exit_code(result: object) -> int:
+    if result is None:
+        return 0
+    if isinstance(result, int):
+        return int(result) & 0xFF
+    sys.stderr.write(f"{result}\n")  # as the interpreter does for SystemExit("text")
+    return 1
+
+
+def _drop_terminal_signals() -> None:
+    # Between the fork and setpgid() a Ctrl-C may have reached this process too. Nobody else sends INT or QUIT by now.
+    while signal.sigtimedwait((signal.SIGINT, signal.SIGQUIT), 0) is not None:
+        pass
+
+
+def _reset_signals(node: Node) -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGUSR2, signal.SIGCHLD, signal.SIGTTIN):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a background group may write to its terminal
+    for number in STOP_SIGNALS:
+        signal.signal(number, node._stop)
+    signal.signal(QUIET_SIGNAL, node._quiet)
+
+
+def _detach_stdin() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    if null != 0:
+        os.close(null)
+
+
+def _reseed() -> None:
+    """Give every node random numbers of its own. The random module does so by itself since Python 3.7."""
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        with contextlib.suppress(Exception):
+            numpy_random.seed()

@@ -1,0 +1,177 @@
+"""The parent's view of one process of a node: its pidfd, its pipes, its stacks.
+
+The child's own side of the same process is `node.Node`.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+from swarm_health import Reader, Ready, Stopping, Writer
+from swarm_health import pipe as health_pipe
+from swarm_pidfd import ExitStatus, Pidfd
+from swarm_supervisor.messages import Reported
+from swarm_supervisor.node import DUMP_SIGNAL, QUIET_SIGNAL, STOP_SIGNALS
+
+_SIGNAL_NAMES = frozenset(number.name for number in STOP_SIGNALS)
+_MOST_DUMP_BYTES = 256 * 1024
+GO = b"g"
+LEAVE = b"l"
+
+
+class Channels:
+    """What supervisor and node share, made before the fork: health pipe, pipe of orders, memfd for stacks."""
+
+    def __init__(self, *, go: bool) -> None:
+        """Open all of them, or none. OSError (EMFILE, ENFILE) if descriptors are short."""
+        with contextlib.ExitStack() as undo:
+            self.reader: Reader
+            self.writer: Writer
+            self.reader, self.writer = health_pipe()
+            undo.callback(self.reader.close)
+            undo.callback(self.writer.close)
+            self.orders_read, self.orders_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            undo.callback(os.close, self.orders_read)
+            undo.callback(os.close, self.orders_write)
+            if go:
+                os.write(self.orders_write, GO)
+            self.dump_fd = os.memfd_create("stacks", os.MFD_CLOEXEC)
+            undo.callback(os.close, self.dump_fd)
+            # Both sides share one file offset: appending is what makes truncating by the reader safe.
+            fcntl.fcntl(self.dump_fd, fcntl.F_SETFL, os.O_APPEND)
+            undo.pop_all()
+
+    def close_parents_ends(self) -> None:
+        """In the child: leave to the supervisor what is the supervisor's."""
+        self.reader.close()
+        os.close(self.orders_write)
+
+    def close_childs_ends(self) -> None:
+        """In the supervisor: the node's end must be the only one, or its hang-up would never be seen."""
+        self.writer.close()
+        os.close(self.orders_read)
+
+    def close(self) -> None:
+        """Undo everything: there was no fork."""
+        self.close_childs_ends()
+        self.close_parents_ends()
+        os.close(self.dump_fd)
+
+
+class NodeHandle:
+    """One process of a node, as the supervisor holds it."""
+
+    def __init__(self, node_id: int, generation: int, pid: int, channels: Channels) -> None:
+        """Take over the parent's ends of the channels of a process that has just been forked."""
+        self.node_id = node_id
+        self.generation = generation
+        self.pid = pid
+        self.pidfd = Pidfd(pid)
+        self.reader = channels.reader
+        self.killed = False
+        self.dump_wanted = False
+        self.dump_size = 0
+        self._orders = channels.orders_write
+        self._dump = channels.dump_fd
+
+    def read(self) -> tuple[Reported | None, bool]:
+        """Return what the node has reported since the last call, and whether its end of the pipe is closed."""
+        reading = self.reader.read()
+        ready, leaving, said = False, "", ""
+        if reading.status is None or len(reading.reports) > 1:
+            for report in reading.reports:
+                if isinstance(report, Ready):
+                    ready = True
+                elif isinstance(report, Stopping):
+                    if report.reason in _SIGNAL_NAMES:
+                        leaving = report.reason
+                    else:
+                        said = report.reason
+        if not reading.reports:
+            return None, reading.closed
+        return (
+            Reported(
+                self.node_id, self.generation, reading.status, reading.reason, ready, leaving, said, reading.statistics
+            ),
+            reading.closed,
+        )
+
+    def term(self) -> bool:
+        """Send TERM, and CONT after it if the process is stopped. Return whether it was."""
+        stopped = self.state() == "T"
+        self.pidfd.signal(signal.SIGTERM)
+        if stopped:
+            self.pidfd.signal(signal.SIGCONT)
+        return stopped
+
+    def kill(self) -> None:
+        """Send KILL to the process and to its group: what its handlers started goes with it."""
+        self.killed = True
+        self.pidfd.signal(signal.SIGKILL)
+        self.kill_group()
+
+    def kill_group(self) -> None:
+        """Send KILL to the process group. Only before the leader is reaped: until then its number cannot be reused."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(self.pid) == self.pid:
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def quiet(self) -> None:
+        """Ask the node to take no more work."""
+        self.pidfd.signal(QUIET_SIGNAL)
+
+    def order(self, what: bytes) -> None:
+        """Send an order down the pipe. A node that is gone needs none."""
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            os.write(self._orders, what)
+
+    def ask_for_stacks(self) -> bool:
+        """Ask the node to dump its stacks. Return False if it is stopped and cannot."""
+        if self.state() == "T":
+            return False
+        self.dump_wanted = True
+        self.dump_size = 0
+        self.pidfd.signal(DUMP_SIGNAL)
+        return True
+
+    def dump_grown(self) -> bool:
+        """Whether a dump is there and has not grown since the last call: then it is whole."""
+        size = os.fstat(self._dump).st_size
+        whole = 0 < size == self.dump_size
+        self.dump_size = size
+        return whole
+
+    def take_dump(self) -> str:
+        """Return the stacks that have been dumped, and forget them. "" if there are none."""
+        size = os.fstat(self._dump).st_size
+        if size == 0:
+            return ""
+        data = os.pread(self._dump, min(size, _MOST_DUMP_BYTES), 0)
+        os.ftruncate(self._dump, 0)
+        self.dump_wanted = False
+        text = data.decode("utf-8", "replace")
+        return text if size <= _MOST_DUMP_BYTES else f"{text}\n... [cut: {size} bytes]"
+
+    def state(self) -> str:
+        """Return the letter that /proc shows: R, S, D, T (stopped), Z; "" if the process is gone."""
+        try:
+            text = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return ""
+        return text.rpartition(")")[2].split()[0]
+
+    def reap(self) -> ExitStatus | None:
+        """Return how the process has ended, reaping it; None if it has not."""
+        return self.pidfd.wait(0)
+
+    def close(self) -> None:
+        """Close every descriptor. In a forked sibling too."""
+        self.pidfd.close()
+        self.reader.close()
+        for name in ("_orders", "_dump"):
+            fd = getattr(self, name)
+            if fd >= 0:
+                setattr(self, name, -1)
+                os.close(fd)

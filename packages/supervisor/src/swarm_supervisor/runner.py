@@ -1,0 +1,388 @@
+"""The shell of one run: waits, translates what happens for the core, and carries out what the core decides."""
+
+import gc
+import logging
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from swarm_supervisor import messages
+from swarm_supervisor.decisions import step
+from swarm_supervisor.events import (
+    AfterFork,
+    AfterWarmup,
+    BeforeFork,
+    BeforeWarmup,
+    Controlled,
+    ErrorOccurred,
+    Event,
+    NodeReported,
+    SignalReceived,
+    StacksDumped,
+)
+from swarm_supervisor.fleet import Fleet, Mode, next_deadline
+from swarm_supervisor.fork import fork
+from swarm_supervisor.listeners import Listeners
+from swarm_supervisor.loop import Loop
+from swarm_supervisor.node import Node, run_node
+from swarm_supervisor.node_handle import GO, LEAVE, Channels, NodeHandle
+from swarm_supervisor.settings import Settings
+from swarm_supervisor.signals import FORCING, STOPPING, SignalInbox
+from swarm_supervisor.threads import ForkRefusedError, check_threads
+from swarm_supervisor.warmup import freeze_memory
+
+logger = logging.getLogger("swarm_supervisor")
+
+_ENDING = (Mode.STOPPING, Mode.STOPPED)
+OVERSLEPT_S = 1.0
+"""So late after a deadline, the supervisor takes it that it was itself suspended, or starved."""
+_DUMP_LOOK_S = 0.025
+
+
+class Runner:
+    """One run of a supervisor, from warm-up to the last reaped node."""
+
+    def __init__(
+        self,
+        target: Callable[[Node], int | None],
+        settings: Settings,
+        nodes: int,
+        listeners: Listeners,
+        loop: Loop,
+        inbox: SignalInbox,
+    ) -> None:
+        self.fleet = Fleet(settings, nodes, time.monotonic())
+        self.exit_code: int | None = None
+        self.pid = os.getpid()
+        self._target = target
+        self._settings = settings
+        self._listeners = listeners
+        self._loop = loop
+        self._inbox = inbox
+        self._handles: dict[tuple[int, int], NodeHandle] = {}
+        self._commands: list[Any] = []
+        self.close_in_child: Callable[[], None] | None = None
+        """What else is the supervisor's own, and to be closed in a node."""
+        self._warned: set[str] = set()
+        self._actions: dict[type, Callable[[Any], None]] = {
+            messages.Emit: self._emit,
+            messages.Fork: self._fork,
+            messages.Term: self._term,
+            messages.Kill: self._kill,
+            messages.Dump: self._dump,
+            messages.Go: self._go,
+            messages.Leave: self._leave,
+            messages.Quiet: self._quiet,
+            messages.Finish: self._finish,
+        }
+
+    def run(self) -> int:
+        """Warm up, fork, supervise; return the exit code."""
+        try:
+            self._warm_up()
+        except KeyboardInterrupt:
+            return 4
+        self._loop.add_reader(self._inbox.fileno(), select.EPOLLIN, lambda _: self._signals())
+        self._signals()
+        judged_at = time.monotonic()
+        while self.exit_code is None:
+            judged_at = self._turn(judged_at)
+        return self.exit_code
+
+    def command(self, happening: Any) -> None:
+        """Have something decided at the next turn of the loop. For callbacks and listeners, which run within one."""
+        self._commands.append(happening)
+
+    def dump_stacks(self, node_id: int | None) -> list[int]:
+        """Ask nodes for their stacks; return the ids of those that were asked."""
+        asked = []
+        for member in self.fleet.members.values():
+            handle = self._handles.get((member.id, member.main.generation))
+            if handle is not None and node_id in (None, member.id) and handle.ask_for_stacks():
+                asked.append(member.id)
+                self._look_for_dump(handle, time.monotonic() + self._settings.stack_dump_timeout)
+        return asked
+
+    def emit(self, event: Event) -> None:
+        """Tell the listeners."""
+        self._listeners.tell(event)
+
+    def kill_all(self) -> None:
+        """End every node at once, and wait for it: the supervisor itself has failed."""
+        for handle in self._handles.values():
+            handle.kill()
+        for handle in self._handles.values():
+            handle.pidfd.wait(self._settings.shutdown_grace)
+            handle.close()
+        self._handles.clear()
+
+    def _turn(self, judged_at: float) -> float:
+        """Wait, dispatch, decide what is due. Returns when it was judged."""
+        if self._commands:
+            commands, self._commands = self._commands, []
+            for happening in commands:
+                self._decide(happening)
+            if self.exit_code is not None:
+                return judged_at
+        due = next_deadline(self.fleet)
+        timer = self._loop.next_timer()
+        until = min((moment for moment in (due, timer) if moment is not None), default=None)
+        self._loop.dispatch(self._loop.wait(until))
+        now = time.monotonic()
+        self._loop.run_timers(now)
+        # Decided after what the pipes said: a node that reported while we did not run has not been silent.
+        due = next_deadline(self.fleet)
+        if due is not None and due <= now:
+            if until is not None and now - max(until, judged_at) > OVERSLEPT_S:
+                self._decide(messages.Slept(now - max(until, judged_at)))
+            self._decide(messages.Tick())
+            judged_at = time.monotonic()
+        if self._listeners.wants(Controlled):
+            self._listeners.tell(Controlled(at=now, next_deadline=next_deadline(self.fleet)))
+        return judged_at
+
+    def _decide(self, happening: Any) -> None:
+        for action in step(self.fleet, happening, time.monotonic()):
+            self._actions[type(action)](action)
+
+    def _warm_up(self) -> None:
+        started = time.monotonic()
+        self._inbox.interruptible = True
+        self._listeners.tell(BeforeWarmup(at=started))
+        frozen = freeze_memory(trim=True)
+        self._inbox.interruptible = False
+        now = time.monotonic()
+        self._listeners.tell(AfterWarmup(at=now, duration_s=now - started, frozen_objects=frozen))
+        check_threads(self._settings.threads)
+
+    def _emit(self, action: messages.Emit) -> None:
+        self._listeners.tell(action.event)
+
+    def _fork(self, action: messages.Fork) -> None:
+        self._listeners.tell(
+            BeforeFork(at=time.monotonic(), node_id=action.node_id, generation=action.generation, spare=action.spare)
+        )
+        started = time.monotonic()
+        try:
+            self._warn_of_threads(check_threads(self._settings.threads))
+            handle = self._forked(action)
+        except (OSError, ForkRefusedError) as error:
+            self._decide(messages.ForkFailed(action.node_id, action.generation, str(error)))
+            return
+        self._handles[action.node_id, action.generation] = handle
+        self._loop.add_reader(handle.reader.fileno(), select.EPOLLIN, lambda _: self._reported(handle))
+        self._loop.add_reader(handle.pidfd.fileno(), select.EPOLLIN, lambda _: self._ended(handle))
+        now = time.monotonic()
+        self._decide(messages.Forked(handle.node_id, handle.generation, handle.pid, now - started))
+        self._listeners.tell(
+            AfterFork(
+                at=now,
+                node_id=handle.node_id,
+                generation=handle.generation,
+                pid=handle.pid,
+                spare=action.spare,
+                duration_s=now - started,
+            )
+        )
+
+    def _forked(self, action: messages.Fork) -> NodeHandle:
+        held = action.spare and not self._settings.target_waits_for_go
+        channels = Channels(go=not action.spare)
+        supervisor_pid = self.pid
+
+        def body(mask: set[signal.Signals]) -> int:
+            node = Node(
+                action.node_id,
+                action.generation,
+                supervisor_pid,
+                channels.writer,
+                channels.orders_read,
+                name=self._settings.name,
+            )
+
+            def close_inherited() -> None:
+                channels.close_parents_ends()
+                self._close_in_child()
+
+            return run_node(
+                node,
+                self._target,
+                mask=mask,
+                close_inherited=close_inherited,
+                listeners=self._listeners.tell_in_node,
+                dump_fd=channels.dump_fd,
+                held=held,
+                quiet=action.quiet,
+            )
+
+        freeze_memory(trim=False)
+        try:
+            pid = fork(body)
+        except BaseException:
+            channels.close()
+            raise
+        channels.close_childs_ends()
+        try:
+            return NodeHandle(action.node_id, action.generation, pid, channels)
+        except OSError:
+            # No descriptor for the pidfd: a child that cannot be watched must not run. It is ours and not reaped yet,
+            # so that its pid is still its own.
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            channels.close_parents_ends()
+            os.close(channels.dump_fd)
+            raise
+
+    def _close_in_child(self) -> None:
+        for handle in self._handles.values():
+            handle.close()
+        self._inbox.close_in_child()
+        if self.close_in_child is not None:
+            self.close_in_child()
+        self._loop.close()
+
+    def _warn_of_threads(self, names: list[str]) -> None:
+        for name in set(names) - self._warned:
+            self._warned.add(name)
+            logger.warning("thread %r runs in the supervisor: a fork may copy a lock that it holds", name)
+
+    def _reported(self, handle: NodeHandle) -> None:
+        report, closed = handle.read()
+        if closed:
+            self._loop.remove_reader(handle.reader.fileno())
+        if report is None:
+            return
+        if self._listeners.wants(NodeReported):
+            self._listeners.tell(
+                NodeReported(
+                    at=time.monotonic(),
+                    node_id=handle.node_id,
+                    generation=handle.generation,
+                    pid=handle.pid,
+                    status=report.status,
+                    reason=report.reason,
+                    statistics=report.statistics,
+                )
+            )
+        self._decide(report)
+
+    def _ended(self, handle: NodeHandle) -> None:
+        self._reported(handle)  # its last words
+        dump = handle.take_dump()
+        if handle.killed:
+            handle.kill_group()
+        status = handle.reap()
+        if status is None:
+            return  # a stale wake-up: it lives
+        self._tell_dump(handle, dump)
+        for fd in (handle.reader.fileno(), handle.pidfd.fileno()):
+            self._loop.remove_reader(fd)
+        handle.close()
+        del self._handles[handle.node_id, handle.generation]
+        self._decide(messages.Exited(handle.node_id, handle.generation, status.code, status.signal, str(status)))
+
+    def _handle_of(self, action: messages.NodeAction) -> NodeHandle | None:
+        return self._handles.get((action.node_id, action.generation))
+
+    def _term(self, action: messages.Term) -> None:
+        if (handle := self._handle_of(action)) is not None:
+            self._tell_dump(handle, handle.take_dump())
+            if handle.term():
+                logger.warning("node %d (pid %d) was stopped by a signal: continued", handle.node_id, handle.pid)
+
+    def _kill(self, action: messages.Kill) -> None:
+        if (handle := self._handle_of(action)) is not None:
+            self._tell_dump(handle, handle.take_dump())
+            handle.kill()
+
+    def _dump(self, action: messages.Dump) -> None:
+        handle = self._handle_of(action)
+        if handle is None:
+            return
+        now = time.monotonic()
+        if self._settings.stack_dump_timeout == 0 or not handle.ask_for_stacks():
+            self._loop.call_at(now, lambda: self._stacks_there(handle))
+            return
+        self._look_for_dump(handle, now + self._settings.stack_dump_timeout)
+
+    def _look_for_dump(self, handle: NodeHandle, until: float) -> None:
+        """Look until the dump is whole. Nothing tells when a memfd is written to, and a look costs 2 us."""
+        now = time.monotonic()
+        if not handle.dump_wanted:
+            return
+        if handle.dump_grown():
+            self._stacks_there(handle)
+        elif now < until:
+            self._loop.call_at(min(now + _DUMP_LOOK_S, until), lambda: self._look_for_dump(handle, until))
+
+    def _stacks_there(self, handle: NodeHandle) -> None:
+        if (handle.node_id, handle.generation) in self._handles:
+            self._tell_dump(handle, handle.take_dump())
+            self._decide(messages.StacksThere(handle.node_id, handle.generation))
+
+    def _tell_dump(self, handle: NodeHandle, text: str) -> None:
+        if text:
+            self._listeners.tell(
+                StacksDumped(
+                    at=time.monotonic(),
+                    node_id=handle.node_id,
+                    generation=handle.generation,
+                    pid=handle.pid,
+                    text=text,
+                )
+            )
+
+    def _go(self, action: messages.Go) -> None:
+        if (handle := self._handle_of(action)) is not None:
+            handle.order(GO)
+
+    def _leave(self, action: messages.Leave) -> None:
+        if (handle := self._handle_of(action)) is not None:
+            handle.order(LEAVE)
+
+    def _quiet(self, action: messages.Quiet) -> None:
+        if (handle := self._handle_of(action)) is not None:
+            handle.quiet()
+
+    def _finish(self, action: messages.Finish) -> None:
+        self.exit_code = action.exit_code
+
+    def _signals(self) -> None:
+        for number in self._inbox.take():
+            name = signal.Signals(number).name
+            action = self._answer(number, name)
+            if action:
+                self._listeners.tell(SignalReceived(at=time.monotonic(), signal=number, name=name, action=action))
+
+    def _answer(self, number: int, name: str) -> str:
+        stopping = self.fleet.mode in _ENDING or any(isinstance(each, messages.StopSwarm) for each in self._commands)
+        if number in FORCING and stopping:
+            self.command(messages.ForceStop(f"second {name}"))
+            return "killing all nodes"
+        if number in STOPPING:
+            self.command(messages.StopSwarm(name))
+            return "stopping"
+        if number == signal.SIGTSTP:
+            self.command(messages.QuietSwarm(name))
+            return "quieting"
+        if number == signal.SIGUSR2:
+            self.command(messages.Restart(name))
+            return "rolling restart"
+        if number == signal.SIGTTIN:
+            asked = self.dump_stacks(None)
+            return f"asking {len(asked)} node(s) for their stacks"
+        return ""
+
+
+def error_event(where: str, error: BaseException) -> ErrorOccurred:
+    """Return what tells of an error of the supervisor itself."""
+    return ErrorOccurred(at=time.monotonic(), where=where, error=f"{type(error).__name__}: {error}")
+
+
+def thaw_memory(frozen_before: int) -> None:
+    """Undo gc.freeze(), unless the application had frozen something itself."""
+    if frozen_before == 0:
+        gc.unfreeze()
