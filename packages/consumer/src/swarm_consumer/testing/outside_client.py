@@ -14,7 +14,6 @@ import msgspec
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -166,21 +165,28 @@ def committed_offsets(
 
     Raises BrokerError when the broker does not answer within timeout_s seconds.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
-    return _committed_offsets(admin, group, topic, timeout_s)
-
-
-def _committed_offsets(admin: AdminClient, group: str, topic: str, timeout_s: float) -> dict[int, int]:
-    unknown = f"The offsets of group {group!r} in {topic!r} are not known"
+    observer = _observer(bootstrap, group)
     try:
-        partitions = admin.list_topics(topic, timeout=timeout_s).topics[topic].partitions
+        return _committed_offsets(observer, group, topic, timeout_s)
+    finally:
+        observer.close()
+
+
+def _observer(bootstrap: str, group: str) -> Consumer:
+    # A consumer that never subscribes does not join. Not an AdminClient: when a loading coordinator refuses an OffsetFetch,
+    # librdkafka 2.16 turns to the client's own group (rd_kafka_cgrp_op), and an AdminClient has none: SIGSEGV.
+    return Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, **QUIET})
+
+
+def _committed_offsets(observer: Consumer, group: str, topic: str, timeout_s: float) -> dict[int, int]:
+    try:
+        partitions = observer.list_topics(topic, timeout=timeout_s).topics[topic].partitions
+        asked = [TopicPartition(topic, number) for number in partitions]
+        committed = observer.committed(asked, timeout=timeout_s)
     except KafkaException as error:
+        unknown = f"The offsets of group {group!r} in {topic!r} are not known"
         raise BrokerError(f"{unknown}: {_text(error)}.") from None
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in partitions])
-    future = admin.list_consumer_group_offsets([asked], request_timeout=timeout_s)[group]
-    _finish(future, unknown, timeout_s)
-    offsets = future.result().topic_partitions or []
-    return {each.partition: each.offset for each in offsets if each.offset >= 0}
+    return {each.partition: each.offset for each in committed if each.offset >= 0}
 
 
 def end_offsets(bootstrap: str, topic: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[int, int]:
@@ -223,22 +229,25 @@ def await_committed(
     deadline = time.monotonic() + timeout_s
     if expected is None:
         expected = {number: offset for number, offset in end_offsets(bootstrap, topic).items() if offset > 0}
-    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    observer = _observer(bootstrap, group)
     committed: dict[int, int] = {}
-    while True:
-        try:
-            committed = _committed_offsets(admin, group, topic, REQUEST_TIMEOUT_S)
-        except BrokerError:  # a broker or a coordinator that comes back is what tests wait for
+    try:
+        while True:
+            try:
+                committed = _committed_offsets(observer, group, topic, REQUEST_TIMEOUT_S)
+            except BrokerError:  # a broker or a coordinator that comes back is what tests wait for
+                if time.monotonic() > deadline:
+                    raise
+            if all(committed.get(number, -1) >= offset for number, offset in expected.items()):
+                return committed
             if time.monotonic() > deadline:
-                raise
-        if all(committed.get(number, -1) >= offset for number, offset in expected.items()):
-            return committed
-        if time.monotonic() > deadline:
-            raise TimeoutError(
-                f"Group {group!r} has not committed {dict(expected)} of topic {topic!r} within {timeout_s:g} s, "
-                f"only {committed}."
-            )
-        time.sleep(POLL_INTERVAL_S)
+                raise TimeoutError(
+                    f"Group {group!r} has not committed {dict(expected)} of topic {topic!r} within {timeout_s:g} s, "
+                    f"only {committed}."
+                )
+            time.sleep(POLL_INTERVAL_S)
+    finally:
+        observer.close()
 
 
 def read_all(
