@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing of the reader.
 
     pip install atheris
-    mkdir -p /tmp/found
-    python tests/health/fuzz/fuzz_reader.py -max_total_time=600 /tmp/found tests/health/fuzz/corpus
+    mkdir found
+    python tests/health/fuzz/fuzz_reader.py -max_total_time=600 found tests/health/fuzz/corpus
 
 Everything after the file name goes to libFuzzer, which writes what it finds new into the first folder. The first byte
 of an input says how the others are cut into pieces; they are what a broken node might write. The suite runs ``check``

@@ -50,8 +50,8 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
         # EPERM is no answer of the call itself (pidfd_open(2)): it is how container engines filter calls away.
         if error.errno in (errno.ENOSYS, errno.EPERM, errno.ENODEV):
             raise _unsupported("pidfd_open()", "5.3") from error
-        # EINVAL for a pid > 0: a process about to die, or a thread that does not lead its process; ENOENT: the same
-        # from 6.15 on.
+        # EINVAL for a pid > 0: a process about to die, or a thread that does not lead its process; ENOENT: such
+        # a thread, from 6.16 on.
         if error.errno not in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
             raise
     raise ProcessLookupError(errno.ESRCH, f"there is no process with pid {pid}")
