@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,33 @@ def test_the_orders_of_the_quick_start_arrive(embedded_broker: EmbeddedBroker) -
     done = run("send_orders.py", KAFKA_BOOTSTRAP_SERVERS=embedded_broker.bootstrap)
     assert done.returncode == 0, done.stderr
     assert sum(end_offsets(embedded_broker.bootstrap, "orders").values()) == 10_000
+
+
+def test_the_supervised_count_of_the_concepts_replaces_a_killed_node() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "count.py"], cwd=EXAMPLES, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    try:
+        started = [running(process.stdout.readline()) for _ in range(2)]
+        assert {node for node, _ in started} == {"0", "1"}
+        node, pid = started[0]
+        os.kill(int(pid), signal.SIGKILL)
+        assert re.match(rf"node {node} \(pid {pid}, generation 1\) ended after .* SIGKILL", process.stdout.readline())
+        assert re.match(rf"node {node} starts again in ", process.stdout.readline())
+        assert running(process.stdout.readline())[0] == node
+        process.terminate()
+        ends = process.stdout.read().splitlines()
+        assert len(ends) == 2
+        assert all("exited with code 0" in line for line in ends)
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def running(line: str) -> tuple[str, str]:
+    found = re.match(r"node (\d+) \(pid (\d+)\) is running", line)
+    assert found is not None, line
+    return found[1], found[2]
