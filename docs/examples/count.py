@@ -14,17 +14,15 @@ def count(node: Node) -> int:
     return 0
 
 
-supervisor = Supervisor(count, nodes=2, node_restart_delay=0.5)
-
-
-@supervisor.on(events.NodeRunning)
-@supervisor.on(events.NodeExited)
-@supervisor.on(events.NodeRestarting)
 def show(event: events.Event) -> None:
-    """Write an event: its text is fit for a log."""
-    sys.stdout.write(f"{event}\n")
-    sys.stdout.flush()
+    """Write some events: the text of each is fit for a log."""
+    if isinstance(event, events.NodeRunning | events.NodeExited | events.NodeRestarting):
+        sys.stdout.write(f"{event}\n")
+        sys.stdout.flush()
 
+
+supervisor = Supervisor(count, nodes=2, node_restart_delay=0.5)
+supervisor.subscribe(show)
 
 if __name__ == "__main__":
     sys.exit(supervisor.run())
