@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from swarm_pidfd import Pidfd
+from swarm_pidfd import Pidfd, _pidfd
 
 
 def fork(body):
@@ -52,6 +52,15 @@ def pending_signals(pid):
     return sorted(number for number in signal.valid_signals() if any(mask >> (number - 1) & 1 for mask in masks))
 
 
+def signal_as_if_it_ended_just_now(handle):
+    """Send a signal with the look before it switched off: the process ended between the look and the signal."""
+    look, _pidfd._has_ended = _pidfd._has_ended, lambda _fd: False
+    try:
+        return handle.signal("USR2")
+    finally:
+        _pidfd._has_ended = look
+
+
 def main():
     """Let a child die, have its pid used again, and use the old handle in every way."""
     victim = fork(lambda: os.setpgid(0, 0))
@@ -63,6 +72,7 @@ def main():
         "same_pid": old.pid == victim,
         "alive": old.alive(),
         "signal": [old.signal(name) for name in ("TERM", "USR1", "KILL")],
+        "raced": signal_as_if_it_ended_just_now(old),
         "status": str(old.wait(5)),
     }
     try:

@@ -50,6 +50,7 @@ def test_the_handle_stays_with_the_dead(seen):
 
 def test_no_signal_reaches_the_newcomer(seen):
     assert seen["signal"] == [False, False, False]
+    assert seen["raced"] is False
     assert seen["kernel"] == "no such process"
     if capabilities().process_group:
         assert seen["group"] is False
