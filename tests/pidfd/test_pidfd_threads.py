@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from swarm_pidfd import ExitStatus, Pidfd, PidfdClosedError
+from swarm_pidfd import ExitStatus, Pidfd, PidfdClosedError, _syscalls
 
 
 def test_everybody_who_waits_learns_the_status(sleeper):
@@ -17,16 +17,20 @@ def test_everybody_who_waits_learns_the_status(sleeper):
         assert {wait.result(30) for wait in waits} == {ExitStatus(signal=signal.SIGTERM)}
 
 
-def test_close_wakes_those_who_wait(sleeper):
-    waiting = threading.Barrier(5)
+def test_close_wakes_those_who_wait(sleeper, monkeypatch):
+    waiting = threading.Semaphore(0)
 
-    def wait():
-        waiting.wait()
-        return sleeper.wait()
+    def poll(events_by_fd, timeout_s):
+        if timeout_s is None:
+            waiting.release()
+        return real_poll(events_by_fd, timeout_s)
 
+    real_poll = _syscalls.poll
+    monkeypatch.setattr(_syscalls, "poll", poll)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        waits = [pool.submit(wait) for _ in range(4)]
-        waiting.wait()
+        waits = [pool.submit(sleeper.wait) for _ in range(4)]
+        for _ in waits:
+            assert waiting.acquire(timeout=30)
         sleeper.close()
         for wait in waits:
             assert isinstance(wait.exception(30), PidfdClosedError)

@@ -292,7 +292,6 @@ async def _readable(events: select.epoll) -> None:
     ready = loop.create_future()
 
     def notice() -> None:
-        loop.remove_reader(events.fileno())
         if not ready.done():
             ready.set_result(None)
 
