@@ -1,9 +1,11 @@
 """Bad arguments, forbidden calls, missing capabilities, exhausted descriptors: each a clear answer, nothing leaked."""
 
+import copy
 import dataclasses
 import errno
 import faulthandler
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -267,6 +269,30 @@ def test_a_handle_under_a_filter_says_what_is_missing(in_child, forbid_calls):
     assert in_child(body)
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+def test_a_wait_under_a_filter_says_what_is_missing(in_child, forbid_calls, number):
+    def body():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        forbid_calls(["waitid"], number)
+        with Pidfd(pid) as process, pytest.raises(PidfdUnsupportedError, match=r"waitid.*5\.4"):
+            process.wait(30)
+        return True
+
+    assert in_child(body)
+
+
+def test_a_signal_under_a_filter_says_what_is_missing(in_child, forbid_calls):
+    def body():
+        forbid_calls(["pidfd_send_signal"], errno.ENOSYS)
+        with Pidfd(os.getpid()) as process, pytest.raises(PidfdUnsupportedError, match=r"pidfd_send_signal.*5\.1"):
+            process.signal("CONT")
+        return True
+
+    assert in_child(body)
+
+
 def test_a_python_without_pidfd_is_not_supported(monkeypatch):
     monkeypatch.delattr(os, "pidfd_open")
     assert not supported()
@@ -317,6 +343,13 @@ def test_handles_are_not_inherited_and_leave_no_descriptor(sleeper):
             process.wait(0)
             process.wait(0.0001)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_handle_is_not_copied(sleeper, copied):
+    with pytest.raises(TypeError, match="copied"):
+        copied(sleeper)
+    assert sleeper.alive()
 
 
 def test_a_handle_that_was_forgotten_is_closed_with_a_warning(sleeper):

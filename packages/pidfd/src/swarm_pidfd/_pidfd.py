@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from types import TracebackType
+from typing import NoReturn
 
 from swarm_pidfd import _syscalls
 from swarm_pidfd._exit_status import ExitStatus
@@ -200,6 +201,10 @@ class Pidfd:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would share the descriptor, and the first of the two to close it would leave the other with any file.
+        raise TypeError("a Pidfd is an open descriptor and cannot be copied or pickled: open another one for its pid")
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"fd {self._fd}"
