@@ -27,6 +27,18 @@ from swarm_consumer.testing.errors import BrokerError
 
 POLL_INTERVAL_S = 0.05  # between two questions to the broker; committed offsets are not announced
 REQUEST_TIMEOUT_S = 10.0
+# A coordinator or a leader that moves or loads: to be asked again.
+PASSING_ERRORS = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError._WAIT_COORD,
+        KafkaError._TRANSPORT,
+    }
+)
 # Nobody watches these clients' logs; what fails is raised.
 QUIET: dict[str, str | int] = {"log_level": 0}
 
@@ -163,30 +175,37 @@ def committed_offsets(
 ) -> dict[int, int]:
     """Return the group's committed offset of each partition that has one: the next record to read.
 
-    Raises BrokerError when the broker does not answer within timeout_s seconds.
+    Raises BrokerError when the broker does not say within timeout_s seconds.
     """
     observer = _observer(bootstrap, group)
     try:
-        return _committed_offsets(observer, group, topic, timeout_s)
+        return _committed_offsets(observer, group, topic, time.monotonic() + timeout_s)
     finally:
         observer.close()
 
 
 def _observer(bootstrap: str, group: str) -> Consumer:
-    # A consumer that never subscribes does not join. Not an AdminClient: when a loading coordinator refuses an OffsetFetch,
-    # librdkafka 2.16 turns to the client's own group (rd_kafka_cgrp_op), and an AdminClient has none: SIGSEGV.
+    # A consumer that never subscribes does not join. Not an AdminClient: when a loading coordinator refuses an
+    # OffsetFetch, librdkafka 2.16 turns to the client's own group (rd_kafka_cgrp_op); an AdminClient has none: SIGSEGV.
     return Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, **QUIET})
 
 
-def _committed_offsets(observer: Consumer, group: str, topic: str, timeout_s: float) -> dict[int, int]:
-    try:
-        partitions = observer.list_topics(topic, timeout=timeout_s).topics[topic].partitions
-        asked = [TopicPartition(topic, number) for number in partitions]
-        committed = observer.committed(asked, timeout=timeout_s)
-    except KafkaException as error:
-        unknown = f"The offsets of group {group!r} in {topic!r} are not known"
-        raise BrokerError(f"{unknown}: {_text(error)}.") from None
-    return {each.partition: each.offset for each in committed if each.offset >= 0}
+def _committed_offsets(observer: Consumer, group: str, topic: str, deadline: float) -> dict[int, int]:
+    unknown = f"The offsets of group {group!r} in {topic!r} are not known"
+    while True:
+        timeout_s = max(0.1, deadline - time.monotonic())
+        try:
+            metadata = observer.list_topics(topic, timeout=timeout_s).topics[topic]
+            if metadata.error is not None:
+                raise KafkaException(metadata.error)
+            asked = [TopicPartition(topic, number) for number in metadata.partitions]
+            committed = observer.committed(asked, timeout=timeout_s)
+            return {each.partition: each.offset for each in committed if each.offset >= 0}
+        except KafkaException as error:
+            passing = error.args[0].code() in PASSING_ERRORS
+            if not passing or time.monotonic() > deadline:
+                raise BrokerError(f"{unknown}: {_text(error)}.") from None
+        time.sleep(POLL_INTERVAL_S)
 
 
 def end_offsets(bootstrap: str, topic: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[int, int]:
@@ -234,8 +253,8 @@ def await_committed(
     try:
         while True:
             try:
-                committed = _committed_offsets(observer, group, topic, REQUEST_TIMEOUT_S)
-            except BrokerError:  # a broker or a coordinator that comes back is what tests wait for
+                committed = _committed_offsets(observer, group, topic, min(deadline, time.monotonic() + 1.0))
+            except BrokerError:  # a broker that comes back is what tests wait for
                 if time.monotonic() > deadline:
                     raise
             if all(committed.get(number, -1) >= offset for number, offset in expected.items()):
