@@ -1,0 +1,6 @@
+"""``python -m swarm_cli`` is ``swarm-cli``."""
+
+from swarm_cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Budgets that span two packages, checked before anything starts: the consumer's times against the supervisor's."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from swarm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from swarm_consumer.routing import SubscriptionGroup
+
+DRAIN_TIMEOUT_S = 45.0
+REPORT_SHARE = 0.8
+"""A wait for messages may take this share of node_report_timeout at most."""
+REJOIN_S = 10.0
+"""What a static member needs, on top of the restart delay, to be back before its session ends."""
+SESSION_TIMEOUT_S = 45.0
+"""librdkafka's default of session.timeout.ms."""
+
+
+def check(
+    drain_timeout: float, shutdown_timeout: float, node_report_timeout: float, groups: "Sequence[SubscriptionGroup]"
+) -> None:
+    """Refuse times that contradict one another. Raises UsageError naming both and the difference, in seconds."""
+    if drain_timeout >= shutdown_timeout:
+        raise UsageError(
+            f"drain_timeout ({drain_timeout:g} s) must be below shutdown_timeout ({shutdown_timeout:g} s), or a node "
+            f"is killed while it still drains: it is {drain_timeout - shutdown_timeout:g} s too long or more."
+        )
+    bound = REPORT_SHARE * node_report_timeout
+    for group in groups:
+        for route in group.routes:
+            if route.settings.max_wait >= bound:
+                raise UsageError(
+                    f"max_wait of topic {route.topic!r} ({route.settings.max_wait:g} s) must be below 80 % of "
+                    f"node_report_timeout ({bound:g} s): it is {route.settings.max_wait - bound:g} s too long or more."
+                )
+
+
+def static_membership(
+    node_restart_delay: float, restart_delay_max: float, groups: "Sequence[SubscriptionGroup]"
+) -> Iterator[str]:
+    """Refuse a first restart delay that outlasts a static member's session; yield a warning where the longest does.
+
+    A static member that is back within session.timeout.ms finds its partitions waiting: no rebalance. Raises
+    UsageError.
+    """
+    for group in groups:
+        if "group.instance.id" not in group.properties:
+            continue
+        if _value(group, "group.protocol", "classic") == "consumer":
+            continue  # the broker sets that session's time, and the client does not know it
+        session = float(_value(group, "session.timeout.ms", 1000 * SESSION_TIMEOUT_S)) / 1000
+        if node_restart_delay + REJOIN_S >= session:
+            raise UsageError(
+                f"node_restart_delay ({node_restart_delay:g} s) and the {REJOIN_S:g} s to join again must be below "
+                f"session.timeout.ms ({session:g} s) of {group.name}, which has static members: they are "
+                f"{node_restart_delay + REJOIN_S - session:g} s too long or more."
+            )
+        if restart_delay_max + REJOIN_S >= session:
+            yield (
+                f"a node of {group.name} that keeps dying will wait up to {restart_delay_max:g} s, longer than its "
+                f"session ({session:g} s): then its partitions go to other nodes, in a rebalance"
+            )
+
+
+def _value(group: "SubscriptionGroup", name: str, default: object) -> str:
+    found = group.properties.get(name)
+    return str(default if found is None else found.value)

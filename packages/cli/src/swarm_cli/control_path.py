@@ -1,0 +1,45 @@
+"""Where the control socket of a swarm is: one rule for those who make it and those who look for it."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from swarm_cli.errors import UsageError
+
+LONGEST = 107
+"""Bytes of a Unix socket's path: sun_path holds 108 with the closing zero (unix(7))."""
+
+
+def control_folder() -> Path:
+    """The folder of control sockets: $XDG_RUNTIME_DIR/swarm, or one of this user's own in the temporary folder."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and Path(runtime).is_dir():
+        return Path(runtime) / "swarm"
+    return Path(tempfile.gettempdir()) / f"swarm-{os.getuid()}"
+
+
+def control_path(chosen: str | None) -> Path | None:
+    """The socket's path: None when switched off, `chosen` when given, else <folder>/<pid>.sock in a folder made 0700.
+
+    Raises UsageError when the folder cannot be made, belongs to someone else, or the path is too long.
+    """
+    if chosen is not None and chosen.lower() == "off":
+        return None
+    path = Path(chosen) if chosen else control_folder() / f"{os.getpid()}.sock"
+    if len(os.fsencode(path)) > LONGEST:
+        raise UsageError(f"the control socket's path is longer than {LONGEST} bytes: choose a shorter one: {path}")
+    if chosen is None:
+        folder = path.parent
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = folder.lstat()
+        except OSError as error:
+            raise UsageError(
+                f"cannot make {folder} for the control socket ({error.strerror}): use --control."
+            ) from error
+        # Anybody may make a folder of this name in a shared temporary folder before we do.
+        if status.st_uid != os.getuid() or status.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
+            raise UsageError(f"{folder} is open to others or not yours: remove it, or choose a place with --control.")
+    elif not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} for the control socket.")
+    return path

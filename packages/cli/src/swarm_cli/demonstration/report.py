@@ -1,0 +1,102 @@
+"""What the demo found, as plain data, and the tables that show it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryComparison:
+    """Proportional set size (PSS, MB = 2^20 bytes): shared pages are counted once in all, by equal parts."""
+
+    swarm_mb: float
+    separate_mb: float
+    processes: int
+    """How many separate processes did the same work: as many as the swarm has nodes."""
+
+    @property
+    def saving(self) -> float:
+        """The part saved, 0 to 1."""
+        return 1 - self.swarm_mb / self.separate_mb
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that the last table says."""
+
+    records_in: int
+    records_out: int
+    lost: int
+    wrong: int
+    duplicated: int
+    by_node: Mapping[str, int]
+    killed: str
+    replaced: bool
+    restarts: Sequence[str]
+    consuming_s: float
+    memory: MemoryComparison
+    delays: Sequence[tuple[str, ...]]
+
+    @property
+    def passed(self) -> bool:
+        """Nothing lost, nothing wrong, and the killed node was replaced."""
+        return self.lost == 0 and self.wrong == 0 and self.replaced
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the tables."""
+    console.print()
+    console.print(_records(report))
+    console.print(_memory(report.memory))
+    console.print(_delays(report.delays))
+    verdict = (
+        "Every record came out, equal to what one process makes of it."
+        if report.lost == 0 and report.wrong == 0
+        else f"{report.lost:,} records are lost and {report.wrong:,} are wrong."
+    )
+    if not report.replaced:
+        verdict += f" But {report.killed} was not replaced."
+    console.print(verdict, style="bold green" if report.passed else "bold red", highlight=False)
+
+
+def _records(report: Report) -> Table:
+    table = Table(title="Records", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    rows = [
+        ("records in", f"{report.records_in:,}"),
+        ("records out", f"{report.records_out:,}"),
+        ("lost", f"{report.lost:,}"),
+        ("wrong", f"{report.wrong:,}"),
+        ("duplicated (handled again after the kill)", f"{report.duplicated:,}"),
+    ]
+    rows += [(f"out of node {node}", f"{count:,}") for node, count in sorted(report.by_node.items())]
+    rows += [("consuming took", f"{report.consuming_s:.1f} s")]
+    for name, value in rows:
+        table.add_row(name, value)
+    for text in report.restarts:
+        table.add_row("restart", text)
+    return table
+
+
+def _memory(memory: MemoryComparison) -> Table:
+    table = Table(title="Memory (PSS) after the same work", title_justify="left")
+    table.add_column("")
+    table.add_column("MB", justify="right")
+    table.add_row(f"swarm: supervisor and {memory.processes} nodes", f"{memory.swarm_mb:.1f}")
+    table.add_row(f"{memory.processes} separate processes", f"{memory.separate_mb:.1f}")
+    table.add_row("saved", f"{100 * memory.saving:.0f} %")
+    return table
+
+
+def _delays(rows: Sequence[tuple[str, ...]]) -> Table:
+    table = Table(
+        title="Arrival delay by carrier, New York, January 2013 (from the output topic)", title_justify="left"
+    )
+    for name in ("carrier", "flights", "cancelled", "late", "mean min", "median min", "p90 min"):
+        table.add_column(name, justify="left" if name == "carrier" else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table

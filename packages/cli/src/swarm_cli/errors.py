@@ -1,0 +1,74 @@
+"""Errors of the command line: one sentence on stderr, an exit code, and a traceback only with --debug."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+from swarm_cli.exit_codes import ExitCode
+
+P = ParamSpec("P")
+
+
+class CommandError(Exception):
+    """A command cannot go on: the text is one sentence that says what to do, `exit_code` what the shell sees."""
+
+    def __init__(self, message: str, exit_code: ExitCode = ExitCode.ERROR) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class UsageError(CommandError):
+    """What was asked for is wrong (exit code 2), and nothing has been started."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ExitCode.USAGE)
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted (``--debug`` or SWARM_DEBUG)."""
+    return "--debug" in sys.argv or os.environ.get("SWARM_DEBUG", "") not in ("", "0", "false")
+
+
+def settled(command: Callable[P, int]) -> Callable[P, None]:
+    """A command whose int result is its exit code and whose expected errors are one sentence each.
+
+    Every package raises its configuration errors as a ValueError subclass named here, so that they read the same
+    from each command.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = int(command(*args, **kwargs))
+        except CommandError as error:
+            if debugging():
+                raise
+            complain(str(error))
+            code = error.exit_code
+        except KeyboardInterrupt:
+            code = ExitCode.INTERRUPTED
+        except Exception as error:
+            if debugging() or not _is_configuration_error(error):
+                raise
+            complain(str(error))
+            code = ExitCode.USAGE
+        sys.exit(code)
+
+    return run
+
+
+def complain(sentence: str) -> None:
+    """Write one error sentence to stderr."""
+    sys.stderr.write(f"swarm-cli: {sentence}\n")
+    sys.stderr.flush()
+
+
+def _is_configuration_error(error: Exception) -> bool:
+    # Only modules that are loaded can have raised: nothing is imported to find out.
+    known = (("swarm_consumer", "ConfigurationError"), ("swarm_supervisor", "SettingsError"))
+    classes = tuple(
+        getattr(module, name) for package, name in known if (module := sys.modules.get(package)) is not None
+    )
+    return isinstance(error, classes)

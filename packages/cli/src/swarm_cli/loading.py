@@ -1,0 +1,83 @@
+"""Load the application that APP names: ``module:attribute``."""
+
+import difflib
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swarm_cli.errors import UsageError, debugging
+
+if TYPE_CHECKING:
+    from swarm_consumer import App
+
+
+def load_app(reference: str) -> "App":
+    """The App at `reference` (``module:attribute``, the attribute may be dotted; ``app`` when left out).
+
+    The working directory is searched first, as with ``python -m``. Raises UsageError (exit code 2) with the cause in
+    one sentence when the module does not import, has no such attribute, or the attribute is not an App.
+    """
+    from swarm_consumer import App
+
+    module_name, _, attribute = reference.partition(":")
+    attribute = attribute or "app"
+    if not module_name or module_name.endswith(".py") or "/" in module_name:
+        raise UsageError(f"APP must be written as module:attribute, like my_app:app, not {reference!r}.")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    module = _import(module_name)
+    found: object = module
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise UsageError(_no_attribute(module_name, attribute, module)) from None
+    if not isinstance(found, App):
+        kind = type(found).__name__
+        raise UsageError(
+            f"{module_name}:{attribute} is of type {kind}, not swarm_consumer.App: name the App of that module."
+        )
+    return found
+
+
+def _import(name: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if debugging():
+            raise
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"there is no module {error.name!r} on the Python path or in {Path.cwd()}: "
+                "start from the folder that holds it, or install it."
+            ) from error
+        raise UsageError(f"cannot import {name!r}: it needs {error.name!r}, which is not installed.") from error
+    except Exception as error:  # whatever the application's own code raises while it is imported
+        if debugging():
+            raise
+        raise UsageError(f"cannot import {name!r}: {_cause(error)} (--debug shows the traceback).") from error
+
+
+def _cause(error: Exception) -> str:
+    """The exception in one line, with the place in the application that raised it."""
+    text = " ".join(str(error).split()) or "no message"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    place = f", at {frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else ""
+    if isinstance(error, SyntaxError) and error.filename:
+        place = ""  # its message names file and line already
+    return f"{type(error).__name__}: {text}{place}"
+
+
+def _no_attribute(module_name: str, attribute: str, module: object) -> str:
+    from swarm_consumer import App
+
+    apps = sorted(name for name, value in vars(module).items() if isinstance(value, App))
+    if apps:
+        near = difflib.get_close_matches(attribute, apps, n=1) or apps
+        return f"module {module_name!r} has no attribute {attribute!r}: did you mean {module_name}:{near[0]}?"
+    return (
+        f"module {module_name!r} has no attribute {attribute!r}, and no swarm_consumer.App under another name either."
+    )

@@ -1,0 +1,48 @@
+"""The program swarm-cli: its commands, and nothing else.
+
+``swarm-cli --help`` must be quick, so this module and those of the commands import neither confluent-kafka nor psutil
+nor rich: a command imports what it needs when it runs.
+"""
+
+from typing import Annotated
+
+import typer
+
+from swarm_cli import __version__
+from swarm_cli.commands import broker, demo, server, swarm
+from swarm_cli.settings import registered
+
+program = typer.Typer(
+    name="swarm-cli",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Run Kafka consumers on every core: one supervisor, N forked nodes that share the application's memory.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"swarm-cli {__version__}")
+        raise typer.Exit
+
+
+@program.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.", envvar="SWARM_DEBUG")] = False,
+) -> None:
+    """Options of every command; `debug` is read where an error is shown."""
+
+
+program.command("swarm")(registered(swarm.swarm))
+program.command("server")(registered(server.server))
+program.command("demo")(demo.demo)
+program.command("broker")(broker.broker)
+
+
+def main() -> None:
+    """Entry point of the installed program."""
+    program()

@@ -1,0 +1,131 @@
+"""What the demo shows while it runs: a live bar and a line per node in a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from swarm_supervisor import NodeSnapshot
+
+Nodes = Sequence[NodeSnapshot]
+
+
+class DemoView(Protocol):
+    """What the driver tells its view."""
+
+    def stage(self, text: str) -> None:
+        """A new stage begins."""
+
+    def event(self, text: str) -> None:
+        """Something happened that stays on the screen."""
+
+    def progress(self, done: int, total: int, nodes: Nodes, by_node: Mapping[str, int]) -> None:
+        """`done` of `total` records are out; `nodes` as the supervisor's snapshot has them."""
+
+    def close(self) -> None:
+        """No more progress: what follows is printed below."""
+
+
+def view_for(console: Console) -> "DemoView":
+    """A live view for a terminal, plain lines for anything else (a pipe, a CI log)."""
+    return LiveView(console) if console.is_terminal else PlainView(console)
+
+
+def node_line(node: NodeSnapshot, by_node: Mapping[str, int]) -> str:
+    """One node in one line."""
+    records = by_node.get(str(node.id), 0)
+    text = f"node {node.id}  {node.state:<12} pid {node.pid or '-':<8} {records:>7,} records"
+    return text + (f"  {node.restarts} restart{'s' if node.restarts > 1 else ''}" if node.restarts else "")
+
+
+class PlainView:
+    """Plain lines: a stage or event each, and the progress at every tenth part."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = time.monotonic()
+        self._tenth = -1
+
+    def _line(self, text: str) -> None:
+        self._console.print(f"{time.monotonic() - self._started:6.1f} s  {text}", markup=False, highlight=False)
+
+    def stage(self, text: str) -> None:
+        """One line."""
+        self._tenth = -1
+        self._line(text)
+
+    def event(self, text: str) -> None:
+        """One line."""
+        self._line(text)
+
+    def progress(self, done: int, total: int, nodes: Nodes, by_node: Mapping[str, int]) -> None:
+        """One line, and one per node, whenever another tenth is done."""
+        tenth = 10 * done // max(1, total)
+        if tenth == self._tenth:
+            return
+        self._tenth = tenth
+        self._line(f"{done:,} of {total:,} records")
+        for node in nodes:
+            self._line(f"  {node_line(node, by_node)}")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class LiveView:
+    """A progress bar, a line per node and the last events, drawn by the caller's own thread.
+
+    No refresh thread: the picture is drawn when something is told, at most ten times a second.
+    """
+
+    INTERVAL_S = 0.1
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
+        self._stage = ""
+        self._done, self._total = 0, 0
+        self._nodes: Nodes = ()
+        self._by_node: Mapping[str, int] = {}
+        self._drawn = 0.0
+
+    def stage(self, text: str) -> None:
+        """The line above the bar."""
+        self._stage, self._done, self._total = text, 0, 0
+        self._draw(now=True)
+
+    def event(self, text: str) -> None:
+        """A line above the live part, which stays."""
+        self._console.print(Text(f"● {text}"))
+        self._draw(now=True)
+
+    def progress(self, done: int, total: int, nodes: Nodes, by_node: Mapping[str, int]) -> None:
+        """The bar and the lines of the nodes."""
+        self._done, self._total, self._nodes, self._by_node = done, total, nodes, by_node
+        self._draw(now=done >= total)
+
+    def close(self) -> None:
+        """The live part goes; what stood above it stays."""
+        self._live.stop()
+
+    def _draw(self, now: bool) -> None:
+        moment = time.monotonic()
+        if not now and moment - self._drawn < self.INTERVAL_S:
+            return
+        self._drawn = moment
+        lines: list[Any] = [Text(self._stage, style="bold")]
+        if self._total:
+            bar = Table.grid(padding=(0, 1))
+            counted = f"{self._done:,} / {self._total:,}"
+            bar.add_row(ProgressBar(total=self._total, completed=self._done, width=40), counted)
+            lines.append(bar)
+        for node in self._nodes:
+            style = "green" if node.state == "running" else "yellow"
+            lines.append(Text(node_line(node, self._by_node), style=style))
+        self._live.update(Group(*lines), refresh=True)

@@ -1,0 +1,59 @@
+"""Log lines: one record one line, stable JSON fields, colours only where asked for."""
+
+import json
+import logging
+import sys
+
+import pytest
+
+from swarm_cli import logs
+
+
+def record(message: str, *args: object, **extra: object) -> logging.LogRecord:
+    made = logging.LogRecord("swarm_consumer", logging.WARNING, __file__, 1, message, args, None)
+    for name, value in extra.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_a_line_break_in_a_message_does_not_start_a_new_record() -> None:
+    line = logs.TextFormatter().format(record("first\n2026-01-01 00:00:00.000 ERROR forged"))
+    assert all(part.startswith("    ") for part in line.splitlines()[1:])
+
+
+def test_json_has_stable_fields_and_those_of_the_record() -> None:
+    line = logs.JsonFormatter().format(record("late by %d s", 3, topic="orders", partition=2, offset=17))
+    assert "\n" not in line
+    read = json.loads(line)
+    assert list(read)[:7] == ["time", "level", "logger", "role", "node", "pid", "message"]
+    assert (read["message"], read["topic"], read["partition"], read["offset"]) == ("late by 3 s", "orders", 2, 17)
+    assert read["level"] == "warning"
+
+
+def test_an_exception_travels_in_the_same_line() -> None:
+    try:
+        raise ValueError("no\nluck")
+    except ValueError:
+        made = logging.LogRecord("x", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
+    assert "ValueError: no\nluck" in json.loads(logs.JsonFormatter().format(made))["exception"]
+    assert "\n" not in logs.JsonFormatter().format(made)
+
+
+def test_the_node_is_named_once_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_node", None)
+    monkeypatch.setattr(logs, "_role", "supervisor")
+    assert " supervisor [" in logs.TextFormatter().format(record("x"))
+    logs.name_node(3)
+    assert " node 3 [" in logs.TextFormatter().format(record("x"))
+    assert json.loads(logs.JsonFormatter().format(record("x")))["node"] == 3
+
+
+@pytest.mark.parametrize(("variable", "wanted"), [("", True), ("1", False)])
+def test_colours_need_a_terminal_and_no_no_color(monkeypatch: pytest.MonkeyPatch, variable: str, wanted: bool) -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("NO_COLOR", variable)
+    assert logs._colours(Terminal()) is wanted
+    assert ("\x1b[" in logs.TextFormatter(colours=wanted).format(record("x"))) is wanted

@@ -1,0 +1,93 @@
+"""What is asked before the first node: how long, how often, and what is said of the answer."""
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from swarm_cli import preflight
+from swarm_cli.errors import CommandError, UsageError
+from swarm_consumer import ClusterReport
+
+
+class Clock:
+    """A clock that only moves when somebody waits or asks."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asked: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pause(self, seconds: float) -> None:
+        self.now += seconds
+
+    def asking(self, *answers: ClusterReport) -> Callable[[float], ClusterReport]:
+        waiting = list(answers)
+
+        def ask(timeout_s: float) -> ClusterReport:
+            self.asked.append(timeout_s)
+            self.now += timeout_s
+            return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+        return ask
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(preflight, "_pause", clock.pause)
+    return clock
+
+
+AWAY = ClusterReport(error="connection refused")
+THERE = ClusterReport(reachable=True, topics={"orders": 4})
+
+
+def test_it_keeps_trying_without_a_limit_and_warns_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        answer = preflight.await_cluster(clock.asking(*[AWAY] * 50, THERE), "k:9092", None, clock)
+    assert answer is THERE
+    assert len(clock.asked) == 51
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "k:9092" in warnings[0].getMessage()
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.5, 3.0, 7.0, 60.0])
+def test_it_gives_up_after_the_limit_and_not_before(clock: Clock, limit: float) -> None:
+    with pytest.raises(CommandError) as caught:
+        preflight.await_cluster(clock.asking(AWAY), "k:9092", limit, clock)
+    assert caught.value.exit_code == 1
+    assert "k:9092" in str(caught.value)
+    assert limit <= clock.now <= limit + preflight.ATTEMPT_S
+
+
+def test_a_missing_topic_is_refused_by_name_unless_allowed(caplog: pytest.LogCaptureFixture) -> None:
+    report = ClusterReport(reachable=True, topics={"orders": None, "refunds": 3})
+    groups = {"g": ["orders", "refunds"]}
+    with pytest.raises(UsageError, match="topic does not exist at k:9092: 'orders'"):
+        preflight.judge(report, groups, 2, "k:9092", allow_missing_topics=False)
+    preflight.judge(report, groups, 2, "k:9092", allow_missing_topics=True)
+    assert "waiting for it" in caplog.text
+
+
+def test_a_refused_property_is_a_usage_error_even_without_a_broker() -> None:
+    report = ClusterReport(property_errors=["no such property: fetch.speed (App(kafka=...))"])
+    asked = preflight.await_cluster(lambda timeout_s: report, "k:9092", 60.0, lambda: 0.0)
+    with pytest.raises(UsageError, match=r"fetch\.speed"):
+        preflight.judge(asked, {"g": ["orders"]}, 2, "k:9092", allow_missing_topics=True)
+
+
+@pytest.mark.parametrize(("partitions", "nodes", "idle"), [(4, 4, 0), (4, 5, 1), (1, 8, 7), (9, 8, 0)])
+def test_nodes_that_will_idle_are_counted(partitions: int, nodes: int, idle: int) -> None:
+    report = ClusterReport(reachable=True, topics={"orders": partitions})
+    said = list(preflight.idle_warnings(report, {"billing": ["orders"]}, nodes))
+    assert len(said) == (1 if idle else 0)
+    assert not idle or said[0].startswith(f"{idle} of {nodes} nodes will be idle")
+
+
+def test_a_pattern_is_not_counted() -> None:
+    report = ClusterReport(reachable=True, topics={"orders": 1})
+    assert not list(preflight.idle_warnings(report, {"billing": ["orders", "^extra-.*"]}, 8))
