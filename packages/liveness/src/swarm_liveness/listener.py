@@ -10,14 +10,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from swarm_health import NodeStatistics
-from swarm_liveness import memory_watch
+from swarm_liveness import container, memory_watch
 from swarm_liveness.ages import Stamps
 from swarm_liveness.memory import ProcessMemory
 from swarm_liveness.memory_watch import MemorySample, MemoryState
 from swarm_liveness.node_statistics import node_statistics
 from swarm_liveness.protocols import Observable, Reporter
 from swarm_liveness.schedule import Schedule, dropped, turn, wake_at
-from swarm_liveness.settings import Limits, MemoryMetric, check_against_supervisor, check_intervals
+from swarm_liveness.settings import (
+    Limits,
+    LivenessSettingsError,
+    MemoryMetric,
+    check_against_supervisor,
+    check_intervals,
+)
 from swarm_liveness.verdict import Facts, Judgement, Verdict, judge
 
 logger = logging.getLogger("swarm_liveness")
@@ -47,6 +53,7 @@ class LivenessListener:
         stability_ttl: float | None = None,
         *,
         memory_metric: MemoryMetric = "uss",
+        memory_share: float | None = None,
         liveness_interval: float = 10.0,
         statistics_interval: float = 1.0,
         memory_refresh: float | None = 30.0,
@@ -59,6 +66,8 @@ class LivenessListener:
             polling_ttl: how long a group may go without a poll; None: its max.poll.interval.ms.
             stability_ttl: how long a group may stand in one unsteady join state; None: twice its max.poll.interval.ms.
             memory_metric: what the limit is about: "uss" (default), "pss" or "rss".
+            memory_share: instead of memory_limit, the part of the container's limit (cgroup v2) that all nodes together
+                may use, like 0.8; `before_fork` makes the limit of one node from it.
             liveness_interval: seconds between two beats.
             statistics_interval: seconds between two reports of statistics.
             memory_refresh: how old USS and PSS in the statistics may get while no limit needs them; None: never read
@@ -75,6 +84,11 @@ class LivenessListener:
             memory_metric=memory_metric,
         )
         check_intervals(self.limits, liveness_interval, statistics_interval)
+        if memory_share is not None:
+            if memory_limit is not None:
+                raise LivenessSettingsError("memory_limit and memory_share are both set: give one of them")
+            container.node_limit_mb(1.0, memory_share, 0.0, 1)  # refuses a share that cannot be
+        self.memory_share = memory_share
         self.liveness_interval = liveness_interval
         self.statistics_interval = statistics_interval
         self.memory_refresh = memory_refresh
@@ -93,14 +107,27 @@ class LivenessListener:
         self._first_seen: dict[str, float] = {}
         self._told: set[str] = set()
 
-    def check_before_fork(self) -> None:
-        """Refuse, in the process that is going to fork, a limit by RSS that each node would break at birth.
+    def before_fork(self, nodes: int = 1) -> None:
+        """Settle the memory limit in the process that is going to fork, where the preload can be measured.
+
+        A share of the container becomes a limit in MB, the preload subtracted; without a container limit there is none,
+        which is logged. One process that forks nothing calls this too, with nodes=1.
 
         Raises:
-            LivenessSettingsError: memory_limit by rss is not above this process's own RSS.
+            LivenessSettingsError: memory_limit by rss is not above this process's own RSS, or no room is left.
         """
         with ProcessMemory() as memory:
-            check_against_supervisor(self.limits, memory.rss_mb())
+            rss_mb = memory.rss_mb()
+        if self.memory_share is not None:
+            container_mb = container.container_limit_mb()
+            if container_mb is None:
+                logger.warning("memory_share is set, but no cgroup v2 limits this process: memory is not judged")
+                return
+            metric = self.limits.memory_metric
+            limit = container.node_limit_mb(container_mb, self.memory_share, rss_mb, nodes, metric)
+            self.limits = replace(self.limits, memory_limit=limit)
+            logger.info("memory_limit of each of %d nodes is %.0f MB by %s", nodes, limit, metric)
+        check_against_supervisor(self.limits, rss_mb)
 
     def start(self, observable: Observable, reporter: Reporter | None = None) -> None:
         """Watch the runtime from now on; with a reporter, beat from a daemon thread. In the node, after the fork.

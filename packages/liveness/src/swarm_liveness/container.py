@@ -1,0 +1,76 @@
+"""The container's memory limit (cgroup v2) and what each node's part of it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swarm_liveness.settings import LivenessSettingsError, MemoryMetric
+
+MB = 2**20
+
+
+def container_limit_mb(
+    mount: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> float | None:
+    """The memory limit of the container that this process is in, in MB of 2^20 bytes; None when there is none.
+
+    Every level of the hierarchy limits what is below it, so the smallest of all `memory.max` on the way up counts. In a
+    container with a cgroup namespace of its own the path is "/" (cgroup_namespaces(7)). Only cgroup v2 is read: a
+    machine that still mounts v1 gives None.
+    """
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return None
+    path = next((line[3:] for line in lines if line.startswith("0::")), None)
+    if path is None or not (mount / "cgroup.controllers").exists():
+        return None
+    # A path outside the namespace's root shows as "/../…" and cannot be walked: the root of the mount is all we see.
+    parts = [part for part in path.split("/") if part]
+    if ".." in parts:
+        parts = []
+    limits = [_limit(mount.joinpath(*parts[:depth])) for depth in range(len(parts) + 1)]
+    known = [limit for limit in limits if limit is not None]
+    return min(known) / MB if known else None
+
+
+def _limit(group: Path) -> int | None:
+    try:
+        text = (group / "memory.max").read_text().strip()
+    except OSError:
+        return None  # the root group has no limit file
+    return None if text == "max" else int(text)
+
+
+def node_limit_mb(
+    container_mb: float, share: float, shared_mb: float, nodes: int, metric: MemoryMetric = "uss"
+) -> float:
+    """What one node may have, in MB, so that all of them and the preload they share stay in a share of the container.
+
+    Args:
+        container_mb: the container's limit.
+        share: which part of it the swarm may use, above 0 and at most 1; leave some for the page cache and for the
+            short time in which an old node and its replacement both live.
+        shared_mb: the preload, which all nodes share: the supervisor's own RSS right before the fork.
+        nodes: how many nodes there are.
+        metric: what the limit will be about. RSS counts the preload in each node, PSS a part of it, USS none.
+
+    Raises:
+        LivenessSettingsError: a number that cannot be, or nothing is left for the nodes.
+    """
+    if isinstance(share, bool) or not 0 < share <= 1:
+        raise LivenessSettingsError(f"memory_share is {share!r}: give a number above 0 and at most 1, like 0.8")
+    if isinstance(nodes, bool) or nodes < 1:
+        raise LivenessSettingsError(f"nodes is {nodes!r}: give a number of at least 1")
+    left = container_mb * share - shared_mb
+    if left <= 0:
+        raise LivenessSettingsError(
+            f"{share:.0%} of the container's {container_mb:.0f} MB is {container_mb * share:.0f} MB, but the preload "
+            f"that all nodes share takes {shared_mb:.0f} MB: raise the container's limit or preload less"
+        )
+    own = left / nodes
+    if metric == "rss":
+        return own + shared_mb
+    if metric == "pss":
+        return own + shared_mb / (nodes + 1)  # the supervisor maps the preload too
+    return own
