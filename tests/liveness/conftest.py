@@ -105,3 +105,45 @@ def runtime() -> type[Runtime]:
 @pytest.fixture
 def recorder() -> Recorder:
     return Recorder()
+
+
+@dataclass
+class Node:
+    """A node as a supervisor's snapshot shows it."""
+
+    id: int = 0
+    generation: int = 1
+    pid: int | None = 1000
+    state: str = "running"
+    uptime_s: float = 10.0
+    restarts: int = 0
+    last_report_age_s: float | None = 0.5
+    status: int = 0
+    reason: str = ""
+    last_exit: str = ""
+    crash_loop: bool = False
+    statistics: NodeStatistics | None = None
+
+
+@dataclass
+class Swarm:
+    """A supervisor's snapshot."""
+
+    pid: int = 999
+    name: str = "flights"
+    state: str = "running"
+    reason: str = ""
+    wanted: int = 2
+    uptime_s: float = 60.0
+    restarts: int = 0
+    nodes: list[Node] = field(default_factory=lambda: [Node(0), Node(1)])
+
+
+@pytest.fixture(scope="session")
+def node() -> type[Node]:
+    return Node
+
+
+@pytest.fixture(scope="session")
+def swarm() -> type[Swarm]:
+    return Swarm

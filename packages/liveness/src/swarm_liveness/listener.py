@@ -34,7 +34,7 @@ logger = logging.getLogger("swarm_liveness")
 STALL_S = 1.0
 STALL_CPU_SHARE = 0.1
 # Signals that the kernel raises for a fault of the thread itself; blocking them would only make the death silent.
-_FAULTS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP})
+FAULT_SIGNALS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP})
 
 
 class LivenessListener:
@@ -181,7 +181,7 @@ class LivenessListener:
     def _run(self) -> None:
         # A signal that the kernel hands to this thread would not interrupt the main thread's wait, and Python handlers
         # run in the main thread only: leave every signal to it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULT_SIGNALS)
         now = time.monotonic()
         schedule = Schedule(beat_at=now, statistics_at=now)
         while True:

@@ -7,7 +7,7 @@ of your own becomes observable by having these attributes. All times are seconds
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from swarm_health import NodeStatistics
 
@@ -108,14 +108,13 @@ class Reporter(Protocol):
         """Send the latest statistics."""
 
 
-@runtime_checkable
 class Loop(Protocol):
     """An event loop as far as liveness needs one: the supervisor's own, or the small one of `swarm_liveness.loop`."""
 
     def add_reader(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call back with the ready events (select.EPOLL*) whenever the descriptor has some of `events`."""
 
-    def remove_reader(self, fd: int) -> None:
+    def remove_reader(self, fd: int) -> object:
         """Stop watching the descriptor."""
 
     def call_at(self, deadline: float, callback: Callable[[], None]) -> object:

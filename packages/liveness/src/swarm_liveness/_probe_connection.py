@@ -1,0 +1,197 @@
+"""One HTTP connection of a probe: bytes in, one request at a time, bytes out; every part of it is bounded."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from email.utils import formatdate
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Protocol
+
+import h11
+
+# A probe's request line and headers take some hundred bytes; more than this is refused with 431.
+MAX_HEAD_BYTES = 8192
+RECEIVE_BYTES = 4096
+# What is read and thrown away after an answer that was given before the whole request had come: closing with unread
+# bytes would make the kernel send a reset, which can destroy the answer on its way (RFC 9112, section 9.6).
+MAX_LINGER_BYTES = 2 * 2**20
+LINGER_READ_BYTES = 65536
+
+
+class State(Enum):
+    """Where a connection stands."""
+
+    READING = auto()
+    """A request is awaited or is on its way in."""
+    WAITING = auto()
+    """The answer is being rendered."""
+    WRITING = auto()
+    """The answer is on its way out."""
+    LINGERING = auto()
+    """Answered; what still comes in is thrown away until the other side closes."""
+    CLOSED = auto()
+
+
+class Request(Protocol):
+    """What of a request matters here."""
+
+    @property
+    def method(self) -> bytes:
+        """GET, HEAD, …."""
+
+    @property
+    def target(self) -> bytes:
+        """The path, with its query."""
+
+
+class ProbeConnection:
+    """Reads requests and writes answers on a non-blocking socket; nothing a client does makes it wait or raise."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take over a connected socket, which must be non-blocking."""
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.state = State.READING
+        self.deadline = 0.0
+        """When the server gives it up (monotonic seconds); kept here, set and judged by the server."""
+        self.idle = False
+        """Whether it has been answered at least once and has sent nothing since."""
+        self.head = False
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._out: deque[memoryview] = deque()
+        self._closing = False
+        self._lingered = 0
+
+    def receive(self) -> h11.Request | None:
+        """Read what has come, once. A whole request is returned; a bad one is answered here."""
+        if self.state is State.LINGERING:
+            self._throw_away()
+            return None
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            self.close()
+            return None
+        if not data and self._http.their_state is h11.IDLE:
+            self.close()
+            return None
+        self.idle = False
+        try:
+            self._http.receive_data(data)
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            self._refuse(error.error_status_hint, str(error))
+            return None
+        if isinstance(event, h11.Request):
+            self.head = event.method == b"HEAD"
+            self.state = State.WAITING
+            return event
+        if event is not h11.NEED_DATA:
+            self.close()
+        return None
+
+    def respond(self, status: int, content_type: str, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """Queue an answer and begin to send it."""
+        # The rest of the request (a body, or a request behind this one) is not read: then the connection ends here.
+        # An answer may be sent before the request's end; only a connection that is in step with it can be kept.
+        try:
+            if self._http.their_state is h11.SEND_BODY:
+                event = self._http.next_event()
+                self._closing = not isinstance(event, h11.EndOfMessage)
+        except h11.RemoteProtocolError:
+            self._closing = True
+        if self._http.trailing_data[0]:
+            self._closing = True
+        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.close()
+            return
+        fields = [
+            ("Date", formatdate(usegmt=True)),
+            ("Content-Type", content_type),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            *headers,
+        ]
+        if self._closing:
+            fields.append(("Connection", "close"))
+        head = self._http.send(h11.Response(status_code=status, headers=fields, reason=_phrase(status)))
+        parts = [] if self.head else self._http.send_with_data_passthrough(h11.Data(data=body)) or []
+        self._http.send(h11.EndOfMessage())
+        self._out.extend(memoryview(part) for part in (head or b"", *parts) if part)
+        self.state = State.WRITING
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes."""
+        try:
+            while self._out:
+                sent = self.sock.send(self._out[0])
+                if sent < len(self._out[0]):
+                    self._out[0] = self._out[0][sent:]
+                    return
+                self._out.popleft()
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        self._answered()
+
+    def refuse_late(self) -> None:
+        """Answer a client whose request did not come in time."""
+        if self.state is State.READING and not self.idle:
+            self._refuse(408, "the request did not arrive in time")
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Be over. The socket is closed by the server, after it has taken it out of its epoll."""
+        self.state = State.CLOSED
+        self._out.clear()
+
+    def _answered(self) -> None:
+        if self._closing or self._http.our_state is h11.MUST_CLOSE or self._http.our_state is h11.ERROR:
+            self._linger()
+            return
+        try:
+            self._http.start_next_cycle()
+        except h11.ProtocolError:
+            self._linger()
+            return
+        self.state = State.READING
+        self.idle = True
+
+    def _linger(self) -> None:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        self.state = State.LINGERING
+
+    def _throw_away(self) -> None:
+        try:
+            data = self.sock.recv(LINGER_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        self._lingered += len(data)
+        if not data or self._lingered > MAX_LINGER_BYTES:
+            self.close()
+
+    def _refuse(self, status: int, reason: str) -> None:
+        self._closing = True
+        self.respond(status, "text/plain; charset=utf-8", f"{reason}\n".encode())
+
+
+def _phrase(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""

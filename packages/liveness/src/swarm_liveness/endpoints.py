@@ -1,0 +1,42 @@
+"""The four paths of a probe server: /livez, /readyz, /status and /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from swarm_liveness.probe import JSON, Answer, Endpoint
+from swarm_liveness.snapshots import SnapshotView
+from swarm_liveness.views import Check, check_body, live, process_live, ready, status_parts
+
+
+def endpoints(
+    snapshot: Callable[[], SnapshotView],
+    *,
+    supervised: bool = True,
+    metrics: Endpoint | None = None,
+) -> dict[str, Endpoint]:
+    """The endpoints over one source of snapshots.
+
+    Args:
+        snapshot: gives the state at this moment: a supervisor's `snapshot` or a ProcessObserver's.
+        supervised: whether somebody else restarts unwell nodes; if not, /livez tells of the process itself.
+        metrics: what /metrics answers (swarm_liveness.metrics makes it); None: there is no /metrics.
+    """
+    is_live = live if supervised else process_live
+
+    def check(of: Callable[[SnapshotView], Check]) -> Endpoint:
+        def answer() -> Answer:
+            now = snapshot()
+            result = of(now)
+            return Answer(result.code, JSON, check_body(result, now))
+
+        return answer
+
+    def status() -> Answer:
+        now = snapshot()
+        return Answer(200, JSON, status_parts(now, {"live": is_live(now), "ready": ready(now)}))
+
+    table: dict[str, Endpoint] = {"/livez": check(is_live), "/readyz": check(ready), "/status": status}
+    if metrics is not None:
+        table["/metrics"] = metrics
+    return table

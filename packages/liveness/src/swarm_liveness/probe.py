@@ -1,0 +1,402 @@
+"""HTTP for probes and metrics out of an event loop that has better things to do: read-only, bounded, no thread.
+
+A server has one epoll of its own that holds its listening socket and all its connections. The loop watches that one
+descriptor (an epoll is readable while anything in it is ready, epoll(7)) and gives it a slice of half a millisecond;
+what is left waits until the loop has been elsewhere. So a thousand clients cost the loop no more than one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import h11
+
+from swarm_liveness._probe_connection import ProbeConnection, State
+from swarm_liveness.protocols import Loop
+
+logger = logging.getLogger("swarm_liveness")
+
+SLICE_S = 0.0005
+# After a slice that was used up the loop is left alone for four times as long: clients never get more than a fifth.
+PAUSE_S = 0.002
+MAX_CONNECTIONS = 64
+BACKLOG = 1024
+ACCEPTS_A_SLICE = 16
+REQUEST_TIMEOUT_S = 5.0
+IDLE_TIMEOUT_S = 75.0
+WRITE_TIMEOUT_S = 10.0
+LINGER_TIMEOUT_S = 2.0
+# Descriptors that are used up (EMFILE) leave the listening socket readable: without a pause the loop would spin.
+ACCEPT_PAUSE_S = 0.25
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+class ProbeError(OSError):
+    """The address cannot be served. The message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an endpoint answers. A body in parts is rendered a part at a time, between other work of the loop."""
+
+    status: int
+    content_type: str
+    body: bytes | Iterator[bytes]
+
+
+Endpoint = Callable[[], Answer]
+
+
+@dataclass(slots=True)
+class ProbeCounters:
+    """What the server has done so far."""
+
+    accepted: int = 0
+    evicted: int = 0
+    """Connections closed to make room for newer ones."""
+    timed_out: int = 0
+    answered: int = 0
+    refused: int = 0
+    """Requests answered with 4xx."""
+    failed: int = 0
+    """Endpoints that raised."""
+
+
+class _Rendering:
+    """A body on its way, and all who wait for it."""
+
+    def __init__(self, answer: Answer, parts: Iterator[bytes]) -> None:
+        self.answer = answer
+        self.parts = parts
+        self.done: list[bytes] = []
+        self.waiting: list[ProbeConnection] = []
+
+
+class ProbeServer:
+    """Serves a few read-only paths. Binds when made, so that a port in use is known before anything is forked.
+
+    Call `attach` with the loop; `close_in_child` in a process forked from this one; `close` at the end.
+    """
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        """Bind and listen.
+
+        Args:
+            endpoints: what to answer, by path.
+            host: the address to listen at; loopback unless told otherwise.
+            port: 0 lets the kernel choose; `port` then tells.
+            max_connections: how many may be open; the one that has been silent longest makes room for a new one.
+
+        Raises:
+            ProbeError: the address is in use or is none of this machine's.
+        """
+        self._endpoints = dict(endpoints)
+        self._max_connections = max_connections
+        self._listener = _listen(host, port)
+        self.host, self.port = self._listener.getsockname()[:2]
+        self.counters = ProbeCounters()
+        self._epoll = select.epoll()
+        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+        self._connections: dict[int, ProbeConnection] = {}
+        self._renderings: dict[str, _Rendering] = {}
+        self._turns: deque[str] = deque()
+        self._loop: Loop | None = None
+        self._paused = False
+        self._sweep_at: float | None = None
+        self._told: set[str] = set()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    def attach(self, loop: Loop) -> None:
+        """Serve from this loop."""
+        self._loop = loop
+        loop.add_reader(self._epoll.fileno(), select.EPOLLIN, self._ready)
+
+    def close(self) -> None:
+        """Stop serving and close everything. Idempotent."""
+        if self._epoll.closed:
+            return
+        if self._loop is not None and not self._paused:
+            self._loop.remove_reader(self._epoll.fileno())
+        self._loop = None
+        for connection in list(self._connections.values()):
+            self._drop(connection)
+        self._renderings.clear()
+        self._turns.clear()
+        self._listener.close()
+        self._epoll.close()
+
+    def close_in_child(self) -> None:
+        """Close, in a process forked from the serving one, the sockets that it inherited.
+
+        The epoll is left alone: it is shared with the parent (an unregister here would be one there), and a supervisor
+        that closes the descriptors of its loop in a child has closed it already.
+        """
+        self._loop = None
+        for connection in self._connections.values():
+            connection.sock.close()
+        self._connections.clear()
+        self._listener.close()
+
+    def _ready(self, events: int) -> None:
+        """One slice of work."""
+        slice_end = time.monotonic() + SLICE_S
+        while True:
+            worked = self._step()
+            now = time.monotonic()
+            if not worked:
+                break
+            if now >= slice_end:
+                self._pause(now)
+                break
+        self._schedule_sweep(now)
+
+    def _step(self) -> bool:
+        """The smallest unit of work; False when there is none."""
+        rendered = self._render_a_part()
+        # One event a call: the kernel moves what it has told to the end of its ready list, so all get their turn.
+        for fd, events in self._epoll.poll(0, 1):
+            connection = self._connections.get(fd)
+            if connection is not None:
+                self._serve(connection, events)
+            elif fd == self._listener.fileno():
+                self._accept()
+            return True
+        return rendered
+
+    def _pause(self, now: float) -> None:
+        """Leave the loop to its other work for a while."""
+        loop = self._loop
+        if loop is None or self._paused:
+            return
+        self._paused = True
+        loop.remove_reader(self._epoll.fileno())
+        loop.call_at(now + PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        loop = self._loop
+        if loop is None or not self._paused:
+            return
+        self._paused = False
+        loop.add_reader(self._epoll.fileno(), select.EPOLLIN, self._ready)
+        if self._turns:
+            self._ready(0)  # rendering makes no descriptor readable
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_A_SLICE):
+            try:
+                sock, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._tell_once("accept", f"a probe could not be accepted: {error}")
+                    self._stop_accepting()
+                return
+            sock.setblocking(False)
+            if len(self._connections) >= self._max_connections:
+                self._evict()
+            connection = ProbeConnection(sock)
+            connection.deadline = time.monotonic() + REQUEST_TIMEOUT_S
+            self._connections[connection.fd] = connection
+            self._epoll.register(connection.fd, select.EPOLLIN)
+            self.counters.accepted += 1
+
+    def _stop_accepting(self) -> None:
+        self._epoll.modify(self._listener.fileno(), 0)
+        if self._loop is not None:
+            self._loop.call_at(time.monotonic() + ACCEPT_PAUSE_S, self._accept_again)
+
+    def _accept_again(self) -> None:
+        if self._loop is not None:
+            self._epoll.modify(self._listener.fileno(), select.EPOLLIN)
+
+    def _evict(self) -> None:
+        """Make room: an honest probe is answered within milliseconds, so the longest silence is the least loss."""
+        # Dicts keep the order of insertion; one that is being answered goes last.
+        victim = min(
+            self._connections.values(), key=lambda one: (one.state in (State.WAITING, State.WRITING), one.deadline)
+        )
+        self.counters.evicted += 1
+        self._drop(victim)
+
+    def _serve(self, connection: ProbeConnection, events: int) -> None:
+        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and connection.state in (
+            State.READING,
+            State.LINGERING,
+        ):
+            was_idle = connection.idle
+            request = connection.receive()
+            if request is not None:
+                self._answer(connection, request)
+            elif was_idle and connection.state is State.READING and not connection.idle:
+                connection.deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        elif events & select.EPOLLOUT:
+            connection.flush()
+        elif events & (select.EPOLLHUP | select.EPOLLERR):
+            connection.close()
+        self._settle(connection)
+
+    def _answer(self, connection: ProbeConnection, request: h11.Request) -> None:
+        path = request.target.partition(b"?")[0].decode("ascii", "replace")
+        endpoint = self._endpoints.get(path)
+        if endpoint is None:
+            paths = ", ".join(sorted(self._endpoints))
+            self._refuse(connection, 404, f"there is nothing at {path[:80]}: there are {paths}")
+            return
+        if request.method not in (b"GET", b"HEAD"):
+            self._refuse(connection, 405, "only GET and HEAD: everything here is read-only", (("Allow", "GET, HEAD"),))
+            return
+        rendering = self._renderings.get(path)
+        if rendering is None:
+            try:
+                answer = endpoint()
+            except Exception as error:  # noqa: BLE001  an endpoint must not cost the loop
+                self._fail([connection], path, error)
+                return
+            if isinstance(answer.body, bytes):
+                self.counters.answered += 1
+                connection.respond(answer.status, answer.content_type, answer.body)
+                return
+            rendering = self._renderings[path] = _Rendering(answer, answer.body)
+            self._turns.append(path)
+        rendering.waiting.append(connection)
+
+    def _render_a_part(self) -> bool:
+        """Go on with one body that is being rendered; all who asked for it meanwhile get the same one."""
+        if not self._turns:
+            return False
+        path = self._turns.popleft()
+        rendering = self._renderings[path]
+        try:
+            rendering.done.append(next(rendering.parts))
+        except StopIteration:
+            del self._renderings[path]
+            body = b"".join(rendering.done)
+            for connection in rendering.waiting:
+                if connection.state is State.WAITING:
+                    self.counters.answered += 1
+                    connection.respond(rendering.answer.status, rendering.answer.content_type, body)
+                    self._settle(connection)
+        except Exception as error:  # noqa: BLE001  as above
+            del self._renderings[path]
+            self._fail(rendering.waiting, path, error)
+            for connection in rendering.waiting:
+                self._settle(connection)
+        else:
+            self._turns.append(path)
+        return True
+
+    def _refuse(
+        self, connection: ProbeConnection, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        self.counters.refused += 1
+        connection.respond(status, TEXT, f"{reason}\n".encode(), headers)
+
+    def _fail(self, connections: list[ProbeConnection], path: str, error: Exception) -> None:
+        self.counters.failed += 1
+        self._tell_once(path, f"the probe {path} failed: {type(error).__name__}: {error}")
+        for connection in connections:
+            if connection.state is State.WAITING:
+                connection.respond(500, TEXT, f"{path} failed: {type(error).__name__}\n".encode())
+
+    def _settle(self, connection: ProbeConnection) -> None:
+        """Have epoll and deadline follow the connection's state."""
+        if connection.fd not in self._connections:
+            return
+        now = time.monotonic()
+        if connection.state is State.CLOSED:
+            self._drop(connection)
+        elif connection.state is State.WRITING:
+            self._epoll.modify(connection.fd, select.EPOLLOUT)
+            connection.deadline = now + WRITE_TIMEOUT_S
+        elif connection.state is State.WAITING:
+            self._epoll.modify(connection.fd, 0)  # hang-up is still told
+            connection.deadline = now + WRITE_TIMEOUT_S
+        elif connection.state is State.LINGERING:
+            self._epoll.modify(connection.fd, select.EPOLLIN)
+            connection.deadline = min(connection.deadline, now + LINGER_TIMEOUT_S)
+        elif connection.idle:
+            self._epoll.modify(connection.fd, select.EPOLLIN)
+            connection.deadline = now + IDLE_TIMEOUT_S
+
+    def _drop(self, connection: ProbeConnection) -> None:
+        if self._connections.pop(connection.fd, None) is not None:
+            # Forked children may hold the same socket until they have closed it: close() alone would leave it in the
+            # epoll (epoll(7), question 6).
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(connection.fd)
+            connection.close()
+            connection.sock.close()
+
+    def _schedule_sweep(self, now: float) -> None:
+        if self._sweep_at is not None or self._loop is None or not self._connections:
+            return
+        self._sweep_at = min(connection.deadline for connection in self._connections.values())
+        self._loop.call_at(max(self._sweep_at, now), self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweep_at = None
+        now = time.monotonic()
+        for connection in list(self._connections.values()):
+            if connection.deadline > now:
+                continue
+            self.counters.timed_out += 1
+            connection.deadline = now + LINGER_TIMEOUT_S
+            if connection.state is State.READING and not connection.idle:
+                connection.refuse_late()
+                self._settle(connection)
+            else:
+                self._drop(connection)
+        self._schedule_sweep(now)
+
+    def _tell_once(self, what: str, sentence: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            logger.exception("%s (said once)", sentence)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise ProbeError(f"the probe port is {port}: give one between 1 and 65535, or 0 to have one chosen")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+        )[0]
+    except socket.gaierror:
+        raise ProbeError(f"the probe address {host!r} is no IP address: give one, like 127.0.0.1 or 0.0.0.0") from None
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+    try:
+        # Without it a supervisor that starts again at once would meet its predecessor's connections in TIME_WAIT.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        advice = {
+            errno.EADDRINUSE: "another process has it: choose another port",
+            errno.EADDRNOTAVAIL: "this machine has no such address",
+            errno.EACCES: "ports below 1024 need a privilege: choose a higher one",
+        }.get(error.errno or 0, error.strerror or str(error))
+        raise ProbeError(error.errno, f"the probe cannot listen at {host}:{port}: {advice}") from None
+    return sock

@@ -1,0 +1,169 @@
+"""What probes and metrics read: the supervisor's snapshot by its structure, and that shape for one process alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from swarm_health import NodeStatistics
+from swarm_liveness.listener import LivenessListener
+from swarm_liveness.protocols import Observable
+
+
+class NodeView(Protocol):
+    """One node of a swarm, as swarm-supervisor's NodeSnapshot shows it."""
+
+    @property
+    def id(self) -> int:
+        """The node's id."""
+
+    @property
+    def generation(self) -> int:
+        """1 for the first process of this id."""
+
+    @property
+    def pid(self) -> int | None:
+        """None while there is no process."""
+
+    @property
+    def state(self) -> str:
+        """Where its process stands; "running" is the one that works."""
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the fork."""
+
+    @property
+    def restarts(self) -> int:
+        """Processes before this one."""
+
+    @property
+    def last_report_age_s(self) -> float | None:
+        """Seconds since the last health report; None before the first."""
+
+    @property
+    def status(self) -> int:
+        """The last status."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is not healthy or not running."""
+
+    @property
+    def last_exit(self) -> str:
+        """How the process before this one ended."""
+
+    @property
+    def crash_loop(self) -> bool:
+        """Whether it keeps dying."""
+
+    @property
+    def statistics(self) -> NodeStatistics | None:
+        """What it last told of itself."""
+
+
+class SnapshotView(Protocol):
+    """A swarm at one moment, as swarm-supervisor's Snapshot shows it."""
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's pid."""
+
+    @property
+    def name(self) -> str:
+        """The swarm's name."""
+
+    @property
+    def state(self) -> str:
+        """starting, running, degraded, quieting, quiet, stopping or stopped."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is degraded, quiet or stopping."""
+
+    @property
+    def wanted(self) -> int:
+        """How many nodes there should be."""
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the start."""
+
+    @property
+    def restarts(self) -> int:
+        """Processes started in place of others."""
+
+    @property
+    def nodes(self) -> Sequence[NodeView]:
+        """All nodes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessNode:
+    """The only process of a "swarm" without a supervisor."""
+
+    id: int = 0
+    generation: int = 1
+    pid: int | None = None
+    state: str = "running"
+    uptime_s: float = 0.0
+    restarts: int = 0
+    last_report_age_s: float | None = None
+    status: int = 0
+    reason: str = ""
+    last_exit: str = ""
+    crash_loop: bool = False
+    statistics: NodeStatistics | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSnapshot:
+    """One process, in the shape of a swarm with one node."""
+
+    pid: int
+    name: str
+    state: str
+    reason: str
+    wanted: int = 1
+    uptime_s: float = 0.0
+    restarts: int = 0
+    nodes: Sequence[ProcessNode] = field(default_factory=tuple)
+
+
+class ProcessObserver:
+    """Makes snapshots of this process out of its listener and its runtime."""
+
+    def __init__(self, listener: LivenessListener, observable: Observable, *, name: str = "server") -> None:
+        """Observe a runtime that `listener.start(observable)` watches already."""
+        self._listener = listener
+        self._observable = observable
+        self._name = name
+        self._started = time.monotonic()
+
+    def snapshot(self) -> ProcessSnapshot:
+        """This process now: unhealthy is "degraded", its phase is its state otherwise."""
+        now = time.monotonic()
+        verdict = self._listener.verdict(now)
+        phase = self._observable.phase
+        uptime = now - self._started
+        node = ProcessNode(
+            pid=os.getpid(),
+            state=phase,
+            uptime_s=uptime,
+            last_report_age_s=0.0,
+            status=verdict.code,
+            reason=verdict.reason,
+            statistics=self._listener.statistics(now),
+        )
+        degraded = not verdict.healthy and phase in ("starting", "running")
+        return ProcessSnapshot(
+            pid=os.getpid(),
+            name=self._name,
+            state="degraded" if degraded else phase,
+            reason=verdict.reason,
+            uptime_s=uptime,
+            nodes=(node,),
+        )

@@ -1,0 +1,134 @@
+"""What /livez, /readyz and /status say of a snapshot: code and body out of the same one. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from swarm_liveness.snapshots import NodeView, SnapshotView
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Yes, or no with the reasons."""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> int:
+        """The HTTP status: 200 or 503."""
+        return 200 if self.ok else 503
+
+
+def live(snapshot: SnapshotView) -> Check:
+    """Whether the supervisor supervises. Its own loop answers, so an answer at all is most of it.
+
+    A node that is unwell is the supervisor's business and no reason to restart the pod; quieting and draining are
+    controlled too. Only a supervisor that has stopped is not live.
+    """
+    if snapshot.state == "stopped":
+        return Check(False, (f"the swarm has stopped: {snapshot.reason}" if snapshot.reason else "it has stopped",))
+    return Check(True)
+
+
+def process_live(snapshot: SnapshotView) -> Check:
+    """Whether a process without a supervisor is well: here nobody but the one who probes would restart it."""
+    stopped = live(snapshot)
+    if not stopped.ok:
+        return stopped
+    reasons = tuple(f"{node.reason}" for node in snapshot.nodes if node.status != 0)
+    return Check(not reasons, reasons)
+
+
+def ready(snapshot: SnapshotView) -> Check:
+    """Whether all wanted nodes are healthy and consuming, or idle by right (a node without partitions is)."""
+    reasons: list[str] = []
+    if snapshot.state != "running":
+        why = f": {snapshot.reason}" if snapshot.reason else ""
+        reasons.append(f"the swarm is {snapshot.state}{why}")
+    well = 0
+    for node in snapshot.nodes:
+        trouble = node_trouble(node)
+        if trouble:
+            reasons.append(f"node {node.id} {trouble}")
+        else:
+            well += 1
+    if well < snapshot.wanted:
+        reasons.append(f"{well} of {snapshot.wanted} wanted nodes are healthy")
+    elif snapshot.state == "running":
+        return Check(True)  # one that is on its way out, beyond the wanted number, does not count
+    return Check(False, tuple(reasons))
+
+
+def node_trouble(node: NodeView) -> str:
+    """Why a node is not ready, or "". Its runtime's own phase counts where it tells one."""
+    why = f": {node.reason}" if node.reason else ""
+    if node.state != "running":
+        return f"is {node.state}{why}"
+    if node.status != 0:
+        return f"is unhealthy ({node.status}){why}"
+    phase = node.statistics.state if node.statistics is not None else ""
+    return f"is {phase}" if phase not in ("", "running") else ""
+
+
+def check_body(check: Check, snapshot: SnapshotView) -> bytes:
+    """The JSON body of a check."""
+    return encode(
+        {
+            "status": "ok" if check.ok else "failed",
+            "reasons": list(check.reasons),
+            "name": snapshot.name,
+            "state": snapshot.state,
+            "pid": snapshot.pid,
+        }
+    )
+
+
+def status_parts(snapshot: SnapshotView, checks: Mapping[str, Check]) -> Iterator[bytes]:
+    """The JSON body of everything, a node at a time: with many partitions the whole would keep a loop too long."""
+    top = {name: value for name, value in plain_fields(snapshot) if name != "nodes"}
+    top["checks"] = {name: {"ok": check.ok, "reasons": list(check.reasons)} for name, check in checks.items()}
+    yield encode(top)[:-1] + b', "nodes": ['
+    for number, node in enumerate(snapshot.nodes):
+        yield (b", " if number else b"") + encode(plain(node))
+    yield b"]}"
+
+
+def encode(value: object) -> bytes:
+    """JSON; NaN and infinities, which it does not have, are null."""
+    try:
+        return json.dumps(value, allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(_finite(value)).encode()
+
+
+def plain(value: Any) -> Any:
+    """A struct, a dataclass, or anything made of those, as what JSON knows."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, Sequence):
+        return [plain(one) for one in value]
+    named = dict(plain_fields(value))
+    return {key: plain(one) for key, one in named.items()} if named else str(value)
+
+
+def plain_fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """The named fields of a msgspec.Struct or a dataclass."""
+    names = getattr(value, "__struct_fields__", None)
+    if names is None:
+        names = tuple(one.name for one in fields(value)) if is_dataclass(value) else ()
+    for name in names:
+        yield name, getattr(value, name)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0.0 else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list) else value

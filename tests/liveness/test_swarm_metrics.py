@@ -1,0 +1,293 @@
+"""/metrics: every name is in the table, every entry of the table is emitted, and strict parsers accept it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("prometheus_client", reason="the extra swarm-liveness[metrics] is not installed")
+pytest.importorskip("h11", reason="the extra swarm-liveness[probes] is not installed")
+
+from prometheus_client import CollectorRegistry, openmetrics
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from swarm_health import NodeStatistics, PartitionStatistics
+from swarm_liveness import LivenessSettingsError
+from swarm_liveness.metrics import SwarmCollector
+from swarm_liveness.metrics_table import BY_NAME, METRICS, markdown
+from swarm_liveness.probe import ProbeServer
+from swarm_liveness.swarm_events import SwarmEvents, status_name
+
+assert openmetrics  # imported for its submodules
+
+
+class AfterFork(SimpleNamespace):
+    pass
+
+
+class NodeStopping(SimpleNamespace):
+    pass
+
+
+class NodeTerminating(SimpleNamespace):
+    pass
+
+
+class NodeExited(SimpleNamespace):
+    pass
+
+
+class CrashLoop(SimpleNamespace):
+    pass
+
+
+class SignalReceived(SimpleNamespace):
+    pass
+
+
+class ErrorOccurred(SimpleNamespace):
+    pass
+
+
+class Controlled(SimpleNamespace):
+    pass
+
+
+class SomethingNew(SimpleNamespace):
+    pass
+
+
+def full_events() -> SwarmEvents:
+    """One of each event that is counted: node 1 reported memory, was killed and came again."""
+    events = SwarmEvents()
+    for event in (
+        AfterFork(node_id=0, generation=1),
+        AfterFork(node_id=1, generation=1),
+        NodeStopping(node_id=1, status=3),
+        NodeTerminating(node_id=1),
+        NodeExited(node_id=1, code=None, signal=int(signal.SIGKILL)),
+        AfterFork(node_id=1, generation=2),
+        CrashLoop(node_id=1),
+        SignalReceived(signal=int(signal.SIGTERM)),
+        ErrorOccurred(where="listener Foo for NodeExited"),
+        Controlled(at=1.0, next_deadline=2.0),
+        Controlled(at=2.25, next_deadline=9.0),
+        SomethingNew(),
+    ):
+        events(event)
+    return events
+
+
+def statistics(partitions: int = 2, topic: str = "flights") -> NodeStatistics:
+    return NodeStatistics(
+        state="running",
+        batches=3,
+        messages=300,
+        bytes=30_000,
+        errors=1,
+        retries=1,
+        dead_lettered=2,
+        in_flight_age_s=0.25,
+        poll_age_s=0.5,
+        rss_mb=120.0,
+        uss_mb=14.0,
+        pss_mb=40.0,
+        cpu_s=1.5,
+        partitions=[
+            PartitionStatistics(
+                topic=topic,
+                partition=number,
+                messages=10,
+                bytes=100,
+                batches=1,
+                errors=1,
+                lag=7,
+                position=11,
+                committed=10,
+            )
+            for number in range(partitions)
+        ],
+    )
+
+
+@pytest.fixture
+def probe() -> Any:
+    server = ProbeServer({})
+    yield server
+    server.close()
+
+
+def text_of(collector: SwarmCollector) -> str:
+    return b"".join(collector.render()).decode()
+
+
+def samples_of(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_every_name_is_in_the_table_and_every_entry_is_emitted(swarm: Any, node: Any, probe: Any) -> None:
+    snapshot = swarm(nodes=[node(0, statistics=statistics()), node(1, statistics=statistics(), generation=2)])
+    collector = SwarmCollector(lambda: snapshot, events=full_events(), probe=lambda: probe, version="1.2.3")
+    found: dict[str, Any] = {}
+    for family in text_string_to_metric_families(text_of(collector)):
+        for sample in family.samples:
+            found.setdefault(sample.name, (family, set()))[1].update(sample.labels)
+    assert set(found) == set(BY_NAME)
+    for name, (family, labels) in found.items():
+        metric = BY_NAME[name]
+        assert family.type == metric.kind
+        assert family.documentation == metric.meaning
+        # A label without a value is dropped by the parser; the table names all.
+        assert labels <= set(metric.labels)
+
+
+def test_the_strict_openmetrics_parser_accepts_it(swarm: Any, node: Any, probe: Any) -> None:
+    snapshot = swarm(nodes=[node(0, statistics=statistics()), node(1)])
+    registry = CollectorRegistry()
+    registry.register(SwarmCollector(lambda: snapshot, events=full_events(), probe=lambda: probe))  # type: ignore[arg-type]
+    families = list(parse_openmetrics(generate_openmetrics(registry).decode()))
+    assert len(families) == len(METRICS)
+
+
+def test_the_figures_are_those_of_the_snapshot(swarm: Any, node: Any, probe: Any) -> None:
+    snapshot = swarm(restarts=1, nodes=[node(0, statistics=statistics()), node(1, status=3, reason="too big")])
+    values = samples_of(text_of(SwarmCollector(lambda: snapshot, events=full_events(), probe=lambda: probe)))
+
+    def value(name: str, **labels: str) -> float:
+        return values[name, tuple(sorted(labels.items()))]
+
+    assert value("swarm_nodes_wanted") == 2
+    assert value("swarm_nodes_healthy") == 1
+    assert value("swarm_ready") == 0
+    assert value("swarm_restarts_total") == 1
+    assert value("swarm_state", state="running") == 1
+    assert value("swarm_state", state="degraded") == 0
+    assert value("swarm_node_up", node="0") == 1
+    assert value("swarm_node_up", node="1") == 0
+    assert value("swarm_node_status", node="1") == 3
+    assert value("swarm_node_memory_bytes", node="0", kind="uss") == 14 * 2**20
+    assert value("swarm_node_messages_total", node="0") == 300
+    assert value("swarm_partition_lag_messages", node="0", topic="flights", partition="1") == 7
+    assert value("swarm_node_starts_total", node="1") == 2
+    assert value("swarm_node_restarts_total", node="1", reason="memory") == 1
+    assert value("swarm_node_stops_total", node="1", reason="memory") == 1
+    assert value("swarm_node_exits_total", node="1", code="", signal="SIGKILL") == 1
+    assert value("swarm_node_kills_total", node="1") == 1
+    assert value("swarm_supervisor_signals_total", signal="SIGTERM") == 1
+    assert value("swarm_supervisor_errors_total", where="listener") == 1
+
+
+@pytest.mark.parametrize(
+    ("exit_of", "reason"), [({"code": 1, "signal": None}, "exit"), ({"code": None, "signal": 9}, "signal")]
+)
+def test_a_node_that_ends_by_itself_is_counted_by_how(exit_of: dict[str, Any], reason: str) -> None:
+    events = SwarmEvents()
+    events(NodeExited(node_id=0, **exit_of))
+    events(AfterFork(node_id=0, generation=2))
+    events(AfterFork(node_id=0, generation=3))
+    assert events.restarts == {(0, reason): 1, (0, "exit"): 1} if reason == "signal" else {(0, "exit"): 2}
+
+
+def test_custom_codes_share_one_label() -> None:
+    assert [status_name(code) for code in (-1, 0, 1, 2, 3, 4, 5, 77)] == [
+        "silent",
+        "planned",
+        "polling",
+        "consuming",
+        "memory",
+        "stability",
+        "custom",
+        "custom",
+    ]
+
+
+class TestLoopLag:
+    def test_it_is_how_late_the_loop_came_at_worst_within_a_minute(self) -> None:
+        events = SwarmEvents()
+        for at, deadline in ((0.0, 10.0), (10.5, 20.0), (20.1, 30.0), (25.0, None), (90.0, 100.0)):
+            events(Controlled(at=at, next_deadline=deadline))
+        assert SwarmEvents().loop_lag_s(0.0) == 0.0
+        assert events.loop_lag_s(60.0) == pytest.approx(0.5)
+        assert events.loop_lag_s(75.0) == pytest.approx(0.1)
+        assert events.loop_lag_s(90.0) == 0.0
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 5)), max_size=60))
+    def test_it_equals_the_plain_maximum(self, turns: list[tuple[float, float]]) -> None:
+        events = SwarmEvents()
+        now, lags = 0.0, []
+        for pause, lag in turns:
+            events(Controlled(at=now, next_deadline=now + pause))
+            now = now + pause + lag
+            events(Controlled(at=now, next_deadline=None))
+            lags.append((now, now - (now - lag)))
+        expected = max((lag for at, lag in lags if at >= now - 60.0), default=0.0)
+        assert events.loop_lag_s(now) == pytest.approx(expected, abs=1e-6)
+
+
+class TestCardinality:
+    def test_beyond_the_limit_partitions_are_summed_up(self, swarm: Any, node: Any) -> None:
+        snapshot = swarm(nodes=[node(0, statistics=statistics(30)), node(1, statistics=statistics(30))])
+        values = samples_of(text_of(SwarmCollector(lambda: snapshot, max_partitions=40)))
+        lags = {key: value for key, value in values.items() if key[0] == "swarm_partition_lag_messages"}
+        assert len(lags) == 41
+        other = (("node", "1"), ("partition", "other"), ("topic", "flights"))
+        assert lags["swarm_partition_lag_messages", other] == 20 * 7
+        assert values["swarm_partitions_not_shown", ()] == 20
+        assert sum(lags.values()) == 60 * 7
+        assert ("swarm_partition_position", other) not in values
+
+    def test_by_topic_or_not_at_all(self, swarm: Any, node: Any) -> None:
+        snapshot = swarm(nodes=[node(0, statistics=statistics(30))])
+        by_topic = samples_of(text_of(SwarmCollector(lambda: snapshot, detail="topic")))
+        assert [value for key, value in by_topic.items() if key[0] == "swarm_partition_lag_messages"] == [210]
+        none = samples_of(text_of(SwarmCollector(lambda: snapshot, detail="node")))
+        assert not [key for key in none if key[0].startswith("swarm_partition")]
+
+    @pytest.mark.parametrize("given_to", [{"detail": "message"}, {"max_partitions": 0}])
+    def test_bad_settings_are_refused(self, swarm: Any, given_to: dict[str, Any]) -> None:
+        with pytest.raises(LivenessSettingsError):
+            SwarmCollector(swarm, **given_to)
+
+    def test_a_topic_with_quotes_and_line_ends_cannot_break_the_format(self, swarm: Any, node: Any) -> None:
+        hostile = 'a"b\\c\nd'
+        snapshot = swarm(nodes=[node(0, statistics=statistics(1, hostile))])
+        values = samples_of(text_of(SwarmCollector(lambda: snapshot)))
+        labels = (("node", "0"), ("partition", "0"), ("topic", hostile))
+        assert values["swarm_partition_lag_messages", labels] == 7
+
+
+def test_parts_are_small_and_a_family_begins_only_once(swarm: Any, node: Any) -> None:
+    snapshot = swarm(nodes=[node(number, statistics=statistics(100)) for number in range(10)])
+    parts = list(SwarmCollector(lambda: snapshot).render())
+    assert max(part.count(b"\n") for part in parts) <= 102
+    text = b"".join(parts).decode()
+    types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(types) == len(set(types))
+    assert len([key for key in samples_of(text) if key[0] == "swarm_partition_lag_messages"]) == 1000
+
+
+def test_the_page_is_made_from_the_table() -> None:
+    page = Path(__file__).parents[2] / "docs" / "metrics.md"
+    assert page.read_text() == markdown(), "run: python -m swarm_liveness.metrics_table > docs/metrics.md"
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_names_follow_the_conventions(metric: Any) -> None:
+    assert metric.name.startswith("swarm_")
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert metric.meaning
+    assert not metric.meaning.endswith(".")
+    assert "|" not in metric.meaning
