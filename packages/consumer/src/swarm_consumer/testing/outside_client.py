@@ -68,10 +68,14 @@ def produce(
 ) -> list[tuple[int, int]]:
     """Produce records in order and return (partition, offset) of each, in the same order, once all are acknowledged.
 
-    What is not a Record is a record's value; a value that is not bytes or None goes through ``encode``. Raises
-    BrokerError when one fails or is not acknowledged within timeout_s seconds.
+    What is not a Record is a record's value; a value that is not bytes or None goes through ``encode``. A connection
+    that breaks before an acknowledgement arrives may make a record appear twice. Raises BrokerError when one fails or
+    is not acknowledged within timeout_s seconds.
     """
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1, "enable.idempotence": True, **QUIET})
+    # Not idempotent: a client that has just been made gets its producer id only at the next tick of a timer of 500 ms.
+    # One request in flight keeps the order as well.
+    ordered = {"max.in.flight.requests.per.connection": 1, "linger.ms": 1}
+    producer = Producer({"bootstrap.servers": bootstrap, **ordered, **QUIET})
     positions: dict[int, tuple[int, int]] = {}
     failures: list[str] = []
 
