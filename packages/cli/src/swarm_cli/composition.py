@@ -52,14 +52,11 @@ def _listed(name: str, text: str | None) -> tuple[str, ...]:
 
 
 def liveness(settings: Settings) -> "LivenessListener":
-    """The checks of one process, with the limits of the command line."""
-    from swarm_liveness import LivenessListener, LivenessSettingsError
+    """The checks of one process, with the limits of the command line; raises LivenessSettingsError (exit code 2)."""
+    from swarm_liveness import LivenessListener
 
     names = ("memory_limit", "memory_metric", "polling_ttl", "consuming_ttl", "liveness_interval")
-    try:
-        return LivenessListener(**settings.given(*names))
-    except LivenessSettingsError as error:
-        raise UsageError(f"{error}.") from error
+    return LivenessListener(**settings.given(*names))
 
 
 class NodeTarget:

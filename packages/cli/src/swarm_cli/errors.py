@@ -67,7 +67,11 @@ def complain(sentence: str) -> None:
 
 def _is_configuration_error(error: Exception) -> bool:
     # Only modules that are loaded can have raised: nothing is imported to find out.
-    known = (("swarm_consumer", "ConfigurationError"), ("swarm_supervisor", "SettingsError"))
+    known = (
+        ("swarm_consumer", "ConfigurationError"),
+        ("swarm_supervisor", "SettingsError"),
+        ("swarm_liveness", "LivenessSettingsError"),
+    )
     classes = tuple(
         getattr(module, name) for package, name in known if (module := sys.modules.get(package)) is not None
     )

@@ -35,6 +35,7 @@ def server(app: str, settings: Settings) -> int:
             preflight.examine(lambda timeout_s: check_cluster(application, selection, timeout_s), groups, 1, settings)
     except preflight.Interrupted:
         return ExitCode.CLEAN
+    listener.before_fork()
     listener.start(runtime, LoggedLiveness())
     try:
         with handling(runtime):

@@ -49,7 +49,7 @@ def swarm(app: str, settings: Settings) -> int:
     )
     for warning in budgets.static_membership(times.node_restart_delay, times.restart_delay_max, groups):
         logger.warning("%s", warning)
-    listener.check_before_fork()
+    listener.before_fork(nodes)
     try:
         with preflight.interruptible():
             preflight.examine(preflight.ask_in_child(application, selection), groups, nodes, settings)
