@@ -1,0 +1,144 @@
+"""Everything that a swarm, or one process, shows the outside, put together: probes, metrics, systemd.
+
+Needs the extras: swarm-liveness[probes,metrics].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from swarm_liveness.endpoints import endpoints
+from swarm_liveness.listener import LivenessListener
+from swarm_liveness.loop import ThreadLoop
+from swarm_liveness.metrics import Detail, SwarmCollector
+from swarm_liveness.probe import ProbeError, ProbeServer
+from swarm_liveness.protocols import Loop, Observable
+from swarm_liveness.snapshots import ProcessObserver, SnapshotView
+from swarm_liveness.swarm_events import SwarmEvents
+from swarm_liveness.systemd import Notifier, SystemdListener
+
+DEFAULT_HOST = "127.0.0.1"
+
+
+class SupervisorView(Loop, Protocol):
+    """A supervisor, as far as this module needs one: its loop, its events, its snapshots."""
+
+    def subscribe(self, listener: Callable[[Any], None]) -> object:
+        """Tell a listener every event."""
+
+    def snapshot(self) -> SnapshotView:
+        """The state at this moment."""
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port out of "8080" (loopback), "0.0.0.0:8080" or "[::]:8080".
+
+    Raises:
+        ProbeError: it is none of these.
+    """
+    host, separator, port = text.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not port.isascii() or not port.isdigit() or (separator and not host) or int(port) > 65535:
+        raise ProbeError(f"{text!r} is no address for probes: give PORT, HOST:PORT or [HOST]:PORT, like 0.0.0.0:8080")
+    return host or DEFAULT_HOST, int(port)
+
+
+def serve_supervisor(
+    supervisor: SupervisorView,
+    address: str | None = None,
+    *,
+    version: str = "",
+    detail: Detail = "partition",
+    max_partitions: int = 1000,
+    notifier: Notifier | None = None,
+) -> ProbeServer | None:
+    """Have a supervisor serve probes and metrics from its own loop, and tell systemd how it is.
+
+    Call it before `supervisor.run()`; the address is bound at once, and closed in every node. Close what is returned
+    after run().
+
+    Args:
+        supervisor: a swarm_supervisor.Supervisor, or what looks like one.
+        address: as `parse_address` takes it; None: no probes, systemd alone.
+        version: the application's version, for the metric swarm_info.
+        detail: how far partition metrics go: "partition", "topic" or "node".
+        max_partitions: how many series a partition metric may have.
+        notifier: whom to notify; None: the service manager of this process's environment, if any.
+
+    Raises:
+        ProbeError: the address cannot be served.
+        LivenessSettingsError: detail or max_partitions cannot be.
+    """
+    systemd = SystemdListener(supervisor, supervisor.snapshot, notifier)
+    if systemd.notifier.enabled:
+        supervisor.subscribe(systemd)
+    if address is None:
+        return None
+    events = SwarmEvents()
+    server: ProbeServer | None = None
+    collector = SwarmCollector(
+        supervisor.snapshot,
+        events=events,
+        probe=lambda: server,
+        version=version,
+        detail=detail,
+        max_partitions=max_partitions,
+    )
+    host, port = parse_address(address)
+    server = ProbeServer(endpoints(supervisor.snapshot, metrics=collector.endpoint()), host=host, port=port)
+    supervisor.subscribe(events)
+    supervisor.subscribe(_CloseInNode(server))
+    server.attach(supervisor)
+    return server
+
+
+class ProcessProbes:
+    """The same endpoints for one process without a supervisor, from a small loop in a thread of its own."""
+
+    def __init__(
+        self,
+        listener: LivenessListener,
+        observable: Observable,
+        address: str,
+        *,
+        name: str = "server",
+        version: str = "",
+        detail: Detail = "partition",
+        max_partitions: int = 1000,
+    ) -> None:
+        """Bind, and serve from now on. `listener.start(observable)` is the caller's.
+
+        Raises:
+            ProbeError: the address cannot be served.
+        """
+        observer = ProcessObserver(listener, observable, name=name)
+        host, port = parse_address(address)
+        collector = SwarmCollector(
+            observer.snapshot,
+            probe=lambda: self.server,
+            version=version,
+            detail=detail,
+            max_partitions=max_partitions,
+        )
+        table = endpoints(observer.snapshot, supervised=False, metrics=collector.endpoint())
+        self.server = ProbeServer(table, host=host, port=port)
+        self._loop = ThreadLoop()
+        self.server.attach(self._loop)
+        self._loop.start()
+
+    def close(self) -> None:
+        """Stop serving. Idempotent."""
+        self._loop.stop()
+        self.server.close()
+
+
+class _CloseInNode:
+    """Closes the probe's sockets in each node, first thing after the fork."""
+
+    def __init__(self, server: ProbeServer) -> None:
+        self._server = server
+
+    def __call__(self, event: Any) -> None:
+        if type(event).__name__ == "NodeStarted":
+            self._server.close_in_child()
