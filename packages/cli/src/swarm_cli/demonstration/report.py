@@ -49,6 +49,8 @@ def show(report: Report, console: Console) -> None:
     """Print the tables."""
     console.print()
     console.print(_records(report))
+    for text in report.restarts:
+        console.print(f"Restarted: {text}", markup=False, highlight=False)
     console.print(_memory(report.memory))
     console.print(_delays(report.delays))
     verdict = (
@@ -76,8 +78,6 @@ def _records(report: Report) -> Table:
     rows += [("consuming took", f"{report.consuming_s:.1f} s")]
     for name, value in rows:
         table.add_row(name, value)
-    for text in report.restarts:
-        table.add_row("restart", text)
     return table
 
 

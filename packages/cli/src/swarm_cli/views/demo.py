@@ -44,19 +44,19 @@ def node_line(node: NodeSnapshot, by_node: Mapping[str, int]) -> str:
 
 
 class PlainView:
-    """Plain lines: a stage or event each, and the progress at every tenth part."""
+    """Plain lines: a stage or event each, and the progress at every quarter."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = time.monotonic()
-        self._tenth = -1
+        self._quarter = 0
 
     def _line(self, text: str) -> None:
         self._console.print(f"{time.monotonic() - self._started:6.1f} s  {text}", markup=False, highlight=False)
 
     def stage(self, text: str) -> None:
         """One line."""
-        self._tenth = -1
+        self._quarter = 0
         self._line(text)
 
     def event(self, text: str) -> None:
@@ -64,11 +64,11 @@ class PlainView:
         self._line(text)
 
     def progress(self, done: int, total: int, nodes: Nodes, by_node: Mapping[str, int]) -> None:
-        """One line, and one per node, whenever another tenth is done."""
-        tenth = 10 * done // max(1, total)
-        if tenth == self._tenth:
+        """One line, and one per node, whenever another quarter is done."""
+        quarter = 4 * done // max(1, total)
+        if quarter == self._quarter:
             return
-        self._tenth = tenth
+        self._quarter = quarter
         self._line(f"{done:,} of {total:,} records")
         for node in nodes:
             self._line(f"  {node_line(node, by_node)}")
