@@ -90,7 +90,7 @@ def test_before_the_fork_a_share_becomes_a_limit(monkeypatch: pytest.MonkeyPatch
     listener = LivenessListener(memory_share=0.5)
     with ProcessMemory() as memory:
         preload = memory.rss_mb()
-    listener.check_before_fork(nodes=4)
+    listener.before_fork(nodes=4)
     assert listener.limits.memory_limit == pytest.approx((5000 - preload) / 4, abs=10)
 
 
@@ -99,6 +99,6 @@ def test_without_a_container_limit_memory_is_not_judged_and_that_is_said(
 ) -> None:
     monkeypatch.setattr(listener_module.container, "container_limit_mb", lambda: None)
     listener = LivenessListener(memory_share=0.5)
-    listener.check_before_fork(nodes=4)
+    listener.before_fork(nodes=4)
     assert listener.limits.memory_limit is None
     assert "memory is not judged" in caplog.text

@@ -56,6 +56,6 @@ def test_an_rss_limit_below_the_supervisor_itself_is_refused() -> None:
 
 def test_the_check_before_the_fork_reads_this_process() -> None:
     with pytest.raises(LivenessSettingsError, match="the supervisor itself has"):
-        LivenessListener(1, memory_metric="rss").check_before_fork()
-    LivenessListener(1, memory_metric="uss").check_before_fork()
-    LivenessListener(1_000_000, memory_metric="rss").check_before_fork()
+        LivenessListener(1, memory_metric="rss").before_fork()
+    LivenessListener(1, memory_metric="uss").before_fork()
+    LivenessListener(1_000_000, memory_metric="rss").before_fork()

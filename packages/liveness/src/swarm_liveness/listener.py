@@ -67,7 +67,7 @@ class LivenessListener:
             stability_ttl: how long a group may stand in one unsteady join state; None: twice its max.poll.interval.ms.
             memory_metric: what the limit is about: "uss" (default), "pss" or "rss".
             memory_share: instead of memory_limit, the part of the container's limit (cgroup v2) that all nodes together
-                may use, like 0.8; `check_before_fork` makes the limit of one node from it.
+                may use, like 0.8; `before_fork` makes the limit of one node from it.
             liveness_interval: seconds between two beats.
             statistics_interval: seconds between two reports of statistics.
             memory_refresh: how old USS and PSS in the statistics may get while no limit needs them; None: never read
@@ -107,7 +107,7 @@ class LivenessListener:
         self._first_seen: dict[str, float] = {}
         self._told: set[str] = set()
 
-    def check_before_fork(self, nodes: int = 1) -> None:
+    def before_fork(self, nodes: int = 1) -> None:
         """Settle the memory limit in the process that is going to fork, where the preload can be measured.
 
         A share of the container becomes a limit in MB, the preload subtracted; without a container limit there is none,
