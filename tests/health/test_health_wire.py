@@ -190,6 +190,29 @@ def test_small_statistics_travel_in_one_part_and_big_ones_in_as_few_as_hold_them
     assert len(payloads) == math.ceil(sum(map(len, payloads)) / MAX_PAYLOAD)
 
 
+@pytest.mark.parametrize("length", range(1, 120, 7))
+def test_parts_are_filled_to_the_brim_and_never_over_it(length):
+    rows = [PartitionStatistics("t" * (length + number % 3), number) for number in range(1500)]
+    extra = {f"key {number}": number for number in range(700)}
+    for sent in (
+        NodeStatistics(partitions=rows),
+        NodeStatistics(extra=extra),
+        NodeStatistics(partitions=rows, extra=extra),
+    ):
+        payloads = encode_statistics(sent, 1, 0)
+        assert max(map(len, payloads)) <= MAX_PAYLOAD
+        assert min(map(len, payloads[:-1])) > MAX_PAYLOAD - 200
+        assert merge(payloads) == [sent]
+
+
+def test_parts_that_contradict_one_another_are_no_statistics():
+    merger = StatisticsMerger()
+    assert merger.add(StatisticsPart(1, 1, 3, WireNode())) is None
+    assert merger.add(StatisticsPart(1, 2, 2)) is None
+    assert merger.incomplete == 1
+    assert merger.add(StatisticsPart(2, 1, 1, WireNode())) == NodeStatistics()
+
+
 def test_long_names_are_cut_and_travel():
     sent = NodeStatistics(
         state="s" * 9000, partitions=[PartitionStatistics("t" * 9000, 0)], extra={"k" * 9000: "v" * 9000}
