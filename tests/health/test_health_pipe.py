@@ -11,6 +11,7 @@ from swarm_health import (
     Healthy,
     NodeStatistics,
     PartitionStatistics,
+    Reader,
     Ready,
     Statistics,
     Status,
@@ -192,6 +193,20 @@ def test_statistics_that_a_reader_would_refuse_are_refused_at_once(ends, statist
         writer.statistics(statistics)
     assert reader.read().reports == ()
     assert writer.statistics(NodeStatistics())
+
+
+def test_ends_made_of_a_pipe_of_ones_own_become_non_blocking_and_not_inherited():
+    fds = os.pipe()
+    for fd in fds:
+        os.set_inheritable(fd, True)
+    reader, writer = Reader(fds[0]), Writer(fds[1])
+    for fd in fds:
+        assert not os.get_blocking(fd)
+        assert not os.get_inheritable(fd)
+    writer.healthy()
+    assert reader.read().status == Status.HEALTHY
+    reader.close()
+    writer.close()
 
 
 def test_only_a_pipe_is_taken():
