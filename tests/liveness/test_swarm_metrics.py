@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,6 +161,11 @@ def test_the_strict_openmetrics_parser_accepts_it(swarm: Any, node: Any, probe: 
     registry.register(SwarmCollector(lambda: snapshot, events=full_events(), probe=lambda: probe))  # type: ignore[arg-type]
     families = list(parse_openmetrics(generate_openmetrics(registry).decode()))
     assert len(families) == len(METRICS)
+    promtool = shutil.which("promtool")
+    if promtool is not None:  # Prometheus' own parser and linter, where they are installed
+        text = text_of(SwarmCollector(lambda: snapshot, events=full_events(), probe=lambda: probe))
+        done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_figures_are_those_of_the_snapshot(swarm: Any, node: Any, probe: Any) -> None:
