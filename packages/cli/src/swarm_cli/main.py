@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from swarm_cli import __version__
-from swarm_cli.commands import broker, demo, server, swarm
+from swarm_cli.commands import broker, demo, events, quiet, restart, scale, server, status, stop, swarm, trace
 from swarm_cli.settings import registered
 
 program = typer.Typer(
@@ -19,6 +19,8 @@ program = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Run Kafka consumers on every core: one supervisor, N forked nodes that share the application's memory.",
 )
+
+OPERATIONS = "A running swarm"
 
 
 def _show_version(wanted: bool) -> None:
@@ -41,6 +43,13 @@ program.command("swarm")(registered(swarm.swarm))
 program.command("server")(registered(server.server))
 program.command("demo")(demo.demo)
 program.command("broker")(broker.broker)
+program.command("status", rich_help_panel=OPERATIONS)(status.status)
+program.command("quiet", rich_help_panel=OPERATIONS)(quiet.quiet)
+program.command("stop", rich_help_panel=OPERATIONS)(stop.stop)
+program.command("restart", rich_help_panel=OPERATIONS)(restart.restart)
+program.command("scale", rich_help_panel=OPERATIONS)(scale.scale)
+program.command("trace", rich_help_panel=OPERATIONS)(trace.trace)
+program.command("events", rich_help_panel=OPERATIONS)(events.events)
 
 
 def main() -> None:

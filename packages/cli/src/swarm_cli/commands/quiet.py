@@ -1,0 +1,48 @@
+"""`swarm-cli quiet`: finish what there is and take no more, without leaving the groups."""
+
+from typing import TYPE_CHECKING
+
+from swarm_cli.errors import CommandError
+from swarm_cli.exit_codes import ExitCode
+from swarm_cli.operation import AsJson, Control, Timeout, Wait, operation, reason, say, say_json
+from swarm_cli.running_swarms import chosen_path
+
+if TYPE_CHECKING:
+    from swarm_supervisor import Snapshot
+
+
+@operation
+def quiet(control: Control = None, wait: Wait = True, timeout: Timeout = 60.0, as_json: AsJson = False) -> int:
+    """Have every node finish the work it has and take no more; they stay members of their groups.
+
+    There is no way back but new processes: `swarm-cli stop` and a new start.
+
+    Example: swarm-cli quiet && swarm-cli stop
+    """
+    from swarm_cli.following import Following, SwarmEnded
+    from swarm_cli.views.event_lines import teller
+
+    with Following(chosen_path(control), teller(silent=as_json)) as following:
+        following.client.request("quiet", reason=reason("quiet"))
+        if wait:
+            try:
+                snapshot = following.until(_is_quiet, timeout, "quieting")
+            except SwarmEnded as ended:
+                raise CommandError(f"the swarm ended while it was quieting: {ended.reason}.") from ended
+        else:
+            snapshot = following.client.status()
+    if as_json:
+        say_json({"name": snapshot.name, "pid": snapshot.pid, "state": snapshot.state})
+    else:
+        say(f"{snapshot.name} (pid {snapshot.pid}) is {'quiet' if wait else 'told to be quiet'}")
+    return ExitCode.CLEAN
+
+
+def _is_quiet(snapshot: "Snapshot") -> bool:
+    if snapshot.state == "quiet":
+        return True
+    # A degraded swarm says so instead of "quiet"; its nodes tell all the same.
+    nodes = [node for node in snapshot.nodes if node.pid is not None]
+    return snapshot.state == "degraded" and all(
+        node.state == "running" and node.statistics is not None and node.statistics.state == "quiet" for node in nodes
+    )

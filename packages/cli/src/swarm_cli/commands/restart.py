@@ -1,0 +1,95 @@
+"""`swarm-cli restart [NODE]`: new processes, forked from the loaded supervisor."""
+
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from swarm_cli.errors import CommandError, UsageError
+from swarm_cli.exit_codes import ExitCode
+from swarm_cli.operation import AsJson, Control, Timeout, Wait, operation, reason, say, say_json
+from swarm_cli.running_swarms import chosen_path
+
+if TYPE_CHECKING:
+    from swarm_cli.views.event_lines import Event
+    from swarm_supervisor import NodeSnapshot, Snapshot
+
+
+@operation
+def restart(
+    node: Annotated[int | None, typer.Argument(metavar="NODE", help="The id of one node (default: all).")] = None,
+    control: Control = None,
+    wait: Wait = True,
+    timeout: Timeout = 300.0,
+    as_json: AsJson = False,
+) -> int:
+    """Replace the process of one node, or of all nodes one after the other.
+
+    Renews processes from the loaded supervisor, never code: new code needs a new supervisor. A successor is ready
+    before the old process drains and goes; the first failure ends the round and leaves the rest as it is.
+
+    Example: swarm-cli restart 2
+    """
+    from swarm_cli.following import Following, SwarmEnded
+    from swarm_cli.views.event_lines import teller
+
+    with Following(chosen_path(control), teller(silent=as_json)) as following:
+        before = following.client.status()
+        asked = asked_nodes(before, node)
+        which: dict[str, Any] = {} if node is None else {"node": node}
+        following.client.request("restart", reason=reason("restart"), **which)
+        if wait:
+            try:
+                following.until(
+                    lambda now: renewed(asked, now), timeout, "the restart", lambda event: failure(event, asked)
+                )
+            except SwarmEnded as ended:
+                raise CommandError(f"the swarm ended during the restart: {ended.reason}.") from ended
+    if as_json:
+        say_json({"name": before.name, "pid": before.pid, "nodes": sorted(asked), "done": wait})
+    else:
+        whom = f"node {node}" if node is not None else f"{len(asked)} nodes"
+        say(f"{whom} restarted" if wait else f"restart of {whom} begun")
+    return ExitCode.CLEAN
+
+
+class Asked(NamedTuple):
+    """What a node was when it was asked to be renewed."""
+
+    generation: int
+    """Of the last process that counts as old: one that is still booting, or waits to be forked, is new already."""
+    done: bool
+
+
+def asked_nodes(snapshot: "Snapshot", node: int | None) -> dict[int, Asked]:
+    """The nodes that are to be renewed. Raises UsageError when there is no such node."""
+    there = {one.id: one for one in snapshot.nodes}
+    if node is not None and node not in there:
+        raise UsageError(f"there is no node {node}: there are {', '.join(map(str, sorted(there)))}.")
+    if node is not None:
+        return {node: _asked(there[node])}
+    return {one.id: _asked(one) for one in snapshot.nodes if one.id < snapshot.wanted and one.state == "running"}
+
+
+def _asked(node: "NodeSnapshot") -> Asked:
+    return Asked(node.generation - (node.state in ("booting", "backing off")), node.state == "done")
+
+
+def renewed(asked: dict[int, Asked], now: "Snapshot") -> bool:
+    """Whether every node asked for runs in a newer process, or is gone for good, and no round goes on."""
+    nodes = {node.id: node for node in now.nodes}
+    return not now.rolling_restart and all(_is_new(nodes.get(id_), before) for id_, before in asked.items())
+
+
+def _is_new(node: "NodeSnapshot | None", before: Asked) -> bool:
+    if node is None:
+        return True  # scaled away meanwhile
+    if node.state == "done":
+        return not before.done or node.generation > before.generation
+    return node.state == "running" and node.generation > before.generation
+
+
+def failure(event: "Event", asked: dict[int, Asked]) -> str:
+    """Why the restart has failed, by an event; "" while it has not."""
+    if event["event"] == "ReplacementAborted" and event["node_id"] in asked:
+        return f"the restart failed at node {event['node_id']}, the nodes after it are as before: {event['reason']}."
+    return ""

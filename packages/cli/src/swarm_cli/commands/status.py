@@ -1,0 +1,72 @@
+"""`swarm-cli status`: the swarm at this moment, or one yes or no for a script or a probe."""
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from swarm_cli.exit_codes import ExitCode
+from swarm_cli.operation import AsJson, Control, operation, say, say_json
+from swarm_cli.running_swarms import ANSWER_TIMEOUT_S, chosen_path, connected
+
+
+class Question(str, Enum):
+    """What --check may ask."""
+
+    LIVE = "live"
+    READY = "ready"
+
+
+@operation
+def status(
+    control: Control = None,
+    as_json: AsJson = False,
+    check: Annotated[
+        Question | None,
+        typer.Option(
+            help="Exit 0 for yes, 1 for no: does it supervise; do all nodes work?",
+            envvar="SWARM_CHECK",
+            show_envvar=False,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.1, help="Wait so long for an answer.", envvar="SWARM_TIMEOUT", show_envvar=False
+        ),
+    ] = ANSWER_TIMEOUT_S,
+) -> int:
+    """Show a running swarm: its state, and each node with its process, restarts, work and memory.
+
+    Example: swarm-cli status --check ready
+    """  # fmt: skip
+    path = chosen_path(control)
+    with connected(path, timeout) as client:
+        snapshot = client.status()
+    if check is not None:
+        from swarm_liveness import views
+
+        answer = views.live(snapshot) if check is Question.LIVE else views.ready(snapshot)
+        if as_json:
+            say_json(
+                {
+                    "check": check.value,
+                    "ok": answer.ok,
+                    "reasons": answer.reasons,
+                    "name": snapshot.name,
+                    "pid": snapshot.pid,
+                    "state": snapshot.state,
+                }
+            )
+        else:
+            say(check.value if answer.ok else f"not {check.value}: {'; '.join(answer.reasons)}")
+        return ExitCode.CLEAN if answer.ok else ExitCode.ERROR
+    if as_json:
+        say_json(snapshot)
+        return ExitCode.CLEAN
+    from swarm_cli.views import status as view
+    from swarm_cli.views import table
+
+    say(view.headline(snapshot))
+    table.show(view.COLUMNS, [view.row(node) for node in snapshot.nodes], [view.style(node) for node in snapshot.nodes])
+    return ExitCode.CLEAN

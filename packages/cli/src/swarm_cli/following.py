@@ -1,0 +1,97 @@
+"""Ask a supervisor for something, and follow what comes of it until it is done."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swarm_cli.errors import CommandError
+from swarm_cli.running_swarms import connected
+from swarm_cli.views.event_lines import Event, noteworthy
+
+if TYPE_CHECKING:
+    from swarm_supervisor import ControlClient, Snapshot
+
+LOOK_AGAIN_S = 0.5
+"""An event is followed by a look at the snapshot at once; without one the next look comes after so long."""
+
+
+class SwarmEnded(Exception):
+    """The supervisor has ended while it was followed: for `stop`, what was wanted. `exit_code` is its own, if known."""
+
+    def __init__(self, exit_code: int | None, reason: str) -> None:
+        super().__init__(reason)
+        self.exit_code = exit_code
+        self.reason = reason
+
+
+class Following:
+    """A subscription, and a second connection that asks: events are missed by neither."""
+
+    def __init__(self, path: Path, tell: Callable[[Event], None]) -> None:
+        """Connect and subscribe. Raises ControlError when nobody listens at `path`."""
+        self._events = connected(path)
+        try:
+            self.client: ControlClient = connected(path)
+            self._events.request("subscribe")
+        except BaseException:
+            self._events.close()
+            raise
+        self._tell = tell
+
+    def until(
+        self,
+        done: "Callable[[Snapshot], bool]",
+        timeout_s: float,
+        what: str,
+        failed: Callable[[Event], str] = lambda event: "",
+    ) -> "Snapshot":
+        """Look until `done`. `failed` says of an event why there is no more hope, or "".
+
+        Raises CommandError when `what` has not happened within `timeout_s` or has failed, SwarmEnded when the
+        supervisor is gone.
+        """
+        from swarm_supervisor import ControlError
+
+        deadline = time.monotonic() + timeout_s
+        ended: tuple[int | None, str] = (None, "it closed its control socket")
+        while True:
+            try:
+                snapshot = self.client.status()
+            except ControlError:
+                for event in self._events.events(1.0):
+                    ended = self._heed(event, failed) or ended
+                raise SwarmEnded(*ended) from None
+            if done(snapshot):
+                for event in self._events.events(0.0):
+                    self._heed(event, failed)
+                return snapshot
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise CommandError(
+                    f"{what} is not done after {timeout_s:g} s, and goes on: see `swarm-cli status`, or give it more "
+                    "time with --timeout SECONDS."
+                )
+            for event in self._events.events(min(LOOK_AGAIN_S, left)):
+                ended = self._heed(event, failed) or ended
+                if noteworthy(event):  # asking makes events of its own (Controlled): they must not make us ask
+                    break
+
+    def _heed(self, event: Event, failed: Callable[[Event], str]) -> tuple[int | None, str] | None:
+        self._tell(event)
+        if why := failed(event):
+            raise CommandError(why)
+        if event["event"] == "Stopped":
+            return event["exit_code"], event["reason"]
+        return None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._events.close()
+        self.client.close()
+
+    def __enter__(self) -> "Following":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

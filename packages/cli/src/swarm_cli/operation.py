@@ -1,0 +1,84 @@
+"""What the commands on a running swarm have in common: their options, their errors, their output."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from swarm_cli.errors import CommandError, settled
+
+P = ParamSpec("P")
+
+Control = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH|PID",
+        help="The swarm's control socket, or its supervisor's pid (default: that of the only swarm that runs).",
+        envvar="SWARM_CONTROL",
+        show_envvar=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", envvar="SWARM_JSON", show_envvar=False)]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait/--no-wait", help="Wait until it is done.", envvar="SWARM_WAIT", show_envvar=False),
+]
+
+
+def timeout_option(text: str) -> Any:
+    """An option --timeout in seconds."""
+    return typer.Option(metavar="SECONDS", min=0, help=text, envvar="SWARM_TIMEOUT", show_envvar=False)
+
+
+Timeout = Annotated[float, timeout_option("Wait for so long at most; exit 1 then, while the swarm goes on.")]
+
+
+def operation(command: Callable[P, int]) -> Callable[P, None]:
+    """A command on a running swarm: settled, and what its supervisor refuses is one sentence."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        from swarm_supervisor import ControlError
+
+        try:
+            return command(*args, **kwargs)
+        except ControlError as error:
+            raise CommandError(sentence(str(error))) from error
+        except BrokenPipeError:
+            # Whoever read the output (head, less) has seen enough. The interpreter flushes stdout once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+    return settled(run)
+
+
+def reason(command: str) -> str:
+    """Why the supervisor does it, for its log and its events: which command, and whose."""
+    user = os.environ.get("USER") or f"uid {os.getuid()}"
+    return f"swarm-cli {command}, by {user}"
+
+
+def sentence(text: str) -> str:
+    """The text with a full stop at its end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def say(line: str) -> None:
+    """Write one line to stdout, now: it may be a pipe that somebody follows."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def say_json(value: Any) -> None:
+    """Write one JSON document on one line; msgspec's structs and plain values."""
+    import msgspec
+
+    say(msgspec.json.encode(value).decode())
+
+
+def coloured() -> bool:
+    """Whether stdout is a terminal that wants colours (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,93 @@
+"""A snapshot as text: one line for the swarm, one for each node. Pure."""
+
+from typing import TYPE_CHECKING
+
+from swarm_cli.views.figures import count, duration, megabytes, plural
+from swarm_cli.views.table import Column
+
+if TYPE_CHECKING:
+    from swarm_supervisor import NodeSnapshot, Snapshot
+
+COLUMNS = (
+    Column("NODE", figures=True),
+    Column("STATE"),
+    Column("PID", figures=True),
+    Column("UP", figures=True),
+    Column("BEAT", figures=True),
+    Column("RESTARTS", figures=True),
+    Column("MESSAGES", figures=True),
+    Column("ERRORS", figures=True),
+    Column("LAG", figures=True),
+    Column("IN FLIGHT", figures=True),
+    Column("USS MB", figures=True),
+    Column("REMARK"),
+)
+
+
+def headline(snapshot: "Snapshot") -> str:
+    """The swarm in one line."""
+    parts = [
+        f"{snapshot.name} (pid {snapshot.pid}): {snapshot.state}",
+        f"{snapshot.running} of {plural(snapshot.wanted, 'node')} running",
+        f"up {duration(snapshot.uptime_s)}",
+        plural(snapshot.restarts, "restart"),
+    ]
+    if snapshot.rolling_restart:
+        parts.append("rolling restart under way")
+    return ", ".join(parts) + (f". {snapshot.reason}" if snapshot.reason else "")
+
+
+def row(node: "NodeSnapshot") -> tuple[str, ...]:
+    """A node in the columns above."""
+    numbers = node.statistics
+    return (
+        str(node.id),
+        state(node),
+        "-" if node.pid is None else str(node.pid),
+        duration(node.uptime_s) if node.pid is not None else "-",
+        duration(node.last_report_age_s),
+        count(node.restarts),
+        count(numbers.messages if numbers else None),
+        count(numbers.errors if numbers else None),
+        count(lag(node)),
+        duration(numbers.in_flight_age_s if numbers else None),
+        megabytes(numbers.uss_mb if numbers else None),
+        remark(node),
+    )
+
+
+def state(node: "NodeSnapshot") -> str:
+    """The state of the process, and beside "running" what its runtime says of itself, where that is not the same."""
+    phase = node.statistics.state if node.statistics is not None else ""
+    return phase if node.state == "running" and phase else node.state
+
+
+def lag(node: "NodeSnapshot") -> int | None:
+    """Records that wait, over all partitions of a node; None where no partition knows."""
+    known = [one.lag for one in (node.statistics.partitions if node.statistics else ()) if one.lag is not None]
+    return sum(known) if known else None
+
+
+def remark(node: "NodeSnapshot") -> str:
+    """Why it is not as it should be, and how the process before it ended."""
+    parts = []
+    if node.status != 0:
+        parts.append(f"status {node.status}")
+    if node.reason and (node.status != 0 or node.state != "running"):  # else it is why this process was started
+        parts.append(node.reason)
+    if node.crash_loop:
+        parts.append("crash loop")
+    if node.restart_in_s is not None:
+        parts.append(f"starts in {duration(node.restart_in_s)}")
+    if node.spare_state:
+        parts.append(f"its successor (pid {node.spare_pid or '-'}) is {node.spare_state}")
+    if node.last_exit:
+        parts.append(f"before: {node.last_exit}")
+    return "; ".join(parts)
+
+
+def style(node: "NodeSnapshot") -> str | None:
+    """The colour of a node's line: None for one that is well."""
+    if node.crash_loop or node.status != 0:
+        return "red"
+    return None if node.state == "running" else "yellow"
