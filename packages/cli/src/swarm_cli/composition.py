@@ -2,10 +2,14 @@
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from swarm_cli import logs
-from swarm_cli.errors import UsageError
+from swarm_cli.configuration import Configuration, option_name
+from swarm_cli.errors import CommandError, UsageError
+from swarm_cli.exit_codes import ExitCode
 from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,22 +19,39 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("swarm_cli")
 
+Load = Callable[[], "tuple[App, Selection]"]
 
-def configured_app(reference: str, settings: Settings) -> "tuple[App, Selection]":
-    """The application with the properties of the command line, and what of it is to run.
+LIVENESS_SETTINGS = (
+    "memory_limit", "memory_share", "memory_metric", "polling_ttl", "consuming_ttl", "stability_ttl",
+    "liveness_interval", "statistics_interval",
+)  # fmt: skip
+IMPORT_TIMEOUT_S = 120.0
+"""How long the application may take to import in a child, under --no-preload."""
+
+
+def configured_app(configuration: Configuration) -> "tuple[App, Selection]":
+    """The application with the properties of file, environment and command line, and what of it is to run.
 
     Raises UsageError or ConfigurationError, both exit code 2, before anything is started.
     """
-    from swarm_cli.loading import load_app
-
-    app = load_app(reference)
-    if properties := settings.kafka_properties():
-        app.override(properties, "the command line")
-    if settings.concurrency is not None:
-        app.concurrency = settings.concurrency
-    selection = selected(settings)
+    app = overridden_app(configuration)
+    selection = selected(configuration.settings)
     selection.check(app)
     return app, selection
+
+
+def overridden_app(configuration: Configuration) -> "App":
+    """The application with the settings that win over its own. Raises UsageError or ConfigurationError."""
+    from swarm_cli.loading import load_app
+
+    app = load_app(configuration.application)
+    logs.settle()
+    for where, properties in configuration.kafka:
+        if properties:
+            app.override(properties, where)
+    if configuration.settings.concurrency is not None:
+        app.concurrency = configuration.settings.concurrency
+    return app
 
 
 def selected(settings: Settings) -> "Selection":
@@ -39,32 +60,97 @@ def selected(settings: Settings) -> "Selection":
 
     kinds = ("topics", "consumer_groups", "subscription_groups")
     names = [f"{verb}_{kind}" for kind in kinds for verb in ("include", "exclude")]
-    return Selection(**{name: _listed(name, getattr(settings, name)) for name in names})
+    return Selection(**{name: listed(name, getattr(settings, name)) for name in names})
 
 
-def _listed(name: str, text: str | None) -> tuple[str, ...]:
+def listed(name: str, text: str | None) -> tuple[str, ...]:
+    """The parts of a comma list. Raises UsageError for one that has none."""
     if text is None:
         return ()
-    listed = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not listed:
-        raise UsageError(f"--{name.replace('_', '-')} names nothing: give names or globs, parted by commas.")
-    return listed
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
+        raise UsageError(f"{option_name(name)} names nothing: give names or globs, parted by commas.")
+    return parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What is to be known of an application before nodes run it; plain values, which a child process can answer."""
+
+    client_id: str
+    servers: list[str]
+    topics: dict[str, list[str]]
+    """What each subscription group subscribes to."""
+
+
+def outline(load: Load, times: Any, drain_timeout: float | None) -> Outline:
+    """Load the application, check its times against the supervisor's (`times`), and tell what it is.
+
+    Raises UsageError or ConfigurationError.
+    """
+    from swarm_cli import budgets
+
+    app, selection = load()
+    groups = selection.apply(app.subscription_groups())
+    if times is not None:
+        drain_timeout = budgets.DRAIN_TIMEOUT_S if drain_timeout is None else drain_timeout
+        budgets.check(drain_timeout, times.shutdown_timeout, times.node_report_timeout, groups)
+        for warning in budgets.static_membership(times.node_restart_delay, times.restart_delay_max, groups):
+            logger.warning("%s", warning)
+    named = {
+        str(group.properties["bootstrap.servers"].value) for group in groups if "bootstrap.servers" in group.properties
+    }
+    return Outline(
+        client_id=app.client_id,
+        servers=sorted(named),
+        topics={group.name: list(group.topics) for group in groups},
+    )
+
+
+def outline_in_child(load: Load, times: Any, drain_timeout: float | None) -> Outline:
+    """Do what `outline` does in a short-lived child, so that the application is never imported in this process.
+
+    Raises CommandError with what the child had to say.
+    """
+    import msgspec
+
+    from swarm_cli.errors import sentence
+    from swarm_supervisor import ChildFailed, run_in_child
+
+    def answer() -> bytes:
+        try:
+            return msgspec.json.encode(outline(load, times, drain_timeout))
+        except Exception as error:
+            said = sentence(error)
+            if said is None:
+                raise
+            return msgspec.json.encode([*said])
+
+    try:
+        told = msgspec.json.decode(run_in_child(answer, timeout_s=IMPORT_TIMEOUT_S))
+    except ChildFailed as error:
+        raise CommandError(f"the application cannot be loaded in a child process: {error}.") from error
+    if isinstance(told, list):
+        text, code = told
+        raise CommandError(text, ExitCode(code))
+    return Outline(**told)
 
 
 def liveness(settings: Settings) -> "LivenessListener":
-    """The checks of one process, with the limits of the command line; raises LivenessSettingsError (exit code 2)."""
-    from swarm_liveness import LivenessListener
+    """The checks of one process, with the limits of the settings."""
+    from swarm_liveness import LivenessListener, LivenessSettingsError
 
-    names = ("memory_limit", "memory_metric", "polling_ttl", "consuming_ttl", "liveness_interval")
-    return LivenessListener(**settings.given(*names))
+    try:
+        return LivenessListener(**settings.given(*LIVENESS_SETTINGS))
+    except LivenessSettingsError as error:
+        raise UsageError(f"{error}.") from error
 
 
 class NodeTarget:
     """What each node runs, after the fork: a Kafka runtime, and the checks that report on it."""
 
-    def __init__(self, app: "App", selection: "Selection", settings: Settings, listener: "LivenessListener") -> None:
-        self.app = app
-        self.selection = selection
+    def __init__(self, load: Load, settings: Settings, listener: "LivenessListener") -> None:
+        self.load = load
         self.settings = settings
         self.listener = listener
 
@@ -75,7 +161,8 @@ class NodeTarget:
         logs.name_node(node.id)
         # For an application that wants to say in its output or its logs where it ran.
         os.environ |= {"SWARM_NODE_ID": str(node.id), "SWARM_NODE_GENERATION": str(node.generation)}
-        runtime = Runtime(self.app, node_id=node.id, selection=self.selection, **self.settings.given("drain_timeout"))
+        app, selection = self.load()
+        runtime = Runtime(app, node_id=node.id, selection=selection, **self.settings.given("drain_timeout"))
         self.listener.start(runtime, node)
         try:
             return runtime.run(stopping=node.stopping, quieting=node.quieting, leaving=lambda: node.leaving)

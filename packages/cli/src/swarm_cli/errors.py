@@ -42,21 +42,26 @@ def settled(command: Callable[P, int]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             code = int(command(*args, **kwargs))
-        except CommandError as error:
-            if debugging():
-                raise
-            complain(str(error))
-            code = error.exit_code
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
         except Exception as error:
-            if debugging() or not _is_configuration_error(error):
+            said = sentence(error)
+            if debugging() or said is None:
                 raise
-            complain(str(error))
-            code = ExitCode.USAGE
+            text, code = said
+            complain(text)
         sys.exit(code)
 
     return run
+
+
+def sentence(error: Exception) -> tuple[str, int] | None:
+    """What an expected error says, and its exit code; None for an error that nobody expected."""
+    if isinstance(error, CommandError):
+        return str(error), error.exit_code
+    if _is_configuration_error(error):
+        return str(error), ExitCode.USAGE
+    return None
 
 
 def complain(sentence: str) -> None:

@@ -1,49 +1,181 @@
 """Log lines of a command: one line says when, how bad, which node, what and why; as text or as JSON.
 
 The application's records, librdkafka's (through the client's logger) and the packages' own go to one handler on
-stderr, so no line appears twice.
+stderr, so no line appears twice. Each record is one write of at most PIPE_BUF bytes, so that the lines of several
+processes never mix.
 """
 
 import json
 import logging
 import os
+import select
+import stat
 import sys
 import time
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
-# Attributes that a record may carry, by the names that the packages give them; also the fields of a JSON line.
-FIELDS = ("topic", "partition", "offset", "group", "attempt", "reason")
+# What a record may carry, as attributes of its own or of its event; also the fields of a JSON line, by these names.
+FIELDS = (
+    "topic", "partition", "offset", "group", "subscription_group", "first_offset", "last_offset", "attempt",
+    "retry_in_s", "reason", "code",
+)  # fmt: skip
+OURS = ("swarm_cli", "swarm_supervisor", "swarm_consumer", "swarm_liveness", "swarm_health")
+PIPE_BUF = select.PIPE_BUF
+"""Up to so many bytes a write to a pipe is whole or not at all (pipe(7))."""
 
 _role = "swarm-cli"
 _node: int | None = None
+_handler: logging.Handler | None = None
+_level = logging.INFO
 
 
 def name_node(node_id: int) -> None:
     """From now on the lines of this process say which node it is; called in the node, after the fork."""
     global _node, _role
     _node, _role = node_id, f"node {node_id}"
+    if isinstance(_handler, LineHandler):
+        _handler.patient = True
 
 
 def configure(role: str, level: str, form: str, handler: logging.Handler | None = None) -> None:
     """Send every record of this process to one handler: stderr, or `handler`, at `level`, as "text" or "json".
 
-    `role` is what this process is in its lines: "supervisor", "server".
+    `role` is what this process is in its lines: "supervisor", "server". A supervisor never waits for its stderr.
     """
-    global _role
-    _role = role
-    chosen = handler or logging.StreamHandler(sys.stderr)
-    chosen.setFormatter(JsonFormatter() if form == "json" else TextFormatter(_colours(sys.stderr)))
+    global _role, _handler, _level
+    _role, _level = role, logging.getLevelNamesMapping()[level.upper()]
+    _handler = handler or _on_stderr(patient=role != "supervisor")
+    _handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(_colours(sys.stderr)))
     root = logging.getLogger()
     for other in list(root.handlers):
         root.removeHandler(other)
-    root.addHandler(chosen)
-    root.setLevel(level.upper())
+    root.addHandler(_handler)
+    root.setLevel(_level)
     logging.captureWarnings(True)
+
+
+def _on_stderr(patient: bool) -> logging.Handler:
+    try:
+        return LineHandler(sys.stderr.fileno(), patient=patient)
+    except (OSError, ValueError, AttributeError):  # closed, or replaced by something without a descriptor
+        return logging.StreamHandler(sys.stderr)
+
+
+def settle() -> None:
+    """Put right what the application set up for itself when it was imported, so that no line is lost or twice there.
+
+    Its own handlers for the terminal give way to the one handler; handlers that write elsewhere stay. Loggers that
+    logging.config disabled, because they were there before it, log again.
+    """
+    if _handler is None:
+        return
+    root = logging.getLogger()
+    for logger in [root, *(each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger))]:
+        if logger.name.partition(".")[0] in OURS:
+            logger.disabled = False
+        for handler in list(logger.handlers):
+            stream = getattr(handler, "stream", None)
+            if handler is not _handler and stream in (sys.stderr, sys.stdout, sys.__stderr__, sys.__stdout__):
+                logger.removeHandler(handler)
+                # With its handler gone, a logger that does not propagate would be silent.
+                logger.propagate = True
+    if _handler not in root.handlers:
+        root.addHandler(_handler)
+    root.setLevel(_level)
 
 
 def _colours(stream: Any) -> bool:
     # https://no-color.org: any value of NO_COLOR that is not empty turns colours off.
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
+
+
+class Formatter(Protocol):
+    """What `LineHandler` needs of a formatter."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+
+    def shorten(self, line: str, limit: int) -> str:
+        """The formatted line in at most `limit` bytes, with a mark where something was cut."""
+
+
+class LineHandler(logging.Handler):
+    """Writes each record with one os.write to a descriptor.
+
+    patient: whether to wait for room. Without, a record that finds none is dropped, and counted in a later line.
+    """
+
+    def __init__(self, fd: int, *, patient: bool = True) -> None:
+        super().__init__()
+        self.fd = fd
+        self.patient = patient
+        self.dropped = 0
+        mode = os.fstat(fd).st_mode
+        # Only a pipe mixes long writes, and only there could a write of a few KiB wait although poll() saw room.
+        self.limit = PIPE_BUF if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record; whatever goes wrong with stderr hurts nobody."""
+        try:
+            line = self.format(record)
+            if self.limit is not None and len(line.encode("utf-8", "backslashreplace")) >= self.limit:
+                formatter: Any = self.formatter
+                line = formatter.shorten(line, self.limit - 1)
+            self._write(line)
+        except OSError:
+            self.dropped += 1
+        except Exception:  # noqa: BLE001 - a record that cannot be formatted, as logging itself does it
+            self.handleError(record)
+
+    def _write(self, line: str) -> None:
+        if not self._room():
+            self.dropped += 1
+            return
+        if self.dropped:
+            dropped, self.dropped = self.dropped, 0
+            lost = logging.LogRecord(
+                "swarm_cli", logging.WARNING, "", 0, "%d log lines were dropped: nobody read stderr", (dropped,), None
+            )
+            os.write(self.fd, f"{self.format(lost)}\n".encode())
+            if not self._room():
+                self.dropped += 1
+                return
+        data = f"{line}\n".encode("utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(self.fd, data) :]
+
+    def _room(self) -> bool:
+        # A pipe is writable when PIPE_BUF bytes fit (pipe(7)), which is the most that is written at once.
+        if self.patient:
+            return True
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        return bool(poll.poll(0))
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text in at most `limit` bytes: its beginning and its end, where a traceback has its cause."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= limit:
+        return text
+    mark = f" [... {len(data) - limit} bytes cut ...] "
+    room = max(0, limit - len(mark) - 8)
+    head, tail = data[: room - room // 2], data[len(data) - room // 2 :]
+    return f"{head.decode('utf-8', 'ignore')}{mark}{tail.decode('utf-8', 'ignore')}"
+
+
+def facts(record: logging.LogRecord) -> Mapping[str, Any]:
+    """What the record says about topic, partition, offset and so on: by attributes of its own, or of its event."""
+    event = getattr(record, "event", None)
+    found = {}
+    for name in FIELDS:
+        value = getattr(record, name, None)
+        if value is None:
+            value = getattr(event, name, None)
+        if value is not None:
+            found[name] = value
+    return found
 
 
 class TextFormatter(logging.Formatter):
@@ -72,6 +204,10 @@ class TextFormatter(logging.Formatter):
             line += "\n    " + self.formatException(record.exc_info).replace("\n", "\n    ")
         return line
 
+    def shorten(self, line: str, limit: int) -> str:
+        """The line in at most `limit` bytes."""
+        return _cut(line, limit)
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line; the field names are part of the contract."""
@@ -88,7 +224,22 @@ class JsonFormatter(logging.Formatter):
             "pid": record.process,
             "message": record.getMessage(),
         }
-        line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+        event = getattr(record, "event", None)
+        if event is not None:
+            line["event"] = type(event).__name__
+        line |= facts(record)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
+
+    def shorten(self, line: str, limit: int) -> str:
+        """The object in at most `limit` bytes, still an object: its longest texts are cut."""
+        fields: dict[str, Any] = json.loads(line)
+        while (excess := len(line.encode("utf-8", "backslashreplace")) - limit) > 0:
+            longest = max(fields, key=lambda name: len(json.dumps(fields[name], ensure_ascii=False)))
+            text = fields[longest] if isinstance(fields[longest], str) else json.dumps(fields[longest])
+            size = len(text.encode("utf-8", "backslashreplace"))
+            # Quotes and line breaks take two bytes each, so a cut may not suffice at once; it always shortens.
+            fields[longest] = _cut(text, max(0, size - excess - 64)) if size > 128 else ""
+            line = json.dumps(fields, ensure_ascii=False)
+        return line

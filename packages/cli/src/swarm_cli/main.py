@@ -9,8 +9,22 @@ from typing import Annotated
 import typer
 
 from swarm_cli import __version__
-from swarm_cli.commands import broker, demo, events, quiet, restart, scale, server, status, stop, swarm, trace
-from swarm_cli.settings import registered
+from swarm_cli.commands import (
+    broker,
+    demo,
+    events,
+    info,
+    quiet,
+    restart,
+    routes,
+    scale,
+    server,
+    status,
+    stop,
+    swarm,
+    trace,
+)
+from swarm_cli.options import CLUSTER, registered
 
 program = typer.Typer(
     name="swarm-cli",
@@ -41,6 +55,8 @@ def _every_command(
 
 program.command("swarm")(registered(swarm.swarm))
 program.command("server")(registered(server.server))
+program.command("routes")(registered(routes.routes, CLUSTER))
+program.command("info")(registered(info.info))
 program.command("demo")(demo.demo)
 program.command("broker")(broker.broker)
 program.command("status", rich_help_panel=OPERATIONS)(status.status)

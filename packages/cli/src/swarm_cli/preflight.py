@@ -15,8 +15,8 @@ from swarm_cli.errors import CommandError, UsageError
 from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
+    from swarm_cli.composition import Outline
     from swarm_consumer import App, ClusterReport, Selection
-    from swarm_consumer.routing import SubscriptionGroup
 
 logger = logging.getLogger("swarm_cli")
 
@@ -34,8 +34,11 @@ class Interrupted(Exception):
     """A signal asked for the end while the brokers were being asked."""
 
 
-def ask_in_child(app: "App", selection: "Selection") -> Ask:
-    """Ask from a short-lived forked child, so that no client is ever created in this process."""
+def ask_in_child(load: "Callable[[], tuple[App, Selection]]") -> Ask:
+    """Ask from a short-lived forked child, so that no client is ever created in this process.
+
+    `load` runs in the child: it may have the application, or import it there.
+    """
     import msgspec
 
     from swarm_consumer import ClusterReport, check_cluster
@@ -43,9 +46,7 @@ def ask_in_child(app: "App", selection: "Selection") -> Ask:
 
     def ask(timeout_s: float) -> "ClusterReport":
         # The child may be slow to start on a busy machine: its own deadline is the timeout, ours comes after it.
-        answer = run_in_child(
-            lambda: msgspec.json.encode(check_cluster(app, selection, timeout_s)), timeout_s=timeout_s + 10
-        )
+        answer = run_in_child(lambda: msgspec.json.encode(check_cluster(*load(), timeout_s)), timeout_s=timeout_s + 10)
         return msgspec.json.decode(answer, type=ClusterReport)
 
     return ask
@@ -76,14 +77,13 @@ def await_cluster(
         _pause(PAUSE_S if connect_timeout is None else max(0.0, min(PAUSE_S, connect_timeout - waited)))
 
 
-def examine(ask: Ask, groups: "Sequence[SubscriptionGroup]", nodes: int, settings: Settings) -> None:
+def examine(ask: Ask, outline: "Outline", nodes: int, settings: Settings) -> None:
     """Wait for the brokers and judge what they say. Raises CommandError or UsageError."""
-    named = {str(group.properties[SERVERS].value) for group in groups if SERVERS in group.properties}
-    if not named:
+    if not outline.servers:
         raise UsageError(f"no broker is named: set {SERVERS} in App(kafka=...) or give --bootstrap-servers HOST:PORT.")
-    servers = ", ".join(sorted(named))
+    servers = ", ".join(outline.servers)
     report = await_cluster(ask, servers, settings.connect_timeout)
-    judge(report, {group.name: group.topics for group in groups}, nodes, servers, settings.allow_missing_topics)
+    judge(report, outline.topics, nodes, servers, settings.allow_missing_topics)
 
 
 def _pause(seconds: float) -> None:

@@ -1,34 +1,42 @@
-"""The settings of `swarm` and `server`: one table, from which both commands take their options.
+"""The settings of `swarm` and `server`: one table, from which every command takes the options that concern it.
 
 A setting left at None is decided elsewhere: by the application's own code, or by the default of the package that it
-belongs to. Each option also reads SWARM_<OPTION>.
+belongs to. Each may also come from SWARM_<OPTION> or from a file: `configuration` says which one wins.
 """
 
-import dataclasses
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
-
-from swarm_cli.errors import UsageError, settled
 
 RUN, KAFKA, FILTERS, TIMES, HEALTH, LOG = "Running", "Kafka", "Filters", "Times", "Health", "Logging and control"
 
 
-def _option(text: str, panel: str, metavar: str | None = None, check: Callable[..., Any] | None = None) -> Any:
-    # The environment variable of each is SWARM_<OPTION>: said once, in the command's own help, not 25 times.
-    return typer.Option(help=text, rich_help_panel=panel, metavar=metavar, callback=check, show_envvar=False)
+def _option(
+    text: str, panel: str, metavar: str | None = None, check: Callable[..., Any] | None = None, rare: bool = False
+) -> Any:
+    # The environment variable of each is SWARM_<OPTION>: said once, in the command's own help, not 40 times. What is
+    # rare is hidden, and shown by --help-all.
+    return typer.Option(
+        help=text, rich_help_panel=panel, metavar=metavar, callback=check, show_envvar=False, hidden=rare
+    )
 
 
-def _flag(name: str, text: str, panel: str) -> Any:
-    return typer.Option(name, help=text, rich_help_panel=panel, show_envvar=False)
+def _flag(text: str, panel: str, rare: bool = False) -> Any:
+    # Both forms, --x and --no-x: what a file switches on can be switched off by an option.
+    return typer.Option(help=text, rich_help_panel=panel, show_envvar=False, show_default=False, hidden=rare)
 
 
 def _amount(value: float | None) -> float | None:
     if value is not None and not 0 <= value < float("inf"):
         raise typer.BadParameter(f"{value} is not an amount: give 0 or more.")
+    return value
+
+
+def _share(value: float | None) -> float | None:
+    if value is not None and not 0 < value <= 1:
+        raise typer.BadParameter(f"{value} is no share: give more than 0 and at most 1, like 0.8.")
     return value
 
 
@@ -44,10 +52,13 @@ def _nodes(value: str | None) -> str | None:
     return value
 
 
-def _threads(value: int | None) -> int | None:
-    if value is not None and value < 1:
-        raise typer.BadParameter(f"{value} is not a number of threads: give 1 or more.")
-    return value
+def _count(of: str) -> Callable[[int | None], int | None]:
+    def check(value: int | None) -> int | None:
+        if value is not None and value < 1:
+            raise typer.BadParameter(f"{value} is not a number of {of}: give 1 or more.")
+        return value
+
+    return check
 
 
 def _one_of(*allowed: str) -> Callable[[str | None], str | None]:
@@ -59,16 +70,16 @@ def _one_of(*allowed: str) -> Callable[[str | None], str | None]:
     return check
 
 
-def _choice(text: str, panel: str, *allowed: str) -> Any:
-    return _option(text, panel, "|".join(allowed), _one_of(*allowed))
+def _choice(text: str, panel: str, *allowed: str, rare: bool = False) -> Any:
+    return _option(text, panel, "|".join(allowed), _one_of(*allowed), rare)
 
 
-def _seconds(text: str, panel: str) -> Any:
-    return _option(text, panel, "SECONDS", _amount)
+def _seconds(text: str, panel: str, rare: bool = False) -> Any:
+    return _option(text, panel, "SECONDS", _amount, rare)
 
 
-def _names(text: str) -> Any:
-    return _option(text, FILTERS, "A,B*")
+def _names(text: str, rare: bool = False) -> Any:
+    return _option(text, FILTERS, "A,B*", None, rare)
 
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -76,106 +87,94 @@ _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the command line, the environment and the defaults say together."""
+    """What options, environment, file and defaults say together."""
 
     nodes: Annotated[
-        str | None, _option("Nodes to fork; auto: the CPUs that this process may use.", RUN, "N|auto", _nodes)
+        str | None, _option("Nodes to fork; auto: one for each CPU it may use.", RUN, "N|auto", _nodes)
     ] = None
-    concurrency: Annotated[int | None, _option("Worker threads in each node.", RUN, "N", _threads)] = None
+    concurrency: Annotated[int | None, _option("Worker threads in each node.", RUN, "N", _count("threads"))] = None
+    preload: Annotated[bool, _flag("Import APP once, before the fork; else in each node.", RUN)] = True
+    reload: Annotated[bool, _flag("Start anew when a source file changes.", RUN)] = False
     on_crash_loop: Annotated[
-        str | None, _choice("A node keeps dying: go on trying, degraded, or exit with 5.", RUN, "degrade", "exit")
+        str | None,
+        _choice("A node keeps dying: go on trying, degraded, or exit with 5.", RUN, "degrade", "exit", rare=True),
+    ] = None
+    max_unavailable: Annotated[
+        int | None, _option("Nodes that a restart may take down at once (1).", RUN, "N", _count("nodes"), rare=True)
+    ] = None
+    max_restarts: Annotated[
+        int | None,
+        _option("Unplanned exits of a node that are a crash loop (5).", RUN, "N", _count("exits"), rare=True),
     ] = None
 
     bootstrap_servers: Annotated[
         str | None, _option("Brokers, instead of what the application says.", KAFKA, "HOST:PORT,...")
     ] = None
     kafka: Annotated[list[str] | None, _option("A librdkafka property; repeatable.", KAFKA, "KEY=VALUE")] = None
-    group_instance_id: Annotated[
-        str | None, _option("Static membership: the prefix of the ids (the host's or pod's name).", KAFKA, "PREFIX")
-    ] = None
-    connect_timeout: Annotated[
-        float | None, _seconds("Give up (exit 1) when no broker answers for so long; else keep trying.", KAFKA)
-    ] = None
+    group_instance_id: Annotated[str | None, _option("Static members: prefix of their ids.", KAFKA, "PREFIX")] = None
+    connect_timeout: Annotated[float | None, _seconds("Exit with 1 when no broker answers for so long.", KAFKA)] = None
     allow_missing_topics: Annotated[
-        bool, _flag("--allow-missing-topics", "Start although a topic does not exist, and wait for it.", KAFKA)
+        bool, _flag("Start although a topic does not exist, and wait for it.", KAFKA, rare=True)
     ] = False
 
     include_topics: Annotated[str | None, _names("Only these topics.")] = None
     exclude_topics: Annotated[str | None, _names("All but these topics.")] = None
     include_consumer_groups: Annotated[str | None, _names("Only these consumer groups.")] = None
     exclude_consumer_groups: Annotated[str | None, _names("All but these consumer groups.")] = None
-    include_subscription_groups: Annotated[str | None, _names("Only these subscription groups.")] = None
-    exclude_subscription_groups: Annotated[str | None, _names("All but these subscription groups.")] = None
+    include_subscription_groups: Annotated[str | None, _names("Only these subscription groups.", rare=True)] = None
+    exclude_subscription_groups: Annotated[str | None, _names("All but these subscription groups.", rare=True)] = None
 
     drain_timeout: Annotated[float | None, _seconds("A node's time to finish its work (45).", TIMES)] = None
     shutdown_timeout: Annotated[float | None, _seconds("From TERM to KILL (60).", TIMES)] = None
-    node_restart_delay: Annotated[
-        float | None, _seconds("Wait at least so long after an unplanned death (5).", TIMES)
+    shutdown_grace: Annotated[
+        float | None, _seconds("What the supervisor waits on top of that (15).", TIMES, rare=True)
     ] = None
-    boot_timeout: Annotated[float | None, _seconds("From fork to the first healthy report (60).", TIMES)] = None
+    node_restart_delay: Annotated[float | None, _seconds("From an unplanned death to the next start (5).", TIMES)] = (
+        None
+    )
+    restart_delay_max: Annotated[
+        float | None, _seconds("What the delay doubles up to, if a node keeps dying (60).", TIMES, rare=True)
+    ] = None
+    restart_window: Annotated[
+        float | None, _seconds("The window in which max_restarts are counted (600).", TIMES, rare=True)
+    ] = None
+    stable_after: Annotated[
+        float | None, _seconds("Uptime after which a node counts as stable (60).", TIMES, rare=True)
+    ] = None
+    stack_dump_timeout: Annotated[
+        float | None, _seconds("For a hung node to dump its stacks (2; 0: no dumps).", TIMES, rare=True)
+    ] = None
+    boot_timeout: Annotated[float | None, _seconds("From fork to the first healthy report (60).", TIMES, rare=True)] = (
+        None
+    )
 
-    node_report_timeout: Annotated[float | None, _seconds("A node silent for so long is stopped (60).", HEALTH)] = None
-    liveness_interval: Annotated[float | None, _seconds("How often a node reports (10).", HEALTH)] = None
-    polling_ttl: Annotated[
-        float | None, _seconds("A group not polled for so long is unhealthy (max.poll.interval.ms).", HEALTH)
+    node_report_timeout: Annotated[float | None, _seconds("Silence after which a node is stopped (60).", HEALTH)] = None
+    liveness_interval: Annotated[float | None, _seconds("How often a node reports (10).", HEALTH, rare=True)] = None
+    statistics_interval: Annotated[
+        float | None, _seconds("How often a node's statistics travel (1).", HEALTH, rare=True)
     ] = None
-    consuming_ttl: Annotated[
-        float | None, _seconds("A batch that runs for so long is unhealthy (max.poll.interval.ms).", HEALTH)
+    polling_ttl: Annotated[
+        float | None, _seconds("A group is to be polled within (max.poll.interval.ms).", HEALTH, rare=True)
+    ] = None
+    consuming_ttl: Annotated[float | None, _seconds("A batch is to be done within (max.poll.interval.ms).", HEALTH)] = (
+        None
+    )
+    stability_ttl: Annotated[
+        float | None, _seconds("A group is to be joined within (twice that).", HEALTH, rare=True)
     ] = None
     memory_limit: Annotated[float | None, _option("A node above this is replaced (off).", HEALTH, "MB", _limit)] = None
+    memory_share: Annotated[
+        float | None,
+        _option("Instead: the nodes' share of the container, like 0.8.", HEALTH, "SHARE", _share, rare=True),
+    ] = None
     memory_metric: Annotated[
-        str | None, _choice("What the limit is compared with (uss).", HEALTH, "uss", "pss", "rss")
+        str | None, _choice("What the limit is compared with (uss).", HEALTH, "uss", "pss", "rss", rare=True)
     ] = None
 
     log_level: Annotated[str, _option("Least severity shown.", LOG, "LEVEL", _one_of(*_LEVELS))] = "info"
     log_format: Annotated[str, _choice("The form of a log line.", LOG, "text", "json")] = "text"
-    control: Annotated[
-        str | None,
-        _option("The control socket's path, or off (default: by pid, in a private folder).", LOG, "PATH|off"),
-    ] = None
-
-    def kafka_properties(self) -> dict[str, str]:
-        """The librdkafka properties given here. Raises UsageError for one that is not KEY=VALUE."""
-        properties: dict[str, str] = {}
-        for text in self.kafka or []:
-            key, separator, value = text.partition("=")
-            if not separator or not key.strip():
-                # Only the key is repeated: the rest may be a password.
-                raise UsageError(f"--kafka takes KEY=VALUE, but {key.strip()!r} has no '=' or no key.")
-            properties[key.strip()] = value
-        if self.bootstrap_servers:
-            properties["bootstrap.servers"] = self.bootstrap_servers
-        if self.group_instance_id:
-            properties["group.instance.id"] = self.group_instance_id
-        return properties
+    control: Annotated[str | None, _option("The control socket (by pid, in a private folder).", LOG, "PATH|off")] = None
 
     def given(self, *names: str) -> dict[str, Any]:
         """Those of `names` that were set: keyword arguments that leave every other default where it is."""
         return {name: value for name in names if (value := getattr(self, name)) is not None}
-
-
-def registered(command: Callable[[str, Settings], int]) -> Callable[..., None]:
-    """A Typer command made of ``command(APP, settings)`` and the table above."""
-
-    def run(**values: Any) -> None:
-        settled(command)(values.pop("app"), Settings(**values))
-
-    application = Annotated[
-        str, typer.Argument(metavar="APP", help="The application: module:attribute.", envvar="SWARM_APP")
-    ]
-    parameters = [inspect.Parameter("app", inspect.Parameter.KEYWORD_ONLY, annotation=application)]
-    for name, hint in _hints().items():
-        default = next(field.default for field in dataclasses.fields(Settings) if field.name == name)
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint))
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect.signature
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    run.__doc__ = command.__doc__
-    run.__name__ = command.__name__
-    return run
-
-
-def _hints() -> Mapping[str, Any]:
-    hints = get_type_hints(Settings, include_extras=True)
-    for name, hint in hints.items():
-        hint.__metadata__[0].envvar = f"SWARM_{name.upper()}"
-    return hints

@@ -5,43 +5,27 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from swarm_cli.configuration import Configuration
 from swarm_cli.exit_codes import ExitCode
-from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
+    from swarm_cli.reloading import SourceWatch
     from swarm_health import NodeStatistics
 
 
-def server(app: str, settings: Settings) -> int:
+def server(configuration: Configuration) -> int:
     """Run APP in this one process, with the options of `swarm`.
 
     INT and TERM stop in order, TSTP quiets. The options that concern nodes and their supervisor have no effect here.
-    Each option also reads SWARM_<OPTION>.
+    Each option may also come from SWARM_<OPTION>, swarm.toml or pyproject.toml.
 
     Example: swarm-cli server my_app:app
     """
-    from swarm_cli import composition, logs, preflight
-    from swarm_consumer import Runtime, check_cluster
-    from swarm_consumer.signals import handling
+    from swarm_cli import logs, reloading
 
+    settings = configuration.settings
     logs.configure("server", settings.log_level, settings.log_format)
-    application, selection = composition.configured_app(app, settings)
-    listener = composition.liveness(settings)
-    runtime = Runtime(application, selection=selection, **settings.given("drain_timeout"))
-    groups = selection.apply(application.subscription_groups())
-    try:
-        with preflight.interruptible():
-            # No fork follows in this process, so it may ask by itself.
-            preflight.examine(lambda timeout_s: check_cluster(application, selection, timeout_s), groups, 1, settings)
-    except preflight.Interrupted:
-        return ExitCode.CLEAN
-    listener.before_fork()
-    listener.start(runtime, LoggedLiveness())
-    try:
-        with handling(runtime):
-            code = runtime.run()
-    finally:
-        listener.stop()
+    code = reloading.perform(lambda watch: run(configuration, watch), settings.reload)
     if code == ExitCode.FORCED:
         # A thread is stuck in user code or in the client: leaving by the ordinary way would wait for it.
         logging.shutdown()
@@ -49,6 +33,34 @@ def server(app: str, settings: Settings) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
+    """Consume until stopped, or until the watch sees a change; the exit code."""
+    from swarm_cli import composition, preflight
+    from swarm_consumer import Runtime, check_cluster
+    from swarm_consumer.signals import handling
+
+    settings = configuration.settings
+    application, selection = composition.configured_app(configuration)
+    outline = composition.outline(lambda: (application, selection), None, None)
+    listener = composition.liveness(settings)
+    listener.before_fork()
+    runtime = Runtime(application, selection=selection, **settings.given("drain_timeout"))
+    try:
+        with preflight.interruptible():
+            # No fork follows in this process, so it may ask by itself.
+            preflight.examine(lambda timeout_s: check_cluster(application, selection, timeout_s), outline, 1, settings)
+    except preflight.Interrupted:
+        return ExitCode.CLEAN
+    listener.start(runtime, LoggedLiveness())
+    if watch is not None:
+        watch.call_at_change(runtime.stop)
+    try:
+        with handling(runtime):
+            return runtime.run()
+    finally:
+        listener.stop()
 
 
 class LoggedLiveness:

@@ -1,58 +1,70 @@
 """`swarm-cli swarm APP`: one supervisor, N nodes."""
 
-import logging
+from typing import TYPE_CHECKING
 
+from swarm_cli.configuration import Configuration
 from swarm_cli.exit_codes import ExitCode
-from swarm_cli.settings import Settings
 
-logger = logging.getLogger("swarm_cli")
+if TYPE_CHECKING:
+    from swarm_cli.reloading import SourceWatch
 
 SUPERVISOR_SETTINGS = (
-    "on_crash_loop",
-    "shutdown_timeout",
-    "node_restart_delay",
-    "boot_timeout",
-    "node_report_timeout",
-    "liveness_interval",
-)
+    "on_crash_loop", "max_unavailable", "max_restarts", "shutdown_timeout", "shutdown_grace", "node_restart_delay",
+    "restart_delay_max", "restart_window", "stable_after", "stack_dump_timeout", "boot_timeout",
+    "node_report_timeout", "liveness_interval", "statistics_interval",
+)  # fmt: skip
 
 
-def swarm(app: str, settings: Settings) -> int:
+def swarm(configuration: Configuration) -> int:
     """Run APP on N nodes under one supervisor.
 
-    The application is loaded once; the nodes are forked from it and share its memory. INT and TERM stop in order, a
-    second one at once; TSTP quiets; USR2 restarts the nodes one by one; TTIN dumps every thread's stack. Each option
-    also reads SWARM_<OPTION>.
+    APP is loaded once; the nodes are forked from it and share its memory. INT and TERM stop in order, a second one at
+    once; TSTP quiets; USR2 restarts the nodes one by one; TTIN dumps every thread's stack. Each option may also come
+    from SWARM_<OPTION>, swarm.toml or pyproject.toml.
 
     Example: swarm-cli swarm my_app:app --nodes 4
     """
-    from swarm_cli import budgets, composition, logs, preflight
+    from swarm_cli import logs, reloading
+
+    settings = configuration.settings
+    logs.configure("supervisor", settings.log_level, settings.log_format)
+    return reloading.perform(lambda watch: run(configuration, watch), settings.reload)
+
+
+def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
+    """Supervise until stopped, or until the watch sees a change; the exit code."""
+    from swarm_cli import composition, preflight
     from swarm_cli.control_path import control_path
     from swarm_supervisor import Supervisor
     from swarm_supervisor.cpus import available_cpus
+    from swarm_supervisor.settings import Settings as SupervisorSettings
 
-    logs.configure("supervisor", settings.log_level, settings.log_format)
-    application, selection = composition.configured_app(app, settings)
-    listener = composition.liveness(settings)
+    settings = configuration.settings
+    given = settings.given(*SUPERVISOR_SETTINGS)
+    times = SupervisorSettings.of(given)
     nodes = available_cpus() if settings.nodes in (None, "auto") else int(settings.nodes or 1)
+    load: composition.Load
+    if settings.preload:
+        loaded = composition.configured_app(configuration)
+        load = lambda: loaded  # noqa: E731
+        outline = composition.outline(load, times, settings.drain_timeout)
+    else:
+        load = lambda: composition.configured_app(configuration)  # noqa: E731
+        outline = composition.outline_in_child(load, times, settings.drain_timeout)
+    listener = composition.liveness(settings)
     supervisor = Supervisor(
-        composition.NodeTarget(application, selection, settings, listener),
+        composition.NodeTarget(load, settings, listener),
         nodes=nodes,
-        name=application.client_id,
+        name=outline.client_id,
         control_socket=control_path(settings.control),
-        **settings.given(*SUPERVISOR_SETTINGS),
+        **given,
     )
-    groups = selection.apply(application.subscription_groups())
-    times = supervisor.settings
-    budgets.check(
-        settings.drain_timeout or budgets.DRAIN_TIMEOUT_S, times.shutdown_timeout, times.node_report_timeout, groups
-    )
-    for warning in budgets.static_membership(times.node_restart_delay, times.restart_delay_max, groups):
-        logger.warning("%s", warning)
     listener.before_fork(nodes)
     try:
         with preflight.interruptible():
-            preflight.examine(preflight.ask_in_child(application, selection), groups, nodes, settings)
+            preflight.examine(preflight.ask_in_child(load), outline, nodes, settings)
     except preflight.Interrupted:
         return ExitCode.CLEAN
+    if watch is not None:
+        watch.stop_at_change(supervisor)
     return supervisor.run()

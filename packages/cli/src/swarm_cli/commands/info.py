@@ -1,0 +1,40 @@
+"""`swarm-cli info [APP]`: versions, each setting with its value and source, the effective Kafka properties."""
+
+from typing import Annotated, Any
+
+import typer
+
+from swarm_cli.configuration import Configuration
+
+
+def info(
+    configuration: Configuration,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)] = False,
+) -> int:
+    """Show versions, every setting with where it was set, and the Kafka properties of each subscription group.
+
+    Takes the options of `swarm`, so that it shows what a start with them would use. Secrets are not shown. Without APP
+    the part that needs it is left out.
+
+    Example: swarm-cli info my_app:app --nodes 4
+    """
+    import json
+
+    from swarm_cli import composition
+    from swarm_cli.views.info import Facts, kafka_properties, lines, settings, versions
+
+    app = groups = None
+    if configuration.app is not None:
+        app, selection = composition.configured_app(configuration)
+        groups = selection.apply(app.subscription_groups())
+    facts: Facts = {
+        "application": configuration.app,
+        "versions": versions(),
+        "settings": settings(configuration, app),
+        "kafka": {}
+        if app is None or groups is None
+        else {group.name: kafka_properties(app, group) for group in groups},
+    }
+    text: Any = json.dumps(facts, indent=2, default=str) if as_json else "\n".join(lines(facts))
+    typer.echo(text)
+    return 0

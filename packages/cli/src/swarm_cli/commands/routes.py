@@ -1,0 +1,61 @@
+"""`swarm-cli routes APP`: what is consumed, by whom, and what of it would run."""
+
+from typing import Annotated, Any
+
+import typer
+
+from swarm_cli.configuration import Configuration
+
+
+def routes(
+    configuration: Configuration,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)] = False,
+) -> int:
+    """Show the topics of APP, their groups, their handlers, and what of it the filters let run.
+
+    Asks no broker.
+
+    Example: swarm-cli routes my_app:app --include-topics 'orders*'
+    """
+    import json
+
+    from swarm_cli import composition
+    from swarm_cli.views.columns import columns
+
+    app, selection = composition.configured_app(configuration)
+    entries = described(app, selection)
+    if as_json:
+        typer.echo(json.dumps(entries, indent=2))
+        return 0
+    header = ("TOPIC", "CONSUMER GROUP", "SUBSCRIPTION GROUP", "HANDLER", "RUNS")
+    names = ("topic", "consumer_group", "subscription_group", "handler", "runs")
+    for line in columns(header, [[entry[name] for name in names] for entry in entries]):
+        typer.echo(line)
+    return 0
+
+
+def described(app: Any, selection: Any) -> list[dict[str, Any]]:
+    """One entry for each topic of each group; ``runs`` is True, or the reason why not."""
+    import dataclasses
+
+    runs = {(group.name, route.topic) for group in selection.apply(app.subscription_groups()) for route in group.routes}
+    return [
+        {
+            "topic": route.topic,
+            "pattern": route.is_pattern,
+            "consumer_group": group.group,
+            "subscription_group": group.name,
+            "handler": handler(route.consumer),
+            "runs": "yes" if (group.name, route.topic) in runs else "no, filtered" if route.active else "no, inactive",
+            "settings": dataclasses.asdict(route.settings),
+        }
+        for group in app.subscription_groups()
+        for route in group.routes
+    ]
+
+
+def handler(consumer: Any) -> str:
+    """``module.Name`` of a consumer class, or of the function that it calls."""
+    body = getattr(consumer, "function", None) or consumer
+    name = getattr(body, "__qualname__", type(body).__qualname__)
+    return f"{getattr(body, '__module__', type(body).__module__)}.{name}"

@@ -1,0 +1,228 @@
+"""Where each setting comes from: option over environment over file over code.
+
+The file is ``swarm.toml``, or ``[tool.swarm]`` in ``pyproject.toml``, in the working directory. Kafka properties are
+merged key by key, in the same order. `resolve` decides, and reads nothing.
+"""
+
+import dataclasses
+import difflib
+import shlex
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from swarm_cli.errors import UsageError
+from swarm_cli.settings import Settings
+
+OWN_FILE, PROJECT_FILE = "swarm.toml", "pyproject.toml"
+APPLICATION = "app"
+DEFAULT = "default"
+COMMAND_LINE, ENVIRONMENT = "the command line", "the environment"
+
+Properties = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FileSettings:
+    """What a file says: `name` is the file's, the values are checked and have the types of `Settings`."""
+
+    name: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    kafka: Properties = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a command is to do: APP, its settings, where each was set, and Kafka properties, the weakest first."""
+
+    app: str | None
+    settings: Settings
+    sources: Mapping[str, str] = field(default_factory=dict)
+    kafka: tuple[tuple[str, Properties], ...] = ()
+
+    @property
+    def application(self) -> str:
+        """APP. Raises UsageError when nobody has named it."""
+        if self.app is None:
+            raise UsageError(
+                f"which application? Give APP as module:attribute, or set {APPLICATION} in {OWN_FILE} or in "
+                f"[tool.swarm] of {PROJECT_FILE}, or SWARM_APP."
+            )
+        return self.app
+
+    def source(self, name: str) -> str:
+        """Where a setting was set: an option, a variable, a file; or "default"."""
+        return self.sources.get(name, DEFAULT)
+
+
+def option_name(setting: str) -> str:
+    """``--node-restart-delay`` for node_restart_delay."""
+    return f"--{setting.replace('_', '-')}"
+
+
+def variable_name(setting: str) -> str:
+    """``SWARM_NODE_RESTART_DELAY`` for node_restart_delay."""
+    return f"SWARM_{setting.upper()}"
+
+
+def resolve(
+    parsed: Mapping[str, Any],
+    on_command_line: Callable[[str], bool],
+    environment: Mapping[str, str],
+    file: FileSettings,
+) -> Configuration:
+    """Put the layers together. `parsed`: what options and environment say, as the parser has checked it.
+
+    Raises UsageError for a Kafka property that is not KEY=VALUE.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    names = [APPLICATION, *(setting.name for setting in dataclasses.fields(Settings))]
+    for name in names:
+        if name in parsed and on_command_line(name):
+            values[name], sources[name] = parsed[name], "APP" if name == APPLICATION else option_name(name)
+        elif name in parsed and environment.get(variable_name(name)):
+            values[name], sources[name] = parsed[name], variable_name(name)
+        elif name in file.values:
+            values[name], sources[name] = file.values[name], file.name
+    options = {name: values[name] for name in values if sources[name] == option_name(name)}
+    return Configuration(
+        app=values.pop(APPLICATION, None),
+        settings=Settings(**values),
+        sources=sources,
+        kafka=(
+            (file.name, _with_short_forms(file.kafka, file.values)),
+            (ENVIRONMENT, _environment_properties(environment)),
+            (COMMAND_LINE, _with_short_forms(_pairs("--kafka", options.get("kafka") or []), options)),
+        ),
+    )
+
+
+def _environment_properties(environment: Mapping[str, str]) -> Properties:
+    name = variable_name("kafka")
+    try:
+        words = shlex.split(environment.get(name, ""))
+    except ValueError as error:  # the text may be a password: only the cause is repeated
+        raise UsageError(f"{name} is quoted wrongly ({str(error).lower()}): part KEY=VALUE by blanks.") from error
+    short = {key: environment.get(variable_name(key)) for key in ("bootstrap_servers", "group_instance_id")}
+    return _with_short_forms(_pairs(name, words), short)
+
+
+def _with_short_forms(properties: Properties, values: Mapping[str, Any]) -> Properties:
+    short = {"bootstrap.servers": values.get("bootstrap_servers"), "group.instance.id": values.get("group_instance_id")}
+    return {**properties, **{key: value for key, value in short.items() if value}}
+
+
+def _pairs(where: str, texts: list[str]) -> Properties:
+    properties: dict[str, str] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key.strip():
+            # Only the key is repeated: the rest may be a password.
+            raise UsageError(f"{where} takes KEY=VALUE, but {key.strip()!r} has no '=' or no key.")
+        properties[key.strip()] = value
+    return properties
+
+
+def read_file(folder: Path) -> FileSettings:
+    """The settings of the folder's file; nothing where there is none.
+
+    Raises UsageError for a file that is no TOML, an unknown key (with the nearest one) and a value of the wrong kind.
+    """
+    own = folder / OWN_FILE
+    if own.is_file():
+        return checked(OWN_FILE, _toml(own))
+    project = folder / PROJECT_FILE
+    if project.is_file():
+        tool = _toml(project).get("tool", {})
+        table = tool.get("swarm", {}) if isinstance(tool, dict) else {}
+        return checked(f"{PROJECT_FILE} [tool.swarm]", table)
+    return FileSettings(DEFAULT)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path.name} is not TOML: {error}.") from error
+    except OSError as error:
+        raise UsageError(f"{path.name} cannot be read: {error.strerror}.") from error
+
+
+def checked(name: str, table: object) -> FileSettings:
+    """The table of a file with every key known and every value of its setting's kind. Raises UsageError."""
+    if not isinstance(table, dict):
+        raise UsageError(f"{name} is not a table of settings.")
+    hints = typing.get_type_hints(Settings, include_extras=True)
+    values: dict[str, Any] = {}
+    kafka: Properties = {}
+    for key, value in table.items():
+        setting = key.replace("-", "_")
+        if setting in values:
+            raise UsageError(f"{name}: {key} is set twice, once with '-' and once with '_'.")
+        if setting == "kafka":
+            kafka = _properties(name, value)
+        elif setting == APPLICATION:
+            if not isinstance(value, str) or not value:
+                raise UsageError(f'{name}: {key} must be "module:attribute".')
+            values[setting] = value
+        elif setting in hints:
+            values[setting] = _value(f"{name}: {key}", value, hints[setting])
+        else:
+            raise UsageError(f"{name}: there is no setting {key!r}{_nearest(setting, [APPLICATION, *hints])}")
+    return FileSettings(name, values, kafka)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0].replace('_', '-')}?" if near else "; docs/configuration.md has them all."
+
+
+def _properties(name: str, value: object) -> Properties:
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return _pairs(f"{name}: kafka", value)
+    if not isinstance(value, dict):
+        raise UsageError(f'{name}: kafka must be a table, as in kafka."session.timeout.ms" = 6000.')
+    return dict(_flat(name, "", value))
+
+
+def _flat(name: str, prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    # In TOML session.timeout.ms = 6000, without quotes, is a table in a table in a table.
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(name, f"{prefix}{key}.", value)
+        elif isinstance(value, bool):
+            yield f"{prefix}{key}", str(value).lower()
+        elif isinstance(value, str | int | float):
+            yield f"{prefix}{key}", str(value)
+        else:
+            raise UsageError(f"{name}: the Kafka property {prefix}{key} must be a text, a number, true or false.")
+
+
+_KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _value(where: str, value: object, hint: Any) -> Any:
+    annotated, option = typing.get_args(hint)[:2]
+    union = isinstance(annotated, types.UnionType)
+    kind = next(kind for kind in (typing.get_args(annotated) if union else (annotated,)) if kind in _KINDS)
+    if kind is str and isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        value = ",".join(value)
+    if kind is str and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UsageError(f"{where} must be {_KINDS[kind]}, not {value!r}.")
+    if option.callback is None:
+        return value
+    try:
+        return option.callback(value)
+    except typer.BadParameter as error:
+        raise UsageError(f"{where}: {error.message}") from error

@@ -1,0 +1,106 @@
+"""Commands made from the table of settings: each takes APP, the settings of its panels, and options of its own."""
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from swarm_cli.configuration import APPLICATION, read_file, resolve, variable_name
+from swarm_cli.errors import settled
+from swarm_cli.settings import FILTERS, HEALTH, KAFKA, LOG, RUN, TIMES, Settings
+
+ALL = (RUN, KAFKA, FILTERS, TIMES, HEALTH, LOG)
+CLUSTER = (KAFKA, FILTERS)
+"""The panels of a command that looks at an application's topics and groups in the cluster."""
+_NOT_FOR_CLUSTER = ("group_instance_id", "connect_timeout", "allow_missing_topics")
+
+
+def registered(command: Callable[..., int], panels: Collection[str] = ALL) -> Callable[..., None]:
+    """A Typer command made of ``command(configuration, ...)``: what else it takes are options of its own.
+
+    The options of `panels` come from the table of settings; what is not among them may still be in the file.
+    """
+    own = {name: hint for name, hint in get_type_hints(command, include_extras=True).items() if name not in _NOT_OWN}
+    defaults = {name: parameter.default for name, parameter in inspect.signature(command).parameters.items()}
+
+    @settled
+    def run(**values: Any) -> int:
+        context = values.pop("context")
+        values.pop("help_all", None)
+        arguments = {name: values.pop(name) for name in own}
+
+        def on_command_line(name: str) -> bool:
+            # click's ParameterSource, by name: typer may bring a click of its own.
+            source = context.get_parameter_source(name)
+            return source is not None and source.name == "COMMANDLINE"
+
+        configuration = resolve(values, on_command_line, os.environ, read_file(Path.cwd()))
+        return command(configuration, **arguments)
+
+    parameters = [
+        inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        inspect.Parameter(APPLICATION, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_APPLICATION),
+    ]
+    for name, hint in own.items():
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
+        )
+    parameters += _settings(panels)
+    if any(parameter.annotation.__metadata__[0].hidden for parameter in parameters[2 + len(own) :]):
+        parameters.append(
+            inspect.Parameter("help_all", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_HELP_ALL)
+        )
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect.signature
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__doc__ = _reflowed(command.__doc__ or "")
+    run.__name__ = command.__name__
+    return run
+
+
+_NOT_OWN = ("configuration", "return")
+
+
+def _reflowed(text: str) -> str:
+    # Rich keeps the line breaks of the source, which fit no other width.
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+def _settings(panels: Collection[str]) -> list[inspect.Parameter]:
+    hints = get_type_hints(Settings, include_extras=True)
+    parameters = []
+    for field in dataclasses.fields(Settings):
+        option = hints[field.name].__metadata__[0]
+        option.envvar = variable_name(field.name)
+        if option.rich_help_panel in panels and not (panels == CLUSTER and field.name in _NOT_FOR_CLUSTER):
+            parameters.append(
+                inspect.Parameter(
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+                )
+            )
+    return parameters
+
+
+def _show_everything(context: typer.Context, wanted: bool) -> None:
+    if not wanted:
+        return
+    for parameter in context.command.params:
+        if isinstance(getattr(parameter, "hidden", None), bool):
+            parameter.hidden = False  # type: ignore[attr-defined]  # an option's, and that is asked above
+    typer.echo(context.get_help())
+    raise typer.Exit
+
+
+_APPLICATION = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="APP", help="The application: module:attribute.", envvar=variable_name(APPLICATION), show_envvar=False
+    ),
+]
+_HELP_ALL = Annotated[
+    bool,
+    typer.Option("--help-all", help="Show the rare options too.", callback=_show_everything, is_eager=True),
+]

@@ -1,0 +1,130 @@
+"""`--reload`: on a change of a source file the work is drained and the process executes itself anew.
+
+A fork of the old supervisor would run old code; execve(2) keeps the pid and forgets everything else. The files are
+watched by a process of their own (`source_watch`): watchfiles has a thread, and a supervisor has none.
+"""
+
+import importlib.util
+import logging
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swarm_cli.errors import CommandError, UsageError, complain, sentence
+from swarm_cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from swarm_supervisor import Supervisor
+
+logger = logging.getLogger("swarm_cli")
+
+READY_TIMEOUT_S = 20.0
+
+
+class SourceWatch:
+    """Our end of the watching process: its stdout has a line when it is ready, and one for each change."""
+
+    def __init__(self, folder: Path) -> None:
+        if importlib.util.find_spec("watchfiles") is None:
+            raise UsageError("--reload needs watchfiles: pip install 'swarm-cli[reload]'.")
+        self.changed = ""
+        self.process = subprocess.Popen(
+            # A group of its own: Ctrl-C is for the swarm. It ends at the end of its stdin, which is our end.
+            [sys.executable, "-m", "swarm_cli.source_watch", str(folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.fd = self.process.stdout.fileno()
+        try:
+            if self.line(READY_TIMEOUT_S) is None:
+                raise CommandError("the process that watches the sources does not answer: start without --reload.")
+        except BaseException:
+            self.close()
+            raise
+
+    def line(self, timeout_s: float | None) -> str | None:
+        """The next line: what has changed; None after `timeout_s` seconds, or when the watching process has ended."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        if not poll.poll(None if timeout_s is None else 1000 * timeout_s):
+            return None
+        return os.read(self.fd, 4096).decode("utf-8", "replace").partition("\n")[0] or None
+
+    def wait(self) -> None:
+        """Wait for a change. Raises CommandError when nobody watches any longer."""
+        changed = self.line(None)
+        if changed is None:
+            raise CommandError("the process that watched the sources has ended: start again.")
+        self.changed = changed
+
+    def stop_at_change(self, supervisor: "Supervisor") -> None:
+        """Have the supervisor stop in order at the first change."""
+
+        def look(_: int) -> None:
+            supervisor.remove_reader(self.fd)
+            changed = self.line(0)
+            if changed is None:
+                logger.warning("nobody watches the sources any longer: a change will not reload")
+                return
+            self.changed = changed
+            logger.info("%s changed: the swarm drains and starts anew", changed)
+            supervisor.stop(f"{changed} changed")
+
+        supervisor.add_reader(self.fd, select.EPOLLIN, look)
+
+    def call_at_change(self, stop: Callable[[], None]) -> None:
+        """Call `stop` at the first change, from a thread."""
+
+        def follow() -> None:
+            changed = self.line(None)
+            if changed is not None:
+                self.changed = changed
+                logger.info("%s changed: draining, to start anew", changed)
+                stop()
+
+        threading.Thread(target=follow, name="swarm-reload", daemon=True).start()
+
+    def close(self) -> None:
+        """End the watching process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def perform(body: Callable[[SourceWatch | None], int], reload: bool) -> int:
+    """Run `body`; the exit code. With `reload` and a source that has changed, execute this program anew instead.
+
+    Code that does not load is no end then: the next change is waited for.
+    """
+    if not reload:
+        return body(None)
+    watch = SourceWatch(Path.cwd())
+    try:
+        try:
+            code = body(watch)
+        except Exception as error:
+            said = sentence(error)
+            if said is None:
+                raise
+            complain(said[0])
+            logger.info("waiting for a change of the sources")
+            code = said[1]
+            watch.wait()
+    finally:
+        watch.close()
+    if watch.changed and code != ExitCode.FORCED:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # The interpreter's own options (-m, -X ...) are part of orig_argv.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+    return code

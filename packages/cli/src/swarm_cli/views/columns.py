@@ -1,0 +1,27 @@
+"""Plain columns, for people and for grep: a header, one line a row, no boxes, never cut by a terminal's width."""
+
+from collections.abc import Iterator, Sequence
+
+GAP = "  "
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> Iterator[str]:
+    """The lines of a table; the columns that `right` names are numbers and stand to the right."""
+    texts = [[_cell(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
+    for line in [list(header), *texts]:
+        cells = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(header, line, widths, strict=True)
+        ]
+        yield GAP.join(cells).rstrip()
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    return f"{value:g}" if isinstance(value, float) else str(value).replace("\n", " ")

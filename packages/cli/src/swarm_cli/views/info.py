@@ -1,0 +1,112 @@
+"""What `info` shows: versions, settings with their sources, and Kafka properties with theirs; secrets masked."""
+
+import dataclasses
+import inspect
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from swarm_cli.configuration import DEFAULT, Configuration
+from swarm_cli.settings import Settings
+from swarm_cli.views.columns import columns
+
+if TYPE_CHECKING:
+    from swarm_consumer import App
+    from swarm_consumer.routing import SubscriptionGroup
+
+Facts = dict[str, Any]
+CODE = "code"
+DISTRIBUTIONS = (
+    "swarm-cli", "swarm-supervisor", "swarm-consumer", "swarm-liveness", "swarm-health", "swarm-pidfd",
+    "confluent-kafka", "msgspec", "psutil", "typer",
+)  # fmt: skip
+FOLLOWS = {
+    "polling_ttl": "max.poll.interval.ms",
+    "consuming_ttl": "max.poll.interval.ms",
+    "stability_ttl": "twice max.poll.interval.ms",
+    "memory_limit": "off",
+    "memory_share": "off",
+    "connect_timeout": "no end",
+    "control": "by pid, in a private folder",
+}
+
+
+def versions() -> Mapping[str, str]:
+    """The versions that matter for a bug report."""
+    from confluent_kafka import libversion
+
+    from swarm_supervisor.cpus import available_cpus
+
+    found = {name: metadata.version(name) for name in DISTRIBUTIONS}
+    found["librdkafka"] = libversion()[0]
+    found["Python"] = f"{platform.python_implementation()} {platform.python_version()}"
+    found["Linux"] = os.uname().release
+    found["CPUs"] = str(available_cpus())
+    return found
+
+
+def settings(configuration: Configuration, app: "App | None") -> Mapping[str, Mapping[str, Any]]:
+    """Each setting: its value, and where it was set."""
+    preset = defaults()
+    found = {}
+    for field in dataclasses.fields(Settings):
+        value, source = getattr(configuration.settings, field.name), configuration.source(field.name)
+        if field.name in ("kafka", "bootstrap_servers", "group_instance_id"):
+            continue  # they are shown as the properties that they are
+        if source == DEFAULT and field.name == "concurrency" and app is not None and app.concurrency != 1:
+            value, source = app.concurrency, CODE
+        elif value is None:
+            value = preset.get(field.name)
+        found[field.name] = {"value": value, "source": source}
+    return found
+
+
+def defaults() -> Mapping[str, Any]:
+    """The defaults of the packages that the settings belong to."""
+    from swarm_cli.budgets import DRAIN_TIMEOUT_S
+    from swarm_liveness import LivenessListener
+    from swarm_supervisor.settings import Settings as SupervisorSettings
+
+    listener = inspect.signature(LivenessListener).parameters
+    return {
+        **{name: parameter.default for name, parameter in listener.items()},
+        **{field.name: field.default for field in dataclasses.fields(SupervisorSettings)},
+        "drain_timeout": DRAIN_TIMEOUT_S,
+        "concurrency": 1,
+        **FOLLOWS,
+    }
+
+
+def kafka_properties(app: "App", group: "SubscriptionGroup") -> Mapping[str, Mapping[str, Any]]:
+    """What the client of a subscription group gets, and where each property was set."""
+    from swarm_consumer.client_properties import ClientProperties
+    from swarm_consumer.redaction import redacted
+
+    properties = ClientProperties(group, app.client_id, None)
+    shown = redacted(properties.for_client())
+    prefix = group.properties.get("group.instance.id")
+    if prefix is not None:  # each node has an id of its own
+        shown["group.instance.id"] = f"{prefix.value}_<node>_{group.name}"
+    return {name: {"value": _as_property(shown[name]), "source": properties.where(name)} for name in sorted(shown)}
+
+
+def _as_property(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def lines(facts: Facts) -> Iterator[str]:
+    """The text of it all."""
+    yield from columns(("VERSION OF", "IS"), list(facts["versions"].items()))
+    yield ""
+    rows = [(name.replace("_", "-"), entry["value"], entry["source"]) for name, entry in facts["settings"].items()]
+    yield from columns(("SETTING", "VALUE", "FROM"), rows)
+    for group, properties in facts["kafka"].items():
+        yield ""
+        yield f"Subscription group {group}"
+        rows = [(name, entry["value"], entry["source"]) for name, entry in properties.items()]
+        yield from columns(("KAFKA PROPERTY", "VALUE", "FROM"), rows)
+    if facts["application"] is None:
+        yield ""
+        yield "Name APP to see the Kafka properties of its subscription groups."
