@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from swarm_consumer.consumer import Consumer, FunctionConsumer
+from swarm_consumer.declared_topics import DeclaredTopic, declared_topic
 from swarm_consumer.deserialization import Decoders, compile_decoder
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Bus, Event, Listener
@@ -109,6 +110,7 @@ class App:
         self._properties = merge(placed(DEFAULT_PROPERTIES, "Swarm's defaults"), placed(self.kafka, "App(kafka=...)"))
         self._groups: dict[str, Group] = {}
         self._routes: list[Route] = []
+        self._declared_topics: dict[str, DeclaredTopic] = {}
 
     def __repr__(self) -> str:
         return f"<App {self.client_id!r} kafka={redacted(self.kafka)} topics={[route.topic for route in self._routes]}>"
@@ -134,6 +136,9 @@ class App:
         kafka: Mapping[str, Any] | None = None,
         subscription_group: str | None = None,
         active: bool = True,
+        partitions: int | None = None,
+        replication: int | None = None,
+        config: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Callable[[ConsumerClass], ConsumerClass]:
         """Declare who consumes one or more topics: a decorator for a Consumer class. A name with ^ is a pattern.
@@ -143,9 +148,12 @@ class App:
         kafka: client properties of these topics; topics of a group that differ in them get clients of their own.
         subscription_group: an explicit name for the client these topics share.
         active: False leaves the topics out without removing the declaration.
+        partitions, replication, config: what the topics are to be like in the cluster, as in `declare_topic`.
         """
         if not names:
             raise ConfigurationError("topic() needs the name of at least one topic")
+        if partitions is None and (replication is not None or config):
+            raise ConfigurationError(f"topic {names[0]!r}: replication and config need partitions beside them")
 
         def declare(consumer: ConsumerClass) -> ConsumerClass:
             if not (isinstance(consumer, type) and issubclass(consumer, Consumer)):
@@ -155,6 +163,8 @@ class App:
                 )
             group_name = group or self.default_group
             for name in names:
+                if partitions is not None:
+                    self.declare_topic(name, partitions=partitions, replication=replication, config=config)
                 self._declare(
                     name, group_name, consumer, payload, key, headers, kafka or {}, subscription_group, active, settings
                 )
@@ -222,6 +232,21 @@ class App:
         subscription_groups([*self._routes, route], self._base_properties())  # conflicts are refused here and now
         self._routes.append(route)
 
+    def declare_topic(
+        self, name: str, *, partitions: int, replication: int | None = None, config: Mapping[str, Any] | None = None
+    ) -> DeclaredTopic:
+        """Declare what a topic is to be like in the cluster, whether it is consumed here or only produced to.
+
+        Running an app makes no topic: a tool compares what is declared with what is there. partitions: how many at
+        least. replication: for a topic that is made; None: the broker's default. config: topic configurations. Raises
+        ConfigurationError for values that cannot be, and for a topic declared twice in different ways.
+        """
+        declared = declared_topic(name, partitions, replication, config or {})
+        known = self._declared_topics.setdefault(name, declared)
+        if known != declared:
+            raise ConfigurationError(f"topic {name!r} is declared twice, as {known} and as {declared}")
+        return declared
+
     def override(self, kafka: Mapping[str, Any], where: str) -> None:
         """Let these properties win over all that the code says, for every topic, every group and the producer.
 
@@ -245,6 +270,11 @@ class App:
     def routes(self) -> tuple[Route, ...]:
         """Everything that was declared, in order."""
         return tuple(self._routes)
+
+    @property
+    def declared_topics(self) -> tuple[DeclaredTopic, ...]:
+        """What was declared about topics in the cluster, sorted by name."""
+        return tuple(sorted(self._declared_topics.values(), key=lambda topic: topic.name))
 
     def subscription_groups(self) -> list[SubscriptionGroup]:
         """Return every subscription group, inactive topics included, sorted by name."""

@@ -1,0 +1,47 @@
+"""What a topic is to be like in the cluster: declared beside its handler; tools compare and make it, a run never does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.routing import check_topic
+from swarm_consumer.settings import check_number
+
+MOST_PARTITIONS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclaredTopic:
+    """A topic as the application wants it.
+
+    partitions: how many at least; they are never taken away.
+    replication: replicas of each partition when the topic is made; None: the broker's default.
+    config: topic configurations, such as ``cleanup.policy``; those that are not named are left alone.
+    """
+
+    name: str
+    partitions: int = 1
+    replication: int | None = None
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def declared_topic(name: str, partitions: int, replication: int | None, config: Mapping[str, Any]) -> DeclaredTopic:
+    """Return a checked declaration; raises ConfigurationError for what no cluster could be like."""
+    where = f"topic {name!r}"
+    check_topic(name)
+    if name.startswith("^"):
+        raise ConfigurationError(f"{where} is a pattern: only a topic with a name can be declared")
+    check_number(partitions, 1, MOST_PARTITIONS, "partitions", where, whole=True)
+    if replication is not None:
+        check_number(replication, 1, 32767, "replication", where, whole=True)
+    values = {}
+    for key, value in config.items():
+        if not isinstance(key, str) or not isinstance(value, str | int | float):
+            raise ConfigurationError(
+                f"{where}: config must map names to texts, numbers or booleans, not {key!r} to {value!r}"
+            )
+        values[key] = str(value).lower() if isinstance(value, bool) else str(value)
+    return DeclaredTopic(name=name, partitions=partitions, replication=replication, config=values)
