@@ -1,4 +1,4 @@
-"""What a topic is to be like in the cluster: declared beside its handler; tools compare and make it, a run never does."""
+"""What a topic is to be in the cluster, declared beside its handler. Tools compare and make it; a run never does."""
 
 from __future__ import annotations
 
