@@ -45,7 +45,7 @@ class Cluster:
     def settings(self, protocol="consumer", **properties):
         """Client properties; underscores in names stand for dots."""
         given = {name.replace("_", "."): value for name, value in properties.items()}
-        return {**self.broker.client_settings(protocol), "auto.commit.interval.ms": 100, **given}
+        return {**self.broker.client_settings(protocol), "auto.commit.interval.ms": 50, **given}
 
     def app(self, group=None, *, protocol="consumer", kafka=None, **settings):
         """An app whose default group is new, unless one is given."""

@@ -63,6 +63,8 @@ def test_topics_lose_records_and_go(embedded_broker):
     embedded_broker.create_topic("t")
     for value in (b"1", b"2", b"3"):
         produce(embedded_broker.bootstrap, "t", [value])
+    if "delete_records" not in embedded_broker.capabilities:
+        pytest.skip("this librdkafka has no word for it")
     embedded_broker.delete_records("t", 0, 2)
     assert [each.value for each in read_all(embedded_broker.bootstrap, "t")] == [b"3"]
     with pytest.raises(BrokerError, match="could not delete the records of 't'/0 before offset 9"):

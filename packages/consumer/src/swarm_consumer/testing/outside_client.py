@@ -25,7 +25,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from swarm_consumer.testing.errors import BrokerError
 
-POLL_INTERVAL_S = 0.05  # between two questions to the broker; committed offsets are not announced
+POLL_INTERVAL_S = 0.02  # between two questions to the broker; committed offsets are not announced
 REQUEST_TIMEOUT_S = 10.0
 # A coordinator or a leader that moves or loads: to be asked again.
 PASSING_ERRORS = frozenset(
