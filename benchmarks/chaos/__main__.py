@@ -1,0 +1,60 @@
+"""``hatch run chaos``: a swarm on real Kafka under a seeded schedule of faults; every record is accounted for.
+
+Needs Java and Maven. Exit code 0: every promise was kept; 1: one was not, and the report says which; 2: it could not
+be run.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.chaos.report import passed, text, write
+from benchmarks.chaos.run import Plan, Run
+from benchmarks.chaos.schedule import KINDS, Times
+from swarm_consumer.testing import BrokerError, KafkaUnavailable
+
+STATIC_SESSION_S = 15.0
+"""A static member's session must outlast the restart delay by 10 s, which `swarm-cli swarm` sees to."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the options, run, write the report."""
+    parser = argparse.ArgumentParser(prog="hatch run chaos", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=3.0, help="how long faults are made (3)")
+    parser.add_argument("--seed", type=int, default=1, help="of the schedule (1)")
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--partitions", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=400.0, help="records per second (400)")
+    parser.add_argument("--protocol", choices=("classic", "consumer"), default="classic", help="group.protocol")
+    parser.add_argument("--static", action="store_true", help="static members")
+    parser.add_argument("--only", default="", metavar="KIND,...", help=f"kinds of faults; there are {', '.join(KINDS)}")
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="default: .cache/chaos/<seed>")
+    options = parser.parse_args(arguments)
+    only = frozenset(filter(None, options.only.split(",")))
+    if unknown := only - KINDS.keys():
+        parser.error(f"there is no kind {sorted(unknown)[0]!r}; there are {', '.join(KINDS)}")
+    folder: Path = (options.report or Path(".cache") / "chaos" / str(options.seed)).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in ("handled.log", "swarm.log"):
+        (folder / left).unlink(missing_ok=True)
+    plan = Plan(
+        minutes=options.minutes, seed=options.seed, nodes=options.nodes, partitions=options.partitions,
+        rate=options.rate, protocol=options.protocol, static=options.static, only=only,
+        times=Times(session_timeout=STATIC_SESSION_S) if options.static else Times(),
+    )  # fmt: skip
+    try:
+        outcome = Run(plan, folder).carry_out()
+    except KafkaUnavailable as error:
+        print(f"{error}", file=sys.stderr)
+        return 1 if os.environ.get("SWARM_REQUIRE_KAFKA") == "1" else 0
+    except (BrokerError, RuntimeError) as error:
+        print(f"The run could not be made: {error}", file=sys.stderr)
+        return 2
+    print(text(outcome))
+    print("\n".join(map(str, write(outcome, folder))))
+    return 0 if passed(outcome) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

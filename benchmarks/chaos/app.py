@@ -1,0 +1,80 @@
+"""The application under chaos: it writes down every record that it handles, and misbehaves when it is told to.
+
+Each line of the log is one write to a file opened with O_APPEND, so that a kill leaves whole lines and the order of
+the lines is the order of what happened. An order to misbehave is a file; whoever renames it first has taken it.
+"""
+
+import ctypes
+import os
+import time
+from pathlib import Path
+
+from benchmarks.chaos.records import BatchBegun, Handled, Misbehaved, decode
+from swarm_consumer import App, Batch, Consumer
+
+LOG = os.open(os.environ["CHAOS_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+ORDERS = Path(os.environ["CHAOS_ORDERS"])
+SECONDS_PER_RECORD = float(os.environ.get("CHAOS_SECONDS_PER_RECORD", "0.001"))
+LEAK_MB = 300
+
+app = App("chaos", max_messages=100, retry_backoff=0.5, retry_backoff_max=2.0)
+hoard: list[bytearray] = []
+
+
+class OrderedToFail(Exception):
+    """The handler was told to raise."""
+
+
+@app.topic(os.environ["CHAOS_TOPIC"], group=os.environ["CHAOS_GROUP"])
+class Chaos(Consumer):
+    """Write down, and misbehave in the middle of a batch."""
+
+    def consume(self, messages: Batch[bytes]) -> None:
+        """One line for the batch and one for each record, after its work."""
+        node, generation = int(os.environ["SWARM_NODE_ID"]), int(os.environ["SWARM_NODE_GENERATION"])
+        pid = os.getpid()
+        order = taken_order(node)
+        write(
+            BatchBegun(
+                time.monotonic(), pid, node, generation, messages.partition, messages.first_offset, messages.last_offset
+            ).line()
+        )
+        for number, message in enumerate(messages):
+            if order is not None and number == len(messages) // 2:
+                write(Misbehaved(time.monotonic(), pid, node, order).line())
+                misbehave(order)
+            value = message.payload
+            time.sleep(SECONDS_PER_RECORD)
+            write(Handled(time.monotonic(), pid, messages.partition, message.offset, decode(value)).line())
+
+
+def taken_order(node: int) -> str | None:
+    """The order for this node, which is gone from then on."""
+    order, taken = ORDERS / str(node), ORDERS / f"taken-{os.getpid()}"
+    try:
+        order.rename(taken)
+    except OSError:
+        return None
+    return taken.read_text()
+
+
+def misbehave(order: str) -> None:
+    """Do what was ordered."""
+    what, _, argument = order.partition("=")
+    if what == "hang":
+        ctypes.PyDLL(None).sleep(3600)  # PyDLL keeps the GIL: no thread of this process runs any more
+    elif what == "raise":
+        raise OrderedToFail("told to")
+    elif what == "long":
+        time.sleep(float(argument))
+    elif what == "leak":
+        hoard.append(bytearray(b"\1" * (LEAK_MB * 2**20)))
+    elif what == "exit":
+        os._exit(int(argument))
+    else:
+        raise AssertionError(f"there is no order {order!r}")
+
+
+def write(line: str) -> None:
+    """Append one line."""
+    os.write(LOG, line.encode())

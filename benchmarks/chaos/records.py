@@ -1,0 +1,91 @@
+"""Records that can be accounted for: numbered per key, with a checksum, and the lines that tell what became of them."""
+
+import zlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """What a record says of itself."""
+
+    key: str
+    sequence: int
+    """0, 1, 2, ... for each key."""
+    checksum: int
+    """CRC-32 of the whole value."""
+
+
+def encode(key: str, sequence: int, filling: bytes = b"") -> bytes:
+    """Return the value of a record."""
+    return b"%s %d %s" % (key.encode(), sequence, filling)
+
+
+def decode(value: bytes) -> Numbered:
+    """Read a value. ValueError for one that `encode` did not make."""
+    key, sequence, _ = value.split(b" ", 2)
+    return Numbered(key.decode(), int(sequence), zlib.crc32(value))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchBegun:
+    """A node was given a batch. ``at`` is monotonic seconds, one clock for all processes of a machine."""
+
+    at: float
+    pid: int
+    node: int
+    generation: int
+    partition: int
+    first: int
+    last: int
+
+    def line(self) -> str:
+        """Return it as a line of the log."""
+        return f"B {self.at:.6f} {self.pid} {self.node} {self.generation} {self.partition} {self.first} {self.last}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """A node has handled a record."""
+
+    at: float
+    pid: int
+    partition: int
+    offset: int
+    record: Numbered
+
+    def line(self) -> str:
+        """Return it as a line of the log."""
+        one = self.record
+        return f"R {self.at:.6f} {self.pid} {self.partition} {self.offset} {one.key} {one.sequence} {one.checksum}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Misbehaved:
+    """A handler has carried out an order to misbehave: a fault was really there."""
+
+    at: float
+    pid: int
+    node: int
+    kind: str
+
+    def line(self) -> str:
+        """Return it as a line of the log."""
+        return f"F {self.at:.6f} {self.pid} {self.node} {self.kind}\n"
+
+
+Entry = BatchBegun | Handled | Misbehaved
+
+
+def parse(line: str) -> Entry:
+    """Read a line of the log. ValueError for anything else."""
+    kind, *fields = line.split()
+    if kind == "B" and len(fields) == 7:
+        at, *numbers = fields
+        return BatchBegun(float(at), *map(int, numbers))
+    if kind == "R" and len(fields) == 7:
+        at, pid, partition, offset, key, sequence, checksum = fields
+        return Handled(float(at), int(pid), int(partition), int(offset), Numbered(key, int(sequence), int(checksum)))
+    if kind == "F" and len(fields) == 4:
+        at, pid, node, what = fields
+        return Misbehaved(float(at), int(pid), int(node), what)
+    raise ValueError(f"not a line of the log: {line!r}")

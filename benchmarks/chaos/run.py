@@ -1,0 +1,444 @@
+"""One run: broker, proxy, swarm, producer and ledger put together, the schedule carried out, everything measured."""
+
+import dataclasses
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from benchmarks.chaos import processes
+from benchmarks.chaos.faults import Injected, Scene, inject
+from benchmarks.chaos.keeper import ORPHANS_GONE_S, End, Keeper
+from benchmarks.chaos.ledger import Account, Bound, Ledger
+from benchmarks.chaos.processes import wait_until
+from benchmarks.chaos.producer import SteadyProducer
+from benchmarks.chaos.proxy import ProxyProcess
+from benchmarks.chaos.records import BatchBegun, Handled, Misbehaved, parse
+from benchmarks.chaos.schedule import Fault, Times, faults
+from swarm_consumer.testing import KafkaBroker
+
+GIVE_UP_S = 90.0
+"""A recovery that takes so much longer than its bound ends the run."""
+MEMORY_LIMIT_MB = 200
+HELD_MESSAGES = 500
+"""What a cut-off owner may have at hand: four batches of 100, and the one at work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to run."""
+
+    minutes: float
+    seed: int
+    nodes: int = 3
+    partitions: int = 8
+    keys: int = 64
+    rate: float = 400.0
+    protocol: str = "classic"
+    static: bool = False
+    only: frozenset[str] = frozenset()
+    times: Times = field(default_factory=Times)
+
+
+@dataclass(slots=True)
+class Sample:
+    """What a supervisor holds while all its nodes run and nothing is under way."""
+
+    at: float
+    pid: int
+    descriptors: int
+    threads: int
+    resident_mb: float
+    zombies: int
+    node_descriptors: int
+    node_threads: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Everything that was seen of a run."""
+
+    plan: Plan
+    started: float
+    ended: float
+    faults: list[Injected]
+    account: Account
+    samples: list[Sample]
+    ends: list[End]
+    exit_code: int
+    exits: Counter[str]
+    produced_per_s: Counter[int]
+    handled_per_s: Counter[int]
+    problems: list[str]
+    """Everything besides the account that must not be."""
+
+
+class Run:
+    """Puts everything together; `carry_out` does it."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.ledger = Ledger(Bound(plan.times.commit_interval + 2.0, HELD_MESSAGES))
+        self.lock = threading.Lock()
+        self.faults: list[Injected] = []
+        self.samples: list[Sample] = []
+        self.problems: list[str] = []
+        self.handled_per_s: Counter[int] = Counter()
+        self.produced_per_s: Counter[int] = Counter()
+        self._waiting: list[Injected] = []
+        self._misbehaved: dict[int, float] = {}
+        self._unique = uuid.uuid4().hex[:8]
+        self._ending = threading.Event()
+        self._started = time.monotonic()
+
+    def carry_out(self) -> Outcome:
+        """Do it, from the broker's start to the last process that has gone."""
+        plan = self.plan
+        topic, group = f"chaos-{self._unique}", f"chaos-{self._unique}"
+        # macOS-like long folders do not fit into a socket's path: the sockets get a short folder of their own.
+        short = Path(tempfile.mkdtemp(prefix="chaos-"))
+        properties = {"group.consumer.session.timeout.ms": int(1000 * plan.times.session_timeout)}
+        with KafkaBroker(properties=properties) as broker:
+            broker.create_topic(topic, plan.partitions)
+            proxy = ProxyProcess(int(broker.bootstrap.rpartition(":")[2]))
+            keeper = self._keeper(broker, proxy, topic, group, short)
+            producer = SteadyProducer(
+                broker.bootstrap, topic, plan.partitions, plan.keys, plan.rate, self.ledger, self.lock
+            )
+            threads = [
+                threading.Thread(target=self._read_log, name="log"),
+                threading.Thread(target=self._watch_commits, args=(broker.bootstrap, group, topic), name="commits"),
+                threading.Thread(target=self._count, name="count"),
+            ]
+            try:
+                keeper.start()
+                if not wait_until(lambda: len(keeper.running()) == plan.nodes, 60.0, 0.1):
+                    raise RuntimeError(f"the swarm did not start:\n{keeper.log.read_text()[-3000:]}")
+                self._producer = producer
+                self._started = time.monotonic()
+                for thread in threads:
+                    thread.start()
+                producer.start()
+                scene = Scene(
+                    keeper, broker, proxy, self.ledger, self.lock, plan.times, plan.nodes, short, group, topic,
+                    self._member_properties(), self._has_misbehaved,
+                )  # fmt: skip
+                self._drive(scene)
+                producer.finish(60.0)
+                self._await_the_rest(keeper)
+                self._settled(keeper)
+                exit_code = keeper.stop(plan.times.stop + 30.0)
+                time.sleep(0.3)  # the last lines of the log
+            finally:
+                self._ending.set()
+                producer.finish(0.0)
+                keeper.kill()
+                for thread in threads:
+                    if thread.ident is not None:
+                        thread.join()
+                proxy.close()
+                shutil.rmtree(short, ignore_errors=True)
+        return self._outcome(keeper, producer, exit_code)
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def _drive(self, scene: Scene) -> None:
+        plan = self.plan
+        if not wait_until(lambda: self._caught_up(self._producer.ends), 30.0):
+            raise RuntimeError("the swarm handled nothing at first")
+        self._settled(scene.keeper)
+        end = self._started + 60.0 * plan.minutes
+        for fault in self._faults():
+            time.sleep(fault.pause_s)
+            if time.monotonic() >= end:
+                break
+            injected = inject(fault, scene)
+            with self.lock:
+                injected.targets = list(self._producer.ends)
+                self.faults.append(injected)
+                self._waiting.append(injected)
+            self._say(injected)
+            if fault.hasty and not injected.trouble:
+                continue
+            if not self._recovered(injected):
+                self.problems.append(f"{injected.kind}: no recovery at all; the run was given up")
+                break
+            if time.monotonic() < end:
+                self._settled(scene.keeper)
+        for injected in list(self._waiting):
+            self._recovered(injected)
+
+    def _faults(self) -> Iterator[Fault]:
+        return faults(self.plan.seed, self.plan.only)
+
+    def _recovered(self, injected: Injected) -> bool:
+        return bool(wait_until(lambda: injected.recovered_at, injected.bound_s + GIVE_UP_S))
+
+    def _settled(self, keeper: Keeper) -> None:
+        """Wait until all nodes run and nothing is under way, and note what the supervisor holds then."""
+
+        def settled() -> list[int]:
+            status = keeper.status()
+            if status is None or status.rolling_restart or not status.running == status.wanted == len(status.nodes):
+                return []
+            if any(node.spare_pid for node in status.nodes):
+                return []
+            return [status.pid, *(node.pid for node in status.nodes if node.pid)]
+
+        pids = wait_until(settled, 60.0, 0.1)
+        if not pids:
+            self.problems.append("the swarm did not settle within 60 s")
+            return
+        supervisor, *nodes = pids
+        zombies = {pid for pid, state in processes.in_session(supervisor).items() if state == "Z"}
+        if zombies:
+            time.sleep(0.5)
+            zombies &= {pid for pid, state in processes.in_session(supervisor).items() if state == "Z"}
+        self.samples.append(
+            Sample(
+                at=time.monotonic(),
+                pid=supervisor,
+                descriptors=processes.descriptors(supervisor),
+                threads=processes.threads(supervisor),
+                resident_mb=processes.resident_mb(supervisor),
+                zombies=len(zombies),
+                node_descriptors=max(map(processes.descriptors, nodes), default=0),
+                node_threads=max(map(processes.threads, nodes), default=0),
+            )
+        )
+
+    def _await_the_rest(self, keeper: Keeper) -> None:
+        def all_handled() -> bool:
+            with self.lock:
+                produced, handled = self.ledger.progress()
+            return handled >= produced
+
+        if not wait_until(all_handled, 60.0, 0.2):
+            self.problems.append("60 s after the last fault there were still records that nobody had handled")
+
+    def _caught_up(self, targets: list[int]) -> bool:
+        with self.lock:
+            return all(self.ledger.high(number) >= target for number, target in enumerate(targets))
+
+    # -- what others tell ------------------------------------------------------------------------------------------
+
+    def _read_log(self) -> None:
+        path = self.folder / "handled.log"
+        rest = ""
+        with path.open() as log:
+            while True:
+                text = log.read(1 << 20)
+                if not text:
+                    if self._ending.is_set():
+                        break
+                    time.sleep(0.02)
+                    continue
+                *lines, rest = (rest + text).split("\n")
+                with self.lock:
+                    for line in lines:
+                        self._enter(line)
+                    self._note_recoveries()
+
+    def _enter(self, line: str) -> None:
+        match parse(line):
+            case BatchBegun() as begun:
+                self.ledger.batch(begun)
+            case Handled() as done:
+                self.ledger.handled(done)
+                self.handled_per_s[int(done.at - self._started)] += 1
+            case Misbehaved() as what:
+                self._misbehaved[what.pid] = what.at
+
+    def _note_recoveries(self) -> None:
+        for injected in list(self._waiting):
+            if all(self.ledger.high(number) >= target for number, target in enumerate(injected.targets)):
+                injected.recovered_at = time.monotonic()
+                self._waiting.remove(injected)
+
+    def _has_misbehaved(self, pid: int, since: float) -> bool:
+        with self.lock:
+            return self._misbehaved.get(pid, 0.0) >= since
+
+    def _watch_commits(self, bootstrap: str, group: str, topic: str) -> None:
+        # A consumer that never subscribes does not join the group.
+        observer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0})
+        asked = [TopicPartition(topic, number) for number in range(self.plan.partitions)]
+        while not self._ending.wait(0.25):
+            try:
+                answer = observer.committed(asked, timeout=2.0)
+            except KafkaException:
+                continue  # no broker at the moment
+            with self.lock:
+                for one in answer:
+                    if one.error is None and one.offset >= 0:
+                        self.ledger.committed(one.partition, one.offset, time.monotonic())
+        observer.close()
+
+    def _count(self) -> None:
+        before = 0
+        while not self._ending.wait(0.2):
+            total = sum(self._producer.ends)
+            self.produced_per_s[int(time.monotonic() - self._started)] += total - before
+            before = total
+
+    # -- making things ---------------------------------------------------------------------------------------------
+
+    def _keeper(self, broker: KafkaBroker, proxy: ProxyProcess, topic: str, group: str, short: Path) -> Keeper:
+        plan, times = self.plan, self.plan.times
+        log = self.folder / "handled.log"
+        log.touch()
+        kafka = {
+            **broker.client_settings("consumer" if plan.protocol == "consumer" else "classic"),
+            **self._member_properties(),
+            "auto.commit.interval.ms": int(1000 * times.commit_interval),
+            "max.poll.interval.ms": int(1000 * times.max_poll_interval),
+        }
+        del kafka["bootstrap.servers"]
+        arguments = [
+            "swarm", "benchmarks.chaos.app:app", "--nodes", str(plan.nodes),
+            "--bootstrap-servers", f"127.0.0.1:{proxy.port}",
+            "--memory-limit", str(MEMORY_LIMIT_MB),
+            *(part for name, value in kafka.items() for part in ("--kafka", f"{name}={value}")),
+        ]  # fmt: skip
+        for name in (
+            "liveness_interval", "node_report_timeout", "boot_timeout", "drain_timeout", "shutdown_timeout",
+            "node_restart_delay", "consuming_ttl",
+        ):  # fmt: skip
+            arguments += [f"--{name.replace('_', '-')}", str(getattr(times, name))]
+        if plan.static:
+            arguments += ["--group-instance-id", "chaos"]
+        environment = {
+            "CHAOS_LOG": str(log),
+            "CHAOS_ORDERS": str(short),
+            "CHAOS_TOPIC": topic,
+            "CHAOS_GROUP": group,
+            "SWARM_RESTART_DELAY_MAX": str(times.restart_delay_max),
+            "SWARM_STABLE_AFTER": str(times.stable_after),
+        }
+        return Keeper(arguments, environment, self.folder, short / "control.sock")
+
+    def _member_properties(self) -> dict[str, str]:
+        if self.plan.protocol == "consumer":
+            return {"group.protocol": "consumer"}
+        session = int(1000 * self.plan.times.session_timeout)
+        return {
+            "session.timeout.ms": str(session),
+            "heartbeat.interval.ms": "300",
+            "max.poll.interval.ms": str(int(1000 * self.plan.times.max_poll_interval)),
+            "partition.assignment.strategy": "cooperative-sticky",
+        }
+
+    def _say(self, injected: Injected) -> None:
+        at = injected.started - self._started
+        print(f"{at:7.1f} s  {injected.kind:<17} {injected.trouble or injected.detail}", flush=True)
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+
+    def _outcome(self, keeper: Keeper, producer: SteadyProducer, exit_code: int) -> Outcome:
+        account = self.ledger.account()
+        problems = self.problems
+        if producer.failures or producer.unacknowledged:
+            problems.append(f"the producer failed: {producer.unacknowledged} unacknowledged, {producer.failures[:3]}")
+        if exit_code != 0:
+            problems.append(f"the last supervisor ended with exit code {exit_code}")
+        for end in keeper.ends:
+            if end.code not in (0, -9):
+                problems.append(f"supervisor {end.pid} ended with exit code {end.code}")
+            if end.orphans_s > ORPHANS_GONE_S:
+                problems.append(f"nodes of supervisor {end.pid} outlived it by {end.orphans_s:.2f} s")
+            if end.left:
+                problems.append(f"orphans of supervisor {end.pid} had to be killed: {end.left}")
+        for injected in self.faults:
+            problems += _of_fault(injected)
+        problems += self._unexplained(account)
+        problems += _drift(self.samples)
+        exits = Counter(
+            f"{'planned' if event['planned'] else 'unplanned'}: {_shape(event['reason'])}"
+            for event in keeper.events
+            if event.get("event") == "NodeExited"
+        )
+        return Outcome(
+            plan=self.plan, started=self._started, ended=time.monotonic(), faults=self.faults, account=account,
+            samples=self.samples, ends=keeper.ends, exit_code=exit_code, exits=exits,
+            produced_per_s=self.produced_per_s, handled_per_s=self.handled_per_s, problems=problems,
+        )  # fmt: skip
+
+    def _unexplained(self, account: Account) -> list[str]:
+        found = []
+        for silence in account.silences:
+            start, end = silence.span.start, silence.span.end
+            reached = start
+            for injected in sorted(self.faults, key=lambda each: each.started):
+                if injected.started - 1.0 <= reached + 1.0:
+                    reached = max(reached, injected.healed_at + injected.bound_s)
+            if not any(each.started - 1.0 <= end and each.healed_at + each.bound_s >= start for each in self.faults):
+                reached = start
+            if reached < end and end - start > 2.0:
+                found.append(
+                    f"partition {silence.partition} was silent for {silence.span.length_s:.1f} s from "
+                    f"{start - self._started:.1f} s on, and no fault explains it"
+                )
+        return found
+
+
+def _of_fault(injected: Injected) -> list[str]:
+    found = []
+    if injected.trouble:
+        found.append(f"{injected.kind} ({injected.detail}): did not come about: {injected.trouble}")
+    if injected.seen_at and injected.recovered_at:
+        took = injected.recovered_at - injected.healed_at
+        if took > injected.bound_s:
+            found.append(f"{injected.kind}: recovery took {took:.1f} s, the bound is {injected.bound_s:.1f} s")
+    return found
+
+
+def _drift(samples: list[Sample]) -> list[str]:
+    found = []
+    for pid in dict.fromkeys(sample.pid for sample in samples):
+        own = [sample for sample in samples if sample.pid == pid]
+        first = own[0]
+        for name, room in (("descriptors", 2), ("threads", 0), ("zombies", 0)):
+            worst = max(getattr(sample, name) for sample in own)
+            if worst > getattr(first, name) + room:
+                found.append(f"supervisor {pid}: {name} went from {getattr(first, name)} to {worst}")
+        if first.zombies:
+            found.append(f"supervisor {pid}: {first.zombies} zombies")
+    return found
+
+
+def _shape(reason: str) -> str:
+    """A reason without its numbers, so that like ones can be counted."""
+    words = "".join("#" if letter.isdigit() else letter for letter in reason.partition("\n")[0])
+    while "##" in words:
+        words = words.replace("##", "#")
+    return words.replace("#.#", "#")[:110]
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as values that JSON knows."""
+    plan = dataclasses.asdict(outcome.plan)
+    plan["only"] = sorted(plan["only"])
+    account = dataclasses.asdict(outcome.account)
+    account["silences"] = account["silences"][:50]
+    return {
+        "plan": plan,
+        "duration_s": outcome.ended - outcome.started,
+        "faults": [dataclasses.asdict(injected) for injected in outcome.faults],
+        "account": account,
+        "samples": [dataclasses.asdict(sample) for sample in outcome.samples],
+        "supervisor_ends": [dataclasses.asdict(end) for end in outcome.ends],
+        "exit_code": outcome.exit_code,
+        "exits_by_reason": dict(outcome.exits.most_common()),
+        "produced_per_s": [outcome.produced_per_s[second] for second in range(int(outcome.ended - outcome.started))],
+        "handled_per_s": [outcome.handled_per_s[second] for second in range(int(outcome.ended - outcome.started))],
+        "problems": outcome.problems,
+    }

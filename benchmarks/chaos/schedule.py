@@ -1,0 +1,133 @@
+"""Which faults come, in which order and with which amounts: a function of the seed. Pure."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The settings of the swarm under test, in seconds: what recovery may take follows from them."""
+
+    liveness_interval: float = 1.0
+    node_report_timeout: float = 5.0
+    stack_dump_timeout: float = 2.0
+    boot_timeout: float = 20.0
+    drain_timeout: float = 6.0
+    shutdown_timeout: float = 8.0
+    node_restart_delay: float = 0.5
+    restart_delay_max: float = 2.0
+    stable_after: float = 5.0
+    consuming_ttl: float = 6.0
+    session_timeout: float = 6.0
+    max_poll_interval: float = 20.0
+    commit_interval: float = 1.0
+    slack: float = 10.0
+    """What a busy machine may add: process starts, joins, polls of the harness."""
+
+    @property
+    def stop(self) -> float:
+        """From the order to stop a node until it has gone, at the longest."""
+        return self.stack_dump_timeout + self.shutdown_timeout
+
+    @property
+    def rejoin(self) -> float:
+        """Until the partitions of a member that vanished are at work elsewhere, or again."""
+        return self.restart_delay_max + self.session_timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of fault: what it does, and how long its recovery may take, counted from the end of the fault."""
+
+    name: str
+    text: str
+    hold_s: tuple[float, float] = (0.0, 0.0)
+    """How long it lasts; drawn between these two."""
+    weight: int = 1
+    """How often it comes in one round."""
+    recovery: tuple[str, ...] = ()
+    """The names in `Times` whose sum, with the slack, is the recovery bound."""
+
+    def recovery_s(self, times: Times) -> float:
+        """Seconds after the end of the fault by which every partition must have caught up."""
+        return float(sum(getattr(times, name) for name in self.recovery) + times.slack)
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("node-kill", "SIGKILL of a node", weight=2, recovery=("rejoin",)),
+        Kind("node-stop-short", "SIGSTOP of a node, SIGCONT in time", (1.0, 3.0), recovery=("rejoin",)),
+        Kind(
+            "node-stop-long",
+            "SIGSTOP of a node until the supervisor has replaced it",
+            recovery=("node_report_timeout", "stop", "rejoin"),
+        ),
+        Kind("node-term", "SIGTERM to a node, by somebody", recovery=("stop", "rejoin")),
+        Kind("node-exit", "a handler calls os._exit(7) in mid-batch", recovery=("rejoin",)),
+        Kind(
+            "handler-hang",
+            "a handler that never returns and holds the GIL",
+            recovery=("node_report_timeout", "stop", "rejoin"),
+        ),
+        Kind("handler-raise", "a handler that raises in mid-batch", recovery=("restart_delay_max",)),
+        Kind("handler-long", "a handler that runs longer than its TTL", recovery=("consuming_ttl", "stop", "rejoin")),
+        Kind("handler-leak", "a handler that takes 300 MB and keeps them", recovery=("stop", "rejoin")),
+        Kind("supervisor-kill", "SIGKILL of the supervisor, started again by an outer loop", recovery=("rejoin",)),
+        Kind("supervisor-stop", "SIGSTOP and SIGCONT of the supervisor", (1.0, 8.0), recovery=("rejoin",)),
+        Kind(
+            "rolling-restart",
+            "USR2: all nodes replaced, one by one",
+            recovery=("stop", "stop", "stop", "boot_timeout"),
+        ),
+        Kind("node-restart", "one node replaced, asked through the control socket", recovery=("stop", "boot_timeout")),
+        Kind("scale", "one node more or one less, and back again", (1.0, 3.0), recovery=("stop", "rejoin")),
+        Kind("quiet-stop-start", "TSTP, then TERM, then a new supervisor", (0.5, 1.5), recovery=("stop", "rejoin")),
+        Kind("foreign-member", "another member joins the group, and leaves", (2.0, 4.0), recovery=("rejoin",)),
+        Kind(
+            "broker-kill",
+            "SIGKILL of the broker, and its restart",
+            (0.0, 2.0),
+            recovery=("session_timeout", "rejoin"),
+        ),
+        Kind("broker-stop", "SIGSTOP and SIGCONT of the broker", (1.0, 8.0), recovery=("rejoin",)),
+        Kind("network-cut", "every connection reset, new ones refused", (0.5, 8.0), recovery=("rejoin",)),
+        Kind("network-delay", "every packet 50 to 300 ms late, both ways", (3.0, 6.0), recovery=("rejoin",)),
+        Kind("network-stall", "nothing goes through, nobody is told", (1.0, 8.0), recovery=("rejoin",)),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a schedule."""
+
+    kind: Kind
+    hold_s: float
+    target: float
+    """In [0, 1): picks the node among those that run then."""
+    amount: float
+    """In [0, 1): whatever else is to be chosen."""
+    pause_s: float
+    """Between the recovery from the fault before and this one."""
+    hasty: bool
+    """Do not wait for the recovery from this fault before the next."""
+
+
+def faults(seed: int, only: frozenset[str] = frozenset()) -> Iterator[Fault]:
+    """Yield faults without end. Every kind comes in each round, the rounds are shuffled."""
+    draw = random.Random(seed)
+    kinds = [kind for kind in KINDS.values() if not only or kind.name in only]
+    while True:
+        deck = [kind for kind in kinds for _ in range(kind.weight)]
+        draw.shuffle(deck)
+        for kind in deck:
+            yield Fault(
+                kind=kind,
+                hold_s=draw.uniform(*kind.hold_s),
+                target=draw.random(),
+                amount=draw.random(),
+                pause_s=draw.uniform(0.2, 2.0),
+                hasty=draw.random() < 0.2,
+            )
