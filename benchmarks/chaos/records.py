@@ -78,7 +78,7 @@ Entry = BatchBegun | Handled | Misbehaved
 
 def parse(line: str) -> Entry:
     """Read a line of the log. ValueError for anything else."""
-    kind, *fields = line.split()
+    kind, *fields = line.split() or [""]
     if kind == "B" and len(fields) == 7:
         at, *numbers = fields
         return BatchBegun(float(at), *map(int, numbers))

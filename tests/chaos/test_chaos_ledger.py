@@ -299,5 +299,5 @@ def test_lines_of_the_log_survive_the_way_there_and_back() -> None:
     ]
     assert [parse(entry.line()) for entry in entries] == entries
     for bad in ("", "R 1 2", "Q 1 2 3", "B 1 2 3 4 5 6 x"):
-        with pytest.raises(ValueError, match="not a line|invalid literal"):
+        with pytest.raises(ValueError, match=r"not a line|invalid literal"):
             parse(bad)
