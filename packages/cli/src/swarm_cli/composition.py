@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,9 @@ from swarm_cli.exit_codes import ExitCode
 from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
-    from swarm_consumer import App, Selection
+    from swarm_consumer import App, Runtime, Selection
     from swarm_liveness import LivenessListener
-    from swarm_supervisor import Node
+    from swarm_supervisor import Node, Supervisor
 
 logger = logging.getLogger("swarm_cli")
 
@@ -144,6 +145,40 @@ def liveness(settings: Settings) -> "LivenessListener":
         return LivenessListener(**settings.given(*LIVENESS_SETTINGS))
     except LivenessSettingsError as error:
         raise UsageError(f"{error}.") from error
+
+
+@contextmanager
+def outward(supervisor: "Supervisor", settings: Settings) -> Iterator[None]:
+    """Serve probes and metrics from the supervisor's own loop, and tell systemd, where either was asked for.
+
+    Raises ProbeError (exit code 2) when the address cannot be served.
+    """
+    if settings.probe is None and "NOTIFY_SOCKET" not in os.environ:
+        yield
+        return
+    from swarm_liveness.serving import serve_supervisor
+
+    server = serve_supervisor(supervisor, settings.probe)
+    try:
+        yield
+    finally:
+        if server is not None:
+            server.close()
+
+
+@contextmanager
+def probes_of_process(listener: "LivenessListener", runtime: "Runtime", settings: Settings) -> Iterator[None]:
+    """Serve the same endpoints for one process, from a thread of its own; raises ProbeError (exit code 2)."""
+    if settings.probe is None:
+        yield
+        return
+    from swarm_liveness.serving import ProcessProbes
+
+    probes = ProcessProbes(listener, runtime, settings.probe)
+    try:
+        yield
+    finally:
+        probes.close()
 
 
 class NodeTarget:

@@ -57,7 +57,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     if watch is not None:
         watch.call_at_change(runtime.stop)
     try:
-        with handling(runtime):
+        with composition.probes_of_process(listener, runtime, settings), handling(runtime):
             return runtime.run()
     finally:
         listener.stop()

@@ -60,11 +60,12 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
         **given,
     )
     listener.before_fork(nodes)
-    try:
-        with preflight.interruptible():
-            preflight.examine(preflight.ask_in_child(load), outline, nodes, settings)
-    except preflight.Interrupted:
-        return ExitCode.CLEAN
-    if watch is not None:
-        watch.stop_at_change(supervisor)
-    return supervisor.run()
+    with composition.outward(supervisor, settings):
+        try:
+            with preflight.interruptible():
+                preflight.examine(preflight.ask_in_child(load), outline, nodes, settings)
+        except preflight.Interrupted:
+            return ExitCode.CLEAN
+        if watch is not None:
+            watch.stop_at_change(supervisor)
+        return supervisor.run()
