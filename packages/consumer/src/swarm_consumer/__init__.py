@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from swarm_consumer.batch import Batch
     from swarm_consumer.cluster_check import ClusterReport, check_cluster
     from swarm_consumer.consumer import Consumer
+    from swarm_consumer.dead_letters import DeadLetters
     from swarm_consumer.deserialization import Json, MessagePack
     from swarm_consumer.errors import (
         ConfigurationError,
@@ -33,6 +34,7 @@ __all__ = [
     "ConfigurationError",
     "Consumer",
     "ConsumptionError",
+    "DeadLetters",
     "Delivery",
     "DeliveryError",
     "DeserializationError",
@@ -56,6 +58,7 @@ _MODULES = {
     "ConfigurationError": "errors",
     "Consumer": "consumer",
     "ConsumptionError": "errors",
+    "DeadLetters": "dead_letters",
     "Delivery": "producer",
     "DeliveryError": "errors",
     "DeserializationError": "errors",

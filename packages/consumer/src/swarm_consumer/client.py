@@ -42,7 +42,7 @@ from swarm_consumer.events import (
     StatisticsEmitted,
 )
 from swarm_consumer.execution import Execution
-from swarm_consumer.lanes import Lane, Lanes, LaneState, Run
+from swarm_consumer.lanes import Lane, Lanes, LaneState, Outcome, Run
 from swarm_consumer.progress import Key, Ledger, Storable
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.workers import Workers
@@ -90,7 +90,7 @@ class SubscriptionClient:
         self.statistics = ClientStatistics()
         self.last_poll: float | None = None
         self.hook_run: Run | None = None
-        self._batches = self._messages = self._errors = self._retries = 0
+        self._batches = self._messages = self._errors = self._retries = self._dead_lettered = 0
         self._counters: dict[Key, list[int]] = {}  # messages, batches, errors of each partition
         self._properties = properties
         self._workers = workers
@@ -181,12 +181,20 @@ class SubscriptionClient:
         finally:
             occupy(None)
 
-    def finish(self, run: Run, failed: bool) -> Any:
+    def divertible(self, run: Run) -> confluent_kafka.Message | None:
+        """Return the message that a failed run gives up, None when it is to be tried again."""
+        with self.lock:
+            return self.lanes.divertible(run)
+
+    def finish(self, run: Run, failed: bool, *, diverted: bool = False) -> Outcome:
         """Write down how a run ended, queue the lane again if it has more to do; return the Outcome."""
         with self.lock:
-            outcome = self.lanes.finish(run, failed, time.monotonic())
+            if run.deferred is not None:
+                offset, metadata, leader_epoch = run.deferred
+                self.lanes.ledger.mark(run.lane.key, run.epoch, offset, metadata, leader_epoch)
+            outcome = self.lanes.finish(run, failed, time.monotonic(), diverted=diverted)
             if run.action == "consume":
-                self._count(run, failed)
+                self._count(run, failed, diverted)
             if outcome.queue:
                 self._workers.submit(self, self.lanes.by_key[run.lane.key])
             if self._waiting_below >= 0 and (
@@ -195,12 +203,14 @@ class SubscriptionClient:
                 self._changed.notify_all()
         return outcome
 
-    def _count(self, run: Run, failed: bool) -> None:
+    def _count(self, run: Run, failed: bool, diverted: bool) -> None:
         counters = self._counters.get(run.lane.key)
         if counters is None:
             counters = self._counters[run.lane.key] = [0, 0, 0]
         if run.attempt > 1:
             self._retries += 1
+        if diverted:
+            self._dead_lettered += 1
         if failed:
             self._errors += 1
             counters[2] += 1
@@ -508,6 +518,7 @@ class SubscriptionClient:
                 lane
                 for lane in self.lanes.by_key.values()
                 if "tick" in lane.route.hooks
+                and not lane.blocked
                 and lane.consumer is not None
                 and now >= lane.next_tick
                 and not lane.running
@@ -765,7 +776,7 @@ class SubscriptionClient:
                 "bytes": sum(self.statistics.received_bytes.values()),
                 "errors": self._errors,
                 "retries": self._retries,
-                "dead_lettered": 0,
+                "dead_lettered": self._dead_lettered,
             }
 
     def partition_statistics(self, started: dict[Key, float], now: float) -> list[dict[str, object]]:

@@ -222,12 +222,30 @@ class DeadLettered(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeadLetterLimitReached(Event):
+    """A message has used up its attempts and is not diverted, because too many were: the partition stays at it."""
+
+    level: ClassVar[int] = logging.ERROR
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}] offset {self.offset}: the partition stops here: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Committed(Event):
     """The broker answered a commit. `error` is None when it took it."""
 
     subscription_group: str
     offsets: tuple[tuple[str, int, int], ...]
     error: str | None = None
+
+    def __str__(self) -> str:
+        where = ", ".join(f"{topic}[{partition}]={offset}" for topic, partition, offset in self.offsets)
+        return f"{self.subscription_group}: committed {where}" + (f": refused: {self.error}" if self.error else "")
 
 
 @dataclass(frozen=True, kw_only=True)

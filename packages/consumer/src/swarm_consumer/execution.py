@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_consumer.batch import Batch
 from swarm_consumer.consumer import Consumer
+from swarm_consumer.dead_letters import letter_headers
 from swarm_consumer.event_loop import EventLoop
-from swarm_consumer.events import BatchFailed, BatchFinished, BatchStarted, Bus, ErrorOccurred, RetryStarted
+from swarm_consumer.events import (
+    BatchFailed,
+    BatchFinished,
+    BatchStarted,
+    Bus,
+    DeadLettered,
+    DeadLetterLimitReached,
+    ErrorOccurred,
+    RetryStarted,
+)
 from swarm_consumer.lanes import Lane, Run
 from swarm_consumer.partition_context import PartitionContext
 from swarm_consumer.producer import Deliveries, Producer
@@ -57,6 +67,10 @@ class Execution:
                 )
             )
         error = self._call(client, run, batch)
+        if isinstance(error, Exception) and self._divert(client, run, error):
+            client.finish(run, failed=True, diverted=True)
+            self._tell_observers()
+            return
         outcome = client.finish(run, error is not None)
         if error is not None:
             bus.emit(
@@ -66,10 +80,19 @@ class Execution:
                     offset=run.first_offset or 0 if outcome.first_unmarked is None else outcome.first_unmarked,
                     offset_in_hand=batch._offset_in_hand(error),
                     attempt=run.attempt,
-                    retry_in_s=outcome.retry_in_s,
+                    retry_in_s=0.0 if outcome.isolating else outcome.retry_in_s,
                     error=error,
                 )
             )
+            if outcome.refusal is not None:
+                bus.emit(
+                    DeadLetterLimitReached(
+                        topic=run.topic,
+                        partition=run.partition,
+                        offset=run.first_offset or 0,
+                        reason=outcome.refusal,
+                    )
+                )
             if not isinstance(error, Exception):
                 client.fail(
                     f"{run.topic}[{run.partition}] offset {run.first_offset}: the handler raised "
@@ -86,11 +109,53 @@ class Execution:
                     duration_s=time.monotonic() - run.started,
                 )
             )
+        self._tell_observers()
+
+    def _tell_observers(self) -> None:
         for callback in self.after_batch:
             try:
                 callback()
             except Exception as failure:  # noqa: BLE001  an observer must hurt nobody
-                bus.emit(ErrorOccurred(where="after_batch callback", error=failure))
+                self._bus.emit(ErrorOccurred(where="after_batch callback", error=failure))
+
+    def _divert(self, client: SubscriptionClient, run: Run, error: Exception) -> bool:
+        """Send the message of a failed run to the dead letters if its attempts are used up; whether that is done."""
+        record = client.divertible(run)
+        limits = run.lane.route.settings.dead_letters
+        if record is None or limits is None:
+            return False
+        if limits.topic is not None:
+            headers = letter_headers(record, run.lane.route.group, run.attempt, error)
+            _, timestamp = record.timestamp()
+            try:
+                self._producer.produce(
+                    limits.topic,
+                    record.value(),
+                    key=record.key(),
+                    headers=headers,
+                    timestamp_ms=timestamp if timestamp > 0 else None,
+                ).wait(SETTLE_TIMEOUT_S)
+            except Exception as failure:  # noqa: BLE001  no letter, no progress: the message is tried again
+                self._bus.emit(
+                    ErrorOccurred(
+                        where=f"dead letter for offset {run.first_offset}",
+                        error=failure,
+                        topic=run.topic,
+                        partition=run.partition,
+                    )
+                )
+                return False
+        self._bus.emit(
+            DeadLettered(
+                topic=run.topic,
+                partition=run.partition,
+                offset=run.first_offset or 0,
+                attempts=run.attempt,
+                dead_letter_topic=limits.topic,
+                error=error,
+            )
+        )
+        return True
 
     def hook(self, client: SubscriptionClient, lane: Lane, action: str) -> None:
         """Call one of the hooks without messages; what it raises is reported and hurts nobody."""
@@ -133,8 +198,18 @@ class Execution:
             if deliveries.pending or deliveries.failed is not None:
                 self._producer.settle(deliveries, SETTLE_TIMEOUT_S)
         except BaseException as error:  # noqa: BLE001  the caller decides what follows
+            self._keep_deferred_mark(run)
             return error
         return None
+
+    def _keep_deferred_mark(self, run: Run) -> None:
+        """After a failure: a mark that waited for acknowledgements counts only if all of them came."""
+        if run.deferred is None or run.lane.consumer is None:
+            return
+        try:
+            self._producer.settle(run.lane.consumer._context.deliveries, SETTLE_TIMEOUT_S)
+        except Exception:  # noqa: BLE001  the failure itself is reported
+            run.deferred = None
 
     def _instance(self, client: SubscriptionClient, lane: Lane) -> Consumer:
         consumer = lane.route.consumer()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 
+from swarm_consumer.dead_letters import DeadLetterCount
 from swarm_consumer.progress import Key, Ledger
 from swarm_consumer.retry import Backoff
 
@@ -51,7 +52,9 @@ class Run:
 
     __slots__ = (
         "action",
+        "alone",
         "attempt",
+        "deferred",
         "epoch",
         "first_offset",
         "lane",
@@ -60,6 +63,7 @@ class Run:
         "max_poll_interval_s",
         "partition",
         "records",
+        "resume_state",
         "seek",
         "started",
         "topic",
@@ -83,6 +87,9 @@ class Run:
         self.max_poll_interval_s = max_poll_interval_s
         self.marks_only = False  # the handler has seen that it should leave early: its return marks nothing
         self.seek: Any = None
+        self.deferred: tuple[int, str | None, int | None] | None = None  # a mark that waits for acknowledgements
+        self.alone = False  # a message of a failed batch, by itself, to find out which one fails
+        self.resume_state: LaneState | None = None  # where a hook found the lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,8 @@ class Outcome:
     queue: bool
     stale: bool = False
     retry_in_s: float | None = None
+    isolating: bool = False
+    refusal: str | None = None
     first_unmarked: int | None = None
 
 
@@ -101,14 +110,17 @@ class Lane:
     __slots__ = (
         "backoff",
         "consumer",
+        "dead_letter_count",
         "end_offset",
         "eof",
         "epoch",
         "expected",
+        "failing_offset",
         "failures",
         "flow_paused",
         "held",
         "initialized",
+        "isolated",
         "key",
         "next_tick",
         "paused_until",
@@ -133,6 +145,9 @@ class Lane:
         self.retry: list[confluent_kafka.Message] | None = None
         self.retry_at = 0.0
         self.failures = 0
+        self.failing_offset: int | None = None
+        self.isolated = False  # what is in `retry` goes out one message at a time
+        self.dead_letter_count = DeadLetterCount()
         self.paused_until: float | None = None
         self.pending_seek: Any = None
         self.running: Run | None = None
@@ -193,6 +208,7 @@ class Lanes:
             self._drop_held(lane)
             lane.retry = None
             lane.failures = 0
+            lane.isolated = False
         last = records[-1].offset()
         lane.expected = None if last is None else last + 1
         if lane.held:
@@ -209,8 +225,14 @@ class Lanes:
         if self.frozen or lane.revoking:
             lane.state = LaneState.IDLE
             return None
+        alone = False
         if lane.retry is not None:
-            records, lane.retry = lane.retry, None
+            if lane.isolated:
+                alone = True
+                records = [lane.retry.pop(0)]
+                lane.retry = lane.retry or None
+            else:
+                records, lane.retry = lane.retry, None
         else:
             limit = lane.route.settings.max_messages
             held = lane.held
@@ -224,6 +246,7 @@ class Lanes:
             lane.state = LaneState.IDLE
             return None
         run = lane.running = Run(lane, "consume", records, now, self._max_poll_interval_s)
+        run.alone = alone
         if run.last_offset is not None:
             self.ledger.deliver(lane.key, lane.epoch, run.last_offset + 1)
         lane.state = LaneState.RUNNING
@@ -234,11 +257,28 @@ class Lanes:
         if lane.running is not None:
             return None
         run = lane.running = Run(lane, action, [], now, self._max_poll_interval_s)
+        run.resume_state = lane.state if lane.blocked else None
         if lane.state is not LaneState.CLOSED:
             lane.state = LaneState.RUNNING
         return run
 
-    def finish(self, run: Run, failed: bool, now: float) -> Outcome:
+    def divertible(self, run: Run) -> confluent_kafka.Message | None:
+        """After a failure: return the message that is to be dead-lettered now, None when it is to be tried again.
+
+        A run of one message that has used up its attempts is; a longer one is first handed out message by message.
+        """
+        lane = run.lane
+        limits = lane.route.settings.dead_letters
+        if limits is None or len(run.records) != 1 or run.action != "consume":
+            return None
+        if not self.ledger.owns(lane.key, run.epoch) or self.by_key.get(lane.key) is not lane:
+            return None
+        record = run.records[0]
+        if self._failures_with(lane, record.offset()) <= limits.max_retries:
+            return None
+        return None if lane.dead_letter_count.refusal(limits) else record
+
+    def finish(self, run: Run, failed: bool, now: float, *, diverted: bool = False) -> Outcome:
         """End a run and say what follows.
 
         Success marks the whole batch, unless marking is manual, the handler asked to go on elsewhere, or it has seen
@@ -251,7 +291,7 @@ class Lanes:
         if lane.state is LaneState.CLOSED or self.by_key.get(lane.key) is not lane:
             follower = self.by_key.get(lane.key)
             return Outcome(queue=follower is not None and self._ready(follower), stale=True)
-        lane.state = LaneState.IDLE
+        lane.state = run.resume_state or LaneState.IDLE
         if not self.ledger.owns(lane.key, run.epoch):
             return Outcome(queue=self._ready(lane), stale=True)
         if run.action != "consume":
@@ -261,7 +301,13 @@ class Lanes:
             lane.rate = (
                 0.7 * lane.rate + 0.3 * (len(run.records) / duration) if lane.rate else len(run.records) / duration
             )
+        if diverted:
+            lane.dead_letter_count.dead_lettered()
+            if lane.route.settings.dead_letters is not None and lane.route.settings.dead_letters.independent:
+                lane.failures = 0
+            return self._passed(lane, run)
         if not failed:
+            lane.dead_letter_count.succeeded(len(run.records))
             return self._succeeded(lane, run)
         return self._failed(lane, run, now)
 
@@ -309,6 +355,7 @@ class Lanes:
         self._drop_held(lane)
         lane.retry = None
         lane.failures = 0
+        lane.isolated = False
         lane.expected = None
         lane.pending_seek = None
         lane.epoch = self.ledger.restart(lane.key, position)
@@ -344,12 +391,29 @@ class Lanes:
         return True
 
     def _succeeded(self, lane: Lane, run: Run) -> Outcome:
-        lane.failures = 0
+        limits = lane.route.settings.dead_letters
+        if not run.alone or (limits is not None and limits.independent):
+            lane.failures = 0
         if run.seek is not None:
             lane.pending_seek = run.seek
+            lane.failures = 0
+            lane.isolated = False
             self._drop_held(lane)
-        elif not run.marks_only and not lane.route.settings.manual_marking and run.last_offset is not None:
-            self.ledger.mark(lane.key, run.epoch, run.last_offset + 1, leader_epoch=run.records[-1].leader_epoch())
+            return Outcome(queue=False)
+        if run.marks_only or lane.route.settings.manual_marking:
+            if run.alone and lane.retry is None:
+                lane.isolated = False
+                lane.failures = 0
+            return Outcome(queue=self._ready(lane))
+        return self._passed(lane, run)
+
+    def _passed(self, lane: Lane, run: Run) -> Outcome:
+        """Mark a run's messages as done and go on behind them."""
+        assert run.last_offset is not None
+        self.ledger.mark(lane.key, run.epoch, run.last_offset + 1, leader_epoch=run.records[-1].leader_epoch())
+        if run.alone and lane.retry is None:
+            lane.isolated = False
+            lane.failures = 0
         return Outcome(queue=self._ready(lane))
 
     def _failed(self, lane: Lane, run: Run, now: float) -> Outcome:
@@ -357,13 +421,29 @@ class Lanes:
         remaining = run.records
         if position is not None:
             remaining = [record for record in remaining if record.offset() >= position]  # type: ignore[operator]
-        lane.failures += 1
         first = remaining[0].offset() if remaining else (run.last_offset or 0) + 1
+        lane.failures = self._failures_with(lane, first)
+        lane.failing_offset = first
+        lane.retry = (remaining + (lane.retry or [])) or None
+        limits = lane.route.settings.dead_letters
+        refusal = None
+        if limits is not None and remaining and lane.failures > limits.max_retries:
+            if not run.alone and len(run.records) > 1:
+                lane.isolated = True
+                return Outcome(queue=self._ready(lane), isolating=True, first_unmarked=first)
+            refusal = lane.dead_letter_count.refusal(limits)
         delay = lane.backoff.delay_s(lane.failures)
-        lane.retry = remaining or None
         lane.retry_at = now + delay
         lane.state = LaneState.WAITING
-        return Outcome(queue=False, retry_in_s=delay, first_unmarked=first)
+        return Outcome(queue=False, retry_in_s=delay, first_unmarked=first, refusal=refusal)
+
+    @staticmethod
+    def _failures_with(lane: Lane, first: int | None) -> int:
+        """Return the failures in a row, one more now included; independent messages begin at one each."""
+        limits = lane.route.settings.dead_letters
+        if limits is not None and limits.independent and first != lane.failing_offset:
+            return 1
+        return lane.failures + 1
 
     def _drop_held(self, lane: Lane) -> None:
         self.held_total -= len(lane.held)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from swarm_consumer.client import SubscriptionClient
 
 
+def _first(mark: tuple[int, str | None, int | None]) -> int:
+    return mark[0]
+
+
 class PartitionContext:
     """The runtime's side of one Consumer instance; all of it may be called from the handler's thread."""
 
@@ -54,11 +58,21 @@ class PartitionContext:
             offset, leader_epoch = message.offset, message.leader_epoch
         else:
             offset, leader_epoch = message, None
-        # What was produced for these messages must be safe before they may count as done.
-        if self.deliveries.pending:
-            self.producer.settle(self.deliveries, timeout)
+        run = self._lane.running
+        deliveries = self.deliveries
+        if deliveries.pending or deliveries.failed is not None:
+            # What was produced for these messages must be acknowledged before they may count as done. The mark is
+            # kept until the end of the run, which waits for that anyway; a blocking one waits here.
+            if blocking or run is None:
+                self.producer.settle(deliveries, timeout)
+            else:
+                with self._client.lock:
+                    run.deferred = max(
+                        run.deferred or (0, None, None), (offset + 1, metadata, leader_epoch), key=_first
+                    )
+                    return self._client.lanes.ledger.owns(self._lane.key, run.epoch)
         with self._client.lock:
-            epoch = self._lane.running.epoch if self._lane.running is not None else self._lane.epoch
+            epoch = run.epoch if run is not None else self._lane.epoch
             ours = self._client.lanes.ledger.mark(self._lane.key, epoch, offset + 1, metadata, leader_epoch)
         if ours and blocking:
             return self._client.commit_now(self._lane.key, epoch, timeout)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from swarm_consumer.dead_letters import DeadLetters
 from swarm_consumer.errors import ConfigurationError
 
 DEFAULT_PROPERTIES: Mapping[str, Any] = {
@@ -56,6 +57,7 @@ class TopicSettings:
     consuming_ttl: seconds after which a batch counts as stuck; None follows max.poll.interval.ms.
     max_held_messages: bound of the messages that wait in memory for a busy partition, above which it is paused.
     tick_interval: seconds between calls of the tick() hook.
+    dead_letters: what becomes of messages that cannot be handled (see DeadLetters); None: they are retried for ever.
     """
 
     max_messages: int = 100
@@ -68,6 +70,7 @@ class TopicSettings:
     consuming_ttl: float | None = None
     max_held_messages: int | None = None
     tick_interval: float = 5.0
+    dead_letters: DeadLetters | None = None
 
     @property
     def held_bound(self) -> int:
@@ -98,6 +101,10 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
             f"{where}: retry_backoff ({settings.retry_backoff} s) is longer than retry_backoff_max "
             f"({settings.retry_backoff_max} s) by {settings.retry_backoff - settings.retry_backoff_max:g} s"
         )
+    if settings.dead_letters is not None:
+        if not isinstance(settings.dead_letters, DeadLetters):
+            raise ConfigurationError(f"{where}: dead_letters must be a DeadLetters, not {settings.dead_letters!r}")
+        settings.dead_letters.check(where)
     if settings.initial_offset not in INITIAL_OFFSETS:
         raise ConfigurationError(
             f"{where}: initial_offset must be one of {', '.join(INITIAL_OFFSETS)}, not {settings.initial_offset!r}"
