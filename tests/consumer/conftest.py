@@ -107,6 +107,90 @@ def start():
         running._thread.join(20)
 
 
+@pytest.fixture(
+    params=[pytest.param("embedded", id="embedded"), pytest.param("kafka", id="kafka", marks=pytest.mark.real_kafka)]
+)
+def broker(request):
+    """Both brokers in turn: the scenarios of the contract run unchanged on either."""
+    return request.getfixturevalue(f"{request.param}_broker")
+
+
+class World:
+    """A broker, names that nobody used before, and apps for them."""
+
+    def __init__(self, broker, unique, begin):
+        self.broker = broker
+        self.bootstrap = broker.bootstrap
+        self.group = unique("group")
+        self._unique = unique
+        self._begin = begin
+
+    @property
+    def broker_is_real(self):
+        return not hasattr(self.broker, "inject_errors")
+
+    def name(self, prefix):
+        return self._unique(prefix)
+
+    def topic(self, partitions=1, name=None):
+        name = name or self._unique("flights")
+        self.broker.create_topic(name, partitions)
+        return name
+
+    def app(self, protocol="consumer", kafka=None, **settings):
+        from swarm_consumer import App
+
+        properties = {**self.broker.client_settings(protocol), "log_level": 0, **(kafka or {})}
+        settings.setdefault("group", self.group)
+        return App("test", properties, **settings)
+
+    def start(self, app, **options):
+        return self._begin(app, **options)
+
+    def produce(self, topic, values, partition=None):
+        """Produce values in order: to one partition, or in turn to as many as `partition` is a range of."""
+        from swarm_consumer.testing.outside_client import Record, produce
+
+        turns = partition if isinstance(partition, range) else [partition]
+        records = []
+        for number, value in enumerate(values):
+            record = value if isinstance(value, Record) else Record(value, partition=turns[number % len(turns)])
+            records.append(record)
+        return produce(self.bootstrap, topic, records)
+
+    def committed(self, topic, group=None):
+        from swarm_consumer.testing.outside_client import committed_offsets
+
+        return committed_offsets(self.bootstrap, group or self.group, topic)
+
+    def await_committed(self, topic, expected=None, group=None, timeout_s=45.0):
+        from swarm_consumer.testing.outside_client import await_committed
+
+        return await_committed(self.bootstrap, group or self.group, topic, expected, timeout_s=timeout_s)
+
+    def end(self, topic):
+        from swarm_consumer.testing.outside_client import end_offsets
+
+        return end_offsets(self.bootstrap, topic)
+
+    def read(self, topic):
+        from swarm_consumer.testing.outside_client import read_all
+
+        return read_all(self.bootstrap, topic)
+
+
+@pytest.fixture
+def world(broker, topic_name, start):
+    """Return the surroundings of one scenario on one broker."""
+    return World(broker, topic_name, start)
+
+
+@pytest.fixture
+def real_world(kafka_broker, topic_name, start):
+    """Return the same on the real broker alone, for what the embedded one cannot serve."""
+    return World(kafka_broker, topic_name, start)
+
+
 @pytest.fixture
 def make_app(embedded_broker):
     """Return a function that makes an app for the embedded broker."""

@@ -9,14 +9,12 @@ import msgspec
 import pytest
 
 from swarm_consumer import App, ConfigurationError, Consumer, Runtime, Selection, check_cluster
-from swarm_consumer.events import Assigned, BatchFailed, ClientError, Committed, StateChanged
+from swarm_consumer.events import BatchFailed, ClientError, StateChanged
 from swarm_consumer.testing.outside_client import Record as Produced
 from swarm_consumer.testing.outside_client import (
     await_committed,
     committed_offsets,
-    end_offsets,
     produce,
-    read_all,
 )
 
 
@@ -46,41 +44,6 @@ def test_every_record_is_handled_in_order_and_committed_on_stop(embedded_broker,
     assert seen == {partition: list(range(partition, 1000, 4)) for partition in range(4)}
     assert committed_offsets(embedded_broker.bootstrap, "delays", "flights") == dict.fromkeys(range(4), 250)
     assert [event.state for event in running.of(StateChanged)] == ["running", "stopping", "stopped"]
-
-
-def test_offsets_are_committed_on_the_interval(embedded_broker, make_app, start):
-    embedded_broker.create_topic("flights", 2)
-    produce(embedded_broker.bootstrap, "flights", records(20, 2))
-    app = make_app(kafka={"auto.commit.interval.ms": 200})
-
-    @app.consume("flights", group="delays")
-    def handle(messages):
-        pass
-
-    running = start(app)
-    await_committed(embedded_broker.bootstrap, "delays", "flights", {0: 10, 1: 10}, timeout_s=20)
-    running.wait_for_event(Committed, lambda event: event.error is None)
-    assert running.code is None
-
-
-def test_an_offset_is_not_committed_while_its_handler_is_at_work(embedded_broker, make_app, start):
-    embedded_broker.create_topic("flights", 1)
-    produce(embedded_broker.bootstrap, "flights", records(30))
-    app = make_app(kafka={"auto.commit.interval.ms": 50}, max_messages=10)
-    release, entered = threading.Event(), threading.Event()
-
-    @app.consume("flights", group="delays")
-    def handle(messages):
-        if messages.first_offset == 10:
-            entered.set()
-            assert release.wait(30)
-
-    running = start(app)
-    assert entered.wait(20)
-    running.wait_for_event(Committed, lambda event: event.offsets == (("flights", 0, 10),))
-    assert committed_offsets(embedded_broker.bootstrap, "delays", "flights") == {0: 10}
-    release.set()
-    await_committed(embedded_broker.bootstrap, "delays", "flights", {0: 30})
 
 
 def test_a_failing_handler_is_retried_at_the_first_unmarked_offset(embedded_broker, make_app, start, caplog):
@@ -142,35 +105,6 @@ def test_a_record_that_cannot_be_decoded_is_named_and_nothing_is_skipped(embedde
     line = "flights[0] offset 5: the payload cannot be decoded: Expected `int`, got `str` - at `$.number`"
     assert line in caplog.text
     assert committed_offsets(embedded_broker.bootstrap, "delays", "flights")[0] == 5
-
-
-def test_what_a_handler_produces_is_acknowledged_before_its_offsets_move(embedded_broker, make_app, start):
-    embedded_broker.create_topic("flights", 1)
-    embedded_broker.create_topic("enriched", 1)
-    produce(embedded_broker.bootstrap, "flights", records(40))
-    app = make_app(kafka={"auto.commit.interval.ms": 20}, max_messages=10)
-
-    @app.topic("flights", group="delays", payload=Flight)
-    class Enrich(Consumer):
-        def consume(self, messages):
-            for message in messages:
-                self.produce("enriched", {"doubled": 2 * message.payload.number}, key=str(message.offset))
-
-    embedded_broker.inject_errors("Produce", ["NOT_LEADER_FOR_PARTITION"] * 2)
-    running = start(app)
-    promises = []
-
-    @app.on(Committed)
-    def compare(event):
-        for _, _, offset in event.offsets:
-            promises.append((offset, end_offsets(embedded_broker.bootstrap, "enriched")[0]))
-
-    await_committed(embedded_broker.bootstrap, "delays", "flights", {0: 40})
-    running.wait_for(lambda: any(offset == 40 for offset, _ in promises))
-    assert running.stop() == 0
-    assert all(produced >= offset for offset, produced in promises), promises
-    enriched = read_all(embedded_broker.bootstrap, "enriched")
-    assert [msgspec.json.decode(record.value)["doubled"] for record in enriched] == list(range(0, 80, 2))
 
 
 def test_nothing_is_stored_when_the_output_is_not_acknowledged(embedded_broker, make_app, start):
@@ -246,71 +180,6 @@ def test_stopping_with_the_broker_away_ends_within_the_budget(embedded_broker, m
     running = start(app, drain_timeout=5.0)
     running.wait_for_event(ClientError)
     assert running.stop(timeout=8.0) in (0, 4)
-
-
-def test_an_unknown_property_is_refused_in_the_clients_words_with_its_place(make_app, start):
-    app = make_app(kafka={"fetch.wait.max.seconds": 3})
-    app.consume("flights", group="delays")(lambda messages: None)
-    with pytest.raises(ConfigurationError, match=r'No such configuration property: "fetch.wait.max.seconds"') as caught:
-        start(app).join()
-    assert "fetch.wait.max.seconds is set in App(kafka=...)" in str(caught.value)
-    assert "fetch.wait.max.seconds" in check_cluster(app, Selection(), 5.0).property_errors[0]
-
-
-def test_a_handler_that_never_returns_costs_the_drain_timeout_and_no_committed_progress(
-    embedded_broker, make_app, start
-):
-    embedded_broker.create_topic("flights", 2)
-    produce(embedded_broker.bootstrap, "flights", records(20, 2))
-    app = make_app(concurrency=2, kafka={"auto.commit.interval.ms": 60000})
-    entered, release, other = threading.Event(), threading.Event(), threading.Event()
-
-    @app.topic("flights", group="delays")
-    class Stuck(Consumer):
-        def consume(self, messages):
-            if self.partition == 1:
-                other.set()
-                return
-            entered.set()
-            release.wait(60)
-
-    running = start(app, drain_timeout=2.0)
-    assert entered.wait(20)
-    assert other.wait(20)
-    try:
-        assert running.stop(timeout=6.0) == 4
-        assert committed_offsets(embedded_broker.bootstrap, "delays", "flights") == {1: 10}
-    finally:
-        release.set()
-
-
-def test_quiet_finishes_what_is_at_work_and_keeps_the_membership(embedded_broker, make_app, start):
-    embedded_broker.create_topic("flights", 1)
-    produce(embedded_broker.bootstrap, "flights", records(10))
-    app = make_app("classic", kafka={"auto.commit.interval.ms": 100}, max_messages=5)
-    entered, release = threading.Event(), threading.Event()
-    seen = []
-
-    @app.consume("flights", group="delays")
-    def handle(messages):
-        entered.set()
-        assert release.wait(30)
-        seen.extend(message.offset for message in messages)
-
-    running = start(app)
-    assert entered.wait(20)
-    running.runtime.quiet()
-    running.wait_for(lambda: running.runtime.phase == "quieting")
-    release.set()
-    running.wait_for(lambda: running.runtime.phase == "quiet")
-    produce(embedded_broker.bootstrap, "flights", records(10))
-    await_committed(embedded_broker.bootstrap, "delays", "flights", {0: 5})
-    rival = make_app("classic", kafka={"statistics.interval.ms": 100})
-    rival.consume("flights", group="delays")(lambda messages: None)
-    other = start(rival)
-    assert other.wait_for_event(Assigned).partitions == (), "the quiet member still owns its partition"
-    assert seen == [0, 1, 2, 3, 4]
-    assert running.stop() == 0
 
 
 def test_the_library_starts_nothing_before_run_and_runs_once(make_app):

@@ -185,6 +185,7 @@ class App:
                 parameter
                 for parameter in inspect.signature(function).parameters.values()
                 if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+                and parameter.default is parameter.empty
             ]
             if not 1 <= len(parameters) <= 2:
                 raise ConfigurationError(

@@ -56,6 +56,25 @@ BUSY_POLL_S = 0.02
 KEEPALIVE_S = 0.1
 """Longest time between two polls while enough messages are held: rebalances are served by polls alone."""
 
+SEEK_TIMEOUT_S = 5.0
+"""How long the broker may take to name the offset of a time or of an end."""
+COMMIT_RETRY_S = 0.1
+"""Between two attempts of a blocking mark."""
+
+_PASSING_COMMIT_ERRORS = frozenset(
+    {
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._WAIT_COORD,
+    }
+)
+
 _partition_of = confluent_kafka.Message.partition
 _topic_of = confluent_kafka.Message.topic
 _error_of = confluent_kafka.Message.error
@@ -248,19 +267,29 @@ class SubscriptionClient:
 
         def commit(client: confluent_kafka.Consumer) -> bool:
             with self.lock:
-                if not self.lanes.ledger.owns(key, epoch):
-                    return False
-                position = self.lanes.ledger.position(key)
-            self._store()
-            if position is None:
+                present = self.lanes.ledger.present(key) if self.lanes.ledger.owns(key, epoch) else None
+            if present is None:
                 return False
-            answer = client.commit(offsets=[TopicPartition(*key, position)], asynchronous=False)
-            return bool(answer) and answer[0].error is None
+            self._store()
+            answer = client.commit(offsets=[_topic_partition(present)], asynchronous=False)
+            refused = next((one.error for one in answer or [] if one.error is not None), None)
+            if refused is not None:
+                raise KafkaException(refused)
+            return True
 
-        try:
-            return self.request(commit, timeout_s)
-        except (KafkaException, TimeoutError) as error:
-            self._bus.emit(ErrorOccurred(where="blocking mark", error=error, topic=key[0], partition=key[1]))
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self.request(commit, max(0.0, deadline - time.monotonic()))
+            except TimeoutError as error:
+                reason: Exception = error
+            except KafkaException as error:
+                reason = error
+                # A rebalance in progress or a coordinator that moves: the next attempt may well be taken.
+                if _worth_retrying(error.args[0]) and time.monotonic() + COMMIT_RETRY_S < deadline:
+                    time.sleep(COMMIT_RETRY_S)
+                    continue
+            self._bus.emit(ErrorOccurred(where="blocking mark", error=reason, topic=key[0], partition=key[1]))
             return False
 
     def committed_metadata(self, key: Key, timeout_s: float) -> str | None:
@@ -497,19 +526,30 @@ class SubscriptionClient:
             if isinstance(target, int):
                 place.offset = target
             elif isinstance(target, str):
-                place.offset = confluent_kafka.OFFSET_BEGINNING if target == "earliest" else confluent_kafka.OFFSET_END
+                # Asked now, so that "latest" is the end of this moment and not of the later one at which the client
+                # would look it up.
+                low, high = self._client.get_watermark_offsets(place, timeout=SEEK_TIMEOUT_S)
+                place.offset = low if target == "earliest" else high
             else:
                 place.offset = int(target.timestamp() * 1000)
-                found = self._client.offsets_for_times([place], timeout=10.0)[0]
+                found = self._client.offsets_for_times([place], timeout=SEEK_TIMEOUT_S)[0]
                 if found.error is not None:
                     raise KafkaException(found.error)
                 place = TopicPartition(*lane.key, found.offset)
+                if found.offset < 0:  # nothing is that new: go on at the end
+                    place.offset = self._client.get_watermark_offsets(place, timeout=SEEK_TIMEOUT_S)[1]
             self._client.seek(place)
         except KafkaException as error:
             self._bus.emit(ErrorOccurred(where="seek", error=error, topic=lane.key[0], partition=lane.key[1]))
             return  # tried again at the next turn
+        position = place.offset if place.offset >= 0 else None
         with self.lock:
-            self.lanes.sought(lane, place.offset if place.offset >= 0 else None)
+            self.lanes.sought(lane, position)
+        if position is not None:
+            # The automatic commit passes over a stored offset below the committed one: going back needs a commit of
+            # its own. The partition is ours here, on this thread, so it can rewind nobody else.
+            self._store()
+            self._client.commit(offsets=[TopicPartition(*lane.key, position)], asynchronous=True)
         self._bus.emit(Sought(topic=lane.key[0], partition=lane.key[1], target=str(target)))
 
     def _tick(self, now: float) -> None:
@@ -518,7 +558,7 @@ class SubscriptionClient:
                 lane
                 for lane in self.lanes.by_key.values()
                 if "tick" in lane.route.hooks
-                and not lane.blocked
+                and lane.state is not LaneState.WAITING
                 and lane.consumer is not None
                 and now >= lane.next_tick
                 and not lane.running
@@ -806,6 +846,10 @@ class SubscriptionClient:
         """Return each assigned partition's state."""
         with self.lock:
             return {key: lane.state for key, lane in self.lanes.by_key.items()}
+
+
+def _worth_retrying(error: KafkaError) -> bool:
+    return bool(error.retriable()) or error.code() in _PASSING_COMMIT_ERRORS
 
 
 def _topic_partition(one: Storable) -> TopicPartition:

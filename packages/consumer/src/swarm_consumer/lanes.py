@@ -291,7 +291,11 @@ class Lanes:
         if lane.state is LaneState.CLOSED or self.by_key.get(lane.key) is not lane:
             follower = self.by_key.get(lane.key)
             return Outcome(queue=follower is not None and self._ready(follower), stale=True)
-        lane.state = run.resume_state or LaneState.IDLE
+        lane.state = LaneState.IDLE
+        if run.resume_state is LaneState.WAITING or (
+            run.resume_state is LaneState.PAUSED and lane.paused_until is not None  # a tick may have resumed it
+        ):
+            lane.state = run.resume_state
         if not self.ledger.owns(lane.key, run.epoch):
             return Outcome(queue=self._ready(lane), stale=True)
         if run.action != "consume":

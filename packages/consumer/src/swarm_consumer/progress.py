@@ -123,6 +123,13 @@ class Ledger:
         entry = self._entries.get(key)
         return entry.position if entry is not None else None
 
+    def present(self, key: Key) -> Storable | None:
+        """Return a partition's position as it would be stored, moved or not; None when nothing is done."""
+        entry = self._entries.get(key)
+        if entry is None or entry.position is None:
+            return None
+        return Storable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)
+
     def take_storable(self) -> list[Storable]:
         """Return the positions that moved since the last call; they count as stored from now on."""
         if not self._changed:

@@ -1,0 +1,286 @@
+"""Contract, lifecycle: stopping in every state, quiet, brokers that go and come. On both brokers unchanged."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from swarm_consumer import ConfigurationError, Consumer, Runtime, Selection, check_cluster
+from swarm_consumer.events import (
+    Assigned,
+    BatchFailed,
+    ClientCreated,
+    DrainOverrun,
+    PartitionPaused,
+    StateChanged,
+)
+
+SOON = {"auto.commit.interval.ms": 50}
+NEVER = {"auto.commit.interval.ms": 3600_000}
+
+
+def numbers(count):
+    return [{"number": number} for number in range(count)]
+
+
+def test_stopping_during_boot_is_clean(world):
+    topic = world.topic()
+    world.produce(topic, numbers(3))
+    app = world.app()
+    app.consume(topic)(lambda messages: None)
+    running = world.start(app)
+    running.wait_for_event(ClientCreated)
+    assert running.stop() == 0
+    assert world.committed(topic) in ({}, {0: 3})
+
+
+def test_stopping_before_run_is_clean_and_run_happens_once(world):
+    topic = world.topic()
+    app = world.app()
+    app.consume(topic)(lambda messages: None)
+    runtime = Runtime(app)
+    runtime.stop()
+    assert runtime.run() == 0
+    with pytest.raises(RuntimeError, match="runs once"):
+        runtime.run()
+    assert world.committed(topic) == {}
+
+
+def test_stopping_finishes_the_batch_at_work_and_begins_no_other(world):
+    topic = world.topic()
+    world.produce(topic, numbers(30))
+    app = world.app(kafka=NEVER, max_messages=10)
+    entered, release = threading.Event(), threading.Event()
+    seen = []
+
+    @app.consume(topic)
+    def handle(messages):
+        entered.set()
+        assert release.wait(30)
+        seen.append(messages.first_offset)
+
+    running = world.start(app)
+    assert entered.wait(30)
+    running.runtime.stop()
+    running.wait_for(lambda: running.runtime.phase == "stopping")
+    release.set()
+    assert running.join() == 0
+    assert seen == [0]
+    assert world.committed(topic) == {0: 10}
+
+
+def test_stopping_while_a_partition_waits_for_its_retry_ends_at_once(world):
+    topic = world.topic()
+    world.produce(topic, numbers(10))
+    app = world.app(kafka=NEVER, retry_backoff=3600, retry_backoff_max=3600)
+
+    @app.topic(topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            self.mark_as_consumed(3)
+            raise RuntimeError("wait an hour")
+
+    running = world.start(app)
+    running.wait_for_event(BatchFailed)
+    begun = time.monotonic()
+    assert running.stop() == 0
+    assert time.monotonic() - begun < 10
+    assert world.committed(topic) == {0: 4}
+
+
+def test_stopping_while_a_partition_is_paused_ends_at_once(world):
+    topic = world.topic()
+    world.produce(topic, numbers(10))
+    app = world.app(kafka=NEVER, max_messages=5)
+
+    @app.topic(topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            self.pause()
+
+    running = world.start(app)
+    running.wait_for_event(PartitionPaused)
+    assert running.stop() == 0
+    assert world.committed(topic) == {0: 5}
+
+
+def test_stopping_while_quiet_commits_what_was_done(world):
+    topic = world.topic()
+    world.produce(topic, numbers(10))
+    app = world.app(kafka=NEVER)
+    done = threading.Event()
+    app.consume(topic)(lambda messages: done.set())
+    running = world.start(app)
+    assert done.wait(30)
+    running.runtime.quiet()
+    running.wait_for(lambda: running.runtime.phase == "quiet")
+    assert running.stop() == 0
+    assert world.committed(topic) == {0: 10}
+    states = [event.state for event in running.of(StateChanged)]
+    assert states == ["running", "quieting", "quiet", "stopping", "stopped"]
+
+
+def test_a_handler_that_never_returns_costs_the_drain_timeout_and_no_other_progress(world):
+    topic = world.topic(2)
+    world.produce(topic, numbers(20), range(2))
+    app = world.app(concurrency=2, kafka=NEVER)
+    entered, release, other = threading.Event(), threading.Event(), threading.Event()
+
+    @app.topic(topic)
+    class Stuck(Consumer):
+        def consume(self, messages):
+            if self.partition == 1:
+                other.set()
+                return
+            entered.set()
+            release.wait(60)
+
+    running = world.start(app, drain_timeout=2.0)
+    assert entered.wait(30)
+    assert other.wait(30)
+    try:
+        begun = time.monotonic()
+        assert running.stop() == 4
+        assert time.monotonic() - begun < 2.0 + 1.0 + 2.0  # the budget, the grace for close(), and a slow machine
+        assert f"{topic}[0] offsets 0 to 9: consume did not return" in str(running.of(DrainOverrun)[0])
+        assert world.committed(topic) == {1: 10}
+    finally:
+        release.set()
+
+
+def test_a_hook_that_never_returns_costs_the_drain_timeout_and_no_progress(world):
+    topic = world.topic()
+    world.produce(topic, numbers(5))
+    app = world.app(kafka=NEVER)
+    done, release = threading.Event(), threading.Event()
+
+    @app.topic(topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            done.set()
+
+        def shutdown(self):
+            release.wait(60)
+
+    running = world.start(app, drain_timeout=2.0)
+    assert done.wait(30)
+    try:
+        assert running.stop() == 4
+        assert world.committed(topic) == {0: 5}
+    finally:
+        release.set()
+
+
+def test_stopping_during_a_rebalance_ends_within_the_budget(world):
+    topic = world.topic(4)
+    world.produce(topic, numbers(40), range(4))
+    first = world.app(kafka=SOON)
+    first.consume(topic)(lambda messages: None)
+    running = world.start(first)
+    world.await_committed(topic, dict.fromkeys(range(4), 10))
+    second = world.app(kafka=SOON)
+    second.consume(topic)(lambda messages: None)
+    other = world.start(second)
+    other.wait_for_event(ClientCreated)
+    assert other.stop() == 0
+    third = world.app(kafka=SOON)
+    third.consume(topic)(lambda messages: None)
+    another = world.start(third)
+    another.wait_for_event(ClientCreated)
+    assert running.stop() == 0
+    world.produce(topic, numbers(4), range(4))
+    world.await_committed(topic, dict.fromkeys(range(4), 11))
+    assert another.stop() == 0
+
+
+def test_quiet_finishes_what_is_at_work_and_keeps_the_membership(world):
+    topic = world.topic()
+    world.produce(topic, numbers(10))
+    app = world.app("classic", kafka=SOON, max_messages=5)
+    entered, release = threading.Event(), threading.Event()
+    seen = []
+
+    @app.consume(topic)
+    def handle(messages):
+        entered.set()
+        assert release.wait(30)
+        seen.extend(message.offset for message in messages)
+
+    running = world.start(app)
+    assert entered.wait(30)
+    running.runtime.quiet()
+    running.wait_for(lambda: running.runtime.phase == "quieting")
+    release.set()
+    running.wait_for(lambda: running.runtime.phase == "quiet")
+    world.produce(topic, numbers(10))
+    world.await_committed(topic, {0: 5})
+    rival = world.app("classic")
+    rival.consume(topic)(lambda messages: None)
+    other = world.start(rival)
+    assert other.wait_for_event(Assigned).partitions == (), "the quiet member still owns its partition"
+    assert world.committed(topic) == {0: 5}
+    assert seen == [0, 1, 2, 3, 4]
+    assert running.stop() == 0
+
+
+def test_orders_may_come_as_flags(world):
+    topic = world.topic()
+    world.produce(topic, numbers(5))
+    app = world.app(kafka=SOON)
+    app.consume(topic)(lambda messages: None)
+
+    class Flag:
+        def __init__(self):
+            import os
+
+            self.reader, self.writer = os.pipe()
+            self._event = threading.Event()
+
+        def set(self):
+            import os
+
+            self._event.set()
+            os.write(self.writer, b"x")
+
+        def is_set(self):
+            return self._event.is_set()
+
+        def wait(self, timeout=None):
+            return self._event.wait(timeout)
+
+        def fileno(self):
+            return self.reader
+
+    stopping, quieting = Flag(), Flag()
+    running = world.start(app, stopping=stopping, quieting=quieting)
+    world.await_committed(topic, {0: 5})
+    quieting.set()
+    running.wait_for(lambda: running.runtime.phase == "quiet")
+    stopping.set()
+    assert running.join() == 0
+    assert world.committed(topic) == {0: 5}
+
+
+def test_the_cluster_check_counts_partitions_and_takes_no_membership(world):
+    topic = world.topic(3)
+    app = world.app()
+    app.consume(topic)(lambda messages: None)
+    app.consume("^anything-.*", group=world.name("patterns"))(lambda messages: None)
+    report = check_cluster(app, Selection(), 15.0)
+    assert (report.reachable, report.error, report.property_errors) == (True, None, [])
+    assert report.topics == {topic: 3}
+    assert report.brokers
+    assert world.committed(topic) == {}
+
+
+def test_an_unknown_property_is_refused_in_the_clients_words_with_its_place(world):
+    topic = world.topic()
+    app = world.app(kafka={"fetch.wait.max.seconds": 3})
+    app.consume(topic)(lambda messages: None)
+    with pytest.raises(ConfigurationError, match=r'No such configuration property: "fetch.wait.max.seconds"') as caught:
+        world.start(app).join()
+    assert "fetch.wait.max.seconds is set in App(kafka=...)" in str(caught.value)
+    assert "fetch.wait.max.seconds" in check_cluster(app, Selection(), 5.0).property_errors[0]
+    assert world.committed(topic) == {}
