@@ -232,3 +232,77 @@ def test_the_producer_of_the_node_may_be_used_from_many_workers(world):
     assert running.stop() == 0
     assert len(producers) == 1
     assert world.end(out) == {0: 800}
+
+
+def test_a_transaction_ties_output_and_progress_and_an_aborted_one_leaves_neither(real_world):
+    world = real_world
+    topic, out = world.topic(), world.topic()
+    world.produce(topic, numbers(10))
+    app = world.app(
+        kafka={"auto.commit.interval.ms": 3600_000},
+        producer={"transactional.id": world.name("transactions")},
+        retry_backoff=0.05,
+    )
+    looked = []
+
+    @app.topic(topic, payload=Flight)
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction():
+                for message in messages:
+                    self.produce(out, b"%d.%d" % (self.attempt, message.payload.number))
+                    if message.offset == 7 and self.attempt == 1:
+                        raise RuntimeError("half-way")
+            looked.append((world.committed(topic), [record.value for record in world.read(out)]))
+
+    running = world.start(app, node_id=3)
+    running.wait_for(lambda: looked)
+    assert looked == [({0: 10}, [b"2.%d" % number for number in range(10)])]
+    assert running.stop() == 0
+
+
+def test_marks_inside_a_transaction_say_how_far_it_goes(real_world):
+    world = real_world
+    topic, out = world.topic(), world.topic()
+    world.produce(topic, numbers(10))
+    app = world.app(
+        kafka={"auto.commit.interval.ms": 3600_000},
+        producer={"transactional.id": world.name("transactions")},
+        manual_marking=True,
+    )
+    looked = []
+
+    @app.topic(topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            for message in messages:
+                if message.offset < 4:
+                    with self.transaction():
+                        self.produce(out, message.raw_payload)
+                        self.mark_as_consumed(message, metadata=f"m{message.offset}")
+                    looked.append((world.committed(topic), self.offset_metadata()))
+
+    running = world.start(app)
+    running.wait_for(lambda: len(looked) == 4)
+    assert looked == [({0: offset + 1}, f"m{offset}") for offset in range(4)]
+    assert running.stop() == 0
+    assert world.committed(topic) == {0: 4}
+
+
+def test_a_poison_message_is_dead_lettered_in_a_transaction_when_the_producer_has_them(real_world):
+    from swarm_consumer import DeadLetters
+
+    world = real_world
+    topic, dead = world.topic(), world.topic()
+    world.produce(topic, numbers(3))
+    app = world.app(kafka=SOON, producer={"transactional.id": world.name("transactions")}, retry_backoff=0.02)
+
+    @app.consume(topic, dead_letters=DeadLetters(topic=dead, max_retries=0))
+    def handle(messages):
+        if any(message.offset == 1 for message in messages):
+            raise ValueError("one")
+
+    running = world.start(app)
+    world.await_committed(topic, {0: 3})
+    assert [record.value for record in world.read(dead)] == [b'{"number":1}']
+    assert running.stop() == 0

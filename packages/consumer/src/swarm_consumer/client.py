@@ -43,7 +43,9 @@ from swarm_consumer.events import (
 )
 from swarm_consumer.execution import Execution
 from swarm_consumer.lanes import Lane, Lanes, LaneState, Outcome, Run
+from swarm_consumer.offsets import topic_partition
 from swarm_consumer.progress import Key, Ledger, Storable
+from swarm_consumer.retry import Backoff
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.workers import Workers
 
@@ -74,6 +76,8 @@ _PASSING_COMMIT_ERRORS = frozenset(
         KafkaError._WAIT_COORD,
     }
 )
+
+_UNRELEASED = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 
 _partition_of = confluent_kafka.Message.partition
 _topic_of = confluent_kafka.Message.topic
@@ -131,6 +135,11 @@ class SubscriptionClient:
         self._max_wait = min(route.settings.max_wait for route in group.routes)
         self._enough = 4 * self._fetch_size * workers.count
         self._least_bound = min(route.settings.held_bound for route in group.routes)
+        self._unreleased = 0  # refusals in a row of our static id
+        self._unreleased_before = 0
+        self._own_id_backoff = Backoff(1.0, 5.0)
+        self._flow_paused = 0  # how many lanes are
+        self._attention = False  # a lane waits for a time or a seek: look at all lanes at each turn
         self._has_ticks = any("tick" in route.hooks for route in group.routes)
         self._last_errors: dict[str, float] = {}
         self.thread = threading.Thread(target=self._run, name=f"swarm-owner-{group.name}"[:60], daemon=True)
@@ -212,6 +221,8 @@ class SubscriptionClient:
                 offset, metadata, leader_epoch = run.deferred
                 self.lanes.ledger.mark(run.lane.key, run.epoch, offset, metadata, leader_epoch)
             outcome = self.lanes.finish(run, failed, time.monotonic(), diverted=diverted)
+            if run.lane.blocked or run.lane.pending_seek is not None:
+                self._attention = True
             if run.action == "consume":
                 self._count(run, failed, diverted)
             if outcome.queue:
@@ -271,7 +282,7 @@ class SubscriptionClient:
             if present is None:
                 return False
             self._store()
-            answer = client.commit(offsets=[_topic_partition(present)], asynchronous=False)
+            answer = client.commit(offsets=[topic_partition(present)], asynchronous=False)
             refused = next((one.error for one in answer or [] if one.error is not None), None)
             if refused is not None:
                 raise KafkaException(refused)
@@ -292,6 +303,10 @@ class SubscriptionClient:
             self._bus.emit(ErrorOccurred(where="blocking mark", error=reason, topic=key[0], partition=key[1]))
             return False
 
+    def group_metadata(self, timeout_s: float) -> Any:
+        """Return what a transaction needs to commit offsets in this member's name."""
+        return self.request(lambda client: client.consumer_group_metadata(), timeout_s)
+
     def committed_metadata(self, key: Key, timeout_s: float) -> str | None:
         """Return the metadata committed with a partition's offset."""
         answer = self.request(
@@ -303,6 +318,7 @@ class SubscriptionClient:
         """Pause a lane at its handler's wish."""
         with self.lock:
             self.lanes.pause(lane, until)
+            self._attention = True
         self._bus.emit(
             PartitionPaused(
                 topic=lane.key[0], partition=lane.key[1], reason="asked by the handler", duration_s=duration
@@ -327,7 +343,10 @@ class SubscriptionClient:
             return
         try:
             while not self.stopping and self.fatal is None:
-                self._turn()
+                if self._unreleased:
+                    self._wait_for_own_id()
+                else:
+                    self._turn()
             self._drain()
         except BaseException as error:  # noqa: BLE001  a dead owner must never look alive
             self.fail(f"the owner thread of {self.group.name} ended: {type(error).__name__}: {error}")
@@ -361,6 +380,25 @@ class SubscriptionClient:
         )
         self._wake_runtime()
 
+    def _wait_for_own_id(self) -> None:
+        """Make the client anew, after a pause, when the broker still holds our static id for a session that died.
+
+        With group.protocol=consumer a broker lets nobody have a static id before its last holder left or its session
+        ended, and librdkafka takes the refusal as fatal for the client. It is no fault of this node: it waits.
+        """
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        with self.lock:
+            until = time.monotonic() + self._own_id_backoff.delay_s(self._unreleased)
+            while not self.stopping and (remaining := until - time.monotonic()) > 0:
+                self.last_poll = time.monotonic()
+                self._changed.wait(min(remaining, IDLE_POLL_S))
+        if not self.stopping:
+            attempts, self._unreleased = self._unreleased, 0
+            self._create()
+            self._unreleased_before = attempts
+
     def _turn(self) -> None:
         """One turn: fetch or wait, store, wake what is due."""
         self.last_poll = now = time.monotonic()
@@ -368,14 +406,11 @@ class SubscriptionClient:
         if self._quiet:
             self._pause_all()
             self._poll(IDLE_POLL_S)
-        elif lanes.held_total < self._enough and lanes.held_total < self._least_bound and not self._any_flow_paused():
+        elif lanes.held_total < self._enough and lanes.held_total < self._least_bound and not self._flow_paused:
             self._poll(self._poll_time(now))
         else:
             self._balance(now)
         self._housekeep()
-
-    def _any_flow_paused(self) -> bool:
-        return any(lane.flow_paused for lane in self.lanes.by_key.values())
 
     def _balance(self, now: float) -> None:
         with self.lock:
@@ -401,7 +436,7 @@ class SubscriptionClient:
         return self._until_due(now, min(longest, self._max_wait))
 
     def _until_due(self, now: float, longest: float) -> float:
-        with_wait = self.lanes.next_wake()
+        with_wait = self.lanes.next_wake() if self._attention else None
         return longest if with_wait is None else max(0.0, min(longest, with_wait - now))
 
     def _poll(self, timeout_s: float, *, drain: bool = True) -> None:
@@ -427,16 +462,18 @@ class SubscriptionClient:
         self._distribute(records)
 
     def _distribute(self, records: list[confluent_kafka.Message]) -> None:
+        """Hand records to their lanes; the client returns one partition after another, in long runs."""
+        # Only C code walks the records here: a Python loop would cost more than all the rest of a turn.
         partitions = list(map(_partition_of, records))
         topic = self._single_topic
         if topic is not None and partitions.count(partitions[0]) == len(partitions):
             self._receive((topic, partitions[0]), records)  # type: ignore[arg-type]
             return
-        topics = map(_topic_of, records) if topic is None else (topic for _ in records)
+        keys: Iterable[Any] = partitions if topic is not None else zip(map(_topic_of, records), partitions, strict=True)
         start = 0
-        for key, run in groupby(zip(topics, partitions, strict=False)):
-            end = start + sum(1 for _ in run)
-            self._receive(key, records[start:end])  # type: ignore[arg-type]
+        for key, run in groupby(keys):
+            end = start + len(list(run))
+            self._receive(key if topic is None else (topic, key), records[start:end])
             start = end
 
     def _receive(self, key: Key, records: list[confluent_kafka.Message]) -> None:
@@ -463,20 +500,23 @@ class SubscriptionClient:
 
     def _housekeep(self) -> None:
         """Do what is due: requests of handlers, progress to store, retries and pauses that end, seeks, ticks."""
-        while self._requests:
-            self._requests.popleft()()
+        self._serve_requests()
         self._store()
-        now = time.monotonic()
+        if self._attention and not self.lanes.frozen:
+            self._attend(time.monotonic())
+        if self._has_ticks and not self.lanes.frozen:
+            self._tick(time.monotonic())
+
+    def _attend(self, now: float) -> None:
+        """Wake the lanes whose time has come, and do the seeks that were asked for."""
         with self.lock:
-            if self.lanes.frozen:
-                return
             for lane in self.lanes.wake(now):
                 self._workers.submit(self, lane)
-            seeks = [lane for lane in self.lanes.by_key.values() if lane.pending_seek is not None and not lane.running]
+            lanes = self.lanes.by_key.values()
+            seeks = [lane for lane in lanes if lane.pending_seek is not None and not lane.running]
+            self._attention = bool(seeks) or any(lane.blocked or lane.paused_until is not None for lane in lanes)
         for lane in seeks:
             self._seek(lane)
-        if self._has_ticks:
-            self._tick(now)
 
     def _store(self) -> None:
         with self.lock:
@@ -486,7 +526,7 @@ class SubscriptionClient:
 
     def _store_offsets(self, storables: Iterable[Storable]) -> None:
         assert self._client is not None
-        offsets = [_topic_partition(one) for one in storables]
+        offsets = [topic_partition(one) for one in storables]
         try:
             self._client.store_offsets(offsets=offsets)
         except KafkaException as error:
@@ -509,6 +549,7 @@ class SubscriptionClient:
             self._bus.emit(ErrorOccurred(where="pause", error=error, topic=lane.key[0], partition=lane.key[1]))
             return
         lane.flow_paused = paused
+        self._flow_paused += 1 if paused else -1
         event = PartitionPaused if paused else PartitionResumed
         self._bus.emit(event(topic=lane.key[0], partition=lane.key[1], reason=f"{len(lane.held)} messages are held"))
 
@@ -604,6 +645,8 @@ class SubscriptionClient:
                     continue
                 self.lanes.assign(key, route, now)
                 keys.append(key)
+            self._count_flow_paused()
+        self._unreleased_before = 0
         self.statistics.assigned(keys)
         self._bus.emit(Assigned(subscription_group=self.group.name, partitions=tuple(sorted(keys))))
 
@@ -634,6 +677,7 @@ class SubscriptionClient:
                 storable = self.lanes.ledger.release(lane.key)
                 if storable is not None:
                     storables.append(storable)
+            self._count_flow_paused()
         if storables:
             self._store_offsets(storables)
         self.statistics.unassigned(keys)
@@ -650,11 +694,15 @@ class SubscriptionClient:
             closed = [lane for key in keys if (lane := self.lanes.close(key)) is not None]
             for key in keys:
                 self.lanes.ledger.release(key)
+            self._count_flow_paused()
         self.statistics.unassigned(keys)
         self._bus.emit(Lost(subscription_group=self.group.name, partitions=tuple(sorted(keys))))
         for lane in closed:
             if "revoked" in lane.route.hooks and lane.consumer is not None and lane.running is None:
                 self._workers.submit_hook(functools.partial(self._execution.hook, self, lane, "revoked"))
+
+    def _count_flow_paused(self) -> None:
+        self._flow_paused = sum(lane.flow_paused for lane in self.lanes.by_key.values())
 
     def _hooks(self, lanes: Iterable[Lane], action: str, deadline: float) -> None:
         """Run a hook of several lanes and wait for it until `deadline`."""
@@ -681,8 +729,20 @@ class SubscriptionClient:
         """Wait, with the lock held, until `condition()` is False or the deadline has come."""
         self._waiting_below = 1 << 62
         while condition() and (remaining := deadline - time.monotonic()) > 0:
+            if self._requests:
+                # What is waited for may itself be waiting for us: a blocking mark, a transaction.
+                self.lock.release()
+                try:
+                    self._serve_requests()
+                finally:
+                    self.lock.acquire()
+                continue
             self._changed.wait(min(remaining, 0.5))
         self._waiting_below = -1
+
+    def _serve_requests(self) -> None:
+        while self._requests:
+            self._requests.popleft()()
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -754,6 +814,15 @@ class SubscriptionClient:
 
     def _report_error(self, error: KafkaError, topic: str | None) -> None:
         reason = self._properties.scrub(error.str())
+        if (error.fatal() or error.code() == KafkaError._FATAL) and _UNRELEASED in reason:
+            self._unreleased = self._unreleased_before + 1
+            reason = (
+                f"the broker still holds the static member id {self._properties.instance_id} in group "
+                f"{self.group.group} for its last holder; this node waits until that session ends. If this goes on, "
+                f"another process uses the id: give each swarm a group.instance.id prefix of its own"
+            )
+            self._report_once("UNRELEASED_INSTANCE_ID", reason)
+            return
         if error.fatal() or error.code() == KafkaError._FATAL:
             if error.code() == KafkaError.FENCED_INSTANCE_ID or "FENCED_INSTANCE_ID" in reason:
                 reason = (
@@ -762,17 +831,20 @@ class SubscriptionClient:
                 )
             self.fail(f"{self.group.name}: {error.name()}: {reason}", error)
             return
-        # The same trouble is reported once, and again when it still stands a minute later.
+        if topic is not None and topic not in reason:
+            reason = f"{topic}: {reason}"
+        self._report_once(error.name(), reason)
+
+    def _report_once(self, code: str, reason: str) -> None:
+        """Report trouble once, and again when it still stands a minute later."""
         now = time.monotonic()
-        what = f"{error.name()} {topic or ''} {_without_numbers(reason)}"
+        what = f"{code} {_without_numbers(reason)}"
         if now - self._last_errors.get(what, -60.0) < 60.0:
             return
         if len(self._last_errors) > 100:
             self._last_errors.clear()
         self._last_errors[what] = now
-        if topic is not None and topic not in reason:
-            reason = f"{topic}: {reason}"
-        self._bus.emit(ClientError(subscription_group=self.group.name, code=error.name(), reason=reason))
+        self._bus.emit(ClientError(subscription_group=self.group.name, code=code, reason=reason))
 
     def fail(self, reason: str, error: KafkaError | None = None) -> None:
         """End the node for this reason. May be called from any thread."""
@@ -850,15 +922,6 @@ class SubscriptionClient:
 
 def _worth_retrying(error: KafkaError) -> bool:
     return bool(error.retriable()) or error.code() in _PASSING_COMMIT_ERRORS
-
-
-def _topic_partition(one: Storable) -> TopicPartition:
-    options: dict[str, Any] = {}
-    if one.metadata is not None:  # the constructor takes no None for these
-        options["metadata"] = one.metadata
-    if one.leader_epoch is not None:
-        options["leader_epoch"] = one.leader_epoch
-    return TopicPartition(one.topic, one.partition, one.offset, **options)
 
 
 def _without_numbers(text: str) -> str:

@@ -110,6 +110,15 @@ class Consumer:
         """Return the metadata string committed with this partition's offset, from the broker."""
         return self._context.offset_metadata(timeout)
 
+    def transaction(self, *, timeout: float = 60.0) -> contextlib.AbstractContextManager[None]:
+        """Tie output and progress together: ``with self.transaction(): ...`` inside consume().
+
+        What is produced inside, and the offset up to the last message (or up to the mark made inside), become visible
+        together at the end of the block; an error inside aborts both. Needs App(producer={"transactional.id": ...}).
+        Raises DeliveryError when it cannot be committed, ConsumptionError when the partition was taken away meanwhile.
+        """
+        return self._context.transaction(timeout)
+
     # -- flow ----------------------------------------------------------------------------------------------------
 
     def pause(self, duration: float | None = None) -> None:

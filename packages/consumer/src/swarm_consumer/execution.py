@@ -127,14 +127,15 @@ class Execution:
         if limits.topic is not None:
             headers = letter_headers(record, run.lane.route.group, run.attempt, error)
             _, timestamp = record.timestamp()
+            letter: dict[str, Any] = {"key": record.key(), "headers": headers}
+            if timestamp > 0:
+                letter["timestamp_ms"] = timestamp
             try:
-                self._producer.produce(
-                    limits.topic,
-                    record.value(),
-                    key=record.key(),
-                    headers=headers,
-                    timestamp_ms=timestamp if timestamp > 0 else None,
-                ).wait(SETTLE_TIMEOUT_S)
+                if self._producer.transactional:
+                    with self._producer.transaction(SETTLE_TIMEOUT_S):
+                        self._producer.produce(limits.topic, record.value(), **letter)
+                else:
+                    self._producer.produce(limits.topic, record.value(), **letter).wait(SETTLE_TIMEOUT_S)
             except Exception as failure:  # noqa: BLE001  no letter, no progress: the message is tried again
                 self._bus.emit(
                     ErrorOccurred(

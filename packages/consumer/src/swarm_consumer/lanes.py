@@ -104,6 +104,10 @@ class Outcome:
     first_unmarked: int | None = None
 
 
+_QUEUE = Outcome(queue=True)
+_REST = Outcome(queue=False)
+
+
 class Lane:
     """One assigned partition under one assignment."""
 
@@ -403,12 +407,12 @@ class Lanes:
             lane.failures = 0
             lane.isolated = False
             self._drop_held(lane)
-            return Outcome(queue=False)
+            return _REST
         if run.marks_only or lane.route.settings.manual_marking:
             if run.alone and lane.retry is None:
                 lane.isolated = False
                 lane.failures = 0
-            return Outcome(queue=self._ready(lane))
+            return _QUEUE if self._ready(lane) else _REST
         return self._passed(lane, run)
 
     def _passed(self, lane: Lane, run: Run) -> Outcome:
@@ -418,7 +422,7 @@ class Lanes:
         if run.alone and lane.retry is None:
             lane.isolated = False
             lane.failures = 0
-        return Outcome(queue=self._ready(lane))
+        return _QUEUE if self._ready(lane) else _REST
 
     def _failed(self, lane: Lane, run: Run, now: float) -> Outcome:
         position = self.ledger.position(lane.key)

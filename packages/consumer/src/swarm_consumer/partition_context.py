@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from swarm_consumer.errors import ConsumptionError
 from swarm_consumer.lanes import Lane
 from swarm_consumer.message import Message
+from swarm_consumer.offsets import topic_partition
 from swarm_consumer.producer import Deliveries, Delivery, Producer
+from swarm_consumer.progress import Storable
 
 if TYPE_CHECKING:
     from swarm_consumer.client import SubscriptionClient
@@ -28,6 +32,8 @@ class PartitionContext:
         self.topic, self.partition = lane.key
         self.producer = producer
         self.deliveries = Deliveries()
+        self._in_transaction = False
+        self._transaction_mark: tuple[int, str | None] | None = None
 
     @property
     def attempt(self) -> int:
@@ -59,6 +65,16 @@ class PartitionContext:
         else:
             offset, leader_epoch = message, None
         run = self._lane.running
+        if self._in_transaction:
+            if blocking:
+                raise ConsumptionError(
+                    "a mark inside a transaction is committed with it; it cannot be waited for alone"
+                )
+            if run is not None and run.last_offset is not None and offset > run.last_offset:
+                raise ValueError(f"offset {offset} of {self.topic}[{self.partition}] has not been delivered yet")
+            self._transaction_mark = (offset + 1, metadata)
+            with self._client.lock:
+                return run is not None and self._client.lanes.ledger.owns(self._lane.key, run.epoch)
         deliveries = self.deliveries
         if deliveries.pending or deliveries.failed is not None:
             # What was produced for these messages must be acknowledged before they may count as done. The mark is
@@ -66,6 +82,8 @@ class PartitionContext:
             if blocking or run is None:
                 self.producer.settle(deliveries, timeout)
             else:
+                if run.last_offset is not None and offset > run.last_offset:
+                    raise ValueError(f"offset {offset} of {self.topic}[{self.partition}] has not been delivered yet")
                 with self._client.lock:
                     run.deferred = max(
                         run.deferred or (0, None, None), (offset + 1, metadata, leader_epoch), key=_first
@@ -77,6 +95,40 @@ class PartitionContext:
         if ours and blocking:
             return self._client.commit_now(self._lane.key, epoch, timeout)
         return ours
+
+    @contextlib.contextmanager
+    def transaction(self, timeout: float) -> Iterator[None]:
+        """See Consumer.transaction."""
+        run = self._lane.running
+        if run is None or run.action != "consume" or run.last_offset is None:
+            raise ConsumptionError("transaction() is possible inside consume() only")
+        if self._in_transaction:
+            raise ConsumptionError("transactions do not nest")
+        with self.producer.transaction(timeout) as scope:
+            self._in_transaction = True
+            self._transaction_mark = None
+            try:
+                yield
+            finally:
+                self._in_transaction = False
+            mark = self._marked_in_transaction()
+            if mark is None and not run.marks_only and not self._lane.route.settings.manual_marking:
+                mark = (run.last_offset + 1, None)
+            if mark is not None:
+                with self._client.lock:
+                    ours = self._client.lanes.ledger.owns(self._lane.key, run.epoch)
+                if not ours:
+                    raise ConsumptionError(f"{self.topic}[{self.partition}] was taken away during the transaction")
+                place = topic_partition(Storable(*self._lane.key, *mark))
+                scope.add_offsets([place], self._client.group_metadata(timeout))
+        # Committed: what was produced is acknowledged, and the ledger follows.
+        self.deliveries = Deliveries()
+        if mark is not None:
+            with self._client.lock:
+                self._client.lanes.ledger.mark(self._lane.key, run.epoch, mark[0], mark[1])
+
+    def _marked_in_transaction(self) -> tuple[int, str | None] | None:
+        return self._transaction_mark
 
     def offset_metadata(self, timeout: float) -> str | None:
         """See Consumer.offset_metadata."""

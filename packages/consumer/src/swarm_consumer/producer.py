@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import confluent_kafka
@@ -178,6 +179,19 @@ class Deliveries:
                 self.failed = delivery
 
 
+class TransactionScope:
+    """What a transaction commits besides messages: offsets, each list with the group metadata of its consumer."""
+
+    __slots__ = ("offsets",)
+
+    def __init__(self) -> None:
+        self.offsets: list[tuple[list[confluent_kafka.TopicPartition], Any]] = []
+
+    def add_offsets(self, offsets: list[confluent_kafka.TopicPartition], metadata: Any) -> None:
+        """Commit these offsets with the transaction."""
+        self.offsets.append((offsets, metadata))
+
+
 class Producer:
     """One librdkafka producer of this process, safe to use from all its threads."""
 
@@ -191,6 +205,7 @@ class Producer:
         self._on_error = on_error
         self._logger = logger
         self._lock = threading.Lock()
+        self._transaction_lock = threading.RLock()
         self._client: confluent_kafka.Producer | None = None
         self._pid = 0
         self.fatal_error: str | None = None
@@ -285,6 +300,63 @@ class Producer:
             # flush() sends at once what linger.ms would still hold back; short slices, because it waits for the
             # messages of every thread and another's may keep coming.
             client.flush(min(0.05, remaining))
+
+    @property
+    def transactional(self) -> bool:
+        """Whether everything goes through transactions, because a transactional.id is set."""
+        return "transactional.id" in self._properties
+
+    @contextlib.contextmanager
+    def transaction(self, timeout: float = 60.0) -> Iterator[TransactionScope]:
+        """Run a block as one transaction: all of its output and offsets become visible together, or nothing does.
+
+        A producer has one transaction at a time: other threads wait for it. An error inside aborts it and is raised.
+        Raises DeliveryError when the transaction cannot be committed, ConfigurationError without a transactional.id.
+        """
+        if not self.transactional:
+            raise ConfigurationError(
+                "transactions need an id: App(producer={'transactional.id': prefix}); a node appends its number"
+            )
+        with self._transaction_lock:
+            client = self.client
+            scope = TransactionScope()
+            try:
+                client.begin_transaction()
+                yield scope
+                for offsets, metadata in scope.offsets:
+                    client.send_offsets_to_transaction(offsets, metadata, timeout)
+                self._commit(client, timeout)
+            except BaseException as error:
+                self._abort(client, timeout)
+                if isinstance(error, confluent_kafka.KafkaException):
+                    self._note_fatal(error.args[0])
+                    raise DeliveryError(f"the transaction was aborted: {error.args[0].str()}") from error
+                raise
+
+    def _commit(self, client: confluent_kafka.Producer, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                client.commit_transaction(max(0.0, deadline - time.monotonic()))
+            except confluent_kafka.KafkaException as error:
+                # A retriable commit is to be called again: its outcome is not known, and aborting it is not allowed.
+                if error.args[0].retriable() and time.monotonic() < deadline:
+                    continue
+                raise
+            return
+
+    def _abort(self, client: confluent_kafka.Producer, timeout: float) -> None:
+        try:
+            client.abort_transaction(timeout)
+        except confluent_kafka.KafkaException as error:
+            self._note_fatal(error.args[0])
+
+    def _note_fatal(self, error: confluent_kafka.KafkaError) -> None:
+        # Fenced by another producer with this id, for example: nothing this one does will succeed any more.
+        if error.fatal():
+            self.fatal_error = error.str()
+            if self._on_error is not None:
+                self._on_error(error)
 
     def close(self, timeout: float) -> int:
         """Send what is left within `timeout` seconds; return how many messages remained unsent."""
