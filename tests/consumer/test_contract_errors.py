@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import threading
@@ -43,29 +42,6 @@ def test_a_failing_handler_is_retried_with_a_growing_delay_and_named(world, capl
     assert all(gap >= event.retry_in_s for gap, event in zip(gaps, failures, strict=True))
     assert [event.attempt for event in running.of(RetryStarted)] == [2, 3, 4, 5]
     assert f"{topic}[0] offset 0: attempt 1 failed: RuntimeError: the weather is missing; again in 0.1 s" in caplog.text
-    assert running.stop() == 0
-
-
-def test_initialized_is_retried_before_any_message_is_handled(world):
-    topic = world.topic()
-    world.produce(topic, numbers(3))
-    app = world.app(kafka=SOON, retry_backoff=0.05)
-    calls = []
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        def initialized(self):
-            calls.append("initialized")
-            if calls.count("initialized") < 3:
-                raise ConnectionError("no database yet")
-
-        def consume(self, messages):
-            calls.append("consume")
-
-    running = world.start(app)
-    world.await_committed(topic, {0: 3})
-    assert calls == ["initialized"] * 3 + ["consume"]
-    assert "no database yet" in str(running.of(BatchFailed)[0])
     assert running.stop() == 0
 
 
@@ -111,74 +87,6 @@ def test_shutdown_and_revoked_hooks_that_raise_are_reported_and_progress_is_comm
     (error,) = running.of(ErrorOccurred)
     assert str(error) == f"{topic}[0] hook shutdown(): RuntimeError: the hangar door is shut"
     assert world.committed(topic) == {0: 3}
-
-
-def test_wrap_surrounds_every_action_and_its_error_fails_the_batch(world):
-    topic = world.topic()
-    world.produce(topic, numbers(3))
-    app = world.app(kafka=SOON, retry_backoff=0.05)
-    order = []
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        @contextlib.contextmanager
-        def wrap(self, action):
-            order.append(f"+{action}")
-            if order.count("+consume") == 1 and action == "consume":
-                raise RuntimeError("no connection")
-            yield
-            order.append(f"-{action}")
-
-        def initialized(self):
-            order.append("initialized")
-
-        def consume(self, messages):
-            order.append("consume")
-
-        def shutdown(self):
-            order.append("shutdown")
-
-    running = world.start(app)
-    world.await_committed(topic, {0: 3})
-    assert running.stop() == 0
-    assert order == [
-        *("+initialized", "initialized", "-initialized"),
-        "+consume",
-        *("+consume", "consume", "-consume"),
-        *("+shutdown", "shutdown", "-shutdown"),
-    ]
-    assert world.committed(topic) == {0: 3}
-
-
-def test_a_handler_that_exits_ends_the_node_with_its_reason_and_marks_nothing(world):
-    topic = world.topic()
-    world.produce(topic, numbers(3))
-    app = world.app(kafka=SOON)
-
-    @app.consume(topic)
-    def handle(messages):
-        raise SystemExit(7)
-
-    running = world.start(app)
-    assert running.join() == 1
-    assert f"{topic}[0] offset 0: the handler raised SystemExit" in running.runtime.fatal_error()
-    assert world.committed(topic) == {}
-
-
-def test_a_listener_that_raises_hurts_nobody(world):
-    topic = world.topic()
-    world.produce(topic, numbers(3))
-    app = world.app(kafka=SOON)
-    app.consume(topic)(lambda messages: None)
-
-    @app.subscribe
-    def listener(event):
-        raise ValueError("I am broken")
-
-    running = world.start(app)
-    world.await_committed(topic, {0: 3})
-    assert running.wait_for_event(ErrorOccurred, lambda event: "listener" in event.where)
-    assert running.stop() == 0
 
 
 def test_a_poison_message_goes_to_the_dead_letters_with_its_story_and_order_is_kept(world):

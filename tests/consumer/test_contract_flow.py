@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 from swarm_consumer import Consumer
-from swarm_consumer.events import Lost, PartitionPaused, PartitionResumed, Revoked
 
 SOON = {"auto.commit.interval.ms": 50}
 
 
 def numbers(count):
     return [{"number": number} for number in range(count)]
-
-
-def test_messages_that_are_there_are_not_held_back_for_a_fuller_batch(world):
-    topic = world.topic()
-    app = world.app(kafka=SOON, max_messages=1000, max_wait=30.0)
-    got = threading.Event()
-    app.consume(topic)(lambda messages: got.set())
-    running = world.start(app)
-    world.produce(topic, numbers(1))
-    assert got.wait(15), "one message of a thousand must not wait for the thirty seconds of max_wait"
-    world.await_committed(topic, {0: 1}, timeout_s=15)
-    assert running.stop() == 0
 
 
 def test_partitions_run_side_by_side_and_each_in_order(world):
@@ -70,78 +56,6 @@ def test_one_slow_partition_does_not_hold_up_the_others(world):
     finally:
         release.set()
     world.await_committed(topic, dict.fromkeys(range(3), 200))
-    assert running.stop() == 0
-
-
-def test_what_waits_for_a_busy_partition_is_bounded_by_pausing_it(world):
-    topic = world.topic(2)
-    world.produce(topic, numbers(4000), range(2))
-    app = world.app(kafka=SOON, concurrency=2, max_messages=10, max_held_messages=50)
-    entered, release = threading.Event(), threading.Event()
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        def consume(self, messages):
-            if self.partition == 0 and messages.first_offset == 0:
-                entered.set()
-                release.wait(60)
-
-    running = world.start(app)
-    try:
-        assert entered.wait(30)
-        world.await_committed(topic, {1: 2000})
-        paused = running.wait_for_event(PartitionPaused)
-        assert paused.partition == 0
-        (client,) = running.runtime.polls()
-        assert len(client.lanes.by_key[(topic, 0)].held) <= 50 + 10
-    finally:
-        release.set()
-    world.await_committed(topic, {0: 2000, 1: 2000})
-    assert running.wait_for_event(PartitionResumed).partition == 0
-    assert running.stop() == 0
-
-
-def test_a_handler_longer_than_the_poll_interval_keeps_its_membership(world):
-    topic = world.topic(2)
-    world.produce(topic, numbers(4), range(2))
-    # A real broker wants max.poll.interval.ms at least as long as the session.
-    app = world.app("classic", kafka={**SOON, "max.poll.interval.ms": 6500 if world.broker_is_real else 2000})
-    took = []
-
-    @app.topic(topic, long_running=True, consuming_ttl=60.0, max_messages=10)
-    class Long(Consumer):
-        def consume(self, messages):
-            if self.partition == 0:
-                begun = time.monotonic()
-                threading.Event().wait(8.0 if world.broker_is_real else 4.0)
-                took.append(time.monotonic() - begun)
-
-    running = world.start(app)
-    world.await_committed(topic, {0: 2, 1: 2})
-    assert took
-    assert took[0] > running.runtime.polls()[0].max_poll_interval_s
-    assert running.of(Lost) == []
-    assert running.of(Revoked) == []
-    assert running.stop() == 0
-
-
-def test_a_pause_lasts_as_long_as_it_was_asked_for(world):
-    topic = world.topic()
-    world.produce(topic, numbers(4))
-    app = world.app(kafka=SOON, max_messages=2)
-    times = []
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        def consume(self, messages):
-            times.append(time.monotonic())
-            if messages.first_offset == 0:
-                self.pause(0.5)
-
-    running = world.start(app)
-    world.await_committed(topic, {0: 4})
-    assert times[1] - times[0] >= 0.5
-    assert running.wait_for_event(PartitionPaused).duration_s == 0.5
     assert running.stop() == 0
 
 
@@ -234,29 +148,6 @@ def test_one_instance_per_partition_lives_as_long_as_the_assignment(world):
     world.await_committed(topic, {0: 5, 1: 5})
     assert {partition: len(found) for partition, found in instances.items()} == {0: 1, 1: 1}
     assert max(count for _, count, _ in kept) == 5
-    assert running.stop() == 0
-
-
-def test_the_end_of_a_partition_is_told_to_consumers_that_ask(world):
-    topic = world.topic()
-    world.produce(topic, numbers(5))
-    app = world.app(kafka=SOON)
-    ends = []
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        seen = 0
-
-        def consume(self, messages):
-            self.seen += len(messages)
-
-        def eofed(self):
-            ends.append(self.seen)
-
-    running = world.start(app)
-    running.wait_for(lambda: ends)
-    world.await_committed(topic, {0: 5})
-    assert ends[-1] == 5
     assert running.stop() == 0
 
 

@@ -7,14 +7,9 @@ import time
 
 import pytest
 
-from swarm_consumer import ConfigurationError, Consumer, Runtime, Selection, check_cluster
+from swarm_consumer import ConfigurationError, Consumer, Selection, check_cluster
 from swarm_consumer.events import (
-    Assigned,
-    BatchFailed,
-    ClientCreated,
     DrainOverrun,
-    PartitionPaused,
-    StateChanged,
 )
 
 SOON = {"auto.commit.interval.ms": 50}
@@ -23,103 +18,6 @@ NEVER = {"auto.commit.interval.ms": 3600_000}
 
 def numbers(count):
     return [{"number": number} for number in range(count)]
-
-
-def test_stopping_during_boot_is_clean(world):
-    topic = world.topic()
-    world.produce(topic, numbers(3))
-    app = world.app()
-    app.consume(topic)(lambda messages: None)
-    running = world.start(app)
-    running.wait_for_event(ClientCreated)
-    assert running.stop() == 0
-    assert world.committed(topic) in ({}, {0: 3})
-
-
-def test_stopping_before_run_is_clean_and_run_happens_once(world):
-    topic = world.topic()
-    app = world.app()
-    app.consume(topic)(lambda messages: None)
-    runtime = Runtime(app)
-    runtime.stop()
-    assert runtime.run() == 0
-    with pytest.raises(RuntimeError, match="runs once"):
-        runtime.run()
-    assert world.committed(topic) == {}
-
-
-def test_stopping_finishes_the_batch_at_work_and_begins_no_other(world):
-    topic = world.topic()
-    world.produce(topic, numbers(30))
-    app = world.app(kafka=NEVER, max_messages=10)
-    entered, release = threading.Event(), threading.Event()
-    seen = []
-
-    @app.consume(topic)
-    def handle(messages):
-        entered.set()
-        assert release.wait(30)
-        seen.append(messages.first_offset)
-
-    running = world.start(app)
-    assert entered.wait(30)
-    running.runtime.stop()
-    running.wait_for(lambda: running.runtime.phase == "stopping")
-    release.set()
-    assert running.join() == 0
-    assert seen == [0]
-    assert world.committed(topic) == {0: 10}
-
-
-def test_stopping_while_a_partition_waits_for_its_retry_ends_at_once(world):
-    topic = world.topic()
-    world.produce(topic, numbers(10))
-    app = world.app(kafka=NEVER, retry_backoff=3600, retry_backoff_max=3600)
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        def consume(self, messages):
-            self.mark_as_consumed(3)
-            raise RuntimeError("wait an hour")
-
-    running = world.start(app)
-    running.wait_for_event(BatchFailed)
-    begun = time.monotonic()
-    assert running.stop() == 0
-    assert time.monotonic() - begun < 10
-    assert world.committed(topic) == {0: 4}
-
-
-def test_stopping_while_a_partition_is_paused_ends_at_once(world):
-    topic = world.topic()
-    world.produce(topic, numbers(10))
-    app = world.app(kafka=NEVER, max_messages=5)
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        def consume(self, messages):
-            self.pause()
-
-    running = world.start(app)
-    running.wait_for_event(PartitionPaused)
-    assert running.stop() == 0
-    assert world.committed(topic) == {0: 5}
-
-
-def test_stopping_while_quiet_commits_what_was_done(world):
-    topic = world.topic()
-    world.produce(topic, numbers(10))
-    app = world.app(kafka=NEVER)
-    done = threading.Event()
-    app.consume(topic)(lambda messages: done.set())
-    running = world.start(app)
-    assert done.wait(30)
-    running.runtime.quiet()
-    running.wait_for(lambda: running.runtime.phase == "quiet")
-    assert running.stop() == 0
-    assert world.committed(topic) == {0: 10}
-    states = [event.state for event in running.of(StateChanged)]
-    assert states == ["running", "quieting", "quiet", "stopping", "stopped"]
 
 
 def test_a_handler_that_never_returns_costs_the_drain_timeout_and_no_other_progress(world):
@@ -171,58 +69,6 @@ def test_a_hook_that_never_returns_costs_the_drain_timeout_and_no_progress(world
         assert world.committed(topic) == {0: 5}
     finally:
         release.set()
-
-
-def test_stopping_during_a_rebalance_ends_within_the_budget(world):
-    topic = world.topic(4)
-    world.produce(topic, numbers(40), range(4))
-    first = world.app(kafka=SOON)
-    first.consume(topic)(lambda messages: None)
-    running = world.start(first)
-    world.await_committed(topic, dict.fromkeys(range(4), 10))
-    second = world.app(kafka=SOON)
-    second.consume(topic)(lambda messages: None)
-    other = world.start(second)
-    other.wait_for_event(ClientCreated)
-    assert other.stop() == 0
-    third = world.app(kafka=SOON)
-    third.consume(topic)(lambda messages: None)
-    another = world.start(third)
-    another.wait_for_event(ClientCreated)
-    assert running.stop() == 0
-    world.produce(topic, numbers(4), range(4))
-    world.await_committed(topic, dict.fromkeys(range(4), 11))
-    assert another.stop() == 0
-
-
-def test_quiet_finishes_what_is_at_work_and_keeps_the_membership(world):
-    topic = world.topic()
-    world.produce(topic, numbers(10))
-    app = world.app("classic", kafka=SOON, max_messages=5)
-    entered, release = threading.Event(), threading.Event()
-    seen = []
-
-    @app.consume(topic)
-    def handle(messages):
-        entered.set()
-        assert release.wait(30)
-        seen.extend(message.offset for message in messages)
-
-    running = world.start(app)
-    assert entered.wait(30)
-    running.runtime.quiet()
-    running.wait_for(lambda: running.runtime.phase == "quieting")
-    release.set()
-    running.wait_for(lambda: running.runtime.phase == "quiet")
-    world.produce(topic, numbers(10))
-    world.await_committed(topic, {0: 5})
-    rival = world.app("classic")
-    rival.consume(topic)(lambda messages: None)
-    other = world.start(rival)
-    assert other.wait_for_event(Assigned).partitions == (), "the quiet member still owns its partition"
-    assert world.committed(topic) == {0: 5}
-    assert seen == [0, 1, 2, 3, 4]
-    assert running.stop() == 0
 
 
 def test_orders_may_come_as_flags(world):

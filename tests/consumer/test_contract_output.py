@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import msgspec
 
 from swarm_consumer import Consumer, DeliveryError
-from swarm_consumer.events import BatchFailed, Committed
+from swarm_consumer.events import BatchFailed
 
 SOON = {"auto.commit.interval.ms": 20}
 
@@ -18,98 +16,6 @@ class Flight(msgspec.Struct):
 
 def numbers(count):
     return [{"number": number} for number in range(count)]
-
-
-def test_what_a_handler_produces_is_there_before_its_offsets_are(world):
-    topic, enriched = world.topic(), world.topic()
-    world.produce(topic, numbers(40))
-    app = world.app(kafka=SOON, max_messages=10)
-    promises = []
-
-    @app.topic(topic, payload=Flight)
-    class Enrich(Consumer):
-        def consume(self, messages):
-            for message in messages:
-                self.produce(enriched, {"doubled": 2 * message.payload.number}, key=str(message.offset))
-
-    @app.on(Committed)
-    def compare(event):
-        for _, _, offset in event.offsets:
-            promises.append((offset, world.end(enriched)[0]))
-
-    running = world.start(app)
-    world.await_committed(topic, {0: 40})
-    running.wait_for(lambda: any(offset == 40 for offset, _ in promises))
-    assert running.stop() == 0
-    assert all(produced >= offset for offset, produced in promises), promises
-    records = world.read(enriched)
-    assert [msgspec.json.decode(record.value)["doubled"] for record in records] == list(range(0, 80, 2))
-    assert records[7].key == b"7"
-
-
-def test_a_message_may_have_key_headers_partition_time_or_no_value(world):
-    topic, out = world.topic(), world.topic(3)
-    world.produce(topic, numbers(1))
-    app = world.app(kafka=SOON)
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        def consume(self, messages):
-            self.produce(out, b"raw", key=b"k", headers=[("a", b"1")], partition=2, timestamp_ms=1_700_000_000_123)
-            self.produce(out, "text", partition=2)
-            self.produce(out, None, key="gone", partition=2)
-            self.produce(out, Flight(7), partition=2)
-
-    running = world.start(app)
-    world.await_committed(topic, {0: 1})
-    raw, text, tombstone, struct = world.read(out)
-    assert (raw.value, raw.key, raw.headers, raw.timestamp_ms) == (b"raw", b"k", (("a", b"1"),), 1_700_000_000_123)
-    assert text.value == b"text"
-    assert (tombstone.value, tombstone.key) == (None, b"gone")
-    assert struct.value == b'{"number":7}'
-    assert {record.partition for record in (raw, text, tombstone, struct)} == {2}
-    assert running.stop() == 0
-
-
-def test_a_delivery_can_be_waited_for_and_tells_where_it_went(world):
-    topic, out = world.topic(), world.topic()
-    world.produce(topic, numbers(1))
-    app = world.app(kafka=SOON)
-    delivered = []
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        def consume(self, messages):
-            delivery = self.produce(out, b"x").wait(30)
-            delivered.append((delivery.done, delivery.topic, delivery.partition, delivery.offset, delivery.error))
-            delivered.append(world.end(out))
-
-    running = world.start(app)
-    world.await_committed(topic, {0: 1})
-    assert delivered == [(True, out, 0, 0, None), {0: 1}]
-    assert running.stop() == 0
-
-
-def test_an_output_that_is_too_large_is_a_typed_error_and_nothing_is_marked(world):
-    topic, out = world.topic(), world.topic()
-    world.produce(topic, numbers(1))
-    app = world.app(kafka=SOON, producer={"message.max.bytes": 1000}, retry_backoff=3600, retry_backoff_max=3600)
-    caught = []
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        def consume(self, messages):
-            try:
-                self.produce(out, b"x" * 5000)
-            except DeliveryError as error:
-                caught.append(str(error))
-                raise
-
-    running = world.start(app)
-    running.wait_for_event(BatchFailed)
-    assert f"not queued for {out}" in caught[0]
-    assert running.stop() == 0
-    assert world.committed(topic) == {}
 
 
 def test_an_unknown_output_topic_fails_the_batch_and_a_later_one_makes_it_good(world):
@@ -133,33 +39,6 @@ def test_an_unknown_output_topic_fails_the_batch_and_a_later_one_makes_it_good(w
     world.topic(1, out)
     world.await_committed(topic, {0: 2})
     assert len(world.read(out)) >= 1
-    assert running.stop() == 0
-
-
-def test_a_mark_in_the_middle_waits_for_the_output_before_it(world):
-    topic, out = world.topic(), world.topic()
-    world.produce(topic, numbers(10))
-    app = world.app(kafka=SOON, producer={"linger.ms": 200})
-    release, marked = threading.Event(), threading.Event()
-    kept = []
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        def consume(self, messages):
-            for message in messages:
-                self.produce(out, b"%d" % message.offset)
-                if message.offset == 4:
-                    kept.append(self.mark_as_consumed(message))
-            marked.set()
-            assert release.wait(30)
-
-    running = world.start(app)
-    assert marked.wait(30)
-    assert kept == [True]
-    assert world.committed(topic) == {}
-    release.set()
-    world.await_committed(topic, {0: 10})
-    assert len(world.read(out)) == 10
     assert running.stop() == 0
 
 
@@ -211,27 +90,6 @@ def test_output_of_shutdown_and_of_ticks_is_sent_before_the_end(world):
     assert running.stop() == 0
     assert [record.value for record in world.read(out)] == [b"tick", b"total 3"]
     assert world.committed(topic) == {0: 3}
-
-
-def test_the_producer_of_the_node_may_be_used_from_many_workers(world):
-    topic, out = world.topic(4), world.topic()
-    world.produce(topic, numbers(400), range(4))
-    app = world.app(kafka=SOON, concurrency=4, max_messages=10)
-    producers = set()
-
-    @app.topic(topic)
-    class Handler(Consumer):
-        def consume(self, messages):
-            producers.add(id(self.producer))
-            for message in messages:
-                self.producer.produce(out, message.raw_payload)
-                self.produce(out, message.raw_payload)
-
-    running = world.start(app)
-    world.await_committed(topic, dict.fromkeys(range(4), 100))
-    assert running.stop() == 0
-    assert len(producers) == 1
-    assert world.end(out) == {0: 800}
 
 
 def test_a_transaction_ties_output_and_progress_and_an_aborted_one_leaves_neither(real_world):
