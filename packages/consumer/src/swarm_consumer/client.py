@@ -140,6 +140,7 @@ class SubscriptionClient:
         self._own_id_backoff = Backoff(1.0, 5.0)
         self._flow_paused = 0  # how many lanes are
         self._attention = False  # a lane waits for a time or a seek: look at all lanes at each turn
+        self._ends_to_tell = False  # some partition's end was reached and eofed() not called yet
         self._has_ticks = any("tick" in route.hooks for route in group.routes)
         self._last_errors: dict[str, float] = {}
         self.thread = threading.Thread(target=self._run, name=f"swarm-owner-{group.name}"[:60], daemon=True)
@@ -451,15 +452,17 @@ class SubscriptionClient:
             return
         records = client.consume(self._fetch_size - 1, 0) if drain and self._fetch_size > 1 else []
         records.insert(0, first)
+        ends: list[Key] = []
         if any(map(_error_of, records)):
-            records = self._take_errors(records)
-            if not records:
-                return
+            records, ends = self._take_errors(records)
         if self.lanes.frozen:
             return  # quieting or stopping: nothing was marked of them, so they will come again
-        if self._bus.wants(Polled):
-            self._bus.emit(Polled(subscription_group=self.group.name, messages=len(records)))
-        self._distribute(records)
+        if records:
+            if self._bus.wants(Polled):
+                self._bus.emit(Polled(subscription_group=self.group.name, messages=len(records)))
+            self._distribute(records)
+        for key in ends:  # after the messages that came before them
+            self._eof(key)
 
     def _distribute(self, records: list[confluent_kafka.Message]) -> None:
         """Hand records to their lanes; the client returns one partition after another, in long runs."""
@@ -486,17 +489,18 @@ class SubscriptionClient:
             if self.lanes.receive(lane, records):
                 self._workers.submit(self, lane)
 
-    def _take_errors(self, records: list[confluent_kafka.Message]) -> list[confluent_kafka.Message]:
-        good = []
+    def _take_errors(self, records: list[confluent_kafka.Message]) -> tuple[list[confluent_kafka.Message], list[Key]]:
+        """Report errors; return the messages, and the partitions whose end was reached."""
+        good, ends = [], []
         for record in records:
             error = record.error()
             if error is None:
                 good.append(record)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._eof((record.topic() or "", record.partition() or 0))
+                ends.append((record.topic() or "", record.partition() or 0))
             else:
                 self._report_error(error, record.topic())
-        return good
+        return good, ends
 
     def _housekeep(self) -> None:
         """Do what is due: requests of handlers, progress to store, retries and pauses that end, seeks, ticks."""
@@ -504,6 +508,8 @@ class SubscriptionClient:
         self._store()
         if self._attention and not self.lanes.frozen:
             self._attend(time.monotonic())
+        if self._ends_to_tell and not self.lanes.frozen:
+            self._tell_ends()
         if self._has_ticks and not self.lanes.frozen:
             self._tick(time.monotonic())
 
@@ -612,11 +618,19 @@ class SubscriptionClient:
     def _eof(self, key: Key) -> None:
         with self.lock:
             lane = self.lanes.by_key.get(key)
-            if lane is None or lane.eof:
-                return
-            lane.eof = True
-        if "eofed" in lane.route.hooks:
-            self._workers.submit_hook(lambda: self._execution.hook(self, lane, "eofed"))
+            if lane is not None and "eofed" in lane.route.hooks:
+                lane.eof = self._ends_to_tell = True
+
+    def _tell_ends(self) -> None:
+        """Call eofed() where the end was reached and everything before it is done with."""
+        with self.lock:
+            reached = [lane for lane in self.lanes.by_key.values() if lane.eof and lane.consumer is not None]
+            due = [lane for lane in reached if lane.state is LaneState.IDLE and not lane.held]
+            for lane in due:
+                lane.eof = False
+            self._ends_to_tell = any(lane.eof for lane in self.lanes.by_key.values())
+        for lane in due:
+            self._workers.submit_hook(functools.partial(self._execution.hook, self, lane, "eofed"))
 
     # -- rebalances (called by librdkafka inside poll and close, on this thread) ---------------------------------
 

@@ -160,9 +160,11 @@ class Execution:
 
     def hook(self, client: SubscriptionClient, lane: Lane, action: str) -> None:
         """Call one of the hooks without messages; what it raises is reported and hurts nobody."""
+        if lane.consumer is None:
+            return
         with client.lock:
             run = client.lanes.begin_hook(lane, action, time.monotonic())
-        if run is None or lane.consumer is None:
+        if run is None:
             return
         client.hook_run = run
         try:
