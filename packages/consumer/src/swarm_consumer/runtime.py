@@ -113,18 +113,7 @@ class Runtime:
             raise ConfigurationError("this Runtime was made in another process; make it after the fork")
         if self.phase != "starting":
             raise RuntimeError("a Runtime runs once; make a new one")
-        for group in self._groups:
-            self._clients.append(
-                SubscriptionClient(
-                    group,
-                    ClientProperties(group, self.app.client_id, self.node_id),
-                    self._workers,
-                    self._execution,
-                    self._bus,
-                    self._wake,
-                    self._revocation_timeouts[group.name],
-                )
-            )
+        self._clients += [self._make_client(group) for group in self._groups]
         self._execution.after_batch = self._after_batch
         self._workers.start()
         for client in self._clients:
@@ -175,6 +164,19 @@ class Runtime:
         self._execution.after_batch = self._after_batch
 
     # ------------------------------------------------------------------------------------------------------------
+
+    _client_type: type[SubscriptionClient] = SubscriptionClient  # the test kit has one that needs no broker
+
+    def _make_client(self, group: SubscriptionGroup) -> SubscriptionClient:
+        return self._client_type(
+            group,
+            ClientProperties(group, self.app.client_id, self.node_id),
+            self._workers,
+            self._execution,
+            self._bus,
+            self._wake,
+            self._revocation_timeouts[group.name],
+        )
 
     def _wait(self, stopping: Flag | None, quieting: Flag | None) -> None:
         """Wait for the order to stop, for a client's end, and for everything that changes the state meanwhile."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from swarm_consumer.testing.errors import BrokerError as BrokerError
     from swarm_consumer.testing.errors import KafkaUnavailable as KafkaUnavailable
     from swarm_consumer.testing.errors import UnsupportedByBroker as UnsupportedByBroker
+    from swarm_consumer.testing.in_memory import Outcome as Outcome
+    from swarm_consumer.testing.in_memory import run_messages as run_messages
     from swarm_consumer.testing.kafka_broker import KafkaBroker as KafkaBroker
     from swarm_consumer.testing.outside_client import Record as Record
     from swarm_consumer.testing.outside_client import add_partitions as add_partitions
@@ -29,6 +31,7 @@ _MODULES = {
     "EmbeddedBroker": "embedded_broker",
     "KafkaBroker": "kafka_broker",
     "KafkaUnavailable": "errors",
+    "Outcome": "in_memory",
     "Record": "outside_client",
     "UnsupportedByBroker": "errors",
     "add_partitions": "outside_client",
@@ -41,6 +44,7 @@ _MODULES = {
     "produce": "outside_client",
     "read_all": "outside_client",
     "run_embedded_broker": "embedded_broker",
+    "run_messages": "in_memory",
 }
 
 

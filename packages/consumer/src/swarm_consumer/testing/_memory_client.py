@@ -1,0 +1,203 @@
+"""Stand-ins for the two clients of confluent-kafka, over lists in memory. They do what the runtime asks of a client.
+
+Only they are replaced: routing, decoding, batches, marking, retries, dead letters and hooks are the runtime's own.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TIMESTAMP_CREATE_TIME, KafkaError, Message, TopicPartition
+
+from swarm_consumer.testing.errors import UnsupportedByBroker
+from swarm_consumer.testing.outside_client import Record
+
+Key = tuple[str, int]
+Rebalance = Callable[[Any, list[TopicPartition]], None]
+
+
+def make_message(topic: str, partition: int, offset: int, record: Record, value: bytes | None) -> Message:
+    """Return a message of the client's own type."""
+    timestamp_ms = record.timestamp_ms if record.timestamp_ms is not None else int(time.time() * 1000)
+    return _message(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=record.key,
+        value=value,
+        headers=list(record.headers),
+        timestamp=(TIMESTAMP_CREATE_TIME, timestamp_ms),
+    )
+
+
+def _message(**fields: Any) -> Message:
+    try:
+        return Message(**fields)
+    except TypeError as error:
+        raise UnsupportedByBroker(
+            "Messages can be made without a broker since confluent-kafka 2.13; install that or newer, "
+            f"or use the embedded broker. ({error})"
+        ) from None
+
+
+class MemoryConsumer:
+    """Hands out the messages of its topics and remembers what is stored and committed. Used by one owner thread."""
+
+    def __init__(self, partitions: Mapping[Key, Sequence[Message]], eof: bool, on_poll: Callable[[bool], None]) -> None:
+        self._partitions = partitions
+        self._eof = eof
+        self._on_poll = on_poll
+        self._topics: list[str] = []
+        self._on_assign: Rebalance | None = None
+        self._on_revoke: Rebalance | None = None
+        self._positions: dict[Key, int] = {}  # index of the next message to hand out
+        self._told_eof: set[Key] = set()
+        self._paused: set[Key] = set()
+        self._stored: dict[Key, TopicPartition] = {}
+        self.committed_offsets: dict[Key, TopicPartition] = {}
+
+    def subscribe(self, topics: list[str], on_assign: Rebalance, on_revoke: Rebalance, on_lost: Rebalance) -> None:
+        """Take the topics and patterns; they are assigned at the first poll."""
+        self._topics, self._on_assign, self._on_revoke = topics, on_assign, on_revoke
+
+    def poll(self, timeout: float) -> Message | None:
+        """Return the next message or end of a partition; without one, wait a moment and return None."""
+        if self._on_assign is not None:
+            on_assign, self._on_assign = self._on_assign, None
+            mine = [key for key in sorted(self._partitions) if any(_covers(topic, key[0]) for topic in self._topics)]
+            self._positions = dict.fromkeys(mine, 0)
+            on_assign(self, [TopicPartition(*key) for key in mine])
+            return None
+        message = self._next()
+        self._on_poll(message is None)
+        if message is None and timeout:
+            time.sleep(min(timeout, 0.002))  # the test waits for this thread, so that it never stays long
+        return message
+
+    def consume(self, count: int, timeout: float) -> list[Message]:
+        """Return the next messages that are there, at most so many."""
+        messages: list[Message] = []
+        while len(messages) < count and (message := self._next()) is not None:
+            messages.append(message)
+        return messages
+
+    def _next(self) -> Message | None:
+        for key, position in self._positions.items():
+            if key in self._paused:
+                continue
+            messages = self._partitions[key]
+            if position < len(messages):
+                self._positions[key] = position + 1
+                return messages[position]
+            if self._eof and key not in self._told_eof:
+                self._told_eof.add(key)
+                return _message(topic=key[0], partition=key[1], error=KafkaError(KafkaError._PARTITION_EOF))
+        return None
+
+    def store_offsets(self, offsets: Iterable[TopicPartition]) -> None:
+        """Remember what the next commit takes."""
+        self._stored.update({(each.topic, each.partition): each for each in offsets})
+
+    def commit(
+        self, offsets: list[TopicPartition] | None = None, asynchronous: bool = True
+    ) -> list[TopicPartition] | None:
+        """Commit the given offsets, or what is stored."""
+        self.committed_offsets.update({(each.topic, each.partition): each for each in offsets or self._stored.values()})
+        return None if asynchronous else list(offsets or self._stored.values())
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """Return what is committed."""
+        return [self.committed_offsets.get((each.topic, each.partition), each) for each in partitions]
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        """Hand out nothing of these partitions."""
+        self._paused.update((each.topic, each.partition) for each in partitions)
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        """Hand out messages of these partitions again."""
+        self._paused.difference_update((each.topic, each.partition) for each in partitions)
+
+    def seek(self, place: TopicPartition) -> None:
+        """Go on at an offset."""
+        key = (place.topic, place.partition)
+        low, high = self.get_watermark_offsets(place)
+        wanted = {OFFSET_BEGINNING: low, OFFSET_END: high}.get(place.offset, place.offset)
+        offsets = [_offset(message) for message in self._partitions[key]]
+        self._positions[key] = sum(offset < wanted for offset in offsets)
+        self._told_eof.discard(key)
+
+    def get_watermark_offsets(self, place: TopicPartition, timeout: float = 0.0) -> tuple[int, int]:
+        """Return the first offset and the one after the last."""
+        messages = self._partitions[place.topic, place.partition]
+        return (_offset(messages[0]), _offset(messages[-1]) + 1) if messages else (0, 0)
+
+    def offsets_for_times(self, places: list[TopicPartition], timeout: float = 0.0) -> list[TopicPartition]:
+        """Return the offset of the first message at or after a time, OFFSET_END when there is none."""
+        found = []
+        for place in places:
+            messages = self._partitions[place.topic, place.partition]
+            later = (_offset(message) for message in messages if message.timestamp()[1] >= place.offset)
+            found.append(TopicPartition(place.topic, place.partition, next(later, OFFSET_END)))
+        return found
+
+    def unsubscribe(self) -> None:
+        """Give everything back."""
+        on_revoke, self._on_revoke = self._on_revoke, None
+        if on_revoke is not None and self._positions:
+            on_revoke(self, [TopicPartition(*key) for key in self._positions])
+
+    def close(self) -> None:
+        """Give everything back and commit what is stored, as the client does."""
+        self.unsubscribe()
+        self.commit()
+
+
+class MemoryProducer:
+    """Takes what is produced and acknowledges it at once. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.produced: dict[str, list[Record]] = {}
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        key: bytes | str | None,
+        on_delivery: Callable[[KafkaError | None, Message], None],
+        headers: Any = None,
+        partition: int = 0,
+        timestamp: int | None = None,
+    ) -> None:
+        """Keep the record and report its delivery."""
+        pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+        with self._lock:
+            records = self.produced.setdefault(topic, [])
+            offset = sum(record.partition == partition for record in records)
+            named = tuple((name, _bytes(data)) for name, data in pairs)
+            records.append(Record(_bytes(value), _bytes(key), named, partition, timestamp, offset))
+        on_delivery(None, _message(topic=topic, partition=partition, offset=offset))
+
+    def poll(self, timeout: float) -> int:
+        """Do nothing: every delivery was reported at once."""
+        return 0
+
+    def flush(self, timeout: float) -> int:
+        """Do nothing: nothing is under way."""
+        return 0
+
+
+def _covers(topic: str, name: str) -> bool:
+    return re.match(topic, name) is not None if topic.startswith("^") else topic == name
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset
+
+
+def _bytes(data: str | bytes | None) -> bytes | None:
+    return data.encode() if isinstance(data, str) else data
