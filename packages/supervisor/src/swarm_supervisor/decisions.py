@@ -180,8 +180,11 @@ def _scale(fleet: Fleet, happening: messages.Scale, now: float, out: list[Action
     fleet.changed = True
     out.append(Emit(Scaled(at=now, before=before, after=fleet.wanted)))
     for node_id in range(before, fleet.wanted):
-        if node_id not in fleet.members:
+        member = fleet.members.get(node_id)
+        if member is None:
             fleet.add(node_id, now)
+        elif member.main.state is State.DEAD:  # scaled down a moment ago: only its spare has not gone yet
+            fleet.new_life(member, now, now, "scaled up again")
     for member in sorted(fleet.members.values(), key=lambda each: -each.id):
         if member.id >= fleet.wanted:
             _remove(fleet, member, now, out)
