@@ -127,11 +127,12 @@ class Keeper:
 
     def _watch_the_rest(self, session: int, at: float, code: int) -> None:
         def nobody() -> bool:
-            return not processes.in_session(session)
+            # A zombie runs nothing: it waits for whoever adopted it.
+            return all(state in ("Z", "X") for state in processes.in_session(session).values())
 
         processes.wait_until(nobody, LEFT_S, 0.01)
         last = time.monotonic()
-        left = tuple(processes.in_session(session))
+        left = tuple(pid for pid, state in processes.in_session(session).items() if state not in ("Z", "X"))
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
