@@ -1,7 +1,6 @@
 """Flow: seek, pause, hooks, long handlers and memory, each with what the broker holds afterwards."""
 
 import contextlib
-import threading
 import time
 from datetime import UTC, datetime
 
@@ -126,31 +125,6 @@ def test_a_paused_partition_waits_its_time_and_the_others_go_on(cluster, start, 
     cluster.await_committed(app, topic, {0: 10, 1: 10})
     assert paused_at[1] - paused_at[0] >= 1.0
     assert journal.offsets(0) == list(range(10))
-
-
-def test_a_pause_without_end_holds_until_resume(cluster, start, journal):
-    topic, app = cluster.topic(), cluster.app(max_messages=1, tick_interval=0.05)
-    cluster.fill(topic, 5)
-    go_on = threading.Event()
-
-    @app.topic(topic)
-    class Pauses(Consumer):
-        def consume(self, messages):
-            journal.add(messages)
-            if len(journal.entries) == 1:
-                self.pause()
-
-        def tick(self):
-            if go_on.is_set():
-                self.resume()
-
-    node = start(app)
-    node.await_event(PartitionPaused)
-    time.sleep(0.5)
-    assert cluster.committed(app, topic) == {0: 1}
-    go_on.set()
-    cluster.await_committed(app, topic, {0: 5})
-    assert journal.offsets() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])

@@ -2,7 +2,6 @@
 
 import pytest
 
-from swarm_consumer import Consumer
 from swarm_consumer.events import BatchFailed
 from swarm_consumer.testing import Record
 
@@ -137,28 +136,6 @@ def test_a_mark_in_the_middle_waits_for_the_output_before_it(cluster, start):
     cluster.await_committed(app, topic, {0: 5})
     assert node.stop() == 0
     assert seen == [({0: 5}, [b"0", b"1", b"2", b"3", b"4"])]
-
-
-def test_output_of_the_last_hooks_is_sent_before_the_node_ends(cluster, start, journal):
-    topic, output, app = cluster.topic(2), cluster.topic(), cluster.app()
-    cluster.fill(topic, 10, partitions=2)
-
-    @app.topic(topic)
-    class Sums(Consumer):
-        total = 0
-
-        def consume(self, messages):
-            self.total += len(messages)
-            journal.add(messages)
-
-        def shutdown(self):
-            self.produce(output, b"%d:%d" % (self.partition, self.total))
-
-    node = start(app)
-    journal.await_count(10)
-    assert node.stop() == 0
-    assert sorted(cluster.values(output)) == [b"0:5", b"1:5"]
-    assert cluster.committed(app, topic) == {0: 5, 1: 5}
 
 
 def test_one_producer_serves_all_partitions_of_a_node(cluster, start):

@@ -354,25 +354,6 @@ def test_a_record_that_cannot_be_decoded_holds_its_partition_until_it_can(cluste
     assert seen == [1, 2, -1, 4]
 
 
-def test_a_batch_knows_how_far_it_is_behind(cluster, start, journal):
-    topic = cluster.topic()
-    app = cluster.app(max_messages=10, kafka={"statistics.interval.ms": 100})
-    cluster.fill(topic, 100)
-    lags = []
-
-    @app.consume(topic)
-    def handle(batch):
-        lags.append((batch.last_offset, batch.lag))
-        time.sleep(0.05)
-
-    start(app)
-    cluster.await_committed(app, topic, {0: 100})
-    end = cluster.ends(topic)[0]
-    known = [(last, lag) for last, lag in lags if lag is not None]
-    assert known
-    assert all(lag == end - last - 1 for last, lag in known)
-
-
 def test_partitions_without_records_get_no_offset(cluster, start, journal):
     topic, app = cluster.topic(4), cluster.app()
     cluster.produce(topic, Record(b"x", partition=2))
@@ -381,22 +362,6 @@ def test_partitions_without_records_get_no_offset(cluster, start, journal):
     journal.await_count(1)
     assert node.stop() == 0
     assert cluster.committed(app, topic) == {2: 1}
-
-
-def test_a_topic_that_is_left_out_is_neither_read_nor_committed(cluster, start, journal):
-    from swarm_consumer import Selection
-
-    wanted, unwanted, inactive, app = cluster.topic(), cluster.topic(), cluster.topic(), cluster.app()
-    consume_into(app, wanted, journal)
-    consume_into(app, unwanted, journal)
-    consume_into(app, inactive, journal, active=False)
-    for topic in (wanted, unwanted, inactive):
-        cluster.fill(topic, 3)
-    node = start(app, selection=Selection(exclude_topics=[unwanted]))
-    cluster.await_committed(app, wanted, {0: 3})
-    assert node.stop() == 0
-    assert cluster.committed(app, unwanted) == cluster.committed(app, inactive) == {}
-    assert len(journal.entries) == 3
 
 
 def test_topics_with_properties_of_their_own_get_a_client_of_their_own_in_the_same_group(cluster, start, journal):
@@ -409,51 +374,3 @@ def test_topics_with_properties_of_their_own_get_a_client_of_their_own_in_the_sa
     cluster.await_committed(app, plain, {0: 3})
     cluster.await_committed(app, special, {0: 3})
     assert len(node.runtime.polls()) == 2
-
-
-def test_concurrency_keeps_the_order_of_each_partition(cluster, start, journal):
-    topic, app = cluster.topic(4), None
-    app = cluster.app(max_messages=5)
-    app.concurrency = 4
-    cluster.fill(topic, 200, partitions=4)
-    busy, most = set(), [0]
-
-    @app.consume(topic)
-    def handle(batch):
-        assert batch.partition not in busy
-        busy.add(batch.partition)
-        most[0] = max(most[0], len(busy))
-        time.sleep(0.01)
-        journal.add(batch)
-        busy.discard(batch.partition)
-
-    start(app)
-    cluster.await_committed(app, topic, dict.fromkeys(range(4), 50))
-    for partition in range(4):
-        assert journal.offsets(partition) == list(range(50))
-    assert most[0] > 1
-
-
-def test_an_async_handler_is_awaited_before_its_offsets_are_committed(cluster, start, journal):
-    import asyncio
-
-    topic, app = cluster.topic(), cluster.app()
-    cluster.fill(topic, 5)
-    release = asyncio.Event()
-
-    @app.consume(topic)
-    async def handle(batch):
-        loops.append(asyncio.get_running_loop())
-        await release.wait()
-        journal.add(batch)
-
-    loops = []
-    node = start(app)
-    node.await_event(BatchStarted)
-    while not loops:
-        time.sleep(0.01)
-    time.sleep(0.3)
-    assert cluster.committed(app, topic) == {}
-    loops[0].call_soon_threadsafe(release.set)
-    cluster.await_committed(app, topic, {0: 5})
-    assert journal.offsets() == [0, 1, 2, 3, 4]
