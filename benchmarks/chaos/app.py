@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 from benchmarks.chaos.records import BatchBegun, Handled, Misbehaved, decode
-from swarm_consumer import App, Batch, Consumer
+from swarm_consumer import App, Batch, Consumer, Message
 
 LOG = os.open(os.environ["CHAOS_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 ORDERS = Path(os.environ["CHAOS_ORDERS"])
 SECONDS_PER_RECORD = float(os.environ.get("CHAOS_SECONDS_PER_RECORD", "0.001"))
+SABOTAGE = os.environ.get("CHAOS_SABOTAGE", "")
 LEAK_MB = 300
 
 app = App("chaos", max_messages=100, retry_backoff=0.5, retry_backoff_max=2.0)
@@ -31,7 +32,7 @@ class Chaos(Consumer):
 
     def consume(self, messages: Batch[bytes]) -> None:
         """One line for the batch and one for each record, after its work."""
-        node, generation = int(os.environ["SWARM_NODE_ID"]), int(os.environ["SWARM_NODE_GENERATION"])
+        node, generation = int(os.environ.get("SWARM_NODE_ID", 0)), int(os.environ.get("SWARM_NODE_GENERATION", 1))
         pid = os.getpid()
         order = taken_order(node)
         write(
@@ -39,13 +40,24 @@ class Chaos(Consumer):
                 time.monotonic(), pid, node, generation, messages.partition, messages.first_offset, messages.last_offset
             ).line()
         )
-        for number, message in enumerate(messages):
+        for number, message in enumerate(sabotaged(list(messages))):
             if order is not None and number == len(messages) // 2:
                 write(Misbehaved(time.monotonic(), pid, node, order).line())
                 misbehave(order)
             value = message.payload
             time.sleep(SECONDS_PER_RECORD)
             write(Handled(time.monotonic(), pid, messages.partition, message.offset, decode(value)).line())
+
+
+def sabotaged(messages: list[Message[bytes]]) -> list[Message[bytes]]:
+    """The messages of a batch; when a test wants to see the ledger complain, not as they should be."""
+    if SABOTAGE == "drop":
+        return [message for message in messages if message.offset % 100 != 50]
+    if SABOTAGE == "double":
+        return [message for message in messages for _ in range(2 if message.offset % 100 == 50 else 1)]
+    if SABOTAGE == "reorder":
+        return messages[::-1]
+    return messages
 
 
 def taken_order(node: int) -> str | None:
