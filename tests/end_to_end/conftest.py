@@ -1,5 +1,6 @@
 """A whole swarm in processes of its own, and brokers of both kinds to run it on."""
 
+import json
 import os
 import signal
 import subprocess
@@ -183,3 +184,25 @@ def point_at() -> Callable[..., list[str]]:
 @pytest.fixture
 def eventually() -> Callable[..., Any]:
     return wait_until
+
+
+@pytest.fixture
+def declared_app() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run a command of swarm-cli on the app whose declarations the test gives."""
+
+    def run(
+        broker: Broker, *arguments: str, declared: Any = None, groups: Any = None, text: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        environment = {
+            "SERVERS": broker.bootstrap,
+            "DECLARED": json.dumps(declared or {}),
+            "GROUPS": json.dumps(groups or {}),
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "swarm_cli", *arguments],
+            cwd=ROOT, env=os.environ | {"SWARM_APP": "tests.end_to_end.apps.declared:app"} | environment,
+            input=text, stdin=subprocess.DEVNULL if text is None else None,
+            capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+
+    return run

@@ -11,6 +11,8 @@ class ExitCode(IntEnum):
     """Something failed at run time: no broker within the time given, a fatal client error, lost records in a demo."""
     USAGE = 2
     """A wrong option, setting or application; raised before any node exists."""
+    CHANGES = 2
+    """Under --detailed-exitcode alone: there were changes to make. Every error is 1 then."""
     ORPHANED = 3
     """A node whose supervisor is gone."""
     FORCED = 4

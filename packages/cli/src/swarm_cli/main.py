@@ -13,7 +13,9 @@ from swarm_cli.commands import (
     broker,
     demo,
     events,
+    groups,
     info,
+    lag,
     quiet,
     restart,
     routes,
@@ -22,9 +24,10 @@ from swarm_cli.commands import (
     status,
     stop,
     swarm,
+    topics,
     trace,
 )
-from swarm_cli.options import CLUSTER, registered
+from swarm_cli.options import CLUSTER, ROUTES, registered
 
 program = typer.Typer(
     name="swarm-cli",
@@ -55,8 +58,11 @@ def _every_command(
 
 program.command("swarm")(registered(swarm.swarm))
 program.command("server")(registered(server.server))
-program.command("routes")(registered(routes.routes, CLUSTER))
+program.command("routes")(registered(routes.routes, ROUTES))
 program.command("info")(registered(info.info))
+program.command("lag")(registered(lag.lag, CLUSTER))
+program.add_typer(topics.program, name="topics")
+program.add_typer(groups.program, name="groups")
 program.command("demo")(demo.demo)
 program.command("broker")(broker.broker)
 program.command("status", rich_help_panel=OPERATIONS)(status.status)

@@ -1,4 +1,4 @@
-"""Commands made from the table of settings: each takes APP, the settings of its panels, and options of its own."""
+"""Commands made from the table of settings: each takes APP, settings of the table, and options of its own."""
 
 import dataclasses
 import inspect
@@ -11,18 +11,25 @@ import typer
 
 from swarm_cli.configuration import APPLICATION, read_file, resolve, variable_name
 from swarm_cli.errors import settled
-from swarm_cli.settings import FILTERS, HEALTH, KAFKA, LOG, RUN, TIMES, Settings
+from swarm_cli.settings import Settings
 
-ALL = (RUN, KAFKA, FILTERS, TIMES, HEALTH, LOG)
-CLUSTER = (KAFKA, FILTERS)
-"""The panels of a command that looks at an application's topics and groups in the cluster."""
-_NOT_FOR_CLUSTER = ("group_instance_id", "connect_timeout", "allow_missing_topics")
+ALL = tuple(field.name for field in dataclasses.fields(Settings))
+FILTERS = (
+    "include_topics", "exclude_topics", "include_consumer_groups", "exclude_consumer_groups",
+    "include_subscription_groups", "exclude_subscription_groups",
+)  # fmt: skip
+ROUTES = ("bootstrap_servers", "kafka", *FILTERS)
+"""For a command that looks at an application."""
+CLUSTER = ("bootstrap_servers", "kafka", "connect_timeout", *FILTERS)
+"""For one that asks its cluster too."""
+TOPICS = ("bootstrap_servers", "kafka", "connect_timeout", "include_topics", "exclude_topics")
+"""For one that is about topics, and no groups."""
 
 
-def registered(command: Callable[..., int], panels: Collection[str] = ALL) -> Callable[..., None]:
+def registered(command: Callable[..., int], names: Collection[str] = ALL) -> Callable[..., None]:
     """A Typer command made of ``command(configuration, ...)``: what else it takes are options of its own.
 
-    The options of `panels` come from the table of settings; what is not among them may still be in the file.
+    The options of the settings in `names` come from the table; another setting may still be in the file.
     """
     own = {name: hint for name, hint in get_type_hints(command, include_extras=True).items() if name not in _NOT_OWN}
     defaults = {name: parameter.default for name, parameter in inspect.signature(command).parameters.items()}
@@ -49,8 +56,9 @@ def registered(command: Callable[..., int], panels: Collection[str] = ALL) -> Ca
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
         )
-    parameters += _settings(panels)
-    if any(parameter.annotation.__metadata__[0].hidden for parameter in parameters[2 + len(own) :]):
+    table = _settings(names)
+    parameters += table
+    if any(parameter.annotation.__metadata__[0].hidden for parameter in table):
         parameters.append(
             inspect.Parameter("help_all", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_HELP_ALL)
         )
@@ -69,13 +77,12 @@ def _reflowed(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
-def _settings(panels: Collection[str]) -> list[inspect.Parameter]:
+def _settings(names: Collection[str]) -> list[inspect.Parameter]:
     hints = get_type_hints(Settings, include_extras=True)
     parameters = []
     for field in dataclasses.fields(Settings):
-        option = hints[field.name].__metadata__[0]
-        option.envvar = variable_name(field.name)
-        if option.rich_help_panel in panels and not (panels == CLUSTER and field.name in _NOT_FOR_CLUSTER):
+        hints[field.name].__metadata__[0].envvar = variable_name(field.name)
+        if field.name in names:
             parameters.append(
                 inspect.Parameter(
                     field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]

@@ -1,0 +1,90 @@
+"""What of an application a command is about: its declared topics, its groups with their partitions, by the filters."""
+
+import fnmatch
+import re
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from swarm_cli.composition import listed, selected
+from swarm_cli.configuration import Configuration
+from swarm_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from swarm_cli.administration.cluster import Cluster
+    from swarm_consumer import App
+    from swarm_consumer.declared_topics import DeclaredTopic
+    from swarm_consumer.routing import SubscriptionGroup
+
+
+def declared_topics(app: "App", configuration: Configuration) -> "list[DeclaredTopic]":
+    """The declared topics that the topic filters let through; inclusion beats exclusion.
+
+    Raises UsageError where nothing is declared or left, and for a name that nothing has.
+    """
+    from swarm_consumer.settings import nearest
+
+    if not app.declared_topics:
+        raise UsageError(
+            "the application declares no topic: say how many partitions it is to have, as in "
+            '@app.topic("orders", partitions=8) or app.declare_topic("results", partitions=8).'
+        )
+    include = listed("include_topics", configuration.settings.include_topics)
+    exclude = listed("exclude_topics", configuration.settings.exclude_topics)
+    names = [topic.name for topic in app.declared_topics]
+    known = sorted({*names, *(route.topic for route in app.routes)})
+    for wanted in (*include, *exclude):
+        if not any(fnmatch.fnmatchcase(name, wanted) for name in known):
+            raise UsageError(f"no topic is named {wanted!r}{nearest(wanted, known)} (there is {', '.join(known)}).")
+    chosen = [
+        topic
+        for topic in app.declared_topics
+        if _matches(topic.name, include) or not (include or _matches(topic.name, exclude))
+    ]
+    if not chosen:
+        raise UsageError(f"the filters leave none of the declared topics: {', '.join(names)}.")
+    return chosen
+
+
+def chosen_groups(app: "App", configuration: Configuration) -> "list[SubscriptionGroup]":
+    """The subscription groups, with those of their topics, that the filters let through. Raises ConfigurationError."""
+    selection = selected(configuration.settings)
+    selection.check(app)
+    return selection.apply(app.subscription_groups())
+
+
+def partitions_of(cluster: "Cluster", groups: "Sequence[SubscriptionGroup]") -> dict[str, list[tuple[str, int]]]:
+    """(topic, partition) of all that each consumer group reads, by the group's name; patterns are looked up.
+
+    Raises UsageError for a topic that the cluster does not have.
+    """
+    present = cluster.partitions()
+    found: dict[str, set[tuple[str, int]]] = {}
+    for group in groups:
+        for route in group.routes:
+            names = _topics(route.topic, present)
+            if not names and not route.is_pattern:
+                raise UsageError(
+                    f"topic {route.topic!r} of group {group.group!r} does not exist at {cluster.servers}: create it, "
+                    "or leave it out with --exclude-topics."
+                )
+            for name in names:
+                found.setdefault(group.group, set()).update((name, number) for number in range(present[name]))
+    return {group: sorted(partitions) for group, partitions in sorted(found.items())}
+
+
+def initial_offset(groups: "Sequence[SubscriptionGroup]", group: str, topic: str) -> str:
+    """Where a group starts to read a topic that it has committed nothing of: earliest, latest or error."""
+    for each in groups:
+        if each.group == group and (route := each.route_of(topic)) is not None:
+            return route.settings.initial_offset
+    return "earliest"
+
+
+def _topics(topic: str, present: Collection[str]) -> list[str]:
+    if topic.startswith("^"):
+        return [name for name in present if re.match(topic, name) and not name.startswith("__")]
+    return [topic] if topic in present else []
+
+
+def _matches(name: str, globs: Collection[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, glob) for glob in globs)

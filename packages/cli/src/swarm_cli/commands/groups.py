@@ -1,0 +1,159 @@
+"""`swarm-cli groups seek|reset`: move the committed offsets of a group that is not at work."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swarm_cli.configuration import Configuration
+from swarm_cli.errors import UsageError
+from swarm_cli.options import TOPICS, registered
+
+if TYPE_CHECKING:
+    from swarm_cli.administration.cluster import Cluster
+    from swarm_cli.administration.positions import Move, Position
+    from swarm_consumer.routing import SubscriptionGroup
+
+program = typer.Typer(
+    no_args_is_help=True,
+    help="Move the committed offsets of a group of APP: first as a dry run, then with --yes.",
+)
+
+GroupName = Annotated[str, typer.Option("--group", help="The consumer group.", metavar="GROUP", show_envvar=False)]
+To = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        help="earliest, latest, an offset, +N or -N from what is committed, or a time like 2026-11-21T06:00Z.",
+        metavar="POSITION",
+        show_envvar=False,
+    ),
+]
+Partitions = Annotated[
+    list[int] | None,
+    typer.Option("--partition", help="Only this partition; repeatable.", metavar="N", min=0, show_envvar=False),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, it is only shown.", show_envvar=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)]
+
+
+def seek(
+    configuration: Configuration,
+    group: GroupName,
+    to: To,
+    partition: Partitions = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> int:
+    """Move a group to an offset, a time, the beginning or the end. A dry run, unless with --yes.
+
+    Stop the group's members first: the cluster moves no offsets of a group at work.
+
+    Example: swarm-cli groups seek my_app:app --group billing --to 2026-11-21T06:00Z --include-topics orders
+    """
+    from swarm_cli.administration.positions import parsed
+
+    position = parsed(to)
+    return _moved(configuration, group, lambda groups, topic: position, partition, yes, as_json)
+
+
+def reset(
+    configuration: Configuration,
+    group: GroupName,
+    partition: Partitions = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> int:
+    """Move a group to where it would start anew: each topic's initial_offset. A dry run, unless with --yes.
+
+    Example: swarm-cli groups reset my_app:app --group billing --yes
+    """
+    from swarm_cli.administration.positions import parsed
+    from swarm_cli.administration.scope import initial_offset
+
+    def initial(groups: "list[SubscriptionGroup]", topic: str) -> "Position":
+        start = initial_offset(groups, group, topic)
+        if start == "error":
+            raise UsageError(
+                f"topic {topic!r} has initial_offset 'error', so it says no place to start from: use groups seek --to."
+            )
+        return parsed(start)
+
+    return _moved(configuration, group, initial, partition, yes, as_json)
+
+
+def _moved(
+    configuration: Configuration, name: str, place: Any, only: list[int] | None, yes: bool, as_json: bool
+) -> int:
+    import json
+    from dataclasses import asdict
+
+    from swarm_cli.administration.cluster import Cluster
+    from swarm_cli.administration.scope import chosen_groups
+    from swarm_cli.composition import overridden_app
+    from swarm_consumer.settings import nearest
+
+    app = overridden_app(configuration)
+    known = sorted({group.group for group in app.subscription_groups()})
+    if name not in known:
+        raise UsageError(f"the application has no group {name!r}{nearest(name, known)} (there is {', '.join(known)}).")
+    groups = [group for group in chosen_groups(app, configuration) if group.group == name]
+    if not groups:
+        raise UsageError(f"the filters leave no topic of group {name!r}.")
+    with Cluster(app, groups[0].properties, configuration.settings.connect_timeout, name) as cluster:
+        moves = _moves(cluster, groups, name, place, only)
+        members = cluster.members(name)
+        changing = {(move.topic, move.partition): move.after for move in moves if move.changes}
+        done = bool(yes and changing)
+        if done:
+            cluster.commit(name, changing)
+    if as_json:
+        data = [asdict(move) | {"changes": move.changes} for move in moves]
+        typer.echo(json.dumps({"group": name, "members": members, "done": done, "moves": data}, indent=2))
+        return 0
+    _show(moves)
+    typer.echo(_summary(name, len(changing), done, members))
+    return 0
+
+
+def _moves(
+    cluster: "Cluster", groups: "list[SubscriptionGroup]", name: str, place: Any, only: list[int] | None
+) -> "list[Move]":
+    from swarm_cli.administration.positions import moved
+    from swarm_cli.administration.scope import partitions_of
+
+    asked = partitions_of(cluster, groups).get(name, [])
+    for number in only or []:
+        if all(number != partition for _, partition in asked):
+            raise UsageError(f"no topic of group {name!r} has a partition {number}.")
+    asked = [each for each in asked if only is None or not only or each[1] in only]
+    wanted = {each: place(groups, each[0]) for each in asked}
+    times = {position.number for position in wanted.values() if position.word == "time"}
+    at_time = {moment: cluster.at_time(asked, moment) for moment in times}
+    return [
+        moved(one, position, at_time.get(position.number, {}).get((one.topic, one.partition)))
+        for one in cluster.positions(asked)
+        for position in [wanted[one.topic, one.partition]]
+    ]
+
+
+def _show(moves: "list[Move]") -> None:
+    from swarm_cli.views.columns import columns
+
+    header = ("TOPIC", "PARTITION", "COMMITTED", "THEN", "NOTE")
+    rows = [(move.topic, move.partition, move.before, move.after, move.note) for move in moves]
+    for line in columns(header, rows, right=header[1:4]):
+        typer.echo(line)
+
+
+def _summary(name: str, changing: int, done: bool, members: int | None) -> str:
+    partitions = f"{changing} partition{'' if changing == 1 else 's'}"
+    if done:
+        return f"Moved {partitions} of group {name}."
+    if not changing:
+        return "Nothing to do."
+    at_work = f" Group {name} has {members} member{'' if members == 1 else 's'}: stop them first." if members else ""
+    return f"Dry run: nothing was changed.{at_work} Repeat it with --yes to move {partitions} of group {name}."
+
+
+for command in (seek, reset):
+    program.command(command.__name__)(registered(command, TOPICS))

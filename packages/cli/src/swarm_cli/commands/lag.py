@@ -1,0 +1,43 @@
+"""`swarm-cli lag APP`: how far each group is behind, by partition."""
+
+from typing import Annotated, Any
+
+import typer
+
+from swarm_cli.configuration import Configuration
+
+
+def lag(
+    configuration: Configuration,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)] = False,
+) -> int:
+    """Show committed offset, end and lag of each group of APP, by partition.
+
+    A group that has committed nothing of a partition is behind by what its initial_offset makes it read.
+
+    Example: swarm-cli lag my_app:app --include-consumer-groups billing
+    """
+    import json
+
+    from swarm_cli.administration.cluster import Cluster
+    from swarm_cli.administration.lag import group_lags
+    from swarm_cli.administration.scope import chosen_groups
+    from swarm_cli.composition import overridden_app
+    from swarm_cli.views.columns import columns
+
+    app = overridden_app(configuration)
+    lags = group_lags(
+        chosen_groups(app, configuration),
+        lambda group: Cluster(app, group.properties, configuration.settings.connect_timeout, group.group),
+    )
+    if as_json:
+        typer.echo(json.dumps([lag.as_data() for lag in lags], indent=2))
+        return 0
+    rows: list[tuple[Any, ...]] = []
+    for lag in lags:
+        rows += [(lag.group, one.topic, one.partition, one.committed, one.end, lag.of(one)) for one in lag.partitions]
+        rows.append((lag.group, "(all)", None, None, None, lag.total))
+    header = ("GROUP", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG")
+    for line in columns(header, rows, right=header[2:]):
+        typer.echo(line)
+    return 0

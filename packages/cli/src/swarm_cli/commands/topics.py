@@ -1,0 +1,182 @@
+"""`swarm-cli topics ...`: the topics of the cluster against those that the application declares."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swarm_cli.configuration import Configuration
+from swarm_cli.errors import CommandError, UsageError, complain, sentence
+from swarm_cli.exit_codes import ExitCode
+from swarm_cli.options import TOPICS, registered
+
+if TYPE_CHECKING:
+    from swarm_cli.administration.cluster import Cluster
+    from swarm_cli.administration.topic_plan import Plan
+
+program = typer.Typer(
+    no_args_is_help=True,
+    help="Compare the topics of the cluster with those that APP declares, and make them so.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.", show_envvar=False)]
+DetailedExitCode = Annotated[
+    bool,
+    typer.Option(
+        "--detailed-exitcode",
+        help="Exit with 0 when nothing was to be done, 1 for any error, 2 for changes.",
+        show_envvar=False,
+    ),
+]
+
+
+def _detailed(command: Callable[..., int]) -> Callable[..., int]:
+    """With --detailed-exitcode an error is 1, whichever it is, so that 2 can only mean changes."""
+
+    @functools.wraps(command)
+    def run(configuration: Configuration, *, detailed_exitcode: bool = False, **options: Any) -> int:
+        try:
+            return command(configuration, detailed_exitcode=detailed_exitcode, **options)
+        except Exception as error:
+            said = sentence(error)
+            if said is None or not detailed_exitcode:
+                raise
+            raise CommandError(said[0]) from error
+
+    return run
+
+
+@_detailed
+def plan(configuration: Configuration, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False) -> int:
+    """Show what `topics migrate` would do, and what is different but never changed. Changes nothing.
+
+    Example: swarm-cli topics plan my_app:app --detailed-exitcode
+    """
+    import json
+
+    with _cluster(configuration) as (cluster, declared):
+        plan = _planned(cluster, declared)
+    if as_json:
+        from swarm_cli.views.topics import as_data
+
+        typer.echo(json.dumps(as_data(plan), indent=2))
+    else:
+        _show(plan)
+        typer.echo(_counted(plan, "to make: swarm-cli topics migrate makes them"))
+    return _code(plan, detailed_exitcode)
+
+
+@_detailed
+def migrate(configuration: Configuration, detailed_exitcode: DetailedExitCode = False) -> int:
+    """Create what is missing, add partitions, set configurations. Deletes nothing, takes no partition away.
+
+    Example: swarm-cli topics migrate my_app:app
+    """
+    return _carried_out(configuration, ("create", "repartition", "configure"), detailed_exitcode)
+
+
+@_detailed
+def create(configuration: Configuration, detailed_exitcode: DetailedExitCode = False) -> int:
+    """Create the declared topics that are missing, and change none that is there.
+
+    Example: swarm-cli topics create my_app:app --include-topics 'orders*'
+    """
+    return _carried_out(configuration, ("create",), detailed_exitcode)
+
+
+@_detailed
+def repartition(configuration: Configuration, detailed_exitcode: DetailedExitCode = False) -> int:
+    """Add partitions where more are declared than there are. Keys may go to other partitions from then on.
+
+    Example: swarm-cli topics repartition my_app:app
+    """
+    return _carried_out(configuration, ("repartition",), detailed_exitcode)
+
+
+@_detailed
+def delete(configuration: Configuration, yes: Yes = False, detailed_exitcode: DetailedExitCode = False) -> int:
+    """Delete the declared topics with all their records, after a question. Topics not declared are never touched.
+
+    Example: swarm-cli topics delete my_app:app --include-topics results
+    """
+    from swarm_cli.administration.topic_plan import deletions
+
+    with _cluster(configuration) as (cluster, declared):
+        plan = deletions(declared, cluster.topics([topic.name for topic in declared]))
+        _show(plan)
+        if plan.changes and not yes:
+            if not sys.stdin.isatty():
+                raise UsageError("nothing was deleted: nobody can be asked here, so repeat it with --yes.")
+            if not typer.confirm("Delete them with all their records?"):
+                typer.echo("Nothing was deleted.")
+                return 0
+        return _make(cluster, plan, detailed_exitcode)
+
+
+def _cluster(configuration: Configuration) -> Any:
+    import contextlib
+
+    from swarm_cli.administration.cluster import Cluster
+    from swarm_cli.administration.scope import declared_topics
+    from swarm_cli.composition import overridden_app
+    from swarm_consumer.routing import placed
+
+    @contextlib.contextmanager
+    def opened() -> Any:
+        app = overridden_app(configuration)
+        declared = declared_topics(app, configuration)
+        with Cluster(app, placed(app.kafka, "App(kafka=...)"), configuration.settings.connect_timeout) as cluster:
+            yield cluster, declared
+
+    return opened()
+
+
+def _planned(cluster: "Cluster", declared: Any) -> "Plan":
+    from swarm_cli.administration.topic_plan import planned
+
+    return planned(declared, cluster.topics([topic.name for topic in declared]))
+
+
+def _carried_out(configuration: Configuration, actions: tuple[str, ...], detailed: bool) -> int:
+    with _cluster(configuration) as (cluster, declared):
+        plan = _planned(cluster, declared).only(*actions)
+        _show(plan)
+        return _make(cluster, plan, detailed)
+
+
+def _make(cluster: "Cluster", plan: "Plan", detailed: bool) -> int:
+    """Make every change; one that fails does not keep the others from being made."""
+    failed = 0
+    for change in plan.changes:
+        try:
+            cluster.make(change)
+        except CommandError as error:
+            failed += 1
+            complain(str(error))
+    if failed:
+        raise CommandError(f"{failed} of {len(plan.changes)} changes could not be made; the others are.")
+    typer.echo(_counted(plan, "made"))
+    return _code(plan, detailed)
+
+
+def _show(plan: "Plan") -> None:
+    for change in plan.changes:
+        typer.echo(str(change))
+    for note in plan.notes:
+        typer.echo(f"! {note}")
+
+
+def _counted(plan: "Plan", what: str) -> str:
+    count = len(plan.changes)
+    return f"{count} change{'s' if count > 1 else ''} {what}." if count else "Nothing to do."
+
+
+def _code(plan: "Plan", detailed: bool) -> int:
+    return ExitCode.CHANGES if detailed and plan.changes else ExitCode.CLEAN
+
+
+for command in (plan, migrate, create, repartition, delete):
+    program.command(command.__name__)(registered(command, TOPICS))

@@ -1,0 +1,26 @@
+"""A plan for topics as JSON: the field names are part of the contract."""
+
+import dataclasses
+from typing import Any
+
+from swarm_cli.administration.topic_plan import Change, Configure, Create, Plan
+
+
+def as_data(plan: Plan) -> dict[str, Any]:
+    """``{"changes": [{"action", "topic", ...}], "notes": [...]}``."""
+    return {"changes": [_change(change) for change in plan.changes], "notes": list(plan.notes)}
+
+
+def _change(change: Change) -> dict[str, Any]:
+    data: dict[str, Any] = {"action": change.action, "topic": change.name}
+    match change:
+        case Create(topic):
+            return data | {
+                "partitions": topic.partitions, "replication": topic.replication, "config": dict(topic.config),
+            }  # fmt: skip
+        case Configure(_, values):
+            return data | {
+                "config": {key: {"before": before, "after": after} for key, (before, after) in values.items()}
+            }
+        case _:
+            return data | {key: value for key, value in dataclasses.asdict(change).items() if key != "name"}
