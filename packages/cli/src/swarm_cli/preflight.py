@@ -34,10 +34,10 @@ class Interrupted(Exception):
     """A signal asked for the end while the brokers were being asked."""
 
 
-def ask_in_child(load: "Callable[[], tuple[App, Selection]]") -> Ask:
+def ask_in_child(load: "Callable[[], tuple[App, Selection]]", slack_s: float = 10.0) -> Ask:
     """Ask from a short-lived forked child, so that no client is ever created in this process.
 
-    `load` runs in the child: it may have the application, or import it there.
+    `load` runs in the child: it may have the application, or import it there, within `slack_s` seconds.
     """
     import msgspec
 

@@ -47,9 +47,11 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     if settings.preload:
         loaded = composition.configured_app(configuration)
         load = lambda: loaded  # noqa: E731
+        slack_s = 10.0
         outline = composition.outline(load, times, settings.drain_timeout)
     else:
         load = lambda: composition.configured_app(configuration)  # noqa: E731
+        slack_s = composition.IMPORT_TIMEOUT_S
         outline = composition.outline_in_child(load, times, settings.drain_timeout)
     listener = composition.liveness(settings)
     supervisor = Supervisor(
@@ -63,7 +65,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     with composition.outward(supervisor, settings):
         try:
             with preflight.interruptible():
-                preflight.examine(preflight.ask_in_child(load), outline, nodes, settings)
+                preflight.examine(preflight.ask_in_child(load, slack_s), outline, nodes, settings)
         except preflight.Interrupted:
             return ExitCode.CLEAN
         if watch is not None:

@@ -29,6 +29,7 @@ FOLLOWS = {
     "memory_limit": "off",
     "memory_share": "off",
     "connect_timeout": "no end",
+    "probe": "off",
     "control": "by pid, in a private folder",
 }
 
