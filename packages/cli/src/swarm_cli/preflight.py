@@ -42,11 +42,16 @@ def ask_in_child(load: "Callable[[], tuple[App, Selection]]", slack_s: float = 1
     import msgspec
 
     from swarm_consumer import ClusterReport, check_cluster
-    from swarm_supervisor import run_in_child
+    from swarm_supervisor import ChildFailed, run_in_child
 
     def ask(timeout_s: float) -> "ClusterReport":
         # The child may be slow to start on a busy machine: its own deadline is the timeout, ours comes after it.
-        answer = run_in_child(lambda: msgspec.json.encode(check_cluster(*load(), timeout_s)), timeout_s=timeout_s + 10)
+        try:
+            answer = run_in_child(
+                lambda: msgspec.json.encode(check_cluster(*load(), timeout_s)), timeout_s=timeout_s + slack_s
+            )
+        except ChildFailed as error:
+            raise CommandError(f"the brokers cannot be asked from a child process: {error}.") from error
         return msgspec.json.decode(answer, type=ClusterReport)
 
     return ask
