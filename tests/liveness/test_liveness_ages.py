@@ -123,6 +123,17 @@ class TestStability:
     def test_a_settled_state_may_last_for_ever(self, poll: Any, state: str) -> None:
         assert judged(now=1e9, polls=[poll(last_poll=1e9, join_state=state, join_state_since=0.0)]).verdict.healthy
 
+    def test_a_join_state_that_no_poll_has_confirmed_is_not_judged(self, poll: Any) -> None:
+        """The polling thread died in the middle of a rebalance: what it last told of the group is old."""
+        limits = Limits(polling_ttl=30, stability_ttl=30)
+        stamp = poll(last_poll=10.0, join_state="wait-sync", join_state_since=9.0)
+        assert judged(limits, 39.9, polls=[stamp]).verdict.healthy
+        assert judged(limits, 40.0, polls=[stamp]).verdict.code == Status.POLLING
+        assert [finding.code for finding in judged(limits, 1e6, polls=[stamp]).verdict.findings] == [Status.POLLING]
+        confirmed = replace(stamp, last_poll=24.0)
+        assert judged(limits, 38.9, polls=[confirmed]).verdict.healthy
+        assert judged(limits, 39.0, polls=[confirmed]).verdict.code == Status.STABILITY
+
     def test_without_statistics_the_verdict_says_that_stability_is_not_judged(self, poll: Any) -> None:
         verdict = judged(
             now=1e6, polls=[poll("a", 1e6, join_state=None), poll("b", 1e6), poll("c", None, join_state=None)]
@@ -145,7 +156,7 @@ class TestFatalAndMemory:
 
     def test_the_cause_comes_before_what_follows_from_it(self, poll: Any, run: Any) -> None:
         limits = Limits(polling_ttl=1, consuming_ttl=1, stability_ttl=1)
-        stuck = poll(join_state="wait-sync")
+        stuck = poll(last_poll=0.9, join_state="wait-sync")
         verdict = judged(limits, 10.0, facts={"memory": "too big"}, polls=[stuck], runs=[run()]).verdict
         assert [finding.code for finding in verdict.findings] == list(PRECEDENCE)
         assert verdict.code == Status.CONSUMING
@@ -159,7 +170,10 @@ def test_a_phase_that_nobody_knows_is_judged_like_running(poll: Any) -> None:
 @pytest.mark.parametrize("phase", sorted(PHASES))
 def test_quiet_is_judged_and_stopped_is_not(poll: Any, run: Any, phase: str) -> None:
     limits = Limits(polling_ttl=5, consuming_ttl=5, stability_ttl=5)
-    codes = {age.code for age in ages(Stamps(phase=phase, polls=[poll(join_state="wait-sync")], runs=[run()]), limits)}
+    codes = {
+        age.code
+        for age in ages(Stamps(phase=phase, polls=[poll(last_poll=5.0, join_state="wait-sync")], runs=[run()]), limits)
+    }
     everything = {Status.POLLING, Status.CONSUMING, Status.STABILITY}
     assert codes == {"stopping": {Status.CONSUMING}, "stopped": set()}.get(phase, everything)
 

@@ -55,6 +55,32 @@ def test_an_expired_ttl_is_reported_at_once_and_not_at_the_next_beat(
     assert "consume of flights/3 (offsets 100 to 199)" in reason
 
 
+def test_the_stacks_of_what_hangs_are_in_the_log_once_before_the_report(
+    runtime: Any, run: Any, recorder: Any, started: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    released = threading.Event()
+
+    def a_handler_that_hangs() -> None:
+        released.wait(60)
+
+    worker = threading.Thread(target=a_handler_that_hangs, name="worker-7")
+    worker.start()
+    try:
+        listener = LivenessListener(liveness_interval=0.1, statistics_interval=60)
+        started.append(listener)
+        listener.start(runtime(hooks=[run(started=0.0, ttl_s=1.0)]), recorder)
+        assert recorder.next_health()[0] == Status.CONSUMING
+        stacks = [record.getMessage() for record in caplog.records if "a_handler_that_hangs" in record.getMessage()]
+        assert len(stacks) == 1
+        assert stacks[0].startswith("thread 'worker-7':")
+        for _ in range(3):
+            recorder.next_health()
+        assert sum("a_handler_that_hangs" in record.getMessage() for record in caplog.records) == 1
+    finally:
+        released.set()
+        worker.join()
+
+
 def test_a_dropped_bad_report_is_sent_again(runtime: Any, recorder: Any, started: Any) -> None:
     recorder.drop = 2
     listener = LivenessListener(liveness_interval=60, statistics_interval=0.1)

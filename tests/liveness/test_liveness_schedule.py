@@ -60,8 +60,8 @@ def test_sleep_ends_at_the_earliest_deadline(expiry: float | None, sample: float
 def test_scripted_hours(poll: Any, run: Any, seed: int) -> None:
     """Some hours of a node with groups that poll and batches that run; at one moment one unit of one kind dies.
 
-    The reporter sleeps until its own deadlines only. What dies must be reported at the very moment its TTL is over,
-    with its name; nothing may be reported before; and a beat must go out every interval.
+    The reporter sleeps until its own deadlines only. What dies must be reported at the very moment its TTL is over (a
+    join state within an interval), with its name; nothing may be reported before; a beat must go out every interval.
     """
     chance = random.Random(seed)
     interval = chance.choice([1.0, 5.0, 10.0])
@@ -108,7 +108,7 @@ def test_scripted_hours(poll: Any, run: Any, seed: int) -> None:
             for one in runs:
                 if one is not victim:
                     one.started = moves
-            moves += chance.uniform(tightest * 0.2, tightest * 0.9)
+            moves += chance.uniform(tightest * 0.1, tightest * 0.4)
         now = wake
         judgement = judge(Facts(stamps=Stamps(polls=groups, runs=runs)), limits, now)
         step = turn(schedule, judgement, now, interval, interval)
@@ -124,6 +124,8 @@ def test_scripted_hours(poll: Any, run: Any, seed: int) -> None:
     assert judgement.verdict.code == kind
     name = f"flights/{victim.partition} " if kind == Status.CONSUMING else f"'{victim.subscription_group}'"
     assert name in judgement.verdict.reason
-    assert now == pytest.approx(expected)
+    late = interval if kind == Status.STABILITY else 0.0
+    assert expected <= now + 1e-6
+    assert now <= expected + late + 1e-6
     gaps = [after - before for before, after in pairwise(beats)]
     assert all(gap == pytest.approx(interval) for gap in gaps)

@@ -46,6 +46,8 @@ SETTLED_JOIN_STATES = frozenset({"steady", "init", "wait-metadata"})
 REVOKING_JOIN_STATES = frozenset({"wait-unassign-call", "wait-unassign-to-complete", "wait-incr-unassign-to-complete"})
 
 STABILITY_FACTOR = 2.0
+# A join state that no poll has confirmed for this part of the polling TTL is not judged.
+STALE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +161,22 @@ def poll_age(poll: PollStamp, stamps: Stamps, limits: Limits) -> Age:
 
 
 def stability_age(poll: PollStamp, limits: Limits) -> Age | None:
-    """How long a group has stood in one unsteady join state; None when it is settled or not known."""
+    """How long a group has stood in one unsteady join state; None when it is settled or not known.
+
+    Statistics arrive through polls: of a group that is not polled the join state is as old as its last poll, and may
+    have changed since. It counts if a poll confirmed it not long before its TTL was over; if none did, the polls are
+    the trouble, and their own age tells it.
+    """
     if poll.join_state is None or poll.join_state_since is None or poll.join_state in SETTLED_JOIN_STATES:
+        return None
+    if poll.last_poll is None:
         return None
     if limits.stability_ttl is not None:
         ttl, name = limits.stability_ttl, "stability_ttl"
     else:
         ttl, name = STABILITY_FACTOR * poll.max_poll_interval_s, "twice max.poll.interval.ms"
+    polling_ttl = poll.max_poll_interval_s if limits.polling_ttl is None else limits.polling_ttl
+    if poll.last_poll < poll.join_state_since + ttl - STALE_SHARE * polling_ttl:
+        return None
     subject = f"subscription group {poll.subscription_group!r} has been in join state {poll.join_state}"
     return Age(Status.STABILITY, subject, poll.join_state_since, ttl, name)

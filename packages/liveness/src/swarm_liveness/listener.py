@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from swarm_health import NodeStatistics
+from swarm_health import NodeStatistics, Status
 from swarm_liveness import container, memory_watch
 from swarm_liveness.ages import Stamps
 from swarm_liveness.memory import ProcessMemory
@@ -24,6 +24,7 @@ from swarm_liveness.settings import (
     check_against_supervisor,
     check_intervals,
 )
+from swarm_liveness.stacks import stacks
 from swarm_liveness.verdict import Facts, Judgement, Verdict, judge
 
 logger = logging.getLogger("swarm_liveness")
@@ -184,6 +185,7 @@ class LivenessListener:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULT_SIGNALS)
         now = time.monotonic()
         schedule = Schedule(beat_at=now, statistics_at=now)
+        told = 0
         while True:
             judgement: Judgement | None = None
             try:
@@ -193,8 +195,11 @@ class LivenessListener:
                 self._tell_once("judge", "the liveness of this process cannot be judged; it does not beat meanwhile")
             todo = turn(schedule, judgement, now, self.liveness_interval, self.statistics_interval)
             schedule = todo.schedule
-            if todo.beat and judgement is not None and not self._beat(judgement.verdict):
-                schedule = dropped(schedule)
+            if todo.beat and judgement is not None:
+                code = judgement.verdict.code
+                if not self._beat(judgement.verdict, first=code != told):
+                    schedule = dropped(schedule)
+                told = code
             if todo.statistics:
                 self._report_statistics(now)
             deadline = wake_at(schedule, judgement, memory_watch.next_sample(self._memory))
@@ -217,7 +222,7 @@ class LivenessListener:
             self._hurry = False
             return self._stopping
 
-    def _beat(self, verdict: Verdict) -> bool:
+    def _beat(self, verdict: Verdict, *, first: bool) -> bool:
         """Report the verdict; False when the report was dropped."""
         reporter = self._reporter
         if reporter is None:
@@ -229,6 +234,10 @@ class LivenessListener:
         if verdict.healthy:
             return reporter.healthy()
         logger.error("unhealthy (%d): %s", verdict.code, "; ".join(finding.reason for finding in verdict.findings))
+        if first and verdict.code in (Status.CONSUMING, Status.POLLING):
+            # Before the report: it is answered by a TERM, and what hangs now may be gone then.
+            for text in stacks():
+                logger.error("%s", text)
         return reporter.unhealthy(verdict.code, verdict.reason)
 
     def _report_statistics(self, now: float) -> None:
