@@ -4,6 +4,7 @@ Everything that a node does is a line of the ledger, with the monotonic time tha
 
     <time> <node> <pid> handled <topic> <partition> <first> <last>
     <time> <node> <pid> order <kind>
+    <time> <node> <pid> assigned <number of partitions>
 """
 
 import ctypes
@@ -16,6 +17,7 @@ from typing import Any
 
 from swarm_consumer import App, Consumer, Runtime
 from swarm_consumer.client import SubscriptionClient
+from swarm_consumer.events import Assigned
 from swarm_liveness import LivenessListener, ProcessMemory
 from swarm_liveness.serving import serve_supervisor
 from swarm_supervisor import Node, Supervisor
@@ -106,6 +108,12 @@ class Work(Consumer):
     def revoked(self) -> None:
         """A rebalance took this partition away."""
         note("revoked", self.topic, self.partition)
+
+
+@app.on(Assigned)
+def assigned(event: Assigned) -> None:
+    """A rebalance has ended, with or without anything new."""
+    note("assigned", len(event.partitions))
 
 
 memory = ProcessMemory()
