@@ -63,6 +63,10 @@ class Controlled(SimpleNamespace):
     pass
 
 
+class ReplacementFinished(SimpleNamespace):
+    pass
+
+
 class SomethingNew(SimpleNamespace):
     pass
 
@@ -71,12 +75,12 @@ def full_events() -> SwarmEvents:
     """One of each event that is counted: node 1 reported memory, was killed and came again."""
     events = SwarmEvents()
     for event in (
-        AfterFork(node_id=0, generation=1),
-        AfterFork(node_id=1, generation=1),
-        NodeStopping(node_id=1, status=3),
+        AfterFork(node_id=0, generation=1, spare=False),
+        AfterFork(node_id=1, generation=1, spare=False),
+        NodeStopping(node_id=1, status=3, reason="reported status 3"),
         NodeTerminating(node_id=1),
-        NodeExited(node_id=1, code=None, signal=int(signal.SIGKILL)),
-        AfterFork(node_id=1, generation=2),
+        NodeExited(node_id=1, generation=1, code=None, signal=int(signal.SIGKILL)),
+        AfterFork(node_id=1, generation=2, spare=False),
         CrashLoop(node_id=1),
         SignalReceived(signal=int(signal.SIGTERM)),
         ErrorOccurred(where="listener Foo for NodeExited"),
@@ -201,10 +205,27 @@ def test_the_figures_are_those_of_the_snapshot(swarm: Any, node: Any, probe: Any
 )
 def test_a_node_that_ends_by_itself_is_counted_by_how(exit_of: dict[str, Any], reason: str) -> None:
     events = SwarmEvents()
-    events(NodeExited(node_id=0, **exit_of))
-    events(AfterFork(node_id=0, generation=2))
-    events(AfterFork(node_id=0, generation=3))
-    assert events.restarts == {(0, reason): 1, (0, "exit"): 1} if reason == "signal" else {(0, "exit"): 2}
+    events(NodeExited(node_id=0, generation=1, **exit_of))
+    events(AfterFork(node_id=0, generation=2, spare=False))
+    assert events.restarts == {(0, reason): 1}
+
+
+@pytest.mark.parametrize(
+    ("why", "reason"), [("replaced: restart() was called", "planned"), ("replaced: memory: uss 300 MB", "memory")]
+)
+def test_a_spare_counts_when_it_takes_over(why: str, reason: str) -> None:
+    events = SwarmEvents()
+    events(AfterFork(node_id=0, generation=1, spare=False))
+    events(AfterFork(node_id=0, generation=2, spare=True))
+    events(NodeExited(node_id=0, generation=2, code=1, signal=None))  # the first spare dies while it warms up
+    events(AfterFork(node_id=0, generation=3, spare=True))
+    assert not events.restarts
+    events(NodeStopping(node_id=0, status=0, reason=why))
+    events(NodeExited(node_id=0, generation=1, code=0, signal=None))
+    events(ReplacementFinished(node_id=0))
+    assert events.restarts == {(0, reason): 1}
+    assert events.stops == {(0, reason): 1}
+    assert events.starts == {0: 3}
 
 
 def test_custom_codes_share_one_label() -> None:

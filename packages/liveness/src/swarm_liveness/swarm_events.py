@@ -50,6 +50,7 @@ class SwarmEvents:
         self.errors: Counter[str] = Counter()
         """ErrorOccurred by what was being done."""
         self._reasons: dict[int, str] = {}
+        self._spares: dict[int, int] = {}  # node id: generation of a spare that has not taken over yet
         self._deadline: float | None = None
         self._lags: deque[tuple[float, float]] = deque()
 
@@ -66,12 +67,21 @@ class SwarmEvents:
 
     def _on_AfterFork(self, event: Any) -> None:
         self.starts[event.node_id] += 1
+        if event.spare:  # it takes over when the old one is gone, or never
+            self._spares[event.node_id] = event.generation
+            return
         reason = self._reasons.pop(event.node_id, None)
         if event.generation > 1:
             self.restarts[event.node_id, reason or "exit"] += 1
 
+    def _on_ReplacementFinished(self, event: Any) -> None:
+        self._spares.pop(event.node_id, None)
+        self.restarts[event.node_id, self._reasons.pop(event.node_id, "planned")] += 1
+
     def _on_NodeStopping(self, event: Any) -> None:
         name = status_name(event.status)
+        if name == "planned" and str(event.reason).startswith("replaced: memory"):
+            name = "memory"  # a warm spare takes over, so the stop is a planned one; memory is its reason all the same
         self.stops[event.node_id, name] += 1
         self._reasons[event.node_id] = name
 
@@ -81,6 +91,9 @@ class SwarmEvents:
     def _on_NodeExited(self, event: Any) -> None:
         code = "" if event.code is None else str(event.code)
         self.exits[event.node_id, code, _signal_name(event.signal)] += 1
+        if self._spares.get(event.node_id) == event.generation:
+            del self._spares[event.node_id]
+            return
         # Told to stop before, it has its reason; else it ended by itself.
         self._reasons.setdefault(event.node_id, "signal" if event.signal is not None else "exit")
 
