@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -79,6 +80,9 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
         if decode is None:
             return values  # type: ignore[return-value]
         try:
+            if self._decoders.payload_refuses_none:
+                with contextlib.suppress(TypeError):
+                    return list(map(decode, values))  # type: ignore[arg-type]
             return [None if value is None else decode(value) for value in values]  # type: ignore[misc]
         except Exception:  # noqa: BLE001  whatever a decoder raises
             return [message.payload for message in self._all()]  # finds the offset of the bad one

@@ -133,7 +133,7 @@ class SubscriptionClient:
         only = group.routes[0]
         self._single_topic = only.topic if len(group.routes) == 1 and not only.is_pattern else None
         self._max_wait = min(route.settings.max_wait for route in group.routes)
-        self._enough = 4 * self._fetch_size * workers.count
+        self._enough = 2 * self._fetch_size * workers.count
         self._least_bound = min(route.settings.held_bound for route in group.routes)
         self._unreleased = 0  # refusals in a row of our static id
         self._unreleased_before = 0
@@ -424,7 +424,7 @@ class SubscriptionClient:
             self._poll(self._poll_time(now))
             return
         with self.lock:
-            low = self._enough // 2 + what.blocked
+            low = max(1, self._enough // 2) + what.blocked
             if self.lanes.held_total >= low and not self._requests and not self.lanes.frozen:
                 self._waiting_below = low
                 self._changed.wait(self._until_due(now, KEEPALIVE_S))

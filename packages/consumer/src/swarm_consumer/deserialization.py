@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,13 +32,19 @@ class MessagePack:
     strict: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decoders:
     """The compiled deserializers of one topic; None means raw bytes, or headers as they came."""
 
     payload: Decode | None = None
     key: Decode | None = None
     headers: Callable[[Headers], Any] | None = None
+
+    @functools.cached_property
+    def payload_refuses_none(self) -> bool:
+        """Whether the payload decoder raises for None, as msgspec's do: a tombstone then needs no look beforehand."""
+        owner = getattr(self.payload, "__self__", None)
+        return isinstance(owner, (msgspec.json.Decoder, msgspec.msgpack.Decoder))
 
 
 def compile_decoder(specification: Any, topic: str, field: str) -> Decode | None:
