@@ -1,7 +1,9 @@
 """How the packages are joined: what a node runs, and what one process runs. Nothing is decided here."""
 
+import importlib
 import logging
 import os
+import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -188,6 +190,7 @@ class NodeTarget:
         self.load = load
         self.settings = settings
         self.listener = listener
+        _import_runtime()
 
     def __call__(self, node: "Node") -> int:
         """Consume until told to stop; the exit code of the node."""
@@ -203,3 +206,16 @@ class NodeTarget:
             return runtime.run(stopping=node.stopping, quieting=node.quieting, leaving=lambda: node.leaving)
         finally:
             self.listener.stop()
+
+
+def _import_runtime() -> None:
+    """Import all of swarm_consumer, whose names are imported on first use, before there is any node.
+
+    What a node imports by itself it does not share with the others, and it is the code that lies on the disk by then:
+    after an upgrade under a running supervisor, restarted nodes would be half old and half new.
+    """
+    import swarm_consumer
+
+    for module in pkgutil.iter_modules(swarm_consumer.__path__):
+        if not module.ispkg:
+            importlib.import_module(f"swarm_consumer.{module.name}")
