@@ -15,6 +15,7 @@ from swarm_cli.commands import (
     events,
     groups,
     info,
+    init,
     lag,
     quiet,
     restart,
@@ -63,6 +64,7 @@ program.command("info")(registered(info.info))
 program.command("lag")(registered(lag.lag, CLUSTER))
 program.add_typer(topics.program, name="topics")
 program.add_typer(groups.program, name="groups")
+program.command("init")(init.init)
 program.command("demo")(demo.demo)
 program.command("broker")(broker.broker)
 program.command("status", rich_help_panel=OPERATIONS)(status.status)

@@ -1,0 +1,30 @@
+"""`swarm-cli init FOLDER`: a small project that works."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swarm_cli.errors import settled
+
+
+@settled
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to; its name becomes the project's.")],
+    name: Annotated[
+        str | None, typer.Option(help="The project's name, if not the folder's.", metavar="NAME", show_envvar=False)
+    ] = None,
+) -> int:
+    """Write a small project: an app, tests that use the test kit, a Dockerfile and instructions.
+
+    It passes its own tests as it is. No file that is there is overwritten.
+
+    Example: swarm-cli init order-totals
+    """
+    from swarm_cli.project import write_project
+
+    project = write_project(folder, name)
+    typer.echo(f"Wrote {len(project.files)} files to {folder}. Next:")
+    for line in (f"cd {folder}", "pip install -e '.[test]'", "pytest", "swarm-cli swarm --help"):
+        typer.echo(f"    {line}")
+    return 0

@@ -1,0 +1,75 @@
+"""A new project from the templates of this package."""
+
+import keyword
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from swarm_cli import __version__
+from swarm_cli.errors import CommandError, UsageError
+
+# Template → where it goes; PROJECT is the import name.
+TEMPLATES: Mapping[str, str] = {
+    "app.py": "PROJECT/app.py",
+    "send.py": "PROJECT/send.py",
+    "test_app.py": "tests/test_app.py",
+    "pyproject.toml": "pyproject.toml",
+    "Dockerfile": "Dockerfile",
+    "README.md": "README.md",
+    "gitignore": ".gitignore",
+    "dockerignore": ".dockerignore",
+}
+TAKEN = ("test", "tests", "app", "swarm", "swarm_cli", "swarm_consumer", "swarm_supervisor", "swarm_liveness")
+"""Import names that would hide another module, or be hidden by one."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's names, and its files by their path in its folder."""
+
+    name: str
+    package: str
+    files: Mapping[str, str]
+
+
+def project(name: str) -> Project:
+    """The project of a name like ``order-totals``. Raises UsageError for a name that cannot be a package's."""
+    package = re.sub(r"[-.\s]+", "_", name.strip()).lower()
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", package) or keyword.iskeyword(package) or package in TAKEN:
+        raise UsageError(
+            f"{name!r} cannot be a project's name: give one of letters, digits and dashes that starts with a letter "
+            "and is no module's already, like order-totals."
+        )
+    names = {"PROJECT": package, "DISTRIBUTION": package.replace("_", "-"), "VERSION": __version__}
+    folder = resources.files("swarm_cli") / "templates" / "project"
+    files = {f"{package}/__init__.py": f'"""The application {package}."""\n'}
+    for template, place in TEMPLATES.items():
+        files[_filled(place, names)] = _filled((folder / f"{template}.template").read_text(encoding="utf-8"), names)
+    return Project(name, package, files)
+
+
+def write_project(folder: Path, name: str | None) -> Project:
+    """Write a project into a folder, which is made if need be.
+
+    Raises UsageError, with nothing written, when a file is there already; CommandError when one cannot be written.
+    """
+    made = project(folder.resolve().name if name is None else name)
+    there = sorted(path for path in made.files if (folder / path).exists())
+    if there:
+        raise UsageError(f"{folder / there[0]} is there already, and nothing is overwritten: choose another folder.")
+    for path, text in made.files.items():
+        try:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            with (folder / path).open("x", encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise CommandError(f"{folder / path} cannot be written: {error.strerror}.") from error
+    return made
+
+
+def _filled(text: str, names: Mapping[str, str]) -> str:
+    for placeholder, name in names.items():
+        text = text.replace(placeholder, name)
+    return text

@@ -1,0 +1,74 @@
+"""`init`: what it writes, under which names, and that it never overwrites."""
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from swarm_cli.errors import CommandError, UsageError
+from swarm_cli.project import project, write_project
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "distribution"),
+    [
+        ("orders", "orders", "orders"),
+        ("order-totals", "order_totals", "order-totals"),
+        ("Order Totals", "order_totals", "order-totals"),
+        ("order.totals2", "order_totals2", "order-totals2"),
+    ],
+)
+def test_names_follow_from_the_folders(name: str, package: str, distribution: str) -> None:
+    made = project(name)
+    assert made.package == package
+    pyproject = tomllib.loads(made.files["pyproject.toml"])
+    assert pyproject["project"]["name"] == distribution
+    assert pyproject["tool"]["swarm"]["app"] == f"{package}.app:app"
+    assert f"{package}/app.py" in made.files
+    for path, text in made.files.items():
+        assert not any(placeholder in text for placeholder in ("PROJECT", "DISTRIBUTION", "VERSION"))
+        if path.endswith(".py"):
+            ast.parse(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "1orders", "class", "orders!", "tests", "swarm-cli", "../orders", "x" * 61, "größe"]
+)
+def test_a_name_that_cannot_be_a_packages_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be a project's name"):
+        write_project(tmp_path / "folder", name)
+    assert not (tmp_path / "folder").exists()
+
+
+def test_nothing_is_overwritten_and_nothing_written_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("mine")
+    with pytest.raises(UsageError, match="Dockerfile is there already"):
+        write_project(tmp_path, "orders")
+    assert [path.name for path in tmp_path.iterdir()] == ["Dockerfile"]
+    assert (tmp_path / "Dockerfile").read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CommandError, match="cannot be written"):
+        write_project(tmp_path / "file", "orders")
+
+
+def test_the_command_says_what_to_do_next(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "swarm_cli", "init", "order-totals"],
+        cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "cd order-totals" in done.stdout
+    assert (tmp_path / "order-totals" / "order_totals" / "app.py").exists()
+    again = subprocess.run(
+        [sys.executable, "-m", "swarm_cli", "init", "order-totals"],
+        cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
