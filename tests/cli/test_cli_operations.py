@@ -124,6 +124,10 @@ LOOKS: list[tuple[list[str], str]] = [
     (["status", "--control", "{pid}"], "plain"),
     (["status", "--check", "live"], "^live\n$"),
     (["status", "--check", "ready"], "^ready\n$"),
+    (
+        ["memory"],
+        r"^PROCESS +PID +RSS MB[^\n]*\nsupervisor +{pid} .*\nnode 0 [\s\S]*\nsum .*\nIn all [\d.]+ MB[\s\S]*Estimate:",
+    ),
     (["trace"], r"node 0 \(pid \d+\)\n[\s\S]*in work\n[\s\S]*node 1 \(pid \d+\)\n[\s\S]*in work\n"),
     (["trace", "1"], r"^node 1 \(pid \d+\)\n[\s\S]*in work\n"),
     (["trace", "1", "--timeout", "20", "--control", "{pid}"], r"^node 1 \(pid \d+\)\n"),
@@ -156,6 +160,36 @@ def test_status_as_json_is_the_snapshot(standing: PlainSwarm) -> None:
 def test_a_check_as_json(standing: PlainSwarm, question: str) -> None:
     shown = json.loads(standing.cli("status", "--check", question, "--json").stdout)
     assert (shown["check"], shown["ok"], shown["reasons"], shown["pid"]) == (question, True, [], standing.pid)
+
+
+def test_memory_as_json_adds_up(standing: PlainSwarm) -> None:
+    shown = json.loads(standing.cli("memory", "--json").stdout)
+    processes = shown["processes"]
+    assert [(one["role"], one["node"]) for one in processes] == [("supervisor", None), ("node", 0), ("node", 1)]
+    for one in processes:
+        assert 0 < one["uss_mb"] <= one["pss_mb"] <= one["rss_mb"]
+        assert one["shared"] == pytest.approx(1 - one["uss_mb"] / one["rss_mb"])
+    assert shown["total_mb"] == pytest.approx(sum(one["pss_mb"] for one in processes))
+    assert shown["shared_mb"] == pytest.approx(shown["total_mb"] - shown["uss_mb"])
+    assert shown["saved_mb"] == pytest.approx(shown["separate_mb"] - shown["total_mb"])
+    assert (shown["basis"], shown["fresh_process_mb"]) == ("estimate", None)
+
+
+def test_memory_measures_a_fresh_process(standing: PlainSwarm, tmp_path: Path) -> None:
+    (tmp_path / "heavy_app.py").write_text(
+        "from swarm_consumer import App\napp = App('heavy')\nbulk = bytes(40) * 2**20\n"
+    )
+    at = {"PYTHONPATH": str(tmp_path)}
+    shown = json.loads(standing.cli("memory", "--measure", "heavy_app:app", "--json", **at).stdout)
+    assert shown["basis"] == "measured"
+    assert 40 < shown["fresh_process_mb"] < 120
+    assert shown["separate_mb"] > 2 * shown["fresh_process_mb"]
+    text = standing.cli("memory", "--measure", "heavy_app:app", **at).stdout
+    assert "Measured: a fresh process that has loaded the application holds" in text
+    done = standing.cli("memory", "--measure", "heavy_ap:app", **at)
+    assert done.returncode == 1
+    assert "there is no module 'heavy_ap'" in done.stderr
+    assert "could not load heavy_ap:app" in done.stderr
 
 
 def test_traces_as_json(standing: PlainSwarm) -> None:
@@ -212,6 +246,9 @@ def test_each_option_reads_its_variable(
         (["events", "--kind", "NodeExit"], 2, "did you mean NodeExited?"),
         (["events", "--kind", "xyz"], 2, "there are AfterFork,"),
         (["events", "--limit", "0"], 2, "should be greater than or equal to 1"),
+        (["top"], 2, "top needs a terminal"),
+        (["top", "--interval", "0"], 2, "should be greater than or equal to 0.1"),
+        (["memory", "--control", "/nowhere/at/all.sock"], 1, "no supervisor answers"),
         (["stop", "--timeout", "soon"], 2, "unable to parse string as a number"),
     ],
 )
@@ -429,7 +466,7 @@ class TestFinding:
         assert "open to others or not yours" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "quiet", "stop", "restart", "scale", "trace", "events"])
+@pytest.mark.parametrize("command", ["status", "top", "memory", "quiet", "stop", "restart", "scale", "trace", "events"])
 def test_help_has_an_example_and_fits_a_screen(command: str) -> None:
     done = swarm_cli(command, "--help", COLUMNS="80")
     assert done.returncode == 0

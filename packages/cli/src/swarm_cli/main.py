@@ -17,6 +17,7 @@ from swarm_cli.commands import (
     info,
     init,
     lag,
+    memory,
     quiet,
     restart,
     routes,
@@ -25,6 +26,7 @@ from swarm_cli.commands import (
     status,
     stop,
     swarm,
+    top,
     topics,
     trace,
 )
@@ -68,6 +70,8 @@ program.command("init")(init.init)
 program.command("demo")(demo.demo)
 program.command("broker")(broker.broker)
 program.command("status", rich_help_panel=OPERATIONS)(status.status)
+program.command("top", rich_help_panel=OPERATIONS)(top.top)
+program.command("memory", rich_help_panel=OPERATIONS)(memory.memory)
 program.command("quiet", rich_help_panel=OPERATIONS)(quiet.quiet)
 program.command("stop", rich_help_panel=OPERATIONS)(stop.stop)
 program.command("restart", rich_help_panel=OPERATIONS)(restart.restart)

@@ -8,6 +8,7 @@ from swarm_cli.errors import CommandError, UsageError
 from swarm_cli.exit_codes import ExitCode
 from swarm_cli.operation import AsJson, Control, operation, say, say_json, timeout_option
 from swarm_cli.running_swarms import chosen_path, connected
+from swarm_cli.views.figures import printable
 
 if TYPE_CHECKING:
     from swarm_supervisor import Snapshot
@@ -43,7 +44,7 @@ def trace(
         )
     else:
         for id_ in sorted(stacks):
-            say(f"node {id_} (pid {wanted.get(id_, '-')})\n{stacks[id_].rstrip()}\n")
+            say(f"node {id_} (pid {wanted.get(id_, '-')})\n{printable(stacks[id_].rstrip(), lines=True)}\n")
     if missing:
         raise CommandError(
             f"no stacks within {timeout:g} s from {_nodes(missing)}: see `swarm-cli status`; a stopped process cannot "

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from swarm_cli.operation import say
+from swarm_cli.views.figures import printable
 
 if TYPE_CHECKING:
     from swarm_supervisor.events import Event as TypedEvent
@@ -48,7 +49,7 @@ def moment(event: Event) -> datetime:
 def line(event: Event) -> str:
     """The event with its local time of day."""
     local = moment(event).astimezone()
-    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d} {text(event)}"
+    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d} {printable(text(event), lines=True)}"
 
 
 def json_line(event: Event) -> str:

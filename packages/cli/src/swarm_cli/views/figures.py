@@ -31,11 +31,19 @@ def count(amount: float | None) -> str:
     return UNKNOWN if amount is None else f"{amount:,.0f}"
 
 
-def rate(amount: float | None) -> str:
-    """So many a second: one decimal below 10."""
+def brief(amount: float | None) -> str:
+    """A figure in 7 characters at most: 0.4, 12,345, 123k, 4.57M, 12.3G."""
     if amount is None:
         return UNKNOWN
-    return f"{amount:.1f}" if 0 < amount < 9.95 else f"{amount:,.0f}"
+    if 0 < amount < 9.95 and amount != int(amount):
+        return f"{amount:.1f}"
+    if amount < 99_999.5:
+        return f"{amount:,.0f}"
+    for unit in ("k", "M", "G"):
+        amount /= 1000
+        if amount < 999.5:
+            return f"{amount:.0f}{unit}" if unit == "k" or amount >= 99.95 else f"{amount:.3g}{unit}"
+    return f"{amount / 1000:,.0f}T"
 
 
 def percent(share: float | None) -> str:
@@ -46,3 +54,16 @@ def percent(share: float | None) -> str:
 def plural(number: int, noun: str) -> str:
     """1 node, 2 nodes."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text without control characters: what a node says may be anything, and a terminal obeys escape sequences.
+
+    Line ends are kept with `lines`, and become blanks without.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or (lines and one == "\n") else " " if one in "\n\t\r" else "\N{REPLACEMENT CHARACTER}"
+        for one in text
+    )

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from swarm_cli.views.figures import count, duration, megabytes, plural
+from swarm_cli.views.figures import count, duration, megabytes, plural, printable
 from swarm_cli.views.table import Column
 
 if TYPE_CHECKING:
@@ -12,14 +12,14 @@ COLUMNS = (
     Column("NODE", figures=True),
     Column("STATE"),
     Column("PID", figures=True),
-    Column("UP", figures=True),
-    Column("BEAT", figures=True),
-    Column("RESTARTS", figures=True),
+    Column("UP", figures=True, rank=4),
+    Column("BEAT", figures=True, rank=6),
+    Column("RESTARTS", figures=True, rank=1),
     Column("MESSAGES", figures=True),
-    Column("ERRORS", figures=True),
+    Column("ERRORS", figures=True, rank=5),
     Column("LAG", figures=True),
-    Column("IN FLIGHT", figures=True),
-    Column("USS MB", figures=True),
+    Column("IN FLIGHT", figures=True, rank=3),
+    Column("USS MB", figures=True, rank=2),
     Column("REMARK"),
 )
 
@@ -34,7 +34,7 @@ def headline(snapshot: "Snapshot") -> str:
     ]
     if snapshot.rolling_restart:
         parts.append("rolling restart under way")
-    return ", ".join(parts) + (f". {snapshot.reason}" if snapshot.reason else "")
+    return printable(", ".join(parts) + (f". {snapshot.reason}" if snapshot.reason else ""))
 
 
 def row(node: "NodeSnapshot") -> tuple[str, ...]:
@@ -83,11 +83,11 @@ def remark(node: "NodeSnapshot") -> str:
         parts.append(f"its successor (pid {node.spare_pid or '-'}) is {node.spare_state}")
     if node.last_exit:
         parts.append(f"before: {node.last_exit}")
-    return "; ".join(parts)
+    return printable("; ".join(parts))
 
 
-def style(node: "NodeSnapshot") -> str | None:
-    """The colour of a node's line: None for one that is well."""
+def style(node: "NodeSnapshot") -> str:
+    """The colour of a node's line: "" for one that is well."""
     if node.crash_loop or node.status != 0:
         return "red"
-    return None if node.state == "running" else "yellow"
+    return "" if node.state == "running" else "yellow"

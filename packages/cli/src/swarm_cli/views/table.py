@@ -1,57 +1,82 @@
-"""Tables: aligned plain text where the output is no terminal, folded and coloured to the width of one."""
+"""Tables: aligned plain text. On a terminal they fit its width, with colours; elsewhere nothing is left out."""
 
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from swarm_cli.operation import coloured, say
+from swarm_cli.views.styles import RESET, sequence
+
+GAP = "  "
 
 
 class Column(NamedTuple):
-    """A column: its title, and whether it holds figures, which are aligned to the right."""
+    """A column: its title, whether it holds figures (aligned to the right), and when it goes for want of room."""
 
     title: str
     figures: bool = False
+    rank: int = 0
+    """The highest goes first on a narrow terminal; 0 stays."""
 
 
 Row = Sequence[str]
-Styles = Sequence[str | None]
 
 
-def show(columns: Sequence[Column], rows: Sequence[Row], styles: Styles = ()) -> None:
-    """Print a table to stdout. `styles` has the rich style of each row, or nothing."""
-    import sys
-
+def show(columns: Sequence[Column], rows: Sequence[Row], styles: Sequence[str] = ()) -> None:
+    """Print a table to stdout. `styles` has a name of `styles.STYLES`, or "", for each row."""
     if not sys.stdout.isatty():
         for line in plain_lines(columns, rows):
             say(line)
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    import shutil
 
-    # The last column holds sentences: it alone is folded, so that figures stay whole.
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for number, column in enumerate(columns):
-        last = number == len(columns) - 1
-        table.add_column(
-            column.title,
-            justify="right" if column.figures else "left",
-            no_wrap=not last,
-            overflow="fold" if last else "ellipsis",
-        )
-    for number, row in enumerate(rows):
-        table.add_row(*(Text(cell) for cell in row), style=styles[number] if number < len(styles) else None)
-    Console(no_color=not coloured(), highlight=False).print(table)
+    for line, row in fitted_lines(columns, rows, shutil.get_terminal_size().columns):
+        style = "bold" if row is None else styles[row] if row < len(styles) else ""
+        switch = sequence(style, coloured())
+        say(f"{switch}{line}{RESET}" if switch else line)
 
 
 def plain_lines(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
-    """The table as aligned text, two blanks between columns, nothing cut. Pure."""
-    widths = [max(len(column.title), *(len(row[i]) for row in rows), 0) for i, column in enumerate(columns)]
-    lines = []
-    for cells in ([column.title for column in columns], *rows):
-        parts = [
-            cell.rjust(width) if column.figures else cell.ljust(width)
-            for cell, width, column in zip(cells, widths, columns, strict=True)
-        ]
-        lines.append("  ".join(parts).rstrip())
+    """The table as aligned text, nothing left out. Pure."""
+    widths = _widths(columns, rows)
+    titles = [column.title for column in columns]
+    return [_line(columns, cells, widths) for cells in (titles, *rows)]
+
+
+def fitted_lines(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[tuple[str, int | None]]:
+    """The table for a terminal: each line with the number of its row, None for the title. Pure.
+
+    What does not fit: a last column of sentences goes below its row, then columns go by their rank. Figures stay whole.
+    """
+    kept = list(range(len(columns)))
+    below = not columns[-1].figures and _span(columns, rows, kept) > width
+    if below:
+        kept.pop()
+    while _span(columns, rows, kept) > width and any(columns[i].rank for i in kept):
+        kept.remove(max(kept, key=lambda i: columns[i].rank))
+    shown = [columns[i] for i in kept]
+    cells = [[row[i] for i in kept] for row in rows]
+    title, *body = plain_lines(shown, cells)
+    lines: list[tuple[str, int | None]] = [(title, None)]
+    for number, line in enumerate(body):
+        lines.append((line, number))
+        if below and rows[number][-1]:
+            lines.append((f"      {rows[number][-1]}", number))
     return lines
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    return [max([len(column.title), *(len(row[i]) for row in rows)]) for i, column in enumerate(columns)]
+
+
+def _span(columns: Sequence[Column], rows: Sequence[Row], kept: Sequence[int]) -> int:
+    widths = _widths(columns, rows)
+    return sum(widths[i] + len(GAP) for i in kept) - len(GAP)
+
+
+def _line(columns: Sequence[Column], cells: Row, widths: Sequence[int]) -> str:
+    parts = [
+        cell.rjust(width) if column.figures else cell.ljust(width)
+        for cell, width, column in zip(cells, widths, columns, strict=True)
+    ]
+    return GAP.join(parts).rstrip()

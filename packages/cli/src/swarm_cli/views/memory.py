@@ -1,0 +1,67 @@
+"""A memory report as text. Pure."""
+
+from swarm_cli.memory_report import MemoryReport, Process
+from swarm_cli.views.figures import megabytes, percent, plural
+from swarm_cli.views.table import Column
+
+COLUMNS = (
+    Column("PROCESS"),
+    Column("PID", figures=True),
+    Column("RSS MB", figures=True),
+    Column("PSS MB", figures=True),
+    Column("USS MB", figures=True),
+    Column("SHARED", figures=True),
+)
+
+
+def rows(report: MemoryReport) -> list[tuple[str, ...]]:
+    """A line for each process, and their sum."""
+    lines = [
+        (
+            name(process),
+            str(process.pid),
+            megabytes(process.rss_mb),
+            megabytes(process.pss_mb),
+            megabytes(process.uss_mb),
+            percent(process.shared),
+        )
+        for process in report.processes
+    ]
+    return [
+        *lines,
+        (
+            "sum",
+            "",
+            megabytes(report.rss_mb),
+            megabytes(report.total_mb),
+            megabytes(report.uss_mb),
+            percent(report.shared),
+        ),
+    ]
+
+
+def name(process: Process) -> str:
+    """What a process is."""
+    return process.role if process.node is None else f"{process.role} {process.node}"
+
+
+def sentences(report: MemoryReport) -> list[str]:
+    """What the figures mean."""
+    separate = plural(len(report.nodes), "separate process").replace("processs", "processes")
+    difference = (
+        f"{megabytes(report.saved_mb)} MB ({percent(report.saved)}) are saved"
+        if report.saved_mb >= 0
+        else f"the swarm holds {megabytes(-report.saved_mb)} MB more"
+    )
+    how = (
+        "Estimate: each would have for itself what its node has written or inherited; libraries and code they would "
+        "share too. --measure APP replaces the inherited part by a fresh process's."
+        if report.fresh_mb is None
+        else f"Measured: a fresh process that has loaded the application holds {megabytes(report.fresh_mb)} MB of its "
+        "own; what each node has grown by since its fork comes on top. Libraries and code are shared either way."
+    )
+    return [
+        f"In all {megabytes(report.total_mb)} MB (the sum of PSS), {megabytes(report.shared_mb)} MB of it shared.",
+        f"{separate} would hold about {megabytes(report.separate_mb)} MB: {difference}.",
+        how,
+    ]

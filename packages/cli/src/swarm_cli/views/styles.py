@@ -1,0 +1,20 @@
+"""Names of looks, and the control sequences that make them (ECMA-48, select graphic rendition). Pure."""
+
+STYLES = {
+    "bold": "1",
+    "dim": "2",
+    "head": "7",
+    "selected": "7",
+    "red": "31",
+    "yellow": "33",
+    "green": "32",
+    "cyan": "36",
+}
+COLOURS = frozenset({"red", "yellow", "green", "cyan"})
+RESET = "\x1b[0m"
+
+
+def sequence(style: str, coloured: bool) -> str:
+    """What switches a style on, like "bold red"; without colours only what is no colour."""
+    codes = ";".join(STYLES[name] for name in style.split() if coloured or name not in COLOURS)
+    return f"\x1b[{codes}m" if codes else ""

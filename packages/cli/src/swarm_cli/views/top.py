@@ -1,0 +1,224 @@
+"""The picture of `top`: lines for a width and a height. Pure."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+
+from swarm_cli.top_state import TopState
+from swarm_cli.views.figures import brief, count, duration, megabytes, percent, plural, printable
+from swarm_cli.views.status import lag, remark, state, style
+from swarm_cli.views.terminal import Line
+
+if TYPE_CHECKING:
+    from swarm_supervisor import NodeSnapshot
+
+KEYS = "↑↓ select  r restart  R all  z quiet  Z all  t trace  +/- scale  q quit"
+READING_KEYS = "↑↓ PgUp PgDn scroll  q back"
+REMARK_BESIDE = 30
+"""With at least so many columns left, remarks stand beside their nodes; else below them."""
+LEAST_EVENTS = 3
+LITTLE_WEIGHT = 5
+"""The rank from which on a column is worth less than remarks."""
+
+
+class Column(NamedTuple):
+    """A column of the nodes' table; `rank` says which ones go first where there is no room: the highest."""
+
+    title: str
+    width: int
+    rank: int
+    cell: "Callable[[TopState, NodeSnapshot], str]"
+    left: bool = False
+
+
+COLUMNS = (
+    Column("NODE", 4, 0, lambda top, node: str(node.id)),
+    Column("STATE", 11, 0, lambda top, node: state(node), left=True),
+    Column("PID", 7, 3, lambda top, node: str(node.pid or "-")),
+    Column("UP", 8, 6, lambda top, node: duration(node.uptime_s if node.pid else None)),
+    Column("CPU", 5, 0, lambda top, node: percent(_cpu(top, node))),
+    Column("USS MB", 6, 1, lambda top, node: megabytes(_memory(top, node, "uss"))),
+    Column("PSS MB", 6, 2, lambda top, node: megabytes(_memory(top, node, "pss"))),
+    Column("RSS MB", 6, 7, lambda top, node: megabytes(_memory(top, node, "rss"))),
+    Column("MSG/S", 7, 0, lambda top, node: brief(top.messages_per_second(node.id))),
+    Column("LAG", 8, 0, lambda top, node: brief(lag(node))),
+    Column("FLIGHT", 8, 2, lambda top, node: duration(_in_flight(node))),
+    Column("BEAT", 7, 5, lambda top, node: duration(node.last_report_age_s)),
+    Column("RESTARTS", 8, 1, lambda top, node: count(node.restarts)),
+)
+
+
+def picture(top: TopState, width: int, height: int) -> list[Line]:
+    """Exactly `height` lines, none wider than `width` cells."""
+    if top.trace is not None:
+        return _cut(_stacks(top, height), width, height)
+    head = _head(top, width)
+    foot = _foot(top)
+    room = max(1, height - len(head) - 1)
+    table, chosen = _table(top, width)
+    for_events = min(len(top.events), max(LEAST_EVENTS, room - len(table) - 2))
+    for_nodes = room - (for_events + 2 if top.events and room > len(table[:1]) + LEAST_EVENTS + 3 else 0)
+    lines = head + _window(table, chosen, for_nodes)
+    left = height - len(lines) - 1 - 2
+    if left > 0 and top.events:
+        recent = list(top.events)[-left:]
+        lines += [
+            Line(),
+            Line("EVENTS", "bold"),
+            *(Line(printable(text), _event_style(level)) for text, level in recent),
+        ]
+    lines = lines[: height - 1]
+    lines += [Line()] * (height - 1 - len(lines))
+    return _cut([*lines, foot], width, height)
+
+
+def reading_page(height: int) -> int:
+    """Lines of stacks that fit into a height."""
+    return max(1, height - 2)
+
+
+def columns_for(width: int) -> tuple[Column, ...]:
+    """The columns that fit, in their order. Those of little weight make room for remarks where that suffices."""
+    chosen = list(COLUMNS)
+    while len(chosen) > 1 and _span(chosen) > width:
+        chosen.remove(max(chosen, key=lambda column: column.rank))
+    leaner = list(chosen)
+    while max(column.rank for column in leaner) >= LITTLE_WEIGHT and _left(leaner, width) < REMARK_BESIDE:
+        leaner.remove(max(leaner, key=lambda column: column.rank))
+    return tuple(leaner if _left(leaner, width) >= REMARK_BESIDE else chosen)
+
+
+def _left(columns: Sequence[Column], width: int) -> int:
+    return width - _span(columns) - 2
+
+
+def _span(columns: Sequence[Column]) -> int:
+    return sum(column.width + 1 for column in columns) - 1
+
+
+def _head(top: TopState, width: int) -> list[Line]:
+    swarm = top.snapshot
+    nodes = swarm.nodes
+    troubled = swarm.state in ("degraded", "stopping", "stopped")
+    first = (
+        f"{swarm.name}  pid {swarm.pid}  {swarm.state}{', rolling restart' if swarm.rolling_restart else ''}  "
+        f"{swarm.running}/{plural(swarm.wanted, 'node')}  up {duration(swarm.uptime_s)}  "
+        f"{plural(swarm.restarts, 'restart')}"
+    )
+    second = (
+        f"CPU {percent(_total([_cpu(top, node) for node in nodes]))}  "
+        f"USS {megabytes(_total([_memory(top, node, 'uss') for node in nodes]))} MB  "
+        f"PSS {megabytes(_total([_memory(top, node, 'pss') for node in nodes]))} MB  "
+        f"{brief(_total([top.messages_per_second(node.id) for node in nodes]))} msg/s  "
+        f"lag {brief(_total([lag(node) for node in nodes]))}  "
+        f"in flight {duration(max((age for node in nodes if (age := _in_flight(node)) is not None), default=None))}"
+    )
+    colour = "red" if troubled else "green" if swarm.state == "running" else "yellow"
+    lines = [Line(printable(first), f"bold {colour}"), Line(second)]
+    if top.silent_s:
+        lines.append(Line(f"the supervisor has not answered for {duration(top.silent_s)}", "bold red"))
+    elif swarm.reason:
+        lines.append(Line(printable(swarm.reason), "red" if troubled else "yellow"))
+    return [*lines, Line()]
+
+
+def _table(top: TopState, width: int) -> tuple[list[Line], tuple[int, int]]:
+    """The lines of the table, and which of them (from, to) belong to the selected node."""
+    columns = columns_for(width)
+    beside = _left(columns, width)
+    titles = " ".join(
+        column.title.ljust(column.width) if column.left else column.title.rjust(column.width) for column in columns
+    )
+    wide = beside >= REMARK_BESIDE
+    lines = [Line(_filled(titles + ("  REMARK" if wide else ""), width), "head")]
+    chosen = (0, 0)
+    for node in top.snapshot.nodes:
+        begin = len(lines)
+        cells = " ".join(_cell(column, column.cell(top, node)) for column in columns)
+        remarks = printable(remark(node))
+        if wide and remarks:
+            cells += f"  {remarks}"
+        look = style(node)
+        selected = node.id == top.selected
+        lines.append(Line(_filled(cells, width), f"selected {look}" if selected else look))
+        if remarks and not wide:
+            lines.append(Line(f"     {remarks}", look or "dim"))
+        if selected:
+            chosen = (begin, len(lines))
+    return lines, chosen
+
+
+def _cell(column: Column, text: str) -> str:
+    text = _shortened(printable(text), column.width)
+    return text.ljust(column.width) if column.left else text.rjust(column.width)
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else f"{set_cell_size(text, max(0, width - 1))}…"
+
+
+def _filled(text: str, width: int) -> str:
+    """Exactly so many cells, so that a coloured or reversed line goes to the edge."""
+    return set_cell_size(_shortened(text, width), width)
+
+
+def _window(table: list[Line], chosen: tuple[int, int], height: int) -> list[Line]:
+    """So many lines of the table: its title, and those around the selected node."""
+    if len(table) <= height:
+        return table
+    body, room = table[1:], max(1, height - 1)
+    begin = max(0, min(chosen[0] - 1 - room // 2, len(body) - room))
+    return [table[0], *body[begin : begin + room]]
+
+
+def _foot(top: TopState) -> Line:
+    if top.asking is not None:
+        return Line(f"{top.asking.question()} y/n", "bold yellow")
+    if top.awaited is not None:
+        return Line(f"asking node {top.awaited} for its stacks", "bold")
+    if top.notice:
+        return Line(printable(top.notice), "bold")
+    return Line(KEYS, "dim")
+
+
+def _stacks(top: TopState, height: int) -> list[Line]:
+    trace = top.trace
+    assert trace is not None
+    page = reading_page(height)
+    shown = trace.lines[trace.top : trace.top + page]
+    last = min(len(trace.lines), trace.top + page)
+    lines = [Line(f"stacks of node {trace.node}, lines {trace.top + 1} to {last} of {len(trace.lines)}", "bold")]
+    lines += [Line(line) for line in shown]
+    lines += [Line()] * (height - 1 - len(lines))
+    return [*lines, Line(READING_KEYS, "dim")]
+
+
+def _cut(lines: list[Line], width: int, height: int) -> list[Line]:
+    return [Line(_shortened(line.text, width), line.style) for line in lines[:height]]
+
+
+def _event_style(level: int) -> str:
+    return "red" if level >= logging.ERROR else "yellow" if level >= logging.WARNING else ""
+
+
+def _cpu(top: TopState, node: "NodeSnapshot") -> float | None:
+    return top.cpu(node.pid)
+
+
+def _memory(top: TopState, node: "NodeSnapshot", metric: str) -> float | None:
+    sample = top.memory(node.pid)
+    if sample is not None:
+        return sample.metric(metric)
+    told: float | None = getattr(node.statistics, f"{metric}_mb") if node.statistics is not None else None
+    return told
+
+
+def _in_flight(node: "NodeSnapshot") -> float | None:
+    return node.statistics.in_flight_age_s if node.statistics is not None else None
+
+
+def _total(figures: "list[float | None] | list[int | None]") -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if known else None
