@@ -52,6 +52,28 @@ sys.exit(supervise(target, node_report_timeout=1.0, shutdown_timeout=1.0).run())
     swarm.running(2)
 
 
+def test_a_node_that_ends_instead_of_dumping_its_stacks_hurts_nobody(start):
+    # As a drain does that ends in the very moment in which it is asked: its dump was looked for after its descriptors
+    # had been closed, and that ended the supervisor.
+    swarm = start("""
+def target(node):
+    signal.signal(signal.SIGTTIN, lambda *_: os._exit(4))  # in place of faulthandler's
+    node.healthy()
+    if node.generation == 1:
+        node.unhealthy(1, "not polled")
+        time.sleep(60)
+    return beat(node)
+
+sys.exit(supervise(target, shutdown_timeout=0.4).run())
+""")
+    swarm.wait_for("NodeExited", lambda event: event["code"] == 4)
+    swarm.wait_for("NodeRunning", lambda event: event["generation"] == 2)
+    swarm.signal(signal.SIGTTIN)  # the same, asked by somebody
+    swarm.wait_for("NodeRunning", lambda event: event["generation"] == 3)
+    swarm.signal(signal.SIGTERM)
+    assert swarm.end() == 0, swarm.stderr
+
+
 def test_an_unhealthy_report_stops_the_node_at_once(start):
     swarm = start("""
 def target(node):

@@ -170,6 +170,7 @@ class NodeHandle:
         """Close every descriptor. In a forked sibling too."""
         self.pidfd.close()
         self.reader.close()
+        self.dump_wanted = False  # a timer may still come to look for it
         for name in ("_orders", "_dump"):
             fd = getattr(self, name)
             if fd >= 0:
