@@ -74,7 +74,7 @@ class TestKubernetes:
         (container,) = workload["spec"]["template"]["spec"]["containers"]
         environment = {entry["name"]: entry.get("value") for entry in container["env"]}
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        host, _, port = environment["SWARM_PROBES"].rpartition(":")
+        host, _, port = environment["SWARM_PROBE"].rpartition(":")
         assert host == "0.0.0.0"
         assert ports["probes"] == int(port)
         paths = {name: container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -18,12 +17,12 @@ from swarm_liveness.memory import MB, ProcessMemory
 from swarm_liveness.metrics_table import METRICS
 from swarm_liveness.metrics_table import Metric as TableEntry
 from swarm_liveness.probe import Answer, ProbeServer
+from swarm_liveness.serving import Detail
 from swarm_liveness.settings import LivenessSettingsError
 from swarm_liveness.snapshots import NodeView, SnapshotView
 from swarm_liveness.swarm_events import SwarmEvents
 from swarm_liveness.views import ready
 
-Detail = Literal["partition", "topic", "node"]
 STATES = ("starting", "running", "degraded", "quieting", "quiet", "stopping", "stopped")
 OTHER = "other"
 

@@ -21,6 +21,7 @@ import h11
 
 from swarm_liveness._probe_connection import ProbeConnection, State
 from swarm_liveness.protocols import Loop
+from swarm_liveness.settings import ProbeError
 
 logger = logging.getLogger("swarm_liveness")
 
@@ -39,10 +40,6 @@ ACCEPT_PAUSE_S = 0.25
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
-
-
-class ProbeError(OSError):
-    """The address cannot be served. The message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

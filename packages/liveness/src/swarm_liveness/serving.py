@@ -1,22 +1,27 @@
 """Everything that a swarm, or one process, shows the outside, put together: probes, metrics, systemd.
 
-Needs the extras: swarm-liveness[probes,metrics].
+Probes and metrics need the extras swarm-liveness[probes,metrics]; systemd needs neither.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from swarm_liveness.endpoints import endpoints
 from swarm_liveness.listener import LivenessListener
 from swarm_liveness.loop import ThreadLoop
-from swarm_liveness.metrics import Detail, SwarmCollector
-from swarm_liveness.probe import ProbeError, ProbeServer
 from swarm_liveness.protocols import Loop, Observable
+from swarm_liveness.settings import ProbeError
 from swarm_liveness.snapshots import ProcessObserver, SnapshotView
 from swarm_liveness.swarm_events import SwarmEvents
 from swarm_liveness.systemd import Notifier, SystemdListener
+
+if TYPE_CHECKING:
+    from swarm_liveness.metrics import SwarmCollector
+    from swarm_liveness.probe import ProbeServer
+
+Detail = Literal["partition", "topic", "node"]
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -75,6 +80,9 @@ def serve_supervisor(
         supervisor.subscribe(systemd)
     if address is None:
         return None
+    _check_extras()
+    from swarm_liveness.metrics import SwarmCollector
+
     events = SwarmEvents()
     server: ProbeServer | None = None
     collector = SwarmCollector(
@@ -85,8 +93,7 @@ def serve_supervisor(
         detail=detail,
         max_partitions=max_partitions,
     )
-    host, port = parse_address(address)
-    server = ProbeServer(endpoints(supervisor.snapshot, metrics=collector.endpoint()), host=host, port=port)
+    server = _bind(collector, supervisor.snapshot, address, supervised=True)
     supervisor.subscribe(events)
     supervisor.subscribe(_CloseInNode(server))
     server.attach(supervisor)
@@ -112,8 +119,10 @@ class ProcessProbes:
         Raises:
             ProbeError: the address cannot be served.
         """
+        _check_extras()
+        from swarm_liveness.metrics import SwarmCollector
+
         observer = ProcessObserver(listener, observable, name=name)
-        host, port = parse_address(address)
         collector = SwarmCollector(
             observer.snapshot,
             probe=lambda: self.server,
@@ -121,8 +130,7 @@ class ProcessProbes:
             detail=detail,
             max_partitions=max_partitions,
         )
-        table = endpoints(observer.snapshot, supervised=False, metrics=collector.endpoint())
-        self.server = ProbeServer(table, host=host, port=port)
+        self.server = _bind(collector, observer.snapshot, address, supervised=False)
         self._loop = ThreadLoop()
         self.server.attach(self._loop)
         self._loop.start()
@@ -131,6 +139,25 @@ class ProcessProbes:
         """Stop serving. Idempotent."""
         self._loop.stop()
         self.server.close()
+
+
+def _check_extras() -> None:
+    missing = [name for name in ("h11", "prometheus_client") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ProbeError(
+            f"probes need {' and '.join(missing)}, which is not installed: pip install 'swarm-liveness[probes,metrics]'"
+        )
+
+
+def _bind(
+    collector: SwarmCollector, snapshot: Callable[[], SnapshotView], address: str, *, supervised: bool
+) -> ProbeServer:
+    from swarm_liveness.endpoints import endpoints
+    from swarm_liveness.probe import ProbeServer
+
+    host, port = parse_address(address)
+    table = endpoints(snapshot, supervised=supervised, metrics=collector.endpoint())
+    return ProbeServer(table, host=host, port=port)
 
 
 class _CloseInNode:

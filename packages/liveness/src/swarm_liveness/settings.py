@@ -17,6 +17,10 @@ class LivenessSettingsError(ValueError):
     """A limit that cannot work. The message is one sentence that says what to change."""
 
 
+class ProbeError(OSError):
+    """Probes cannot be served as asked. The message is one sentence that says what to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a process may do before it is unhealthy. Seconds and MB (2^20 bytes); None is said at each field."""
