@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from benchmarks.chaos import processes
+from benchmarks.chaos import judgement, processes
 from benchmarks.chaos.faults import Injected, Scene, inject
 from benchmarks.chaos.keeper import ORPHANS_GONE_S, End, Keeper
 from benchmarks.chaos.ledger import Account, Bound, Ledger
@@ -22,6 +22,7 @@ from benchmarks.chaos.processes import wait_until
 from benchmarks.chaos.producer import SteadyProducer
 from benchmarks.chaos.proxy import ProxyProcess
 from benchmarks.chaos.records import BatchBegun, Handled, Misbehaved, parse
+from benchmarks.chaos.sample import Sample
 from benchmarks.chaos.schedule import Fault, Times, faults
 from swarm_consumer.testing import KafkaBroker
 
@@ -48,20 +49,6 @@ class Plan:
     static: bool = False
     only: frozenset[str] = frozenset()
     times: Times = field(default_factory=Times)
-
-
-@dataclass(slots=True)
-class Sample:
-    """What a supervisor holds while all its nodes run and nothing is under way."""
-
-    at: float
-    pid: int
-    descriptors: int
-    threads: int
-    resident_mb: float
-    zombies: int
-    node_descriptors: int
-    node_threads: int
 
 
 @dataclass(slots=True)
@@ -362,10 +349,9 @@ class Run:
                 problems.append(f"nodes of supervisor {end.pid} outlived it by {end.orphans_s:.2f} s")
             if end.left:
                 problems.append(f"orphans of supervisor {end.pid} had to be killed: {end.left}")
-        for injected in self.faults:
-            problems += _of_fault(injected)
-        problems += self._unexplained(account)
-        problems += _drift(self.samples)
+        problems += judgement.of_faults(self.faults)
+        problems += judgement.of_silences(account.silences, self.faults, self._started)
+        problems += judgement.of_samples(self.samples)
         exits = Counter(
             f"{'planned' if event['planned'] else 'unplanned'}: {_shape(event['reason'])}"
             for event in keeper.events
@@ -376,48 +362,6 @@ class Run:
             samples=self.samples, ends=keeper.ends, exit_code=exit_code, exits=exits,
             produced_per_s=self.produced_per_s, handled_per_s=self.handled_per_s, problems=problems,
         )  # fmt: skip
-
-    def _unexplained(self, account: Account) -> list[str]:
-        found = []
-        for silence in account.silences:
-            start, end = silence.span.start, silence.span.end
-            reached = start
-            for injected in sorted(self.faults, key=lambda each: each.started):
-                if injected.started - 1.0 <= reached + 1.0:
-                    reached = max(reached, injected.healed_at + injected.bound_s)
-            if not any(each.started - 1.0 <= end and each.healed_at + each.bound_s >= start for each in self.faults):
-                reached = start
-            if reached < end and end - start > 2.0:
-                found.append(
-                    f"partition {silence.partition} was silent for {silence.span.length_s:.1f} s from "
-                    f"{start - self._started:.1f} s on, and no fault explains it"
-                )
-        return found
-
-
-def _of_fault(injected: Injected) -> list[str]:
-    found = []
-    if injected.trouble:
-        found.append(f"{injected.kind} ({injected.detail}): did not come about: {injected.trouble}")
-    if injected.seen_at and injected.recovered_at:
-        took = injected.recovered_at - injected.healed_at
-        if took > injected.bound_s:
-            found.append(f"{injected.kind}: recovery took {took:.1f} s, the bound is {injected.bound_s:.1f} s")
-    return found
-
-
-def _drift(samples: list[Sample]) -> list[str]:
-    found = []
-    for pid in dict.fromkeys(sample.pid for sample in samples):
-        own = [sample for sample in samples if sample.pid == pid]
-        first = own[0]
-        for name, room in (("descriptors", 2), ("threads", 0), ("zombies", 0)):
-            worst = max(getattr(sample, name) for sample in own)
-            if worst > getattr(first, name) + room:
-                found.append(f"supervisor {pid}: {name} went from {getattr(first, name)} to {worst}")
-        if first.zombies:
-            found.append(f"supervisor {pid}: {first.zombies} zombies")
-    return found
 
 
 def _shape(reason: str) -> str:
