@@ -1,10 +1,11 @@
-"""What must hold for whatever a node writes: the property that the fuzzer and the suite check."""
+"""What must hold for whatever a node writes: the property of the suite and of `hatch run fuzz health_pipe`."""
 
 from swarm_health import NodeStatistics, Statistics, Unhealthy
 from swarm_health import _wire as wire
 from swarm_health._framing import MAX_FRAME, encode_frame
 from swarm_health._report_stream import ReportStream
 
+PACKAGES = ["swarm_health"]
 LAST_WORDS = Unhealthy(7, "after everything " * 100)
 GOOD_FRAME = encode_frame(wire.encode(LAST_WORDS, 5))
 GOOD_FRAMES = GOOD_FRAME * (MAX_FRAME // len(GOOD_FRAME) + 2)

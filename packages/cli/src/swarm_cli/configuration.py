@@ -149,8 +149,10 @@ def read_file(folder: Path) -> FileSettings:
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no UTF-8, no TOML, or a number of more digits than int() takes
         raise UsageError(f"{path.name} is not TOML: {error}.") from error
+    except RecursionError:
+        raise UsageError(f"{path.name} is nested too deeply.") from None
     except OSError as error:
         raise UsageError(f"{path.name} cannot be read: {error.strerror}.") from error
 
@@ -165,18 +167,27 @@ def checked(name: str, table: object) -> FileSettings:
     for key, value in table.items():
         setting = key.replace("-", "_")
         if setting in values:
-            raise UsageError(f"{name}: {key} is set twice, once with '-' and once with '_'.")
+            raise UsageError(f"{name}: {_named(key)} is set twice, once with '-' and once with '_'.")
         if setting == "kafka":
             kafka = _properties(name, value)
         elif setting == APPLICATION:
             if not isinstance(value, str) or not value:
-                raise UsageError(f'{name}: {key} must be "module:attribute".')
+                raise UsageError(f'{name}: {_named(key)} must be "module:attribute".')
             values[setting] = value
         elif setting in hints:
-            values[setting] = _value(f"{name}: {key}", value, hints[setting])
+            values[setting] = _value(f"{name}: {_named(key)}", value, hints[setting])
         else:
             raise UsageError(f"{name}: there is no setting {key!r}{_nearest(setting, [APPLICATION, *hints])}")
     return FileSettings(name, values, kafka)
+
+
+def _named(key: str) -> str:
+    return key if key.isprintable() else repr(key)
+
+
+def _shown(value: object) -> str:
+    # Of a list or a table only the kind is said: in it may be anything, a number of any size too.
+    return repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -189,7 +200,10 @@ def _properties(name: str, value: object) -> Properties:
         return _pairs(f"{name}: kafka", value)
     if not isinstance(value, dict):
         raise UsageError(f'{name}: kafka must be a table, as in kafka."session.timeout.ms" = 6000.')
-    return dict(_flat(name, "", value))
+    try:
+        return dict(_flat(name, "", value))
+    except RecursionError:
+        raise UsageError(f"{name}: kafka is nested too deeply.") from None
 
 
 def _flat(name: str, prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -199,12 +213,15 @@ def _flat(name: str, prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[st
             yield from _flat(name, f"{prefix}{key}.", value)
         elif isinstance(value, bool):
             yield f"{prefix}{key}", str(value).lower()
-        elif isinstance(value, str | int | float):
+        elif isinstance(value, str | float) or (isinstance(value, int) and abs(value) < _HUGE):
             yield f"{prefix}{key}", str(value)
         else:
-            raise UsageError(f"{name}: the Kafka property {prefix}{key} must be a text, a number, true or false.")
+            what = f"the Kafka property {_named(prefix + key)}"
+            raise UsageError(f"{name}: {what} must be a text, a number, true or false.")
 
 
+_HUGE = 2**64
+"""No setting is as large. Python refuses to write larger integers than this as text, or as float, from some size on."""
 _KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -214,12 +231,14 @@ def _value(where: str, value: object, hint: Any) -> Any:
     kind = next(kind for kind in (typing.get_args(annotated) if union else (annotated,)) if kind in _KINDS)
     if kind is str and isinstance(value, list) and value and all(isinstance(part, str) for part in value):
         value = ",".join(value)
+    if isinstance(value, int) and abs(value) >= _HUGE:
+        raise UsageError(f"{where} must be {_KINDS[kind]}, and this number is too large for anything.")
     if kind is str and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UsageError(f"{where} must be {_KINDS[kind]}, not {value!r}.")
+        raise UsageError(f"{where} must be {_KINDS[kind]}, not {_shown(value)}.")
     if option.callback is None:
         return value
     try:

@@ -8,6 +8,9 @@ import msgspec
 
 from swarm_consumer.progress import Key
 
+UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError)
+"""What decoding raises: nested too deeply (RecursionError), no text or no number (ValueError)."""
+
 
 class _Partition(msgspec.Struct):
     consumer_lag: int = -1
@@ -17,7 +20,7 @@ class _Partition(msgspec.Struct):
 
 
 class _Topic(msgspec.Struct):
-    partitions: dict[str, _Partition] = {}
+    partitions: dict[int, _Partition] = {}
 
 
 class _Group(msgspec.Struct):
@@ -48,14 +51,14 @@ class ClientStatistics:
         """Take over one statistics document; one that cannot be read is passed over."""
         try:
             statistics = _decoder.decode(text)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return
         if statistics.cgrp is not None:
             self._joined(statistics.cgrp.join_state, now)
         lags, ends, received = {}, {}, {}
         for topic, partitions in statistics.topics.items():
             for number, one in partitions.partitions.items():
-                key = (topic, int(number))
+                key = (topic, number)
                 if one.consumer_lag >= 0:
                     lags[key] = one.consumer_lag
                 if one.hi_offset >= 0:

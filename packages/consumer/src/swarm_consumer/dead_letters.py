@@ -113,4 +113,11 @@ def letter_headers(
         ERROR: describe(error),
     }
     kept: list[tuple[str, bytes | None]] = list(record.headers() or [])  # type: ignore[arg-type]
-    return kept + [(name, text.encode()[:_MAX_ERROR_BYTES]) for name, text in added.items()]
+    return kept + [(name, _bounded(text)) for name, text in added.items()]
+
+
+def _bounded(text: str) -> bytes:
+    """The text as UTF-8 of at most `_MAX_ERROR_BYTES`, cut between characters."""
+    # An error may repeat what a decoder has seen, a lone surrogate too ("\ud800" in JSON): UTF-8 has none.
+    data = text.encode("utf-8", "backslashreplace")
+    return data[:_MAX_ERROR_BYTES].decode("utf-8", "ignore").encode() if len(data) > _MAX_ERROR_BYTES else data

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from swarm_supervisor.snapshot import Snapshot
 
 _MAX_LINE_BYTES = 64 * 2**20
+_Kind = TypeVar("_Kind")
 
 
 class ControlError(RuntimeError):
@@ -56,12 +57,12 @@ class ControlClient:
             if "event" not in response:
                 break
         if response.pop("ok", False) is not True:
-            raise ControlError(str(response.get("error", "the supervisor refused without a reason")))
+            raise ControlError(_printable(str(response.get("error", "the supervisor refused without a reason"))))
         return response
 
     def status(self) -> Snapshot:
         """Return the swarm at this moment."""
-        return msgspec.convert(self.request("status")["snapshot"], Snapshot)
+        return self._checked(self.request("status").get("snapshot"), Snapshot)
 
     def quiet(self) -> None:
         """Have all nodes finish what they have and take no more."""
@@ -85,11 +86,14 @@ class ControlClient:
         The connection is a subscriber's from then on.
         """
         self.request("subscribe")
-        asked = set(self.request("trace", **({} if node is None else {"node": node}))["asked"])
+        answer = self.request("trace", **({} if node is None else {"node": node}))
+        asked = set(self._checked(answer.get("asked"), list[int]))
         stacks: dict[int, str] = {}
         for event in self.events(wait_s):
-            if event["event"] == "StacksDumped" and event["node_id"] in asked:
-                stacks[event["node_id"]] = event["text"]
+            if event["event"] == "StacksDumped":
+                dump = self._checked(event, _Stacks)
+                if dump.node_id in asked:
+                    stacks[dump.node_id] = dump.text
             if asked <= stacks.keys():
                 break
         return stacks
@@ -108,7 +112,7 @@ class ControlClient:
             except ControlError:
                 return
             event = self._decode(line)
-            if "event" in event:
+            if isinstance(event.get("event"), str):
                 yield event
 
     def close(self) -> None:
@@ -145,5 +149,25 @@ class ControlClient:
     def _decode(self, line: bytes) -> dict[str, Any]:
         try:
             return msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.MsgspecError as error:
-            raise ControlError(f"what answers at {self._path} is no supervisor: {error}") from error
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ControlError(_printable(f"what answers at {self._path} is no supervisor: {error}")) from error
+
+    def _checked(self, value: Any, kind: type[_Kind]) -> _Kind:
+        try:
+            return msgspec.convert(value, kind)
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise ControlError(
+                _printable(f"what answers at {self._path} is no supervisor, or one of another version: {error}")
+            ) from error
+
+
+class _Stacks(msgspec.Struct):
+    """What of a `StacksDumped` matters here."""
+
+    node_id: int
+    text: str
+
+
+def _printable(text: str) -> str:
+    """The text fit for a terminal: whoever answers may have put control characters into it."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
