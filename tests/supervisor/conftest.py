@@ -1,6 +1,7 @@
 """Black-box helpers: a supervisor in a process of its own, whose events come back as lines of JSON."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import select
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -159,6 +161,18 @@ def wait_gone(pid: int, timeout: float) -> float:
         finally:
             os.close(fd)
     return time.monotonic() - began
+
+
+@pytest.fixture(scope="session")
+def simulation() -> ModuleType:
+    """The simulated machine of `simulation.py`, as a module."""
+    spec = importlib.util.spec_from_file_location("supervisor_simulation", Path(__file__).with_name("simulation.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickles look it up there
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

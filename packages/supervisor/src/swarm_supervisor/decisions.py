@@ -18,6 +18,7 @@ from swarm_supervisor.messages import Action, Emit
 
 FORK_RETRY_S = 1.0
 """The least time until a fork that failed is tried again: processes or descriptors do not come back in an instant."""
+_TURNING = frozenset({State.BOOTING, State.RUNNING})
 _ON_ITS_WAY_OUT = frozenset({State.DUMPING, State.STOPPING, State.LAST_DUMP, State.KILLING, State.DEAD})
 
 
@@ -120,7 +121,7 @@ def _status(fleet: Fleet, member: Member, life: Life, report: messages.Reported,
     before = life.state
     if before not in _ON_ITS_WAY_OUT:
         life.status, life.status_reason = status, report.reason
-    if status > 0 and (status != Status.MEMORY or before is not State.RUNNING):
+    if status > 0 and (status != Status.MEMORY or before not in _TURNING):
         if life.cause is None:
             life.cause = Cause.MEMORY if status == Status.MEMORY else Cause.UNHEALTHY
             life.reason = f"reported status {status}" + (f": {report.reason}" if report.reason else "")
@@ -129,7 +130,7 @@ def _status(fleet: Fleet, member: Member, life: Life, report: messages.Reported,
     fire(fleet, life, Trigger.HEALTHY, now, out)  # over its memory limit, a node turns all the same
     if before is State.BOOTING:
         replacement.running(fleet, member, now, out)
-    elif status > 0 and fleet.mode is not Mode.STOPPING:
+    if status > 0 and before in _TURNING and fleet.mode is not Mode.STOPPING:
         replacement.request_memory(fleet, member, f"memory: {report.reason}" if report.reason else "memory")
     elif fleet.queue and before is State.RUNNING:
         replacement.recovered(fleet, member)

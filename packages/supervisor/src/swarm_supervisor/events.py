@@ -199,6 +199,21 @@ class StacksDumped(NodeEvent, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return f"stacks of node {self.node_id} (pid {self.pid}):\n{self.text.rstrip()}"
 
+    def parts(self, most: int = 3000) -> list[str]:
+        """Return the text for a log whose records are bounded: cut at line ends, about ``most`` characters each."""
+        parts, part = [], ""
+        for line in self.text.rstrip().splitlines():
+            if part and len(part) + len(line) > most:
+                parts.append(part)
+                part = ""
+            part += f"\n{line[:most]}"
+        parts.append(part)
+        of = f" of {len(parts)}"
+        return [
+            f"stacks of node {self.node_id} (pid {self.pid}){f', part {number}{of}' if parts[1:] else ''}:{part}"
+            for number, part in enumerate(parts, 1)
+        ]
+
 
 class ReplacementStarted(NodeEvent, frozen=True, kw_only=True):
     """A spare is being made to take over from a node. ``generation`` is that of the spare."""

@@ -105,8 +105,6 @@ class Member:
     id: int
     main: Life
     spare: Life | None = None
-    generation: int = 1
-    """The newest generation, spares included."""
     restarts: int = 0
     history: RestartHistory = field(default_factory=RestartHistory)
     replacement: Replacement | None = None
@@ -173,6 +171,8 @@ class Fleet:
     random: Callable[[], float] = random.random
     changed: bool = False
     """A life has entered another state during this step."""
+    generations: dict[int, int] = field(default_factory=dict)
+    """The newest generation of every node id that there ever was, spares included."""
     restarts: int = 0
     """Lives that followed another one, since the start."""
     stale: int = 0
@@ -186,17 +186,21 @@ class Fleet:
 
     def add(self, node_id: int, now: float) -> Member:
         """Add a node that is to be forked now."""
-        life = Life(node_id, 1, now, reason="first start")
-        self.deadlines.set(life, now)
-        member = self.members[node_id] = Member(node_id, life)
+        member = self.members[node_id] = Member(node_id, Life(node_id, self.next_generation(node_id), now))
+        member.main.reason = "first start"
+        self.deadlines.set(member.main, now)
         return member
+
+    def next_generation(self, node_id: int) -> int:
+        """Count a generation of a node id: never given out twice, even if the id is scaled away and back."""
+        self.generations[node_id] = generation = self.generations.get(node_id, 0) + 1
+        return generation
 
     def new_life(self, member: Member, due: float, now: float, reason: str) -> Life:
         """Give a node, whose main life is over, another one that is due then."""
-        member.generation += 1
         member.restarts += 1
         self.restarts += 1
-        member.main = life = Life(member.id, member.generation, now, reason=reason)
+        member.main = life = Life(member.id, self.next_generation(member.id), now, reason=reason)
         self.deadlines.set(life, due)
         return life
 

@@ -11,7 +11,12 @@ from typing import NamedTuple
 from swarm_supervisor.settings import Settings
 
 
-class State(Enum):
+class _Keyed(Enum):
+    # Enum hashes by name, in Python (1 us a look-up); members are compared by identity, so identity will do.
+    __hash__ = object.__hash__
+
+
+class State(_Keyed):
     """Where a life stands."""
 
     BACKING_OFF = "backing off"
@@ -36,7 +41,7 @@ class State(Enum):
     """The spare is ready, and waits until the old one has gone."""
 
 
-class Trigger(Enum):
+class Trigger(_Keyed):
     """What happens to a life."""
 
     DUE = "due"
@@ -60,7 +65,7 @@ class Trigger(Enum):
     EXITED = "exited"
 
 
-class Order(Enum):
+class Order(_Keyed):
     """What a transition asks for."""
 
     FORK = "fork"
@@ -99,7 +104,7 @@ TABLE: dict[tuple[State, Trigger], Transition] = {
     (S.BACKING_OFF, T.DUE): Transition(S.BACKING_OFF, (Order.FORK,), keep=True),
     (S.BACKING_OFF, T.FORKED): Transition(S.BOOTING),
     (S.BACKING_OFF, T.FORKED_SPARE): Transition(S.WARMING),
-    (S.BACKING_OFF, T.FORK_FAILED): Transition(S.BACKING_OFF),
+    (S.BACKING_OFF, T.FORK_FAILED): _stay(S.BACKING_OFF),
     (S.BACKING_OFF, T.STOP): Transition(S.DEAD),
     (S.BACKING_OFF, T.KILL): Transition(S.DEAD),
     # A boot that takes too long has set up nothing that a TERM could save.

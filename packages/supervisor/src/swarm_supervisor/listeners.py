@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from swarm_supervisor.events import ErrorOccurred, Event, NodeStarted
+from swarm_supervisor.events import ErrorOccurred, Event, NodeStarted, StacksDumped
 from swarm_supervisor.node import guarded
 
 logger = logging.getLogger("swarm_supervisor")
@@ -60,8 +60,7 @@ class Listeners:
 
     def tell(self, event: Event) -> None:
         """Log an event and tell the listeners."""
-        if logger.isEnabledFor(event.level):
-            logger.log(event.level, "%s", event)
+        _log(event)
         for listener in (*self._typed.get(type(event), ()), *self._every, *self._now_wanted()):
             error = guarded(listener, event)
             if error is not None:
@@ -74,11 +73,16 @@ class Listeners:
 
     def tell_in_node(self, event: NodeStarted) -> None:
         """In a node: tell the listeners of `NodeStarted`. Those of everything are the supervisor's."""
-        if logger.isEnabledFor(event.level):
-            logger.log(event.level, "%s", event)
+        _log(event)
         for listener in self._typed.get(type(event), ()):
             error = guarded(listener, event)
             if error is not None:
                 logger.error("%s", error)
                 for other in self._typed.get(ErrorOccurred, ()):
                     guarded(other, error)
+
+
+def _log(event: Event) -> None:
+    if logger.isEnabledFor(event.level):
+        for text in event.parts() if isinstance(event, StacksDumped) else (event,):
+            logger.log(event.level, "%s", text)

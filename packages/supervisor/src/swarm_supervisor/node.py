@@ -124,7 +124,8 @@ def run_node(
     gc.enable()
     if quiet:
         node.quieting.set()
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    # The supervisor blocks TSTP to read it from a descriptor; whoever started it may have blocked others.
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask - {QUIET_SIGNAL, DUMP_SIGNAL, *STOP_SIGNALS})
     try:
         listeners(NodeStarted(at=time.monotonic(), node_id=node.id, generation=node.generation, pid=os.getpid()))
         if held and not _wait_for_go(node):
@@ -195,7 +196,8 @@ def _reset_signals(node: Node) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a background group may write to its terminal
     for number in STOP_SIGNALS:
-        signal.signal(number, node._stop)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup's promise
+            signal.signal(number, node._stop)
     signal.signal(QUIET_SIGNAL, node._quiet)
 
 

@@ -118,6 +118,14 @@ class NodeHandle:
             if os.getpgid(self.pid) == self.pid:
                 os.killpg(self.pid, signal.SIGKILL)
 
+    def died_of_signal(self) -> bool:
+        """Whether a signal has ended the process. It stays a zombie: to be called before `reap`."""
+        try:
+            found = os.waitid(os.P_PIDFD, self.pidfd.fileno(), os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return found is not None and found.si_code != os.CLD_EXITED
+
     def quiet(self) -> None:
         """Ask the node to take no more work."""
         self.pidfd.signal(QUIET_SIGNAL)

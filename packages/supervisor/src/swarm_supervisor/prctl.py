@@ -42,6 +42,18 @@ def is_child_subreaper() -> bool:
     return bool(answer.value)
 
 
+def signal_descriptor(signal: int) -> int:
+    """Return a descriptor that a blocked signal can be read from, with who sent it (signalfd(2))."""
+    blocked = ctypes.create_string_buffer(128)  # sigset_t of glibc and musl
+    _libc.sigemptyset(blocked)
+    _libc.sigaddset(blocked, signal)
+    fd = int(_libc.signalfd(-1, blocked, os.O_CLOEXEC | os.O_NONBLOCK))
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"signalfd: {os.strerror(number)}")
+    return fd
+
+
 def malloc_trim() -> None:
     """Give freed memory of the C heap back to the kernel, where the libc is one that can (glibc)."""
     trim = getattr(_libc, "malloc_trim", None)

@@ -5,6 +5,7 @@ since a static member of a consumer group, a lock or a port allows one holder on
 the old one stays. After go it halts the rollout.
 """
 
+from swarm_health import Status
 from swarm_supervisor.events import (
     ReplacementAborted,
     ReplacementFinished,
@@ -67,23 +68,27 @@ def recovered(fleet: Fleet, member: Member) -> None:
 
 
 def advance(fleet: Fleet, now: float, out: list[Action]) -> None:
-    """Begin what may begin now."""
+    """Go on with what may go on now."""
+    for member in fleet.members.values():
+        if member.spare is not None and member.spare.state is State.WARM:
+            spare_ready(fleet, member, now, out)
     for request in list(fleet.queue):
-        member = fleet.members.get(request.node_id)
-        if member is None or member.main.generation != request.generation or member.main.state is not State.RUNNING:
+        asked = fleet.members.get(request.node_id)
+        if asked is None or asked.main.generation != request.generation or asked.main.state is not State.RUNNING:
             fleet.queue.remove(request)  # it gets, or has got, a new process anyway
-        elif _may_begin(fleet, request.kind) and member.spare is None:
+        elif _may_begin(fleet, request.kind) and asked.spare is None:
             fleet.queue.remove(request)
-            _begin(fleet, member, request, now, out)
+            _begin(fleet, asked, request, now, out)
     _close_rollout(fleet, now, out)
 
 
 def spare_ready(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None:
-    """The spare is warm: the old one may go."""
+    """The spare is warm: the old one may go, as soon as no more nodes than allowed are down then."""
     current = member.replacement
-    if current is not None:
-        cause = Cause.REPLACED
-        stop(fleet, current.old, cause, f"replaced: {current.reason}", now, out)
+    if current is None or current.old.state is not State.RUNNING:
+        return
+    if current.kind is Kind.MEMORY or _down(fleet) < fleet.settings.max_unavailable:
+        stop(fleet, current.old, Cause.REPLACED, f"replaced: {current.reason}", now, out)
 
 
 def spare_gone(fleet: Fleet, member: Member, spare: Life, now: float, out: list[Action]) -> None:
@@ -109,7 +114,7 @@ def abort(fleet: Fleet, member: Member, reason: str, now: float, out: list[Actio
     current = member.replacement
     member.replacement = None
     _halt(fleet, member, reason, now, out)
-    if current is not None and current.kind is Kind.MEMORY and current.old.state is State.RUNNING:
+    if current is not None and current.old.state is State.RUNNING and current.old.status == Status.MEMORY:
         stop_for_memory(fleet, current.old, current.reason, now, out)
 
 
@@ -171,32 +176,38 @@ def running(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None
 
 def _may_begin(fleet: Fleet, kind: Kind) -> bool:
     if kind is Kind.MEMORY:
-        return all(
-            member.replacement is None or member.replacement.kind is not Kind.MEMORY
+        return not any(
+            (member.replacement is not None and member.replacement.kind is Kind.MEMORY)
+            or (member.main.cause is Cause.MEMORY and member.main.alive)
             for member in fleet.members.values()
         )
-    down = sum(
-        member.replacement is not None or member.main.state not in (State.RUNNING, State.DEAD)
-        for member in fleet.wanted_members()
+    under_way = sum(
+        member.replacement is not None and member.main.state is State.RUNNING for member in fleet.wanted_members()
     )
-    return down < fleet.settings.max_unavailable
+    return _down(fleet) + under_way < fleet.settings.max_unavailable
+
+
+def _down(fleet: Fleet) -> int:
+    """How many wanted nodes do not run now, but will."""
+    return sum(member.main.state not in (State.RUNNING, State.DEAD) for member in fleet.wanted_members())
 
 
 def _begin(fleet: Fleet, member: Member, request: Request, now: float, out: list[Action]) -> None:
     old = member.main
-    member.replacement = Replacement(request.kind, request.reason, old)
     if request.kind is Kind.MEMORY and not old.stable(now, fleet.settings.stable_after):
         # A node that is over its limit as soon as it has booted would be replaced for ever: this is a crash.
         stop_for_memory(fleet, old, request.reason, now, out)
         return
-    member.generation += 1
-    spare = member.spare = Life(member.id, member.generation, now, spare=True, reason=request.reason)
+    member.replacement = Replacement(request.kind, request.reason, old)
+    spare = member.spare = Life(member.id, fleet.next_generation(member.id), now, spare=True, reason=request.reason)
     fleet.deadlines.set(spare, now)
     out.append(Emit(ReplacementStarted(at=now, node_id=member.id, generation=spare.generation, reason=request.reason)))
 
 
 def _halt(fleet: Fleet, member: Member, reason: str, now: float, out: list[Action]) -> None:
-    out.append(Emit(ReplacementAborted(at=now, node_id=member.id, generation=member.generation, reason=reason)))
+    out.append(
+        Emit(ReplacementAborted(at=now, node_id=member.id, generation=fleet.generations[member.id], reason=reason))
+    )
     for request in list(fleet.queue):
         if request.kind is Kind.RESTART:
             fleet.queue.remove(request)

@@ -29,8 +29,10 @@ from swarm_supervisor.listeners import Listeners
 from swarm_supervisor.loop import Loop
 from swarm_supervisor.node import Node, run_node
 from swarm_supervisor.node_handle import GO, LEAVE, Channels, NodeHandle
+from swarm_supervisor.oom import OomWatch
 from swarm_supervisor.settings import Settings
 from swarm_supervisor.signals import FORCING, STOPPING, SignalInbox
+from swarm_supervisor.strangers import reap_strangers
 from swarm_supervisor.threads import ForkRefusedError, check_threads
 from swarm_supervisor.warmup import freeze_memory
 
@@ -67,6 +69,7 @@ class Runner:
         self.close_in_child: Callable[[], None] | None = None
         """What else is the supervisor's own, and to be closed in a node."""
         self._warned: set[str] = set()
+        self._oom = OomWatch()
         self._actions: dict[type, Callable[[Any], None]] = {
             messages.Emit: self._emit,
             messages.Fork: self._fork,
@@ -86,6 +89,7 @@ class Runner:
         except KeyboardInterrupt:
             return 4
         self._loop.add_reader(self._inbox.fileno(), select.EPOLLIN, lambda _: self._signals())
+        self._loop.add_reader(self._inbox.terminal_fileno(), select.EPOLLIN, lambda _: self._terminal_stops())
         self._signals()
         judged_at = time.monotonic()
         while self.exit_code is None:
@@ -268,12 +272,14 @@ class Runner:
                 )
             )
         self._decide(report)
+        if not handle.dump_wanted and (dump := handle.take_dump()):
+            self._tell_dump(handle, dump)  # somebody else has sent it TTIN
 
     def _ended(self, handle: NodeHandle) -> None:
         self._reported(handle)  # its last words
         dump = handle.take_dump()
-        if handle.killed:
-            handle.kill_group()
+        if handle.killed or handle.died_of_signal():
+            handle.kill_group()  # what its handlers started; a node that exits by itself may leave things on purpose
         status = handle.reap()
         if status is None:
             return  # a stale wake-up: it lives
@@ -282,7 +288,8 @@ class Runner:
             self._loop.remove_reader(fd)
         handle.close()
         del self._handles[handle.node_id, handle.generation]
-        self._decide(messages.Exited(handle.node_id, handle.generation, status.code, status.signal, str(status)))
+        hint = self._oom.hint() if status.signal == signal.SIGKILL and not handle.killed else ""
+        self._decide(messages.Exited(handle.node_id, handle.generation, status.code, status.signal, str(status), hint))
 
     def _handle_of(self, action: messages.NodeAction) -> NodeHandle | None:
         return self._handles.get((action.node_id, action.generation))
@@ -352,10 +359,35 @@ class Runner:
 
     def _signals(self) -> None:
         for number in self._inbox.take():
+            if number == signal.SIGCHLD:
+                self._reap_strangers()
+                continue
             name = signal.Signals(number).name
             action = self._answer(number, name)
             if action:
                 self._listeners.tell(SignalReceived(at=time.monotonic(), signal=number, name=name, action=action))
+
+    def _terminal_stops(self) -> None:
+        for typed in self._inbox.take_terminal():
+            action = "quieting"
+            if typed:
+                action = f'ignored: typed at the terminal; "kill -TSTP {self.pid}" quiets the swarm'
+            else:
+                self.command(messages.QuietSwarm("SIGTSTP"))
+            self._listeners.tell(
+                SignalReceived(at=time.monotonic(), signal=signal.SIGTSTP, name="SIGTSTP", action=action)
+            )
+
+    def _reap_strangers(self) -> None:
+        handles = {handle.pid: handle for handle in self._handles.values()}
+
+        def node_ended(pid: int) -> bool:
+            handle = handles.pop(pid)
+            self._ended(handle)
+            return (handle.node_id, handle.generation) not in self._handles
+
+        for pid, status in reap_strangers(handles.__contains__, node_ended):
+            logger.debug("reaped process %d, which is no node of ours: it %s", pid, status)
 
     def _answer(self, number: int, name: str) -> str:
         stopping = self.fleet.mode in _ENDING or any(isinstance(each, messages.StopSwarm) for each in self._commands)

@@ -11,28 +11,34 @@ def begin(fleet: Fleet, reason: str, exit_code: int, now: float, out: list[Actio
     """Stop all nodes in parallel, within one budget. A second call changes nothing."""
     if fleet.mode in (Mode.STOPPING, Mode.STOPPED):
         return
-    fleet.mode, fleet.reason, fleet.exit_code = Mode.STOPPING, reason, exit_code
-    fleet.queue.clear()
-    fleet.rollout = None
     settings = fleet.settings
-    fleet.deadlines.set(fleet.budget, now + settings.shutdown_timeout + settings.shutdown_grace)
-    out.append(Emit(Stopping(at=now, reason=reason)))
+    _enter(fleet, reason, exit_code, settings.shutdown_timeout + settings.shutdown_grace, now, out)
     for life in list(fleet.lives()):
         stop(fleet, life, Cause.SHUTDOWN, f"the swarm stops: {reason}", now, out)
     finish_if_over(fleet, now, out)
 
 
 def force(fleet: Fleet, reason: str, now: float, out: list[Action]) -> None:
-    """Kill all nodes now. The exit code becomes 4, unless it says more already."""
-    begin(fleet, reason, 4, now, out)
+    """Kill all nodes now, whether the swarm is stopping or not. The exit code becomes 4, unless it says more."""
     if fleet.mode is Mode.STOPPED:
         return
+    if fleet.mode is not Mode.STOPPING:
+        _enter(fleet, reason, 4, fleet.settings.shutdown_grace, now, out)
     fleet.exit_code = fleet.exit_code or 4
+    fleet.deadlines.set(fleet.budget, now + fleet.settings.shutdown_grace)
     for life in list(fleet.lives()):
         if life.cause is Cause.SHUTDOWN:
             life.reason = f"forced: {reason}"
         kill(fleet, life, Cause.SHUTDOWN, f"forced: {reason}", now, out)
-    fleet.deadlines.set(fleet.budget, now + fleet.settings.shutdown_grace)
+    finish_if_over(fleet, now, out)
+
+
+def _enter(fleet: Fleet, reason: str, exit_code: int, budget_s: float, now: float, out: list[Action]) -> None:
+    fleet.mode, fleet.reason, fleet.exit_code = Mode.STOPPING, reason, exit_code
+    fleet.queue.clear()
+    fleet.rollout = None
+    fleet.deadlines.set(fleet.budget, now + budget_s)
+    out.append(Emit(Stopping(at=now, reason=reason)))
 
 
 def budget_spent(fleet: Fleet, now: float, out: list[Action]) -> None:

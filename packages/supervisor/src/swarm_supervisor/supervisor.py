@@ -122,7 +122,7 @@ class Supervisor:
         frozen_before = gc.get_freeze_count()
         was_subreaper = prctl.is_child_subreaper()
         inbox = SignalInbox()
-        inbox.open(children=False)
+        inbox.open(children=self.settings.subreaper or os.getpid() == 1)
         self._loop = Loop()
         try:
             return self._run(nodes, inbox)

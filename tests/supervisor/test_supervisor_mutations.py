@@ -1,0 +1,82 @@
+"""Every cell of the lifecycle table, every order and every deadline is needed: without it a promise is broken."""
+
+import pytest
+
+from swarm_supervisor import decisions
+from swarm_supervisor.lifecycle import TABLE, State, Transition
+from swarm_supervisor.settings import Settings
+
+MOST_RUNS = 1500
+
+
+def mutants():
+    """Tables with one cell or one order less."""
+    for cell, transition in TABLE.items():
+        name = f"{cell[0].value}, {cell[1].value}"
+        yield f"{name}: removed", {key: value for key, value in TABLE.items() if key != cell}
+        stays = Transition(cell[0], (), keep=True)
+        if transition != stays:
+            yield f"{name}: ignored", {**TABLE, cell: stays}
+        for order in transition.orders:
+            left = tuple(each for each in transition.orders if each is not order)
+            yield f"{name}: no {order.value}", {**TABLE, cell: transition._replace(orders=left)}
+        if not transition.keep and transition.next is cell[0]:
+            yield f"{name}: deadline kept", {**TABLE, cell: transition._replace(keep=True)}
+
+
+SETTINGS = [
+    Settings(
+        node_report_timeout=60.0,
+        boot_timeout=30.0,
+        max_unavailable=1 + seed % 3,
+        node_restart_delay=(5.0, 0.0)[seed % 2],
+        restart=("always", "on-failure")[seed % 2],
+    )
+    for seed in range(6)
+]
+
+
+def broken(simulation, table, prepare=lambda fleet: None):
+    """The first promise that a world finds broken; None if it finds none."""
+    for seed in range(MOST_RUNS):
+        world = simulation.World(SETTINGS[seed % 6], 6, seed, table=table, fault_every_s=40.0)
+        prepare(world.fleet)
+        try:
+            world.interrupted()
+        except AssertionError as violation:
+            return str(violation)
+    return None
+
+
+@pytest.mark.timeout(600)
+def test_no_cell_and_no_order_of_the_table_can_go(simulation):
+    survivors = [name for name, table in mutants() if broken(simulation, table) is None]
+    assert survivors == []
+
+
+@pytest.mark.parametrize("state", [state for state in State if state not in
+                                   (State.BACKING_OFF, State.DEAD, State.WARM)])  # fmt: skip
+def test_no_deadline_of_a_state_can_go(simulation, state):
+    def without(fleet):
+        fleet.durations[state] = None
+
+    assert broken(simulation, TABLE, without) is not None
+
+
+def test_the_delay_of_a_restart_cannot_go(simulation, monkeypatch):
+    monkeypatch.setattr(decisions, "FORK_RETRY_S", float("inf"))
+    assert broken(simulation, TABLE) is not None
+
+
+def test_the_budget_of_a_shutdown_cannot_go(simulation):
+    def without(fleet):
+        setter = fleet.deadlines.set
+        fleet.deadlines.set = lambda thing, deadline: None if thing is fleet.budget else setter(thing, deadline)
+
+    assert broken(simulation, TABLE, without) is not None
+
+
+def test_the_table_itself_breaks_nothing(simulation):
+    for seed in range(200):
+        world = simulation.World(SETTINGS[seed % 6], 6, seed, fault_every_s=40.0)
+        world.interrupted()
