@@ -135,21 +135,30 @@ class Runner:
         timer = self._loop.next_timer()
         until = min((moment for moment in (due, timer) if moment is not None), default=None)
         self._loop.dispatch(self._loop.wait(until))
-        now = time.monotonic()
-        self._loop.run_timers(now)
-        # Decided after what the pipes said: a node that reported while we did not run has not been silent.
+        self._loop.run_timers(time.monotonic())
         due = next_deadline(self.fleet)
-        if due is not None and due <= now:
-            if until is not None and now - max(until, judged_at) > OVERSLEPT_S:
-                self._decide(messages.Slept(now - max(until, judged_at)))
-            self._decide(messages.Tick())
-            judged_at = time.monotonic()
+        if due is not None and due <= time.monotonic():
+            judged_at = self._judge(until, judged_at)
         if self._listeners.wants(Controlled):
-            self._listeners.tell(Controlled(at=now, next_deadline=next_deadline(self.fleet)))
+            self._listeners.tell(Controlled(at=time.monotonic(), next_deadline=next_deadline(self.fleet)))
         return judged_at
 
-    def _decide(self, happening: Any) -> None:
-        for action in step(self.fleet, happening, time.monotonic()):
+    def _judge(self, until: float | None, judged_at: float) -> float:
+        """Decide what is due. Returns when that was."""
+        # This process may have been stopped at any line since it last looked (epoll_wait too returns without another
+        # look after a stop and a continue). So it looks again, and judges by the time before that: whatever a node said
+        # before `now` has been heard then.
+        now = time.monotonic()
+        self._loop.dispatch(self._loop.wait(now))
+        if until is not None and now - max(until, judged_at) > OVERSLEPT_S:
+            self._decide(messages.Slept(now - max(until, judged_at)))
+        due = next_deadline(self.fleet)
+        if due is not None and due <= now:
+            self._decide(messages.Tick(), now)
+        return time.monotonic()
+
+    def _decide(self, happening: Any, now: float | None = None) -> None:
+        for action in step(self.fleet, happening, time.monotonic() if now is None else now):
             self._actions[type(action)](action)
 
     def _warm_up(self) -> None:

@@ -149,8 +149,7 @@ class Supervisor:
         New processes are forked from the loaded supervisor: they run the same code as the old ones.
         """
         runner = self._running()
-        if node_id is not None and node_id not in runner.fleet.members:
-            raise ValueError(f"there is no node {node_id!r}: there are {_ids(list(runner.fleet.members))}")
+        _check_node(runner, node_id)
         runner.command(messages.Restart(reason, node_id))
 
     def scale(self, nodes: int) -> None:
@@ -164,9 +163,11 @@ class Supervisor:
     def trace(self, node_id: int | None = None) -> list[int]:
         """Ask one node, or all, for the stacks of every thread; they come as `StacksDumped` events.
 
-        Returns the ids of the nodes that were asked: a stopped one cannot answer.
+        Returns the ids of the nodes that were asked: a stopped one cannot answer. ValueError: there is no such node.
         """
-        return self._running().dump_stacks(node_id)
+        runner = self._running()
+        _check_node(runner, node_id)
+        return runner.dump_stacks(node_id)
 
     def snapshot(self) -> Snapshot:
         """Return the state of everything at this moment. RuntimeError before and after run()."""
@@ -284,6 +285,11 @@ def _check_descriptors(limit: int, nodes: int) -> None:
             f"{nodes} nodes need about {needed} file descriptors and the limit is {limit}: raise it (ulimit -Hn) or "
             f"run at most {max(1, (limit - _FDS_OF_OUR_OWN) // FDS_A_NODE)} nodes"
         )
+
+
+def _check_node(runner: Runner, node_id: int | None) -> None:
+    if node_id is not None and node_id not in runner.fleet.members:
+        raise ValueError(f"there is no node {node_id!r}: there are {_ids(list(runner.fleet.members))}")
 
 
 def _ids(ids: list[int]) -> str:

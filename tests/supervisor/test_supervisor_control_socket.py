@@ -1,0 +1,217 @@
+"""The control socket and what hostile clients can do to it: nothing."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import time
+
+import pytest
+
+from swarm_supervisor import ControlClient, ControlError, Supervisor
+from swarm_supervisor.settings import SettingsError
+
+SCRIPT = 'sys.exit(supervise(beat, nodes=2, control_socket="c.sock").run())'
+
+
+@pytest.fixture
+def swarm(start):
+    swarm = start(SCRIPT)
+    swarm.running(2)
+    return swarm
+
+
+@pytest.fixture
+def connect(tmp_path):
+    with contextlib.ExitStack() as stack:
+
+        def connect():
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            sock.settimeout(10.0)
+            sock.connect(str(tmp_path / "c.sock"))
+            return sock
+
+        yield connect
+
+
+def answer(sock):
+    data = b""
+    while not data.endswith(b"\n"):
+        chunk = sock.recv(65536)
+        if not chunk:
+            break
+        data += chunk
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def test_only_the_owner_may_use_it_and_it_goes_with_the_supervisor(swarm, tmp_path):
+    path = tmp_path / "c.sock"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    swarm.signal(signal.SIGTERM)
+    assert swarm.end() == 0
+    assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_another_user_is_refused_even_if_the_mode_lets_him_in(swarm, tmp_path):
+    path = tmp_path / "c.sock"
+    path.chmod(0o666)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    import subprocess
+    import sys
+
+    code = (
+        "import os,socket,sys; os.setgid(65534); os.setuid(65534); s=socket.socket(socket.AF_UNIX);"
+        "s.connect(sys.argv[1]); print(s.recv(1000).decode())"
+    )
+    answered = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=20)
+    assert "user 65534 may not control this swarm" in answered.stdout, answered.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"\xff\xfe\x00garbage", "this is no request"),
+        (b"[]", "this is no request"),
+        (b"{}", "command"),
+        (b'{"command": 5}', "command"),
+        (b'{"command": "dance"}', "there is no command 'dance'"),
+        (b'{"command": "scale"}', 'needs "nodes"'),
+        (b'{"command": "scale", "nodes": 0}', "at least 1"),
+        (b'{"command": "scale", "nodes": 100000000}', "file descriptors"),
+        (b'{"command": "restart", "node": 77}', "there is no node 77"),
+        (b'{"command": "trace", "node": 77}', "there is no node 77"),
+        (b'{"command": "status", "surprise": 1}', "surprise"),
+        (b"[" * 5000, "this is no request"),
+    ],
+)
+def test_a_bad_request_gets_a_sentence_and_the_connection_goes_on(swarm, connect, line, words):
+    sock = connect()
+    sock.sendall(line + b"\n")
+    (response,) = answer(sock)
+    assert response["ok"] is False
+    assert words in response["error"]
+    sock.sendall(b'{"command": "status"}\n')
+    assert answer(sock)[0]["ok"] is True
+
+
+def test_a_request_without_an_end_is_bounded(swarm, connect):
+    sock = connect()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        sock.sendall(b"x" * 1_000_000)
+    with contextlib.suppress(ConnectionResetError):
+        assert answer(sock)[0]["ok"] is False
+    assert connect_works(connect)
+
+
+def connect_works(connect):
+    sock = connect()
+    sock.sendall(b'{"command": "status"}\n')
+    return answer(sock)[0]["ok"]
+
+
+def test_many_requests_at_once_half_a_line_and_silence_hold_up_nobody(swarm, connect):
+    half, silent, many = connect(), connect(), connect()
+    half.sendall(b'{"command": "sta')
+    many.sendall(b'{"command": "status"}\n' * 20)
+    os.kill(swarm.all("NodeRunning")[0]["pid"], signal.SIGKILL)
+    swarm.wait_for("NodeRunning", lambda event: event["generation"] == 2)
+    assert connect_works(connect)
+    half.sendall(b'tus"}\n')
+    assert answer(half)[0]["ok"] is True
+    assert silent.fileno() >= 0
+
+
+def test_clients_are_bounded(swarm, connect):
+    socks = [connect() for _ in range(32)]
+    for sock in socks:
+        sock.sendall(b'{"command": "status"}\n')
+        assert answer(sock)[0]["ok"] is True
+    assert "32 clients" in answer(connect())[0]["error"]
+    socks[0].close()
+    swarm.wait_for("Controlled", start=len(swarm.events))
+    deadline = time.monotonic() + 10.0
+    while not connect_works(connect):
+        assert time.monotonic() < deadline
+
+
+def test_a_subscriber_that_never_reads_costs_a_bound_and_is_told_what_it_missed(start, tmp_path):
+    swarm = start("""
+import swarm_supervisor.control as control
+control.MAX_PENDING_BYTES = 20_000
+supervisor = supervise(beat, nodes=2, control_socket="c.sock")
+@supervisor.on(events.SignalReceived)
+def flood(event):
+    for number in range(3000):
+        supervisor._listeners.tell(events.ErrorOccurred(at=0.0, where="flood", error="x" * 100))
+    os.write(1, b'{"event": "Flooded"}\\n')
+sys.exit(supervisor.run())
+""")
+    swarm.running(2)
+    with ControlClient(tmp_path / "c.sock", timeout_s=10.0) as client:
+        client.request("subscribe")
+        swarm.signal(signal.SIGUSR2)
+        swarm.wait_for("Flooded")
+        kinds = []
+        for event in client.events(10.0):
+            kinds.append(event["event"])
+            if event["event"] == "Dropped":
+                assert event["count"] > 100
+                break
+        assert kinds.count("ErrorOccurred") < 3000
+        assert kinds[-1] == "Dropped"
+
+
+def test_a_stale_socket_is_replaced_and_one_in_use_is_not(start, tmp_path):
+    first = start(SCRIPT)
+    first.running(2)
+    second = start(SCRIPT)
+    assert second.end() == 1
+    assert "is in use by a supervisor that runs" in second.stderr
+    first.signal(signal.SIGKILL)
+    first.process.wait(10)
+    assert (tmp_path / "c.sock").exists()
+    third = start(SCRIPT)
+    third.running(2)
+    with ControlClient(tmp_path / "c.sock") as client:
+        assert client.status().pid == third.pid
+
+
+def test_paths_that_cannot_be_used(tmp_path):
+    long = tmp_path / ("x" * 120)
+    with pytest.raises(SettingsError, match="at most 107"):
+        Supervisor(lambda node: 0, control_socket=long).run()
+    plain = tmp_path / "file"
+    plain.write_text("mine")
+    with pytest.raises(SettingsError, match="is no socket"):
+        Supervisor(lambda node: 0, control_socket=plain).run()
+    assert plain.read_text() == "mine"
+
+
+def test_client_errors_are_sentences(tmp_path):
+    with pytest.raises(ControlError, match="no supervisor answers at"):
+        ControlClient(tmp_path / "nobody.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "mute.sock"))
+        listener.listen()
+        with (
+            ControlClient(tmp_path / "mute.sock", timeout_s=0.1) as client,
+            pytest.raises(ControlError, match="did not answer in time"),
+        ):
+            client.status()
+
+
+def test_commands_by_client(swarm, tmp_path):
+    with ControlClient(tmp_path / "c.sock") as client:
+        client.restart(1)
+        swarm.wait_for("ReplacementFinished", lambda event: event["node_id"] == 1)
+        with pytest.raises(ControlError, match="there is no node 9: there are 0 to 1"):
+            client.restart(9)
+        client.quiet()
+        swarm.wait_for("Quieting")
+        client.stop()
+    assert swarm.end() == 0
