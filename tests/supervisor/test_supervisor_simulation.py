@@ -32,7 +32,7 @@ def test_a_million_faults_in_a_hundred_thousand_node_hours(simulation):
     for seed in range(LONG_RUNS):
         world = simulation.World(settings_of(seed), 8, seed, table=table, fault_every_s=275.0)
         try:
-            while world.node_seconds < 240 * 3600.0 and world.auditor.finished is None:
+            while world.node_seconds < 262 * 3600.0 and world.auditor.finished is None:
                 world.run(world.now + 3600.0)
                 world.revive()
             world.settle()

@@ -1,0 +1,247 @@
+"""The small pure parts: restart policy, deadlines, timers, what the system is asked, event texts."""
+
+import os
+import select
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm_supervisor import events as all_events
+from swarm_supervisor.cpus import available_cpus, cgroup_quota
+from swarm_supervisor.deadlines import NEVER, Deadlines
+from swarm_supervisor.events import StacksDumped, encode_event, every_event
+from swarm_supervisor.loop import Loop
+from swarm_supervisor.oom import OomWatch
+from swarm_supervisor.restart_policy import RestartHistory, after_unplanned_exit
+from swarm_supervisor.settings import Settings
+
+
+class Thing:
+    def __init__(self):
+        self.deadline, self.scheduled = None, NEVER
+
+
+def test_the_delay_doubles_up_to_its_maximum_and_falls_back_when_stable():
+    settings, history = Settings(max_restarts=100), RestartHistory()
+    delays = [
+        after_unplanned_exit(history, settings, stable=False, now=1000.0 * number, random=0.0) for number in range(6)
+    ]
+    assert [each.delay_s for each in delays] == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+    assert [each.attempt for each in delays] == [1, 2, 3, 4, 5, 6]
+    again = after_unplanned_exit(history, settings, stable=True, now=9000.0, random=0.0)
+    assert (again.delay_s, again.attempt, again.crash_loop) == (5.0, 1, False)
+
+
+def test_a_crash_loop_is_told_once_and_again_after_a_stable_life():
+    settings, history = Settings(max_restarts=3), RestartHistory()
+
+    def told(stable, now):
+        return after_unplanned_exit(history, settings, stable=stable, now=now, random=0.5).crash_loop
+
+    assert [told(False, float(now)) for now in range(5)] == [False, False, True, False, False]
+    assert told(True, 5.0) is True  # still within the window
+    assert told(True, 5000.0) is False
+    assert history.looping is False
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0.0, 1e5), st.floats(0.0, 1.0, exclude_max=True)), max_size=60),
+    st.floats(0.0, 50.0),
+    st.integers(1, 7),
+)
+def test_a_delay_is_never_below_its_least_nor_above_its_most(exits, delay, most):
+    settings = Settings(node_restart_delay=delay, restart_delay_max=60.0, max_restarts=most)
+    history, now = RestartHistory(), 0.0
+    for stable, gap, random in exits:
+        now += gap
+        verdict = after_unplanned_exit(history, settings, stable=stable, now=now, random=random)
+        assert delay <= verdict.delay_s <= 60.0
+        assert len(history.exits) <= most
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.one_of(st.none(), st.floats(0.0, 100.0)), st.booleans()), max_size=80))
+def test_deadlines_are_exact_however_they_move(moves):
+    deadlines, things = Deadlines(), [Thing() for _ in range(5)]
+    model = {}
+    for index, deadline, pop in moves:
+        if pop:
+            now = deadline if deadline is not None else 1e9
+            thing = deadlines.pop(now)
+            due = {other: when for other, when in model.items() if when <= now}
+            if due:
+                assert model.pop(thing) == min(due.values())
+                assert thing.deadline is None
+            else:
+                assert thing is None
+        else:
+            deadlines.set(things[index], deadline)
+            if deadline is None:
+                model.pop(things[index], None)
+            else:
+                model[things[index]] = deadline
+        assert deadlines.next() == min(model.values(), default=None)
+
+
+def test_a_thing_that_only_moves_on_costs_one_entry():
+    deadlines, thing = Deadlines(), Thing()
+    for now in range(100_000):
+        deadlines.set(thing, now + 60.0)
+    assert len(deadlines) == 1
+    assert deadlines.next() == 99_999 + 60.0
+
+
+def test_two_events_in_one_batch_and_a_descriptor_number_that_is_used_again():
+    """The first callback closes the second descriptor and opens another of the same number: no stale event for it."""
+    loop, called = Loop(), []
+    first_read, first_write = os.pipe()
+    second_read, second_write = os.pipe()
+    os.write(first_write, b"x")
+    os.write(second_write, b"x")
+    fresh = []
+
+    def replace(other):
+        def callback(mask):
+            called.append(other)
+            assert loop.remove_reader(other)
+            os.close(other)
+            read, write = os.pipe()
+            assert read == other
+            fresh.extend((read, write))
+            loop.add_reader(read, select.EPOLLIN, lambda mask: called.append("stale"))
+
+        return callback
+
+    loop.add_reader(first_read, select.EPOLLIN, replace(second_read))
+    loop.add_reader(second_read, select.EPOLLIN, replace(first_read))
+    batch = loop.wait(time.monotonic() + 5.0)
+    assert len(batch) == 2
+    loop.dispatch(batch)
+    assert len(called) == 1
+    assert "stale" not in called
+    loop.close()
+    for fd in {first_read, first_write, second_read, second_write, *fresh}:
+        os.close(fd)
+
+
+def test_timers_run_in_order_and_a_cancelled_one_never():
+    loop, called = Loop(), []
+    loop.call_at(3.0, lambda: called.append(3))
+    loop.call_at(1.0, lambda: called.append(1))
+    loop.call_at(2.0, lambda: called.append(2)).cancel()
+    assert loop.next_timer() == 1.0
+    loop.run_timers(2.5)
+    assert called == [1]
+    loop.run_timers(3.0)
+    assert called == [1, 3]
+    assert loop.next_timer() is None
+    loop.close()
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, None),
+        ({"root/a/b/cpu.max": "max 100000"}, None),
+        ({"root/a/b/cpu.max": "150000 100000"}, 1.5),
+        ({"root/a/b/cpu.max": "max 100000", "root/a/cpu.max": "300000 100000"}, 3.0),
+        ({"root/a/b/cpu.max": "400000 100000", "root/a/cpu.max": "50000 100000"}, 0.5),
+        ({"root/cpu.max": "200000 100000"}, 2.0),
+        ({"root/a/b/cpu.max": "garbage"}, None),
+        ({"root/a/b/cpu.max": "1000 0"}, None),
+        ({"root/cpu/c/cpu.cfs_quota_us": "250000", "root/cpu/c/cpu.cfs_period_us": "100000"}, 2.5),
+        ({"root/cpu/c/cpu.cfs_quota_us": "-1", "root/cpu/c/cpu.cfs_period_us": "100000"}, None),
+    ],
+)
+def test_the_tightest_cgroup_quota_counts(tmp_path, files, quota):
+    write(tmp_path / "proc/cgroup", "3:cpu,cpuacct:/c\n0::/a/b\n")
+    for name, text in files.items():
+        write(tmp_path / name, text)
+    assert cgroup_quota(tmp_path / "proc", tmp_path / "root") == quota
+
+
+def test_available_cpus_follow_the_affinity(monkeypatch):
+    monkeypatch.setattr("swarm_supervisor.cpus.cgroup_quota", lambda: None)
+    before = os.sched_getaffinity(0)
+    assert available_cpus() == len(before)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert available_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(("quota", "nodes"), [(0.2, 1), (1.5, 2), (3.0, 3), (64.0, 8)])
+def test_available_cpus_follow_the_quota(monkeypatch, quota, nodes):
+    monkeypatch.setattr("swarm_supervisor.cpus.cgroup_quota", lambda: quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert available_cpus() == nodes
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [("0::/a/b", "a/b/memory.events"), ("0::/elsewhere", "memory.events"),
+     ("4:memory:/m", "memory/m/memory.oom_control")],
+)  # fmt: skip
+def test_the_oom_killer_is_recognised_by_its_count(tmp_path, line, file):
+    write(tmp_path / "proc/cgroup", line + "\n")
+    write(tmp_path / "root" / file, "low 0\noom 1\noom_kill 2\n")
+    watch = OomWatch(tmp_path / "proc", tmp_path / "root")
+    assert watch.hint() == ""
+    write(tmp_path / "root" / file, "low 0\noom 2\noom_kill 3\n")
+    hint = watch.hint()
+    assert hint.startswith("probably the OOM killer: oom_kill in ")
+    assert hint.endswith("from 2 to 3")
+    assert watch.hint() == ""
+
+
+def test_without_a_memory_cgroup_nothing_is_claimed(tmp_path):
+    assert OomWatch(tmp_path, tmp_path).hint() == ""
+
+
+def example(kind):
+    """An event with a value for every field."""
+    values = {"int": 1, "float": 1.5, "str": "text", "bool": True}
+    fields = {}
+    for name, hint in all_fields(kind):
+        text = str(hint)
+        found = next((value for word, value in values.items() if word in text), None)
+        fields[name] = (1,) if "tuple" in text else found
+    return kind(**fields)
+
+
+def all_fields(kind):
+    import typing
+
+    hints = typing.get_type_hints(kind)
+    return [(name, hints[name]) for name in kind.__struct_fields__]
+
+
+@pytest.mark.parametrize("name", sorted(every_event()))
+def test_every_event_has_a_text_and_goes_into_json(name):
+    import msgspec
+
+    event = example(every_event()[name])
+    text = str(event)
+    assert text
+    assert name not in text  # a sentence, not a repr
+    assert msgspec.json.decode(encode_event(event))["event"] == name
+    with pytest.raises(AttributeError):
+        event.at = 2.0
+    assert type(event).__doc__ not in (None, all_events.Event.__doc__)
+
+
+def test_a_long_dump_is_logged_in_parts():
+    text = "\n".join(f"  File {number} line" for number in range(1000))
+    event = StacksDumped(at=0.0, node_id=3, generation=1, pid=9, text=text)
+    parts = event.parts(3000)
+    assert len(parts) > 3
+    assert all(len(part) < 3200 for part in parts)
+    assert parts[0].startswith(f"stacks of node 3 (pid 9), part 1 of {len(parts)}:\n")
+    assert "\n".join(part.split(":\n", 1)[1] for part in parts) == text
