@@ -54,9 +54,8 @@ class Process:
 
     __slots__ = (
         "alive", "announced", "answers_dump", "beats", "dumped", "generation", "healthy_at", "kill_at", "kill_told",
-        "killed", "last_report", "left", "memory", "node_id", "obeys_term", "pid", "silent_since", "slow_to_die",
-        "spare", "stop_at",
-        "stop_status", "stopping", "termed", "working",
+        "killed", "killed_at", "last_report", "left", "memory", "node_id", "obeys_term", "pid", "silent_since",
+        "slow_to_die", "spare", "stop_at", "stop_status", "stopping", "termed", "working",
     )  # fmt: skip
 
     def __init__(self, node_id: int, generation: int, pid: int, spare: bool) -> None:
@@ -77,6 +76,7 @@ class Process:
         self.stop_at: float | None = None
         self.stop_status = 0
         self.kill_at: float | None = None
+        self.killed_at = 0.0
 
 
 class Auditor:
@@ -190,6 +190,7 @@ class World:
         table: Mapping[tuple[State, Trigger], Transition] = TABLE,
         fault_every_s: float = 300.0,
     ) -> None:
+        self.seed = seed
         self.random = random.Random(seed)
         self.settings = settings
         self.now = 0.0
@@ -261,7 +262,7 @@ class World:
             else:
                 break
         if auditor.finished is None:
-            self._pass(until)
+            self._pass(max(self.now, until))  # the supervisor may have slept beyond
 
     def _pass(self, now: float) -> None:
         self.node_seconds += (now - self.now) * self.fleet.wanted
@@ -341,7 +342,7 @@ class World:
         in_time = process.kill_at is None or self.now >= process.kill_at - EPSILON
         if not in_time and not process.killed and process.working and self.auditor.shutdown_at is None:
             raise Violation(f"invariant 3: killed at {self.now}, its time was {process.kill_at}")
-        process.killed = True
+        process.killed, process.killed_at = True, self.now
         if self.auditor.shutdown_at is not None:
             self.auditor.kills_in_shutdown = True
         if not process.slow_to_die:
@@ -369,10 +370,11 @@ class World:
 
     def _check_killed_again(self, process: Process, killed_at: float) -> None:
         due = max(killed_at, self.auditor.slept_until) + KILL_AGAIN_AFTER_S + 0.01
-        if process.alive and self.now >= due:
+        if not process.alive or process.killed_at > killed_at:
+            return
+        if self.now >= due:
             raise Violation("invariant 3: a kill without effect was not repeated")
-        if process.alive:
-            self.at(due, self._check_killed_again, process, killed_at)
+        self.at(due, self._check_killed_again, process, killed_at)
 
     def _dump(self, action: m.Dump) -> None:
         process = self._process(action)
@@ -882,17 +884,33 @@ class World:
         if dice.random() < 0.4:
             self.scale(dice.randrange(1, 10))
             self.run(self.now + dice.uniform(0.0, 20.0))
-        if dice.random() < 0.2:
+        at_once = False
+        if dice.random() < 0.3:
             self.fault("all hang")
             for process in self.auditor.at_work.values():
-                process.beats = process.answers_dump = False
+                process.beats = process.answers_dump = process.obeys_term = False
+                process.slow_to_die = True
                 self._check_noticed(process)
-            self.run(self.now + self.settings.node_report_timeout + dice.uniform(-1.0, 2.5))
+            state = dice.choice((State.DUMPING, State.DUMPING, State.STOPPING, State.LAST_DUMP, State.KILLING))
+            self._run_until(state)
+            if state is State.DUMPING and self.auditor.finished is None:
+                for process in list(self.auditor.at_work.values())[: dice.randrange(3)]:
+                    self.end(process, None, 9)
+                at_once = dice.random() < 0.5
         if self.auditor.finished is not None:
             return
         self.auditor.check_deadlines(self.fleet, self.now)
         force_after = dice.choice((None, None, 0.0, dice.uniform(0.0, 80.0), dice.uniform(0.0, 5.0)))
-        self.shut_down(force_after=force_after)
+        self.shut_down(force_after=0.0 if at_once else force_after)
+
+    def _run_until(self, state: State) -> None:
+        """Let time pass, from one deadline to the next, until a node is in a state."""
+        until = self.now + 2 * (self.settings.node_report_timeout + self.settings.shutdown_timeout)
+        while self.auditor.finished is None and self.now < until:
+            if any(life.state is state for life in self.fleet.lives()):
+                return
+            due = next_deadline(self.fleet)
+            self.run(until if due is None else due)
 
     def _check_all_told(self, began: float) -> None:
         for process in self.processes.values():
@@ -919,7 +937,11 @@ class World:
                     raise Violation("invariant 10: a forced shutdown has left somebody out")
         for process in list(self.processes.values()):  # what comes late changes nothing
             self.at(self.now + self.random.uniform(0.0, 1.2), self._late_words, process, self.random.randrange(5))
-        self.run(self.now + self.settings.shutdown_timeout + self.settings.shutdown_grace + 1.0)
+        budget, slack = self.settings.shutdown_timeout + self.settings.shutdown_grace + 1.0, self.auditor.slack
+        self.run(self.now + budget)
+        while self.auditor.finished is None and self.auditor.slack > slack:  # it slept, and so got more time
+            slack = self.auditor.slack
+            self.run(self.now + budget)
         if self.auditor.finished is None:
             raise Violation("invariant 10: the swarm does not stop")
         left = [process.pid for process in self.processes.values() if process.alive]

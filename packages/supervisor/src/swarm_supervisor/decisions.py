@@ -160,7 +160,7 @@ def _slept(fleet: Fleet, happening: messages.Slept, now: float, out: list[Action
             fleet.deadlines.set(life, max(life.deadline, now + duration))
     budget = fleet.budget
     if budget.deadline is not None:
-        fleet.deadlines.set(budget, budget.deadline + happening.duration_s)
+        fleet.deadlines.set(budget, now + fleet.settings.shutdown_timeout + fleet.settings.shutdown_grace)
     out.append(Emit(Suspended(at=now, duration_s=happening.duration_s)))
 
 

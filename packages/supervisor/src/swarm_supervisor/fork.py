@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from swarm_pidfd import Pidfd
@@ -18,6 +18,18 @@ from swarm_supervisor.warmup import flush_streams
 
 ORPHANED = 3
 """Exit code of a process whose supervisor is gone."""
+HANDLED_ACROSS = frozenset(
+    {
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGQUIT,
+        signal.SIGHUP,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGUSR2,
+        signal.SIGCHLD,
+    }
+)
 _MOST_BYTES = 16 * 2**20
 
 
@@ -25,26 +37,33 @@ class ChildFailed(RuntimeError):
     """What ran in a short-lived child did not give a result. The text says why."""
 
 
-def fork(body: Callable[[set[signal.Signals]], int]) -> int:
+def fork(body: Callable[[set[signal.Signals]], int], *, beside_threads: bool = False) -> int:
     """Fork; return the child's pid. In the child run ``body`` and end with the exit code that it returns.
 
-    Signals are blocked across the fork: what arrives in the child before it has its own handlers waits for them. Body
-    gets the mask to restore. The child never returns from here, and runs nothing of the parent's stack, of atexit or of
-    the finalizers. OSError (EAGAIN, ENOMEM): no process could be made; nothing has changed then.
+    The signals that a supervisor and its nodes handle are blocked across the fork: what arrives in the child before it
+    has its own handlers waits for them. Body gets the mask to restore. The child never returns from here, and runs
+    nothing of the parent's stack, of atexit or of the finalizers. OSError (EAGAIN, ENOMEM): no process could be made;
+    nothing has changed then.
     """
     flush_streams()
     parent = os.getpid()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_ACROSS)
     try:
-        with warnings.catch_warnings():
-            # Python 3.12 warns when there are other threads. They have been looked at, by name, before.
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with _no_warning() if beside_threads else contextlib.nullcontext():
             pid = os.fork()
         if pid == 0:
             _run_child(body, {signal.Signals(number) for number in mask}, parent)
         return pid
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _no_warning() -> Iterator[None]:
+    # Python 3.12 warns of a fork beside other threads. They have been looked at, by name, before.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def _run_child(body: Callable[[set[signal.Signals]], int], mask: set[signal.Signals], parent: int) -> NoReturn:
@@ -78,10 +97,10 @@ def run_in_child(function: Callable[[], bytes], timeout_s: float) -> bytes:
     before the first node is forked: it blocks. The child has been reaped when it returns, or raises. `ChildFailed` if
     the function raises, ends its process, or takes longer than ``timeout_s``.
     """
-    check_threads("ignore")
+    beside_threads = bool(check_threads("ignore"))
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     try:
-        pid = fork(lambda mask: _answer(function, read_fd, write_fd, mask))
+        pid = fork(lambda mask: _answer(function, read_fd, write_fd, mask), beside_threads=beside_threads)
     except BaseException:
         os.close(read_fd)
         os.close(write_fd)

@@ -51,12 +51,9 @@ class Listeners:
 
     def wants(self, kind: type[Event]) -> bool:
         """Whether anybody would be told, so that events of which there are many need not be made for nobody."""
-        return (
-            bool(self._every)
-            or kind in self._typed
-            or logger.isEnabledFor(kind.level)
-            or any(wanted() for _, wanted in self._sometimes)
-        )
+        if self._every or kind in self._typed or logger.isEnabledFor(kind.level):
+            return True
+        return bool(self._sometimes) and any(wanted() for _, wanted in self._sometimes)
 
     def tell(self, event: Event) -> None:
         """Log an event and tell the listeners."""

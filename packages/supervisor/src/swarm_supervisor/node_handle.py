@@ -73,6 +73,8 @@ class NodeHandle:
         self.killed = False
         self.dump_wanted = False
         self.dump_size = 0
+        self.look_at = 0.0
+        """When to look for a dump that nobody here has asked for (monotonic seconds)."""
         self._orders = channels.orders_write
         self._dump = channels.dump_fd
 
@@ -159,7 +161,7 @@ class NodeHandle:
         data = os.pread(self._dump, min(size, _MOST_DUMP_BYTES), 0)
         os.ftruncate(self._dump, 0)
         self.dump_wanted = False
-        text = data.decode("utf-8", "replace")
+        text = _without_supervisor(data.decode("utf-8", "replace"))
         return text if size <= _MOST_DUMP_BYTES else f"{text}\n... [cut: {size} bytes]"
 
     def state(self) -> str:
@@ -174,8 +176,12 @@ class NodeHandle:
         """Return how the process has ended, reaping it; None if it has not."""
         return self.pidfd.wait(0)
 
+    def descriptors(self) -> tuple[int, int, int, int]:
+        """Return all of them: pidfd, health pipe, orders, stacks."""
+        return self.pidfd.fileno(), self.reader.fileno(), self._orders, self._dump
+
     def close(self) -> None:
-        """Close every descriptor. In a forked sibling too."""
+        """Close every descriptor."""
         self.pidfd.close()
         self.reader.close()
         self.dump_wanted = False  # a timer may still come to look for it
@@ -184,3 +190,14 @@ class NodeHandle:
             if fd >= 0:
                 setattr(self, name, -1)
                 os.close(fd)
+
+
+def _without_supervisor(stacks: str) -> str:
+    """Leave out what lies below a target: the frames of the supervisor that its node was forked in."""
+    lines, below = [], False
+    for line in stacks.splitlines():
+        below = below and line.startswith("  File ")
+        below = below or line.endswith(" in run_node")
+        if not below:
+            lines.append(line)
+    return "\n".join(lines) + "\n"

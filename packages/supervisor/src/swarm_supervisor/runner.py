@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import time
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ _ENDING = (Mode.STOPPING, Mode.STOPPED)
 OVERSLEPT_S = 1.0
 """So late after a deadline, the supervisor takes it that it was itself suspended, or starved."""
 _DUMP_LOOK_S = 0.025
+_LOOK_EVERY_S = 2.0
 
 
 class Runner:
@@ -65,6 +67,8 @@ class Runner:
         self._loop = loop
         self._inbox = inbox
         self._handles: dict[tuple[int, int], NodeHandle] = {}
+        self._owned = array("i")
+        """Descriptors of the handles: numbers without objects."""
         self._commands: list[Any] = []
         self.close_in_child: Callable[[], None] | None = None
         """What else is the supervisor's own, and to be closed in a node."""
@@ -149,7 +153,7 @@ class Runner:
         # look after a stop and a continue). So it looks again, and judges by the time before that: whatever a node said
         # before `now` has been heard then.
         now = time.monotonic()
-        self._loop.dispatch(self._loop.wait(now))
+        self._loop.dispatch(self._loop.look())
         if until is not None and now - max(until, judged_at) > OVERSLEPT_S:
             self._decide(messages.Slept(now - max(until, judged_at)))
         due = next_deadline(self.fleet)
@@ -165,10 +169,10 @@ class Runner:
         started = time.monotonic()
         self._inbox.interruptible = True
         self._listeners.tell(BeforeWarmup(at=started))
-        frozen = freeze_memory(trim=True)
+        freeze_memory(trim=True)
         self._inbox.interruptible = False
         now = time.monotonic()
-        self._listeners.tell(AfterWarmup(at=now, duration_s=now - started, frozen_objects=frozen))
+        self._listeners.tell(AfterWarmup(at=now, duration_s=now - started, frozen_objects=gc.get_freeze_count()))
         check_threads(self._settings.threads)
 
     def _emit(self, action: messages.Emit) -> None:
@@ -180,13 +184,15 @@ class Runner:
         )
         started = time.monotonic()
         try:
-            self._warn_of_threads(check_threads(self._settings.threads))
-            handle = self._forked(action)
+            threads = check_threads(self._settings.threads)
+            self._warn_of_threads(threads)
+            handle = self._forked(action, threads)
         except (OSError, ForkRefusedError) as error:
             self._decide(messages.ForkFailed(action.node_id, action.generation, str(error)))
             return
         self._handles[action.node_id, action.generation] = handle
-        self._loop.add_reader(handle.reader.fileno(), select.EPOLLIN, lambda _: self._reported(handle))
+        self._owned.extend(handle.descriptors())
+        self._loop.add_reader(handle.reader.fileno(), select.EPOLLIN, lambda _: self._reported(handle), patient=True)
         self._loop.add_reader(handle.pidfd.fileno(), select.EPOLLIN, lambda _: self._ended(handle))
         now = time.monotonic()
         self._decide(messages.Forked(handle.node_id, handle.generation, handle.pid, now - started))
@@ -201,7 +207,7 @@ class Runner:
             )
         )
 
-    def _forked(self, action: messages.Fork) -> NodeHandle:
+    def _forked(self, action: messages.Fork, threads: list[str]) -> NodeHandle:
         held = action.spare and not self._settings.target_waits_for_go
         channels = Channels(go=not action.spare)
         supervisor_pid = self.pid
@@ -233,7 +239,7 @@ class Runner:
 
         freeze_memory(trim=False)
         try:
-            pid = fork(body)
+            pid = fork(body, beside_threads=bool(threads))
         except BaseException:
             channels.close()
             raise
@@ -250,15 +256,17 @@ class Runner:
             raise
 
     def _close_in_child(self) -> None:
-        for handle in self._handles.values():
-            handle.close()
+        # By number: to touch a thousand handles would copy the memory that they are in. The handles themselves are kept
+        # alive by the stack of run(), which this child never returns to, so that none of them closes a number again.
+        for fd in self._owned:
+            os.close(fd)
         self._inbox.close_in_child()
         if self.close_in_child is not None:
             self.close_in_child()
         self._loop.close()
 
     def _warn_of_threads(self, names: list[str]) -> None:
-        for name in set(names) - self._warned:
+        for name in set(names) - self._warned if self._settings.threads == "warn" else ():
             self._warned.add(name)
             logger.warning("thread %r runs in the supervisor: a fork may copy a lock that it holds", name)
 
@@ -281,8 +289,10 @@ class Runner:
                 )
             )
         self._decide(report)
-        if not handle.dump_wanted and (dump := handle.take_dump()):
-            self._tell_dump(handle, dump)  # somebody else has sent it TTIN
+        now = time.monotonic()
+        if now >= handle.look_at and not handle.dump_wanted:
+            handle.look_at = now + _LOOK_EVERY_S
+            self._tell_dump(handle, handle.take_dump())  # of a TTIN that somebody else has sent
 
     def _ended(self, handle: NodeHandle) -> None:
         self._reported(handle)  # its last words
@@ -295,6 +305,8 @@ class Runner:
         self._tell_dump(handle, dump)
         for fd in (handle.reader.fileno(), handle.pidfd.fileno()):
             self._loop.remove_reader(fd)
+        for fd in handle.descriptors():
+            self._owned.remove(fd)
         handle.close()
         del self._handles[handle.node_id, handle.generation]
         hint = self._oom.hint() if status.signal == signal.SIGKILL and not handle.killed else ""

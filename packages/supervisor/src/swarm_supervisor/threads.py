@@ -25,9 +25,9 @@ def other_threads() -> list[str]:
 
 
 def check_threads(policy: str) -> list[str]:
-    """Look for other threads before a fork: return their names, to be warned about.
+    """Look for other threads before a fork: return their names.
 
-    `ForkRefusedError` for a thread of librdkafka, and for any other if the policy is "refuse". "ignore": an empty list.
+    `ForkRefusedError` for a thread of librdkafka, and for any other if the policy is "refuse".
     """
     names = other_threads()
     if not names:
@@ -43,4 +43,4 @@ def check_threads(policy: str) -> list[str]:
             f"other threads run in the supervisor ({', '.join(names)}): a fork may copy a lock that one of them holds; "
             'stop them before run(), or set threads="warn"'
         )
-    return names if policy == "warn" else []
+    return names

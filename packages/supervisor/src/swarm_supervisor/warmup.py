@@ -7,8 +7,8 @@ import sys
 from swarm_supervisor.prctl import malloc_trim
 
 
-def freeze_memory(*, trim: bool) -> int:
-    """Collect garbage and freeze what is left; return how many objects are frozen.
+def freeze_memory(*, trim: bool) -> None:
+    """Collect garbage and freeze what is left.
 
     A collection writes into the header of every object that it looks at, and so copies the page of each: frozen objects
     are not looked at (gc.freeze()). With ``trim`` the C heap's free pages go back to the kernel first; that is worth
@@ -18,7 +18,6 @@ def freeze_memory(*, trim: bool) -> int:
     if trim:
         malloc_trim()
     gc.freeze()
-    return gc.get_freeze_count()
 
 
 def flush_streams() -> None:
