@@ -1,0 +1,193 @@
+"""Death noticed, and a replacement forked: this supervisor, a bare os.fork, gunicorn and uvicorn.
+
+    python -m benchmarks.supervisor_death [--rounds 200] [--preload 150000] [--peers]
+
+noticed: from just before the kill(2) to the NodeExited event. replaced: from NodeExited to the moment the replacement's
+fork has returned (delay 0). The same parent's bare os.fork is measured in between, in the same process, for the ratio.
+--peers needs gunicorn and uvicorn: SIGKILL to the appearance of a new child in /proc, looked at every 0.5 ms.
+"""
+
+import argparse
+import contextlib
+import gc
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from swarm_supervisor import Node, Supervisor, events
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return a percentile by nearest rank."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def summary(values: list[float]) -> str:
+    """Return p50, p99 and maximum in milliseconds."""
+    return (
+        f"p50 {percentile(values, 0.5) * 1000:7.3f} ms   p99 {percentile(values, 0.99) * 1000:7.3f} ms   "
+        f"max {max(values) * 1000:7.3f} ms   n={len(values)}"
+    )
+
+
+def target(node: Node) -> int:
+    """Beat once, then wait for the end."""
+    node.healthy()
+    node.stopping.wait()
+    return 0
+
+
+def bare_fork() -> float:
+    """Seconds that a bare os.fork of this process takes, collected and frozen as before the supervisor's."""
+    gc.collect()
+    gc.freeze()
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    took = time.monotonic() - started
+    os.waitpid(pid, 0)
+    return took
+
+
+def measure(rounds: int, preload: int) -> dict[str, list[float]]:
+    """Kill a node again and again; return noticed, replaced and bare fork times."""
+    data = [{"id": number, "name": f"flight {number}", "legs": [number, number + 1]} for number in range(preload)]
+    supervisor = Supervisor(
+        target, nodes=1, node_restart_delay=0.0, restart_delay_max=0.0, max_restarts=10**9, restart_window=1e9
+    )
+    results: dict[str, list[float]] = {"noticed": [], "replaced": [], "fork": [], "bare": []}
+    killed_at = exited_at = 0.0
+
+    @supervisor.on(events.NodeRunning)
+    def kill(event: events.NodeRunning) -> None:
+        def now() -> None:
+            nonlocal killed_at
+            killed_at = time.monotonic()
+            os.kill(event.pid or 0, signal.SIGKILL)
+
+        results["bare"].append(bare_fork())
+        if len(results["noticed"]) >= rounds:
+            supervisor.stop("measured")
+        else:
+            # Not at once: the node must have gone to sleep, and its memory must be quiet.
+            supervisor.call_at(time.monotonic() + 0.01, now)
+
+    @supervisor.on(events.NodeExited)
+    def exited(event: events.NodeExited) -> None:
+        nonlocal exited_at
+        exited_at = time.monotonic()
+        if not event.planned:
+            results["noticed"].append(exited_at - killed_at)
+
+    @supervisor.on(events.AfterFork)
+    def forked(event: events.AfterFork) -> None:
+        if event.generation > 1:
+            results["replaced"].append(event.at - exited_at)
+            results["fork"].append(event.duration_s)
+
+    supervisor.run()
+    del data
+    return {name: values[1:] for name, values in results.items()}  # the first round faults the heap's pages
+
+
+PEERS = {
+    "gunicorn": [sys.executable, "-m", "gunicorn", "-w", "1", "-b", "127.0.0.1:0", "peer_app:app"],
+    "uvicorn": [sys.executable, "-m", "uvicorn", "--workers", "2", "--port", "0", "--log-level", "warning",
+                "peer_app:asgi"],
+}  # fmt: skip
+PEER_APP = """
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b""]
+async def asgi(scope, receive, send):
+    pass
+"""
+
+
+def children(pid: int) -> set[int]:
+    """Return the children of a process that have not ended."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                    found.add(int(child))
+    return found
+
+
+def settled(pid: int) -> set[int]:
+    """Wait until a server's children have not changed for a second."""
+    before: set[int] = set()
+    since = time.monotonic()
+    while time.monotonic() - since < 1.0 or not before:
+        now = children(pid)
+        if now != before:
+            before, since = now, time.monotonic()
+        time.sleep(0.05)
+    return before
+
+
+def measure_peer(command: list[str], rounds: int) -> list[float]:
+    """Kill a worker again and again; return the times until there is another."""
+    folder = tempfile.mkdtemp()
+    Path(folder, "peer_app.py").write_text(PEER_APP)
+    server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    times = []
+    try:
+        for _ in range(rounds):
+            before = settled(server.pid)
+            victim = max(before)  # uvicorn's other child, the resource tracker, came first
+            began = time.monotonic()
+            os.kill(victim, signal.SIGKILL)
+            while not children(server.pid) - before:
+                if time.monotonic() - began > 20.0:
+                    raise TimeoutError("the server does not replace its worker")
+                time.sleep(0.0005)
+            times.append(time.monotonic() - began)
+    finally:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(10.0)
+        server.kill()
+        server.wait()
+        shutil.rmtree(folder)
+    return times
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--preload", type=int, default=150_000, help="records in the large parent")
+    parser.add_argument("--peers", action="store_true", help="measure gunicorn and uvicorn too")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    logging.disable()
+    results = {"small": measure(options.rounds, 0), "large": measure(min(60, options.rounds), options.preload)}
+    for size, values in results.items():
+        print(f"{size} parent")
+        print(f"  noticed            {summary(values['noticed'])}")
+        print(f"  replaced           {summary(values['replaced'])}")
+        print(f"  its fork step      {summary(values['fork'])}")
+        print(f"  bare os.fork       {summary(values['bare'])}")
+        ratio = percentile(values["replaced"], 0.5) / percentile(values["bare"], 0.5)
+        print(f"  replaced / bare    {ratio:.2f}")
+    for name, command in PEERS.items() if options.peers else ():
+        times = measure_peer(command, 15)
+        results[name] = {"replaced": times}
+        print(f"{name}: SIGKILL to another worker\n                     {summary(times)}")
+    if options.json:
+        print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
