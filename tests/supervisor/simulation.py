@@ -5,7 +5,9 @@ with a bookkeeping of its own. All invariants are stated in `Auditor`, and nowhe
 """
 
 import heapq
+import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -20,9 +22,6 @@ from swarm_supervisor.events import (
     NodeRunning,
     NodeStopping,
     NodeTerminating,
-    ReplacementAborted,
-    ReplacementFinished,
-    RolloutFinished,
     Stopped,
 )
 from swarm_supervisor.fleet import Fleet, Life, Mode, next_deadline
@@ -891,7 +890,8 @@ class World:
                 process.beats = process.answers_dump = process.obeys_term = False
                 process.slow_to_die = True
                 self._check_noticed(process)
-            state = dice.choice((State.DUMPING, State.DUMPING, State.STOPPING, State.LAST_DUMP, State.KILLING))
+            later = (State.STOPPING, State.LAST_DUMP, State.KILLING)
+            state = State.DUMPING if dice.random() < 0.55 else dice.choice(later)
             self._run_until(state)
             if state is State.DUMPING and self.auditor.finished is None:
                 for process in list(self.auditor.at_work.values())[: dice.randrange(3)]:
@@ -953,7 +953,55 @@ class World:
             raise Violation(f"invariant 10: exit code {self.auditor.finished}, expected {expected}")
 
 
-__all__ = [
-    "Auditor", "CountingTable", "Process", "ReplacementAborted", "ReplacementFinished", "RolloutFinished", "Violation",
-    "World",
-]  # fmt: skip
+# A long campaign, which processes share between them
+
+SHORT_RUNS, LONG_RUNS = 3000, 458
+
+
+def settings_of(seed: int) -> Settings:
+    """Settings that differ between runs as those of real swarms do."""
+    return Settings(
+        node_report_timeout=(600.0, 60.0, 600.0, 300.0)[seed % 4],
+        boot_timeout=(30.0, 60.0)[seed % 2],
+        max_unavailable=1 + seed % 3,
+        node_restart_delay=(5.0, 0.0, 1.0)[seed % 3],
+        stable_after=(60.0, 0.0, 60.0, 10.0, 60.0)[seed % 5],
+        shutdown_timeout=(60.0, 10.0, 60.0, 60.0, 1.0)[seed % 5],
+        restart=("always", "always", "always", "on-failure", "always", "always", "never")[seed % 7],
+    )
+
+
+def short_story(world: World) -> None:
+    """Much trouble, and an end at any moment."""
+    world.interrupted()
+
+
+def long_story(world: World) -> None:
+    """About a day of eight nodes, then peace, then a shutdown."""
+    while world.node_seconds < 260 * 3600.0 and world.auditor.finished is None:
+        world.run(world.now + 3600.0)
+        world.revive()
+    world.settle()
+    world.shut_down()
+
+
+def play(share: int, shares: int) -> dict[str, Any]:
+    """Play one share of all runs; the violations, and what there was. The same runs, however many share them."""
+    table = CountingTable()
+    faults, hours, violations = 0, 0.0, []
+    runs = [(short_story, 40.0, seed) for seed in range(SHORT_RUNS)]
+    runs += [(long_story, 340.0, seed) for seed in range(LONG_RUNS)]
+    for story, fault_every_s, seed in runs[share::shares]:
+        world = World(settings_of(seed), 8, seed, table=table, fault_every_s=fault_every_s)
+        try:
+            story(world)
+        except Violation as violation:
+            violations.append(f"{story.__name__}, seed {seed}, {world.now} s: {violation}")
+        faults += world.faults
+        hours += world.node_seconds / 3600.0
+    entered = {f"{state.value}, {trigger.value}": count for (state, trigger), count in table.entered.items()}
+    return {"faults": faults, "hours": hours, "violations": violations, "entered": entered}
+
+
+if __name__ == "__main__":
+    print(json.dumps(play(int(sys.argv[1]), int(sys.argv[2]))))

@@ -131,7 +131,7 @@ def _status(fleet: Fleet, member: Member, life: Life, report: messages.Reported,
     if before is State.BOOTING:
         replacement.running(fleet, member, now, out)
     if status > 0 and before in _TURNING and fleet.mode is not Mode.STOPPING:
-        replacement.request_memory(fleet, member, f"memory: {report.reason}" if report.reason else "memory")
+        replacement.request_memory(fleet, member, replacement.memory_reason(report.reason))
     elif fleet.queue and before is State.RUNNING:
         replacement.recovered(fleet, member)
 

@@ -59,6 +59,11 @@ def request_memory(fleet: Fleet, member: Member, reason: str) -> None:
     fleet.changed = True
 
 
+def memory_reason(reported: str) -> str:
+    """Say why a node is replaced that is over its memory limit."""
+    return f"memory: {reported}" if reported else "memory"
+
+
 def recovered(fleet: Fleet, member: Member) -> None:
     """A node whose turn has not come is within its memory limit again."""
     for request in fleet.queue:
@@ -110,12 +115,16 @@ def fork_failed(fleet: Fleet, member: Member, error: str, now: float, out: list[
 
 
 def abort(fleet: Fleet, member: Member, reason: str, now: float, out: list[Action]) -> None:
-    """Give a replacement up before go. The old process stays, unless its memory is what is wrong with it."""
+    """Give a replacement up before go. The old process stays, unless its memory was the reason and still is."""
     current = member.replacement
     member.replacement = None
     _halt(fleet, member, reason, now, out)
-    if current is not None and current.old.state is State.RUNNING and current.old.status == Status.MEMORY:
+    if current is None or current.old.state is not State.RUNNING or current.old.status != Status.MEMORY:
+        return
+    if current.kind is Kind.MEMORY:
         stop_for_memory(fleet, current.old, current.reason, now, out)
+    else:  # it went over its limit meanwhile: that is another replacement, when its turn comes
+        request_memory(fleet, member, memory_reason(current.old.status_reason))
 
 
 def drop(fleet: Fleet, member: Member, reason: str, now: float, out: list[Action]) -> None:
