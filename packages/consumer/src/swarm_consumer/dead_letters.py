@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import confluent_kafka
 
 from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.record_headers import headers_of
 
 SOURCE_TOPIC = "swarm-source-topic"
 SOURCE_PARTITION = "swarm-source-partition"
@@ -112,8 +113,7 @@ def letter_headers(
         ATTEMPTS: str(attempts),
         ERROR: describe(error),
     }
-    kept: list[tuple[str, bytes | None]] = list(record.headers() or [])  # type: ignore[arg-type]
-    return kept + [(name, _bounded(text)) for name, text in added.items()]
+    return headers_of(record) + [(name, _bounded(text)) for name, text in added.items()]
 
 
 def _bounded(text: str) -> bytes:

@@ -9,6 +9,7 @@ import confluent_kafka
 
 from swarm_consumer.deserialization import Decoders, Headers
 from swarm_consumer.errors import DeserializationError
+from swarm_consumer.record_headers import headers_of
 
 Payload = TypeVar("Payload")
 
@@ -82,8 +83,8 @@ class Message(Generic[Payload]):
 
     @property
     def raw_headers(self) -> Headers:
-        """The headers as (name, bytes) pairs; an empty list when there are none."""
-        return list(self._record.headers() or [])  # type: ignore[arg-type]
+        """The headers as (name, bytes) pairs, an empty list if there are none; U+FFFD for a name that is no UTF-8."""
+        return headers_of(self._record)
 
     @property
     def timestamp(self) -> datetime | None:
