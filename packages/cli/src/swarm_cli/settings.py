@@ -174,7 +174,8 @@ class Settings:
     log_level: Annotated[str, _option("Least severity shown.", LOG, "LEVEL", _one_of(*_LEVELS))] = "info"
     log_format: Annotated[str, _choice("The form of a log line.", LOG, "text", "json")] = "text"
     probe: Annotated[
-        str | None, _option("Serve /livez, /readyz, /status and /metrics over HTTP (off).", LOG, "[HOST:]PORT")
+        str | None,
+        _option("Serve /livez, /readyz, /status, /metrics and a page at / (off).", LOG, "[HOST:]PORT"),
     ] = None
     control: Annotated[str | None, _option("The control socket (by pid, in a private folder).", LOG, "PATH|off")] = None
 

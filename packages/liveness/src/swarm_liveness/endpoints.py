@@ -1,9 +1,10 @@
-"""The four paths of a probe server: /livez, /readyz, /status and /metrics."""
+"""The paths of a probe server: /livez, /readyz, /status, /metrics and, for people, the page at /."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from swarm_liveness.page import page
 from swarm_liveness.probe import JSON, Answer, Endpoint
 from swarm_liveness.snapshots import SnapshotView
 from swarm_liveness.views import Check, check_body, live, process_live, ready, status_parts
@@ -36,7 +37,7 @@ def endpoints(
         now = snapshot()
         return Answer(200, JSON, status_parts(now, {"live": is_live(now), "ready": ready(now)}))
 
-    table: dict[str, Endpoint] = {"/livez": check(is_live), "/readyz": check(ready), "/status": status}
+    table: dict[str, Endpoint] = {"/": page(), "/livez": check(is_live), "/readyz": check(ready), "/status": status}
     if metrics is not None:
         table["/metrics"] = metrics
     return table

@@ -1,0 +1,77 @@
+"""The page at /: served like the other paths, self-contained, and drawn from names that /status has."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from swarm_health import NodeStatistics, PartitionStatistics
+from swarm_liveness.endpoints import endpoints
+from swarm_liveness.loop import ThreadLoop
+from swarm_liveness.page import page
+from swarm_liveness.probe import ProbeServer
+from swarm_liveness.views import ready, status_parts
+
+
+@pytest.fixture
+def html() -> str:
+    body = page()().body
+    assert isinstance(body, bytes)
+    return body.decode()
+
+
+@pytest.fixture
+def port(swarm: Any) -> Iterator[int]:
+    loop = ThreadLoop()
+    server = ProbeServer(endpoints(swarm))
+    server.attach(loop)
+    loop.start()
+    yield server.port
+    loop.stop()
+    server.close()
+
+
+def request(port: int, method: str, path: str) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response, response.read()
+    finally:
+        connection.close()
+
+
+def test_a_browser_gets_the_page_and_cannot_change_anything_with_it(port: int, html: str) -> None:
+    response, body = request(port, "GET", "/")
+    assert (response.status, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert body.decode() == html
+    assert request(port, "HEAD", "/")[1] == b""
+    assert request(port, "POST", "/")[0].status == 405
+
+
+def test_nothing_comes_from_elsewhere_and_no_text_becomes_markup(html: str) -> None:
+    assert "default-src 'none'" in html
+    assert not re.search(r"https?://|(src|href)=\"(?!data:|status\")", html)
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", html)
+
+
+def test_every_fact_it_draws_is_one_that_status_has(html: str, swarm: Any, node: Any) -> None:
+    part = PartitionStatistics(topic="flights", partition=0)
+    snapshot = swarm(nodes=[node(0, statistics=NodeStatistics(partitions=[part]))])
+    told = json.loads(b"".join(status_parts(snapshot, {"live": ready(snapshot), "ready": ready(snapshot)})))
+    drawn: dict[str, dict[str, Any]] = {
+        "swarm": told,
+        "node": told["nodes"][0],
+        "facts": told["nodes"][0]["statistics"],
+        "part": told["nodes"][0]["statistics"]["partitions"][0],
+    }
+    for name, has in drawn.items():
+        uses = set(re.findall(rf"\b{name}\.([a-z_]+)", html))
+        assert uses, name
+        assert uses <= set(has), name
+    assert {f"{metric}_mb" for metric in ("uss", "pss", "rss")} <= set(drawn["facts"])
