@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("h11", reason="the extra swarm-liveness[probes] is not installed")
 
 from swarm_liveness import probe as probe_module
 from swarm_liveness.endpoints import endpoints
 from swarm_liveness.loop import ThreadLoop
-from swarm_liveness.probe import Answer, ProbeError, ProbeServer
+from swarm_liveness.probe import BURST_S, SHARE, SLICE_S, Answer, Budget, ProbeError, ProbeServer
 
 Serve = Callable[..., ProbeServer]
 
@@ -429,3 +431,32 @@ def _target(fd: str) -> str:
         return os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         return ""
+
+
+class TestBudget:
+    def test_a_burst_is_free_and_what_follows_it_is_paid_for(self) -> None:
+        budget = Budget()
+        now, bursts = 100.0, 0
+        while (pause := budget.pause_after(now, now + SLICE_S)) == 0:
+            now += SLICE_S
+            bursts += 1
+        assert bursts * SLICE_S == pytest.approx(BURST_S, abs=1.5 * SLICE_S)
+        assert pause <= SLICE_S / SHARE * 1.001
+        # Once the debt is paid off, all is as in the beginning.
+        later = now + BURST_S / SHARE + 1
+        assert budget.pause_after(later, later + BURST_S / 2) == 0
+
+    @given(st.lists(st.tuples(st.floats(0, 0.002), st.floats(0, 0.05)), min_size=1, max_size=300))
+    def test_clients_get_their_share_and_a_burst_whatever_they_do(self, slices: list[tuple[float, float]]) -> None:
+        budget, start = Budget(), 1000.0
+        now, worked = start, 0.0
+        for work, idle in slices:
+            ended = now + work
+            worked += work
+            now = ended + max(idle, budget.pause_after(now, ended))
+            assert worked <= SHARE * (now - start) + BURST_S + 1e-6
+
+    def test_a_slice_that_the_machine_interrupted_is_not_charged(self) -> None:
+        budget = Budget()
+        for turn in range(20):
+            assert budget.pause_after(turn * 10.0, turn * 10.0 + 5.0) == 0
