@@ -23,6 +23,8 @@ from swarm_pidfd import Pidfd
 from swarm_supervisor import NodeSnapshot
 
 SEEN_WITHIN_S = 15.0
+READ_WITHIN_S = 2.0
+"""What is written to the log is known here by then."""
 RECONNECT_S = 5.0
 """What clients may take to be back at the broker, once it can be reached."""
 
@@ -174,7 +176,8 @@ def _ordered(what: str, ends: bool) -> Callable[[Fault, Scene, Injected], None]:
         draft.rename(path)
         try:
             _expect(lambda: scene.misbehaved(pid, asked) or processes.gone(pid), f"pid {pid} told of {what}")
-            if not scene.misbehaved(pid, asked):
+            # Whoever ends at once is gone before the last line it wrote has been read.
+            if not wait_until(lambda: scene.misbehaved(pid, asked), READ_WITHIN_S):
                 raise NotSeen(f"pid {pid} had gone before it got a batch")
         finally:
             path.unlink(missing_ok=True)
