@@ -73,7 +73,21 @@ class Misbehaved:
         return f"F {self.at:.6f} {self.pid} {self.node} {self.kind}\n"
 
 
-Entry = BatchBegun | Handled | Misbehaved
+@dataclass(frozen=True, slots=True)
+class MemberSeen:
+    """What a member of the group went through: assigned, revoked, lost, or the number of a generation."""
+
+    at: float
+    pid: int
+    node: int
+    what: str
+
+    def line(self) -> str:
+        """Return it as a line of the log."""
+        return f"M {self.at:.6f} {self.pid} {self.node} {self.what}\n"
+
+
+Entry = BatchBegun | Handled | Misbehaved | MemberSeen
 
 
 def parse(line: str) -> Entry:
@@ -88,4 +102,7 @@ def parse(line: str) -> Entry:
     if kind == "F" and len(fields) == 4:
         at, pid, node, what = fields
         return Misbehaved(float(at), int(pid), int(node), what)
+    if kind == "M" and len(fields) == 4:
+        at, pid, node, what = fields
+        return MemberSeen(float(at), int(pid), int(node), what)
     raise ValueError(f"not a line of the log: {line!r}")
