@@ -1,6 +1,8 @@
 """`--probe`: what a cluster and a Prometheus server are told, from the supervisor's own loop, and from one process."""
 
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -46,15 +48,16 @@ def test_probes_and_metrics_of_a_consuming_process(
     embedded_broker.create_topic(topic, 4)
     swarm = start_swarm(
         command, "tests.end_to_end.apps.counting:app", "--nodes", "2", "--probe", str(port), *point_at(embedded_broker),
-        TOPIC=topic, GROUP="probed",
+        "--metrics-detail", "topic" if command == "server" else "partition", TOPIC=topic, GROUP="probed",
     )  # fmt: skip
     eventually(lambda: get(port, "/readyz")[0] == 200, 30, f"readiness\n{swarm.output()}")
     assert get(port, "/livez")[0] == 200
     status = json.loads(get(port, "/status")[1])
     assert len(status["nodes"]) == (2 if command == "swarm" else 1)
-    code, metrics = get(port, "/metrics")
-    assert code == 200
-    assert "swarm_" in metrics
+    # Each partition, or their sum, as it was asked for.
+    shown = {""} if command == "server" else {"0", "1", "2", "3"}
+    series = re.compile(r'^swarm_partition_messages_total\{.*partition="(\d*)"', re.MULTILINE)
+    eventually(lambda: set(series.findall(get(port, "/metrics")[1])) == shown, 30, f"series of {shown}")
     assert get(port, "/elsewhere")[0] == 404
     assert swarm.stop() == 0
     assert get(port, "/livez")[0] == 0, "the port is closed with its process"
@@ -79,14 +82,38 @@ def test_a_port_that_is_in_use_is_refused_before_any_node_exists(
     assert "Traceback" not in swarm.output()
 
 
-def test_an_address_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
-    (tmp_path / "probed_app.py").write_text(
-        "from swarm_consumer import App\napp = App('x', kafka={'bootstrap.servers': '127.0.0.1:1'})\n"
-        "@app.consume('t')\ndef handle(messages): ...\n"
-    )
+APP = """from swarm_consumer import App
+
+app = App("x", kafka={"bootstrap.servers": "127.0.0.1:1"})
+
+@app.consume("t")
+def handle(messages): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("swarm --probe everywhere", "'everywhere' is no address"),
+        ("server --probe 256.0.0.1:80", "'256.0.0.1' is no IP address"),
+        ("swarm --probe 8080 --metrics-detail all", "'all' is not one of partition, topic, node"),
+        ("server --memory-limit 0", "is no limit: give more than 0"),
+        ("swarm --memory-limit -5", "is no limit: give more than 0"),
+        ("server --memory-share 80", "is no share"),
+        ("swarm --memory-limit 100 --memory-share 0.8", "memory_limit and memory_share are both set"),
+        ("swarm --memory-limit 10 --memory-metric rss", "memory_limit is 10 MB by rss, but the supervisor itself has"),
+        ("server --consuming-ttl 3", "consuming_ttl (3 s) is below liveness_interval (10 s)"),
+        ("swarm --polling-ttl 0", "polling_ttl is 0.0: give a number of seconds above 0"),
+    ],
+)
+def test_what_cannot_work_is_a_usage_error_before_a_broker_is_asked(
+    arguments: str, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "probed_app.py").write_text(APP)
     done = subprocess.run(
-        [sys.executable, "-m", "swarm_cli", "swarm", "probed_app:app", "--probe", "everywhere"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", "swarm_cli", *arguments.split(), "probed_app:app"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, env=os.environ | {"COLUMNS": "200"},
     )  # fmt: skip
-    assert done.returncode == 2
-    assert "'everywhere' is no address" in done.stderr
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr

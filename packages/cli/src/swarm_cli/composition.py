@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from swarm_cli import logs
 from swarm_cli.configuration import Configuration, option_name
@@ -18,6 +18,7 @@ from swarm_cli.settings import Settings
 if TYPE_CHECKING:
     from swarm_consumer import App, Runtime, Selection
     from swarm_liveness import LivenessListener
+    from swarm_liveness.serving import Detail
     from swarm_supervisor import Node, Supervisor
 
 logger = logging.getLogger("swarm_cli")
@@ -149,6 +150,18 @@ def liveness(settings: Settings) -> "LivenessListener":
         raise UsageError(f"{error}.") from error
 
 
+def limit_memory(supervisor: "Supervisor", listener: "LivenessListener", nodes: int) -> None:
+    """Settle the memory limit of a node, now and whenever the number of nodes changes.
+
+    Raises LivenessSettingsError (exit code 2). A limit that was changed is that of the nodes forked from then on.
+    """
+    from swarm_supervisor.events import Scaled
+
+    listener.before_fork(nodes)
+    if listener.memory_share is not None:
+        supervisor.on(Scaled)(lambda event: listener.before_fork(event.after))
+
+
 @contextmanager
 def outward(supervisor: "Supervisor", settings: Settings) -> Iterator[None]:
     """Serve probes and metrics from the supervisor's own loop, and tell systemd, where either was asked for.
@@ -160,7 +173,7 @@ def outward(supervisor: "Supervisor", settings: Settings) -> Iterator[None]:
         return
     from swarm_liveness.serving import serve_supervisor
 
-    server = serve_supervisor(supervisor, settings.probe)
+    server = serve_supervisor(supervisor, settings.probe, detail=cast("Detail", settings.metrics_detail))
     try:
         yield
     finally:
@@ -176,7 +189,7 @@ def probes_of_process(listener: "LivenessListener", runtime: "Runtime", settings
         return
     from swarm_liveness.serving import ProcessProbes
 
-    probes = ProcessProbes(listener, runtime, settings.probe)
+    probes = ProcessProbes(listener, runtime, settings.probe, detail=cast("Detail", settings.metrics_detail))
     try:
         yield
     finally:

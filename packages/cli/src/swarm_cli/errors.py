@@ -76,7 +76,7 @@ def _is_configuration_error(error: Exception) -> bool:
         ("swarm_consumer", "ConfigurationError"),
         ("swarm_supervisor", "SettingsError"),
         ("swarm_liveness", "LivenessSettingsError"),
-        ("swarm_liveness.probe", "ProbeError"),
+        ("swarm_liveness.settings", "ProbeError"),
     )
     classes = tuple(
         getattr(module, name) for package, name in known if (module := sys.modules.get(package)) is not None

@@ -177,6 +177,9 @@ class Settings:
         str | None,
         _option("Serve /livez, /readyz, /status, /metrics and a page at / (off).", LOG, "[HOST:]PORT"),
     ] = None
+    metrics_detail: Annotated[
+        str, _choice("How far /metrics tells partitions apart.", LOG, "partition", "topic", "node", rare=True)
+    ] = "partition"
     control: Annotated[str | None, _option("The control socket (by pid, in a private folder).", LOG, "PATH|off")] = None
 
     def given(self, *names: str) -> dict[str, Any]:

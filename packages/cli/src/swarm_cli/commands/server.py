@@ -47,20 +47,24 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     listener = composition.liveness(settings)
     listener.before_fork()
     runtime = Runtime(application, selection=selection, **settings.given("drain_timeout"))
-    try:
-        with preflight.interruptible():
-            # No fork follows in this process, so it may ask by itself.
-            preflight.examine(lambda timeout_s: check_cluster(application, selection, timeout_s), outline, 1, settings)
-    except preflight.Interrupted:
-        return ExitCode.CLEAN
-    listener.start(runtime, LoggedLiveness())
-    if watch is not None:
-        watch.call_at_change(runtime.stop)
-    try:
-        with composition.probes_of_process(listener, runtime, settings), handling(runtime):
-            return runtime.run()
-    finally:
-        listener.stop()
+    # Bound before anything else is done: a port in use costs a sentence.
+    with composition.probes_of_process(listener, runtime, settings):
+        try:
+            with preflight.interruptible():
+                # No fork follows in this process, so it may ask by itself.
+                preflight.examine(
+                    lambda timeout_s: check_cluster(application, selection, timeout_s), outline, 1, settings
+                )
+        except preflight.Interrupted:
+            return ExitCode.CLEAN
+        listener.start(runtime, LoggedLiveness())
+        if watch is not None:
+            watch.call_at_change(runtime.stop)
+        try:
+            with handling(runtime):
+                return runtime.run()
+        finally:
+            listener.stop()
 
 
 class LoggedLiveness:

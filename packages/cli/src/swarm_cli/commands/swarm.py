@@ -61,7 +61,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
         control_socket=control_path(settings.control),
         **given,
     )
-    listener.before_fork(nodes)
+    composition.limit_memory(supervisor, listener, nodes)
     with composition.outward(supervisor, settings):
         try:
             with preflight.interruptible():
