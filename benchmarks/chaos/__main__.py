@@ -6,6 +6,7 @@ be run.
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         rate=options.rate, protocol=options.protocol, static=options.static, only=only,
         times=Times(session_timeout=STATIC_SESSION_S) if options.static else Times(),
     )  # fmt: skip
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # swarm and broker end with the run
     try:
         outcome = Run(plan, folder).carry_out()
     except KafkaUnavailable as error:
