@@ -119,6 +119,12 @@ class Swarm:
 
 
 @pytest.fixture
+def preamble() -> str:
+    """What every script begins with."""
+    return PREAMBLE
+
+
+@pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Swarm]]:
     """Start a script, with `PREAMBLE` before it, in a process of its own; kill what is left of it at the end."""
     swarms: list[Swarm] = []

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -233,11 +232,10 @@ def can_unshare():
 
 
 @pytest.mark.skipif(not can_unshare(), reason="no PID namespace can be made here")
-def test_runs_as_pid_1(tmp_path):
-    preamble = (Path(__file__).parent / "conftest.py").read_text().split("PREAMBLE = '''")[1].split("'''\n")[0]
+def test_runs_as_pid_1(preamble, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        preamble.replace("\\\\", "\\")
+        preamble
         + ADOPT
         + """
 assert os.getpid() == 1
@@ -258,68 +256,6 @@ sys.exit(supervisor.run())
     assert done.returncode == 0, done.stderr
     assert "which is no node of ours: it exited with code 4" in done.stderr
     assert '"event":"Stopped"' in done.stdout
-
-
-def test_log_lines_of_all_processes_are_whole_and_never_mixed(start):
-    swarm = start("""
-import logging
-from swarm_supervisor.logs import configure
-configure(logging.INFO)
-log = logging.getLogger("work")
-def target(node):
-    node.healthy()
-    for number in range(300):
-        log.info("<%s>", f"{node.id}" * (number * 7 % 3000))
-    log.info("<%s>", "y" * 9000)
-    return 0
-sys.exit(supervise(target, nodes=4, restart="never").run())
-""")
-    assert swarm.end() == 0
-    lines = [line for line in swarm.stderr.splitlines() if " work: " in line]
-    assert len(lines) == 4 * 301
-    bodies = [line.partition(" work: ")[2] for line in lines]
-    assert sum(body.endswith("... [cut]") for body in bodies) == 4
-    assert all(body[0] == "<" and body[-1] == ">" and len(set(body[1:-1])) <= 1 for body in bodies
-               if not body.endswith("... [cut]"))  # fmt: skip
-    assert all(len(line.encode()) < 4096 for line in lines)
-
-
-def test_a_supervisor_whose_log_nobody_reads_goes_on(tmp_path):
-    """Standard error is a full pipe: supervision does not wait for it, and tells later how much was dropped."""
-    preamble = (Path(__file__).parent / "conftest.py").read_text().split("PREAMBLE = '''")[1].split("'''\n")[0]
-    script = tmp_path / "script.py"
-    script.write_text(
-        preamble.replace("\\\\", "\\")
-        + """
-import logging
-from swarm_supervisor.logs import configure
-configure(logging.INFO)      # at this level nodes have nothing to say, and would wait as any program does
-supervisor = supervise(beat, nodes=1)
-@supervisor.on(events.AfterFork)
-def flood(event):
-    for number in range(5000):
-        logging.info("x" * 200)
-    if event.generation < 3:
-        os.kill(event.pid, signal.SIGKILL)
-    else:
-        os.kill(os.getpid(), signal.SIGTERM)
-sys.exit(supervisor.run())
-"""
-    )
-    read_fd, write_fd = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=write_fd, cwd=tmp_path, text=True
-    )
-    os.close(write_fd)
-    try:
-        out, _ = process.communicate(timeout=60)
-        assert process.returncode == 0
-        assert out.count('"event":"AfterFork"') == 3
-        with os.fdopen(read_fd, "rb") as pipe:
-            assert len(pipe.read()) <= 65536
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_importing_is_light():

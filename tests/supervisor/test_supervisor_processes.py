@@ -1,6 +1,7 @@
 """The supervisor with real processes: starts, dies, restarts, stops."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -19,14 +20,25 @@ def test_runs_nodes_and_stops_them_on_term(start):
 
 
 def test_a_killed_node_is_replaced_under_the_same_id(start):
-    swarm = start("sys.exit(supervise(beat, nodes=2).run())")
+    swarm = start("""
+supervisor = supervise(beat, nodes=2)
+@supervisor.on(events.NodeExited)
+def say(event):
+    print(event, file=sys.stderr, flush=True)
+sys.exit(supervisor.run())
+""")
     victim = swarm.running(2)[1]
     os.kill(victim["pid"], signal.SIGKILL)
     exited = swarm.wait_for("NodeExited")
     assert (exited["signal"], exited["planned"], exited["node_id"]) == (9, False, victim["node_id"])
-    assert "did not come from the supervisor" in exited["reason"]
+    assert exited["reason"] == "the signal did not come from the supervisor"
     again = swarm.wait_for("NodeRunning", lambda event: event["generation"] == 2)
     assert again["node_id"] == victim["node_id"]
+    restarting = swarm.all("NodeRestarting")[0]
+    assert restarting["reason"] == "killed by SIGKILL: the signal did not come from the supervisor"
+    assert re.search(
+        r" ended after [\d.]+ s, killed by SIGKILL: the signal did not come from the supervisor\n", swarm.stderr
+    )
 
 
 def test_a_silent_node_is_dumped_stopped_and_replaced(start):

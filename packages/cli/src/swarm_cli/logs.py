@@ -1,19 +1,19 @@
 """Log lines of a command: one line says when, how bad, which node, what and why; as text or as JSON.
 
 The application's records, librdkafka's (through the client's logger) and the packages' own go to one handler on
-stderr, so no line appears twice. Each record is one write of at most PIPE_BUF bytes, so that the lines of several
-processes never mix.
+stderr, so no line appears twice. How a record is written, so that the lines of several processes never mix and a
+supervisor never waits, is `swarm_supervisor.logs.LineHandler`.
 """
 
 import json
 import logging
 import os
-import select
-import stat
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
+
+from swarm_supervisor.logs import LineHandler, cut
 
 # What a record may carry, as attributes of its own or of its event; also the fields of a JSON line, by these names.
 FIELDS = (
@@ -21,8 +21,6 @@ FIELDS = (
     "retry_in_s", "reason", "code",
 )  # fmt: skip
 OURS = ("swarm_cli", "swarm_supervisor", "swarm_consumer", "swarm_liveness", "swarm_health")
-PIPE_BUF = select.PIPE_BUF
-"""Up to so many bytes a write to a pipe is whole or not at all (pipe(7))."""
 
 _role = "swarm-cli"
 _node: int | None = None
@@ -34,8 +32,6 @@ def name_node(node_id: int) -> None:
     """From now on the lines of this process say which node it is; called in the node, after the fork."""
     global _node, _role
     _node, _role = node_id, f"node {node_id}"
-    if isinstance(_handler, LineHandler):
-        _handler.patient = True
 
 
 def configure(role: str, level: str, form: str, handler: logging.Handler | None = None) -> None:
@@ -45,7 +41,7 @@ def configure(role: str, level: str, form: str, handler: logging.Handler | None 
     """
     global _role, _handler, _level
     _role, _level = role, logging.getLevelNamesMapping()[level.upper()]
-    _handler = handler or _on_stderr(patient=role != "supervisor")
+    _handler = handler or _on_stderr(patient=None if role == "supervisor" else True)
     _handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(_colours(sys.stderr)))
     root = logging.getLogger()
     for other in list(root.handlers):
@@ -55,7 +51,7 @@ def configure(role: str, level: str, form: str, handler: logging.Handler | None 
     logging.captureWarnings(True)
 
 
-def _on_stderr(patient: bool) -> logging.Handler:
+def _on_stderr(patient: bool | None) -> logging.Handler:
     try:
         return LineHandler(sys.stderr.fileno(), patient=patient)
     except (OSError, ValueError, AttributeError):  # closed, or replaced by something without a descriptor
@@ -88,81 +84,6 @@ def settle() -> None:
 def _colours(stream: Any) -> bool:
     # https://no-color.org: any value of NO_COLOR that is not empty turns colours off.
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
-
-
-class Formatter(Protocol):
-    """What `LineHandler` needs of a formatter."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as text."""
-
-    def shorten(self, line: str, limit: int) -> str:
-        """The formatted line in at most `limit` bytes, with a mark where something was cut."""
-
-
-class LineHandler(logging.Handler):
-    """Writes each record with one os.write to a descriptor.
-
-    patient: whether to wait for room. Without, a record that finds none is dropped, and counted in a later line.
-    """
-
-    def __init__(self, fd: int, *, patient: bool = True) -> None:
-        super().__init__()
-        self.fd = fd
-        self.patient = patient
-        self.dropped = 0
-        mode = os.fstat(fd).st_mode
-        # Only a pipe mixes long writes, and only there could a write of a few KiB wait although poll() saw room.
-        self.limit = PIPE_BUF if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write the record; whatever goes wrong with stderr hurts nobody."""
-        try:
-            line = self.format(record)
-            if self.limit is not None and len(line.encode("utf-8", "backslashreplace")) >= self.limit:
-                formatter: Any = self.formatter
-                line = formatter.shorten(line, self.limit - 1)
-            self._write(line)
-        except OSError:
-            self.dropped += 1
-        except Exception:  # noqa: BLE001 - a record that cannot be formatted, as logging itself does it
-            self.handleError(record)
-
-    def _write(self, line: str) -> None:
-        if not self._room():
-            self.dropped += 1
-            return
-        if self.dropped:
-            dropped, self.dropped = self.dropped, 0
-            lost = logging.LogRecord(
-                "swarm_cli", logging.WARNING, "", 0, "%d log lines were dropped: nobody read stderr", (dropped,), None
-            )
-            os.write(self.fd, f"{self.format(lost)}\n".encode())
-            if not self._room():
-                self.dropped += 1
-                return
-        data = f"{line}\n".encode("utf-8", "backslashreplace")
-        while data:
-            data = data[os.write(self.fd, data) :]
-
-    def _room(self) -> bool:
-        # A pipe is writable when PIPE_BUF bytes fit (pipe(7)), which is the most that is written at once.
-        if self.patient:
-            return True
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        return bool(poll.poll(0))
-
-
-def _cut(text: str, limit: int) -> str:
-    """The text in at most `limit` bytes: its beginning and its end, where a traceback has its cause."""
-    data = text.encode("utf-8", "backslashreplace")
-    if len(data) <= limit:
-        return text
-    mark = f" [... {len(data) - limit} bytes cut ...] "
-    room = max(0, limit - len(mark) - 8)
-    head, tail = data[: room - room // 2], data[len(data) - room // 2 :]
-    return f"{head.decode('utf-8', 'ignore')}{mark}{tail.decode('utf-8', 'ignore')}"
 
 
 def facts(record: logging.LogRecord) -> Mapping[str, Any]:
@@ -206,7 +127,7 @@ class TextFormatter(logging.Formatter):
 
     def shorten(self, line: str, limit: int) -> str:
         """The line in at most `limit` bytes."""
-        return _cut(line, limit)
+        return cut(line, limit)
 
 
 class JsonFormatter(logging.Formatter):
@@ -240,6 +161,6 @@ class JsonFormatter(logging.Formatter):
             text = fields[longest] if isinstance(fields[longest], str) else json.dumps(fields[longest])
             size = len(text.encode("utf-8", "backslashreplace"))
             # Quotes and line breaks take two bytes each, so a cut may not suffice at once; it always shortens.
-            fields[longest] = _cut(text, max(0, size - excess - 64)) if size > 128 else ""
+            fields[longest] = cut(text, max(0, size - excess - 64)) if size > 128 else ""
             line = json.dumps(fields, ensure_ascii=False)
         return line

@@ -51,7 +51,7 @@ def planned(life: Life) -> bool:
 
 
 def why_it_ended(life: Life) -> str:
-    """Why a life that is over is over, in words."""
+    """Why a life that is over is over, in words that follow those of its exit."""
     exited = life.exit
     parts = []
     if life.cause is not None:
@@ -61,7 +61,7 @@ def why_it_ended(life: Life) -> str:
     elif exited.signal == SIGTERM:
         parts.append("somebody sent it TERM")
     elif exited.signal is not None:
-        parts.append(f"{exited.text} did not come from the supervisor")
+        parts.append("the signal did not come from the supervisor")
     elif exited.code == 0:
         parts.append("the target returned")
     elif not life.said:
@@ -73,6 +73,12 @@ def why_it_ended(life: Life) -> str:
     if exited is not None and exited.hint and not life.killed:
         parts.append(exited.hint)
     return "; ".join(parts)
+
+
+def how_it_ended(life: Life) -> str:
+    """How and why a life that is over is over, in words."""
+    why = why_it_ended(life)
+    return f"{life.exit.text}: {why}" if life.exit is not None and why else life.exit.text if life.exit else why
 
 
 def _doing(life: Life) -> str:

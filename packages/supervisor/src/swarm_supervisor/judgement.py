@@ -4,7 +4,7 @@ from enum import Enum
 
 from swarm_supervisor import replacement, shutdown
 from swarm_supervisor.events import CrashLoop, NodeEnded, NodeRestarting
-from swarm_supervisor.firing import planned, why_it_ended
+from swarm_supervisor.firing import how_it_ended, planned
 from swarm_supervisor.fleet import Cause, Fleet, Life, Member, Mode
 from swarm_supervisor.lifecycle import State
 from swarm_supervisor.messages import Action, Emit
@@ -36,7 +36,7 @@ def sequel(life: Life, restart: str) -> Sequel:
 
 def after_death(fleet: Fleet, member: Member, life: Life, now: float, out: list[Action]) -> None:
     """Decide what follows a death."""
-    member.last_exit = f"{life.exit.text if life.exit else 'never started'}: {why_it_ended(life)}"
+    member.last_exit = how_it_ended(life)
     if life is member.spare:
         member.spare = None
         if fleet.mode is not Mode.STOPPING:

@@ -9,7 +9,7 @@ from swarm_supervisor.node import guarded
 
 logger = logging.getLogger("swarm_supervisor")
 
-E = TypeVar("E", bound=Event)
+F = TypeVar("F", bound=Callable[[Any], None])
 Listener = Callable[[Any], None]
 
 
@@ -38,12 +38,12 @@ class Listeners:
         self._sometimes.append(entry)
         return lambda: self._sometimes.remove(entry)
 
-    def on(self, kind: type[E]) -> Callable[[Callable[[E], None]], Callable[[E], None]]:
+    def on(self, kind: type[Event]) -> Callable[[F], F]:
         """Tell the decorated function about one kind of event. TypeError if it is no kind of event."""
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise TypeError(f"on() takes a class of swarm_supervisor.events, not {kind!r}")
 
-        def decorate(listener: Callable[[E], None]) -> Callable[[E], None]:
+        def decorate(listener: F) -> F:
             self._typed.setdefault(kind, []).append(listener)
             return listener
 

@@ -9,42 +9,51 @@ from collections.abc import Callable
 
 PIPE_BUF = select.PIPE_BUF
 """The most bytes that a pipe takes from one process without mixing them with those of another (pipe(7))."""
-CUT_MARK = b"... [cut]\n"
 FORMAT = "%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"
+_PATIENCE_MS = 5000
 
 
 class LineHandler(logging.Handler):
     """Writes each record with one write(2).
 
-    A record above PIPE_BUF is cut, with a mark at its end. In the process that made the handler (the supervisor) a
-    stream that takes nothing is not waited for: the record is dropped and counted, and the count is told with the next
-    one that gets through. Its forked children (the nodes) wait, as any program does.
+    On a pipe or a socket a record above PIPE_BUF is cut, with a mark: by the formatter's ``shorten(line, limit)`` if it
+    has one, else by `cut`. A process that is not patient does not wait for a stream that takes nothing: the record is
+    dropped and counted, and the count is told with the next one that gets through. A regular file takes everything.
     """
 
-    def __init__(self, fd: int = 2, *, level: int = logging.NOTSET) -> None:
-        """Write to a file descriptor, standard error by default."""
+    def __init__(self, fd: int = 2, *, patient: bool | None = None, level: int = logging.NOTSET) -> None:
+        """Write to a file descriptor, standard error by default. OSError if it is not open.
+
+        ``patient``: whether to wait for room. None: not in the process that makes the handler (the supervisor), but in
+        its forked children (the nodes), as any program does.
+        """
         super().__init__(level)
         self.setFormatter(logging.Formatter(FORMAT))
         self.dropped = 0
+        """Records that found no room, or no reader, since the last one that was written."""
+        mode = os.fstat(fd).st_mode
+        self._limit = PIPE_BUF if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
         self._fd = fd
+        self._patient = patient
         self._pid = os.getpid()
+        self._rest = b""
+        """What a terminal or a socket has not taken of a line that it has begun to take."""
         self._own_fd = -1
-        self._write_now = self._writer()
+        self._write_now = self._without_waiting(mode)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, or drop it. Never raises."""
         try:
-            line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
-            if os.getpid() != self._pid:
-                os.write(self._fd, _cut(line))
+            line = self._line(record)
+            if self._patient or (self._patient is None and os.getpid() != self._pid):
+                self._wait_and_write(line)
                 return
             if self.dropped:
-                line = f"({self.dropped} log records dropped: the log was not read) ".encode() + line
-            try:
-                self._write_now(_cut(line))
+                self._write(self._line(_lost(self.dropped)))
                 self.dropped = 0
-            except BlockingIOError:
-                self.dropped += 1
+            self._write(line)
+        except OSError:
+            self.dropped += 1
         except Exception:  # noqa: BLE001 - as every logging handler: the log must not end the program
             self.handleError(record)
 
@@ -56,10 +65,30 @@ class LineHandler(logging.Handler):
             self._write_now = lambda data: os.write(self._fd, data)
         super().close()
 
-    def _writer(self) -> Callable[[bytes], int]:
+    def _line(self, record: logging.LogRecord) -> bytes:
+        line = self.format(record)
+        if self._limit is not None and len(line.encode("utf-8", "backslashreplace")) >= self._limit:
+            line = getattr(self.formatter, "shorten", cut)(line, self._limit - 1)
+        return line.encode("utf-8", "backslashreplace") + b"\n"
+
+    def _wait_and_write(self, line: bytes) -> None:
+        while line:
+            try:
+                line = line[os.write(self._fd, line) :]
+            except BlockingIOError:  # somebody who shares the stream has made it non-blocking
+                if not _has_room(self._fd, _PATIENCE_MS):
+                    raise
+
+    def _write(self, line: bytes) -> None:
+        if self._rest:
+            self._rest = self._rest[self._write_now(self._rest) :]
+            if self._rest:
+                raise BlockingIOError
+        self._rest = line[self._write_now(line) :]
+
+    def _without_waiting(self, mode: int) -> Callable[[bytes], int]:
         """How to write without waiting. O_NONBLOCK on the stream itself would change it for all who share it."""
         fd = self._fd
-        mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):  # the journal's stream
             return lambda data: _send(fd, data)
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
@@ -82,8 +111,20 @@ def configure(level: int = logging.INFO, fd: int = 2) -> LineHandler:
     return handler
 
 
-def _cut(line: bytes) -> bytes:
-    return line if len(line) <= PIPE_BUF else line[: PIPE_BUF - len(CUT_MARK)] + CUT_MARK
+def cut(text: str, limit: int) -> str:
+    """Return the text in at most ``limit`` bytes: its beginning and its end, where a traceback has its cause."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= limit:
+        return text
+    mark = f" [... {len(data) - limit} bytes cut ...] "
+    room = max(0, limit - len(mark) - 8)
+    head, tail = data[: room - room // 2], data[len(data) - room // 2 :]
+    return f"{head.decode('utf-8', 'ignore')}{mark}{tail.decode('utf-8', 'ignore')}"
+
+
+def _lost(count: int) -> logging.LogRecord:
+    message = "%d log lines were dropped: nobody read stderr"
+    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, (count,), None)
 
 
 def _send(fd: int, data: bytes) -> int:
@@ -94,9 +135,13 @@ def _send(fd: int, data: bytes) -> int:
         sock.close()
 
 
-def _write_if_ready(fd: int, data: bytes) -> int:
+def _has_room(fd: int, timeout_ms: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
-    if not poll.poll(0):
+    return bool(poll.poll(timeout_ms))
+
+
+def _write_if_ready(fd: int, data: bytes) -> int:
+    if not _has_room(fd, 0):
         raise BlockingIOError
     return os.write(fd, data)

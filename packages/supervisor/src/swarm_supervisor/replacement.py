@@ -13,7 +13,7 @@ from swarm_supervisor.events import (
     RolloutFinished,
     RolloutStarted,
 )
-from swarm_supervisor.firing import fire, kill, stop, why_it_ended
+from swarm_supervisor.firing import fire, how_it_ended, kill, stop
 from swarm_supervisor.fleet import Cause, Fleet, Kind, Life, Member, Mode, Replacement, Request, Rollout
 from swarm_supervisor.lifecycle import State, Trigger
 from swarm_supervisor.messages import Action, Emit
@@ -101,7 +101,7 @@ def spare_gone(fleet: Fleet, member: Member, spare: Life, now: float, out: list[
     current = member.replacement
     if current is None or spare.cause is Cause.ABORTED:
         return
-    why = why_it_ended(spare)
+    why = how_it_ended(spare)
     if current.old.cause is Cause.REPLACED:  # it was told to stop already: a fresh process follows it, and nothing else
         member.replacement = None
         _halt(fleet, member, f"its spare died after the old process was told to stop: {why}", now, out)
@@ -149,7 +149,7 @@ def old_gone(fleet: Fleet, member: Member, old: Life, now: float, out: list[Acti
     if current is None or current.old is not old:
         if current is not None:  # the replacement itself, after go
             member.replacement = None
-            _halt(fleet, member, f"the new process died before it was healthy: {why_it_ended(old)}", now, out)
+            _halt(fleet, member, f"the new process died before it was healthy: {how_it_ended(old)}", now, out)
         return False
     spare = member.spare
     gives_up = old.exit is not None and old.exit.code == DO_NOT_RESTART

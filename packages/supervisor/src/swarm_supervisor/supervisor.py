@@ -25,7 +25,7 @@ from swarm_supervisor.snapshot import Snapshot, take_snapshot
 
 logger = logging.getLogger("swarm_supervisor")
 
-E = TypeVar("E", bound=Event)
+F = TypeVar("F", bound=Callable[[Any], None])
 
 FDS_A_NODE = 6
 """Descriptors that the supervisor needs for a node: pidfd, health pipe, orders, stacks, and as much again for a moment
@@ -95,7 +95,7 @@ class Supervisor:
         """
         return self._listeners.subscribe(listener)
 
-    def on(self, kind: type[E]) -> Callable[[Callable[[E], None]], Callable[[E], None]]:
+    def on(self, kind: type[Event]) -> Callable[[F], F]:
         """Tell the decorated function about one kind of event: ``@supervisor.on(NodeExited)``.
 
         `NodeStarted` happens in the node, all others in the supervisor. TypeError if ``kind`` is no kind of event.
