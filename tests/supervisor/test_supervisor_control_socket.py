@@ -126,6 +126,25 @@ def test_many_requests_at_once_half_a_line_and_silence_hold_up_nobody(swarm, con
     assert silent.fileno() >= 0
 
 
+def test_a_client_that_says_nothing_for_ever_is_sent_away_and_a_subscriber_is_not(start, tmp_path, connect):
+    swarm = start("""
+import swarm_supervisor.control as control
+control.IDLE_TIMEOUT_S = 0.5
+sys.exit(supervise(beat, control_socket="c.sock").run())
+""")
+    node = swarm.running(1)[0]
+    silent, half = connect(), connect()
+    with ControlClient(tmp_path / "c.sock", timeout_s=10.0) as client:
+        stream = client.subscribe()
+        half.sendall(b'{"command": "sta')
+        began = time.monotonic()
+        assert silent.recv(100) == b""
+        assert half.recv(100) == b""
+        assert time.monotonic() - began < 5.0
+        os.kill(node["pid"], signal.SIGKILL)
+        assert next(event for event in stream if event["event"] == "NodeExited")["pid"] == node["pid"]
+
+
 def test_clients_are_bounded(swarm, connect):
     socks = [connect() for _ in range(32)]
     for sock in socks:

@@ -149,20 +149,75 @@ sys.exit(supervise(target, nodes=3, node_report_timeout=60.0).run())
         assert gone(node["pid"], 5.0) < 1.0
 
 
-def test_a_second_term_forces(start):
+def test_a_second_term_forces_and_tells_which_node_was_doing_what(start):
     swarm = start("""
+from swarm_health import NodeStatistics
 def target(node):
+    node.report(NodeStatistics(state=f"at job {node.id}"))
     node.healthy()
     while True:
         time.sleep(600)
 
-sys.exit(supervise(target, node_report_timeout=60.0, shutdown_timeout=60.0).run())
+sys.exit(supervise(target, nodes=3, node_report_timeout=60.0, shutdown_timeout=60.0).run())
+""")
+    swarm.running(3)
+    swarm.signal(signal.SIGTERM)
+    swarm.wait_for("NodeStopping", lambda event: len(swarm.all("NodeStopping")) == 3)
+    assert swarm.process.poll() is None
+    swarm.signal(signal.SIGTERM)
+    assert swarm.end() == 4
+    assert {event["node_id"]: event["doing"] for event in swarm.all("NodeTerminating")} == {
+        0: "at job 0", 1: "at job 1", 2: "at job 2"
+    }  # fmt: skip
+    assert {event["signal"] for event in swarm.all("NodeExited")} == {signal.SIGKILL}
+    assert swarm.all("Stopped")[0]["exit_code"] == 4
+
+
+def test_auto_runs_as_many_nodes_as_there_are_cpus_for_this_process(start):
+    swarm = start("""
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+sys.exit(supervise(beat, nodes="auto").run())
 """)
     swarm.running(1)
     swarm.signal(signal.SIGTERM)
-    swarm.wait_for("NodeStopping")
-    swarm.signal(signal.SIGTERM)
-    assert swarm.end() == 4
+    assert swarm.end() == 0
+    assert len(swarm.all("AfterFork")) == 1
+
+
+def test_a_supervisor_whose_nodes_say_nothing_does_not_wake_up(start):
+    swarm = start("""
+import resource
+def target(node):
+    node.healthy()
+    node.stopping.wait()
+    return 0
+
+supervisor = supervise(target, nodes=3, node_report_timeout=600.0)
+turns = 0
+def begin():
+    global turns
+    before, turns = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, 0
+    def end():
+        switches = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+        print(f"{turns} turns, {switches} switches", file=sys.stderr)
+        supervisor.stop("measured")
+        assert turns == 1, turns            # the timer that comes back to begin()'s own turn, and nothing else
+        assert switches <= 3, switches
+    supervisor.call_at(time.monotonic() + 1.0, end)
+
+@supervisor.on(events.Controlled)
+def count(event):
+    global turns
+    turns += 1
+
+@supervisor.on(events.NodeRunning)
+def all_run(event):
+    if supervisor.snapshot().running == 3:
+        supervisor.call_at(time.monotonic() + 0.3, begin)
+sys.exit(supervisor.run())
+""")
+    assert swarm.end() == 0
+    assert swarm.all("ErrorOccurred") == [], swarm.stderr
 
 
 def test_finite_work_ends(start):

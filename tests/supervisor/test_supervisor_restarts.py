@@ -91,6 +91,67 @@ sys.exit(supervisor.run())
     assert all(begun - ended >= delay for ended, delay, begun in zip(exits, delays, starts[1:], strict=False))
 
 
+def test_the_delay_doubles_and_is_forgotten_once_a_node_was_stable(start):
+    swarm = start("""
+def target(node):
+    node.healthy()
+    if node.generation == 4:
+        node.stopping.wait(0.5)      # longer than stable_after
+    return 1
+
+supervisor = supervise(target, node_restart_delay=0.05, restart_delay_max=1.0, stable_after=0.3, max_restarts=100)
+@supervisor.on(events.NodeRestarting)
+def enough(event):
+    if event.generation == 6:
+        supervisor.stop("seen enough")
+sys.exit(supervisor.run())
+""")
+    assert swarm.end() == 0, swarm.stderr
+    restarting = swarm.all("NodeRestarting")[:5]
+    assert [event["attempt"] for event in restarting] == [1, 2, 3, 1, 2]
+    for event, least in zip(restarting, [0.05, 0.1, 0.2, 0.05, 0.1], strict=True):
+        assert least <= event["delay_s"] < least * 1.5  # jitter only adds
+    exits = {event["generation"]: event["at"] for event in swarm.all("NodeExited")}
+    forks = {event["generation"]: event["at"] for event in swarm.all("AfterFork")}
+    assert all(
+        forks[event["generation"]] - exits[event["generation"] - 1] >= event["delay_s"]
+        for event in restarting
+        if event["generation"] in forks
+    )
+
+
+def test_the_oom_killer_is_named_as_the_cause_of_a_kill_that_was_not_ours(start):
+    """The kernel's count is a file of the test here: it goes up while the node is killed, as in a container."""
+    swarm = start("""
+import swarm_supervisor.runner as runner
+from swarm_supervisor.oom import OomWatch
+group = Path("cgroup/app")
+group.mkdir(parents=True)
+Path("proc").mkdir()
+Path("proc/cgroup").write_text("0::/app\\n")
+count = group / "memory.events"
+count.write_text("low 0\\noom 0\\noom_kill 2\\n")
+runner.OomWatch = lambda: OomWatch(Path("proc"), Path("cgroup"))
+
+def target(node):
+    node.healthy()
+    if node.generation == 1:
+        count.write_text("low 0\\noom 1\\noom_kill 3\\n")
+    if node.generation < 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return beat(node)
+
+sys.exit(supervise(target).run())
+""")
+    swarm.running(3)
+    first, second = swarm.all("NodeExited")
+    assert first["reason"].startswith(
+        "the signal did not come from the supervisor; probably the OOM killer: oom_kill in"
+    )
+    assert first["reason"].endswith("went from 2 to 3")
+    assert second["reason"] == "the signal did not come from the supervisor"
+
+
 def test_a_crash_loop_ends_the_swarm_by_choice(start):
     swarm = start("""
 def target(node):
