@@ -189,6 +189,69 @@ def test_info_shows_each_value_and_where_it_was_set(tmp_path: Path) -> None:
     assert facts["versions"]["swarm-cli"]
 
 
+GIVEN = {
+    "nodes": "3", "concurrency": 2, "preload": False, "reload": True, "on_crash_loop": "exit", "max_unavailable": 2,
+    "max_restarts": 6, "bootstrap_servers": "given:1", "group_instance_id": "pod-1", "connect_timeout": 7.0,
+    "allow_missing_topics": True, "include_topics": "orders", "exclude_topics": "refunds",
+    "include_consumer_groups": "billing", "exclude_consumer_groups": "other*",
+    "include_subscription_groups": "billing", "exclude_subscription_groups": "other*", "drain_timeout": 31.0,
+    "shutdown_timeout": 61.0, "shutdown_grace": 16.0, "node_restart_delay": 3.0, "restart_delay_max": 59.0,
+    "restart_window": 601.0, "stable_after": 58.0, "stack_dump_timeout": 1.0, "boot_timeout": 57.0,
+    "node_report_timeout": 56.0, "liveness_interval": 9.0, "statistics_interval": 2.0, "polling_ttl": 55.0,
+    "consuming_ttl": 54.0, "stability_ttl": 53.0, "memory_limit": 512.0, "memory_share": 0.5, "memory_metric": "rss",
+    "log_level": "debug", "log_format": "json", "probe": "127.0.0.1:8080", "control": "off",
+}  # fmt: skip
+EVERY_SETTING_APP = """
+from swarm_consumer import App
+app = App("orders", kafka={"bootstrap.servers": "code:1"})
+@app.consume("orders", group="billing")
+@app.consume("refunds", group="others")
+def handle(messages): ...
+"""
+
+
+@pytest.mark.parametrize("layer", ["options", "environment", "file"])
+def test_info_shows_every_setting_from_every_layer(tmp_path: Path, layer: str) -> None:
+    assert {*GIVEN, "kafka"} == {field.name for field in dataclasses.fields(Settings)}
+    (tmp_path / "every_app.py").write_text(EVERY_SETTING_APP)
+    arguments, environment = ["info", "every_app:app", "--json"], {}
+    secret = "sasl.password=hunter2"
+    if layer == "options":
+        for name, value in GIVEN.items():
+            flag = option_name(name) if value is not False else f"--no-{option_name(name)[2:]}"
+            arguments += [flag] if isinstance(value, bool) else [flag, str(value)]
+        arguments += ["--kafka", secret]
+    elif layer == "environment":
+        environment = {variable_name(name): str(value) for name, value in GIVEN.items()} | {"SWARM_KAFKA": secret}
+    else:
+        lines = [f"{name} = {json.dumps(value)}" for name, value in GIVEN.items()]
+        (tmp_path / "swarm.toml").write_text("\n".join([*lines, f'kafka = ["{secret}"]']))
+    done = run(tmp_path, *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    sources = {"options": option_name, "environment": variable_name, "file": lambda name: "swarm.toml"}
+    expected = {name: {"value": value, "source": sources[layer](name)} for name, value in GIVEN.items()}
+    told = facts["settings"]
+    assert {name: told[name] for name in expected} == expected
+    where = {"options": "the command line", "environment": "the environment", "file": "swarm.toml"}[layer]
+    assert told["kafka"]["source"] == where
+    assert told["kafka"]["value"]["sasl.password"] == {"value": "[redacted]", "source": where}
+    assert facts["kafka"].keys() == {"billing"}, "the filters are those of swarm"
+    assert facts["kafka"]["billing"]["bootstrap.servers"] == {"value": "given:1", "source": where}
+    assert facts["kafka"]["billing"]["group.instance.id"]["value"] == "pod-1_<node>_billing"
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_info_without_an_app_shows_what_is_given(tmp_path: Path) -> None:
+    done = run(tmp_path, "info", "--nodes", "4", SWARM_KAFKA="linger.ms=5 ssl.key.password=hunter2")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line]
+    assert ["nodes", "4", "--nodes"] in rows
+    assert ["linger.ms", "5", "the", "environment"] in rows
+    assert ["ssl.key.password", "[redacted]", "the", "environment"] in rows
+    assert done.stdout.splitlines()[-1] == "Name APP to see the Kafka properties of its subscription groups."
+
+
 def test_the_file_of_a_folder_names_the_app_and_a_wrong_key_is_exit_2(tmp_path: Path) -> None:
     (tmp_path / "orders_app.py").write_text(APP)
     (tmp_path / "pyproject.toml").write_text('[tool.swarm]\napp = "orders_app:app"\n')

@@ -242,7 +242,7 @@ def test_each_option_reads_its_variable(
         (["restart", "one"], 2, "should be a valid integer"),
         (["trace", "7"], 2, "there is no node 7: there are 0, 1."),
         (["scale", "0"], 2, "should be greater than or equal to 1"),
-        (["scale"], 2, "Missing argument"),
+        (["scale"], 2, "missing argument"),
         (["events", "--kind", "NodeExit"], 2, "did you mean NodeExited?"),
         (["events", "--kind", "xyz"], 2, "there are AfterFork,"),
         (["events", "--limit", "0"], 2, "should be greater than or equal to 1"),
@@ -255,7 +255,7 @@ def test_each_option_reads_its_variable(
 def test_a_wrong_request_is_one_sentence(standing: PlainSwarm, arguments: list[str], code: int, says: str) -> None:
     done = standing.cli(*arguments)
     assert done.returncode == code, done.stderr
-    assert says in " ".join(done.stderr.replace("│", " ").split())
+    assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert standing.status() is not None
 

@@ -54,7 +54,8 @@ def folder(tmp_path: Path) -> Path:
         (["--exclude-topics", "*"], "nothing is left to run"),
         (["--include-consumer-groups", ","], "names nothing"),
         (["--polling-ttl", "1"], "liveness_interval"),
-        (["--no-such-option"], "No such option"),
+        (["--no-such-option"], "no such option"),
+        (["--nods", "2"], "--nodes"),
     ],
 )
 def test_a_wrong_value_is_exit_2_before_anything_starts(
@@ -62,10 +63,8 @@ def test_a_wrong_value_is_exit_2_before_anything_starts(
 ) -> None:
     done = swarm_cli(command, "orders_app:app", *arguments, folder=folder)
     assert done.returncode == 2, done.stderr
-    # Typer draws a box around its sentences and folds them.
-    flat = " ".join(done.stderr.replace("│", " ").split())
-    assert says in flat
-    assert "Traceback" not in done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1, "one sentence"
 
 
 def test_a_secret_in_a_malformed_property_is_not_repeated(folder: Path) -> None:
@@ -77,7 +76,7 @@ def test_a_secret_in_a_malformed_property_is_not_repeated(folder: Path) -> None:
 def test_each_option_reads_its_environment_variable(folder: Path) -> None:
     done = swarm_cli("swarm", "orders_app:app", folder=folder, SWARM_NODES="none")
     assert done.returncode == 2
-    assert "'none' is neither a number of nodes" in " ".join(done.stderr.replace("│", " ").split())
+    assert "'none' is neither a number of nodes" in done.stderr
 
 
 def test_contradictory_settings_name_both_and_the_difference(folder: Path) -> None:

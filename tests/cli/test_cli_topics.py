@@ -84,7 +84,11 @@ def test_a_plan_says_each_thing_in_one_line_and_as_data(
     declared: list[DeclaredTopic], present: dict[str, TopicState]
 ) -> None:
     plan = planned(declared, present)
-    data = as_data(plan)
+    failures = dict.fromkeys(range(0, len(plan.changes), 2), "no")
+    data = as_data(plan, failures, made=True)
+    assert [told["made"] for told in data["changes"]] == [told["error"] is None for told in data["changes"]]
+    assert [told["error"] for told in data["changes"]].count("no") == len(failures)
+    assert not any(told["made"] for told in as_data(plan, {}, made=False)["changes"])
     for change, told in zip(plan.changes, data["changes"], strict=True):
         assert "\n" not in str(change)
         assert change.name in str(change)

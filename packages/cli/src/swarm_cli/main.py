@@ -4,6 +4,7 @@
 nor rich: a command imports what it needs when it runs.
 """
 
+import sys
 from typing import Annotated
 
 import typer
@@ -30,6 +31,8 @@ from swarm_cli.commands import (
     topics,
     trace,
 )
+from swarm_cli.errors import complain
+from swarm_cli.exit_codes import ExitCode
 from swarm_cli.options import CLUSTER, ROUTES, registered
 
 program = typer.Typer(
@@ -81,5 +84,27 @@ program.command("events", rich_help_panel=OPERATIONS)(events.events)
 
 
 def main() -> None:
-    """Entry point of the installed program."""
-    program()
+    """Entry point of the installed program. What the parser refuses is one sentence too, and exit code 2."""
+    try:
+        sys.exit(program(standalone_mode=False))
+    except _ParserError as error:
+        text = error.format_message()  # type: ignore[attr-defined]  # every parser error has it
+        if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help, which rich has printed already
+            typer.echo(text, nl=bool(text))
+        else:
+            complain(_said(text, getattr(error, "ctx", None)))
+        sys.exit(ExitCode.USAGE)
+    except typer.Abort:  # Ctrl-C, or the end of the input, at a question
+        complain("nothing was done.")
+        sys.exit(ExitCode.INTERRUPTED)
+
+
+# Typer has its own copy of click's exceptions in some versions, and click itself in others: only this name is public.
+_ParserError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def _said(message: str, context: typer.Context | None) -> str:
+    text = " ".join(message.split()).rstrip(".")
+    text = f"{text[:1].lower()}{text[1:]}"
+    command = "swarm-cli" if context is None else context.command_path
+    return f"{text}{' See' if text.endswith('?') else ': see'} {command} --help."

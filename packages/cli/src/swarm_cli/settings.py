@@ -4,7 +4,7 @@ A setting left at None is decided elsewhere: by the application's own code, or b
 belongs to. Each may also come from SWARM_<OPTION> or from a file: `configuration` says which one wins.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,13 +14,21 @@ RUN, KAFKA, FILTERS, TIMES, HEALTH, LOG = "Running", "Kafka", "Filters", "Times"
 
 
 def _option(
-    text: str, panel: str, metavar: str | None = None, check: Callable[..., Any] | None = None, rare: bool = False
+    text: str,
+    panel: str,
+    metavar: str | None = None,
+    check: Callable[..., Any] | None = None,
+    rare: bool = False,
+    words: Sequence[str] = (),
 ) -> Any:
     # The environment variable of each is SWARM_<OPTION>: said once, in the command's own help, not 40 times. What is
     # rare is hidden, and shown by --help-all.
+    # `words`: what a shell completes.
+    complete = (lambda incomplete: [word for word in words if word.startswith(incomplete)]) if words else None
     return typer.Option(
-        help=text, rich_help_panel=panel, metavar=metavar, callback=check, show_envvar=False, hidden=rare
-    )
+        help=text, rich_help_panel=panel, metavar=metavar, callback=check, show_envvar=False, hidden=rare,
+        autocompletion=complete,
+    )  # fmt: skip
 
 
 def _flag(text: str, panel: str, rare: bool = False) -> Any:
@@ -71,7 +79,7 @@ def _one_of(*allowed: str) -> Callable[[str | None], str | None]:
 
 
 def _choice(text: str, panel: str, *allowed: str, rare: bool = False) -> Any:
-    return _option(text, panel, "|".join(allowed), _one_of(*allowed), rare)
+    return _option(text, panel, "|".join(allowed), _one_of(*allowed), rare, allowed)
 
 
 def _seconds(text: str, panel: str, rare: bool = False) -> Any:
@@ -90,7 +98,7 @@ class Settings:
     """What options, environment, file and defaults say together."""
 
     nodes: Annotated[
-        str | None, _option("Nodes to fork; auto: one for each CPU it may use.", RUN, "N|auto", _nodes)
+        str | None, _option("Nodes to fork; auto: one for each CPU it may use.", RUN, "N|auto", _nodes, words=("auto",))
     ] = None
     concurrency: Annotated[int | None, _option("Worker threads in each node.", RUN, "N", _count("threads"))] = None
     preload: Annotated[bool, _flag("Import APP once, before the fork; else in each node.", RUN)] = True
@@ -171,7 +179,7 @@ class Settings:
         str | None, _choice("What the limit is compared with (uss).", HEALTH, "uss", "pss", "rss", rare=True)
     ] = None
 
-    log_level: Annotated[str, _option("Least severity shown.", LOG, "LEVEL", _one_of(*_LEVELS))] = "info"
+    log_level: Annotated[str, _option("Least severity shown.", LOG, "LEVEL", _one_of(*_LEVELS), words=_LEVELS)] = "info"
     log_format: Annotated[str, _choice("The form of a log line.", LOG, "text", "json")] = "text"
     probe: Annotated[
         str | None,

@@ -3,6 +3,7 @@
 Its clients have threads: only for a command's own process, never for one that forks.
 """
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from swarm_consumer.routing import Property
 
 TIMEOUT_S = 20.0
+CONTROLLER_S = 3.0
+"""How long a cluster may be without a controller: an election takes less."""
 LOOK_S = 0.1
 """Between two looks at something that the cluster does not announce."""
 # A coordinator or a leader that moves or loads: to be asked again.
@@ -73,6 +76,13 @@ def _is_connection(name: str) -> bool:
     )
 
 
+def _without_state(error: KafkaError) -> str:
+    """The reason without the client's timing, so that the same one twice is one; and without the sum of all."""
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        return ""
+    return re.sub(r" \(after \d+ms in state \w+\)", "", error.str())
+
+
 class Cluster:
     """The cluster of an application, seen with the properties of one of its groups, or of its topics at large."""
 
@@ -97,7 +107,7 @@ class Cluster:
         given.pop("group.instance.id", None)
         given |= {"enable.auto.commit": False, "statistics.interval.ms": 0, "log_level": 0}
         self._isolation = str(given.get("isolation.level", "read_committed"))
-        given["error_cb"] = lambda error: self._reasons.setdefault(error.str())
+        given["error_cb"] = lambda error: self._reasons.setdefault(_without_state(error))
         self._properties = given
         self._group_client: Consumer | None = None
         try:
@@ -139,26 +149,34 @@ class Cluster:
         """How many partitions each topic has. Raises CommandError when no broker answers."""
         return {name: len(topic.partitions) for name, topic in self._metadata().items()}
 
-    def topics(self, names: Collection[str]) -> dict[str, TopicState]:
-        """Those of `names` that are there, with their configurations. Raises CommandError."""
+    def topics(self, names: Collection[str], configured: Collection[str] = ()) -> dict[str, TopicState]:
+        """Those of `names` that are there; those of `configured` with their configurations. Raises CommandError."""
         present = {name: topic for name, topic in self._metadata().items() if name in names}
-        if not present:
+        configs = self._configurations([name for name in present if name in configured])
+        return {
+            name: TopicState(
+                partitions=len(topic.partitions),
+                replication=max(len(partition.replicas) for partition in topic.partitions.values()),
+                config=configs.get(name, {}),
+            )
+            for name, topic in present.items()
+        }
+
+    def _configurations(self, names: Collection[str]) -> dict[str, dict[str, str]]:
+        if not names:
             return {}
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in present]
+        self._check_controller()
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         answers = self._admin.describe_configs(resources, request_timeout=self.timeout_s)
-        states = {}
+        found = {}
         for resource, future in answers.items():
             entries = self._result(future, f"the configuration of topic {resource.name!r} is not known")
-            replicas = [len(partition.replicas) for partition in present[resource.name].partitions.values()]
-            states[resource.name] = TopicState(
-                partitions=len(present[resource.name].partitions),
-                replication=max(replicas, default=0),
-                config={key: entry.value for key, entry in entries.items() if entry.value is not None},
-            )
-        return states
+            found[resource.name] = {key: entry.value for key, entry in entries.items() if entry.value is not None}
+        return found
 
     def make(self, change: Change) -> None:
         """Make one change and wait until the cluster shows it. Raises CommandError."""
+        self._check_controller()
         admin = self._admin
         failure = f"{self.servers} did not {change.action} topic {change.name!r}"
         limits = {"request_timeout": self.timeout_s, "operation_timeout": self.timeout_s}
@@ -232,8 +250,23 @@ class Cluster:
     # -- asking ---------------------------------------------------------------------------------------------------
 
     def _metadata(self) -> Mapping[str, Any]:
-        found = self._asked(lambda left: self._admin.list_topics(timeout=min(1.0, left)), "")
+        found = self._listed()
         return {name: topic for name, topic in found.topics.items() if topic.error is None and topic.partitions}
+
+    def _listed(self) -> Any:
+        return self._asked(lambda left: self._admin.list_topics(timeout=min(1.0, left)), "")
+
+    def _check_controller(self) -> None:
+        # librdkafka sends these requests to the controller and waits for one as long as it may. Real clusters name one
+        # of the brokers (in an election: soon again); its own mock cluster names none.
+        deadline = time.monotonic() + min(CONTROLLER_S, self.timeout_s)
+        while (listed := self._listed()).controller_id not in listed.brokers:
+            if time.monotonic() >= deadline:
+                raise CommandError(
+                    f"the cluster at {self.servers} names no controller, so its topics cannot be managed; of the "
+                    "embedded broker they are given at its start: swarm-cli broker --topic NAME:PARTITIONS."
+                )
+            time.sleep(LOOK_S)
 
     def _committed(self, asked: list[TopicPartition]) -> dict[tuple[str, int], int]:
         # Not through an AdminClient: when a loading coordinator refuses an OffsetFetch, librdkafka 2.16 turns to the
@@ -275,13 +308,13 @@ class Cluster:
                         "first (swarm-cli stop); static members count until their session ends."
                     ) from None
                 problem, passing = cause.str(), cause.code() in PASSING or not failure
+            self._admin.poll(0)  # serves error_cb, which has the reason
             if not passing or time.monotonic() >= deadline:
                 raise self._error(failure, problem)
-            self._admin.poll(0)  # serves error_cb, which has the reason
             time.sleep(min(LOOK_S, left))
 
     def _error(self, failure: str, problem: str) -> CommandError:
-        told = scrub("; ".join(self._reasons) or problem, self._secrets).rstrip(".")
+        told = scrub("; ".join(filter(None, self._reasons)) or problem, self._secrets).rstrip(".")
         if not failure:
             return CommandError(
                 f"no broker answers at {self.servers} within {self.timeout_s:g} s ({told}): check the address and that "

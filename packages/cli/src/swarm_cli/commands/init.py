@@ -1,5 +1,6 @@
 """`swarm-cli init FOLDER`: a small project that works."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,9 @@ def init(
     from swarm_cli.project import write_project
 
     project = write_project(folder, name)
-    typer.echo(f"Wrote {len(project.files)} files to {folder}. Next:")
-    for line in (f"cd {folder}", "pip install -e '.[test]'", "pytest", "swarm-cli swarm --help"):
+    typer.echo(f"Wrote {len(project.files)} files to {folder.resolve()}. Next:")
+    into = () if folder.resolve() == Path.cwd() else (f"cd {shlex.quote(str(folder))}",)
+    for line in (*into, "pip install -e '.[test]'", "pytest"):
         typer.echo(f"    {line}")
+    typer.echo("README.md in it says how to run it.")
     return 0

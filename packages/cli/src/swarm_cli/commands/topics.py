@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,14 +55,10 @@ def plan(configuration: Configuration, as_json: AsJson = False, detailed_exitcod
 
     Example: swarm-cli topics plan my_app:app --detailed-exitcode
     """
-    import json
-
     with _cluster(configuration) as (cluster, declared):
         plan = _planned(cluster, declared)
     if as_json:
-        from swarm_cli.views.topics import as_data
-
-        typer.echo(json.dumps(as_data(plan), indent=2))
+        _print_json(plan, {})
     else:
         _show(plan)
         typer.echo(_counted(plan, "to make: swarm-cli topics migrate makes them"))
@@ -70,34 +66,38 @@ def plan(configuration: Configuration, as_json: AsJson = False, detailed_exitcod
 
 
 @_detailed
-def migrate(configuration: Configuration, detailed_exitcode: DetailedExitCode = False) -> int:
+def migrate(configuration: Configuration, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False) -> int:
     """Create what is missing, add partitions, set configurations. Deletes nothing, takes no partition away.
 
     Example: swarm-cli topics migrate my_app:app
     """
-    return _carried_out(configuration, ("create", "repartition", "configure"), detailed_exitcode)
+    return _carried_out(configuration, ("create", "repartition", "configure"), as_json, detailed_exitcode)
 
 
 @_detailed
-def create(configuration: Configuration, detailed_exitcode: DetailedExitCode = False) -> int:
+def create(configuration: Configuration, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False) -> int:
     """Create the declared topics that are missing, and change none that is there.
 
     Example: swarm-cli topics create my_app:app --include-topics 'orders*'
     """
-    return _carried_out(configuration, ("create",), detailed_exitcode)
+    return _carried_out(configuration, ("create",), as_json, detailed_exitcode)
 
 
 @_detailed
-def repartition(configuration: Configuration, detailed_exitcode: DetailedExitCode = False) -> int:
+def repartition(
+    configuration: Configuration, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False
+) -> int:
     """Add partitions where more are declared than there are. Keys may go to other partitions from then on.
 
     Example: swarm-cli topics repartition my_app:app
     """
-    return _carried_out(configuration, ("repartition",), detailed_exitcode)
+    return _carried_out(configuration, ("repartition",), as_json, detailed_exitcode)
 
 
 @_detailed
-def delete(configuration: Configuration, yes: Yes = False, detailed_exitcode: DetailedExitCode = False) -> int:
+def delete(
+    configuration: Configuration, yes: Yes = False, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False
+) -> int:
     """Delete the declared topics with all their records, after a question. Topics not declared are never touched.
 
     Example: swarm-cli topics delete my_app:app --include-topics results
@@ -106,14 +106,15 @@ def delete(configuration: Configuration, yes: Yes = False, detailed_exitcode: De
 
     with _cluster(configuration) as (cluster, declared):
         plan = deletions(declared, cluster.topics([topic.name for topic in declared]))
-        _show(plan)
+        if not as_json:
+            _show(plan)
         if plan.changes and not yes:
-            if not sys.stdin.isatty():
+            if as_json or not sys.stdin.isatty():
                 raise UsageError("nothing was deleted: nobody can be asked here, so repeat it with --yes.")
             if not typer.confirm("Delete them with all their records?"):
                 typer.echo("Nothing was deleted.")
                 return 0
-        return _make(cluster, plan, detailed_exitcode)
+        return _make(cluster, plan, as_json, detailed_exitcode)
 
 
 def _cluster(configuration: Configuration) -> Any:
@@ -137,29 +138,46 @@ def _cluster(configuration: Configuration) -> Any:
 def _planned(cluster: "Cluster", declared: Any) -> "Plan":
     from swarm_cli.administration.topic_plan import planned
 
-    return planned(declared, cluster.topics([topic.name for topic in declared]))
+    names = [topic.name for topic in declared]
+    return planned(declared, cluster.topics(names, configured=[topic.name for topic in declared if topic.config]))
 
 
-def _carried_out(configuration: Configuration, actions: tuple[str, ...], detailed: bool) -> int:
+def _carried_out(configuration: Configuration, actions: tuple[str, ...], as_json: bool, detailed: bool) -> int:
     with _cluster(configuration) as (cluster, declared):
         plan = _planned(cluster, declared).only(*actions)
-        _show(plan)
-        return _make(cluster, plan, detailed)
+        if not as_json:
+            _show(plan)
+        return _make(cluster, plan, as_json, detailed)
 
 
-def _make(cluster: "Cluster", plan: "Plan", detailed: bool) -> int:
+def _make(cluster: "Cluster", plan: "Plan", as_json: bool, detailed: bool) -> int:
     """Make every change; one that fails does not keep the others from being made."""
-    failed = 0
-    for change in plan.changes:
+    failures: dict[int, str] = {}
+    for number, change in enumerate(plan.changes):
         try:
             cluster.make(change)
         except CommandError as error:
-            failed += 1
-            complain(str(error))
-    if failed:
-        raise CommandError(f"{failed} of {len(plan.changes)} changes could not be made; the others are.")
-    typer.echo(_counted(plan, "made"))
+            failures[number] = str(error)
+    if as_json:
+        _print_json(plan, failures, made=True)
+    if failures:
+        *others, last = failures.values()
+        for failure in others if len(plan.changes) == len(failures) else failures.values():
+            complain(failure)
+        if len(plan.changes) == len(failures):
+            raise CommandError(last)
+        raise CommandError(f"{len(failures)} of {len(plan.changes)} changes could not be made; the others are.")
+    if not as_json:
+        typer.echo(_counted(plan, "made"))
     return _code(plan, detailed)
+
+
+def _print_json(plan: "Plan", failures: Mapping[int, str], made: bool = False) -> None:
+    import json
+
+    from swarm_cli.views.topics import as_data
+
+    typer.echo(json.dumps(as_data(plan, failures, made), indent=2))
 
 
 def _show(plan: "Plan") -> None:

@@ -26,6 +26,9 @@ FOLLOWS = {
     "polling_ttl": "max.poll.interval.ms",
     "consuming_ttl": "max.poll.interval.ms",
     "stability_ttl": "twice max.poll.interval.ms",
+    "bootstrap_servers": "what APP says",
+    "group_instance_id": "what APP says",
+    "kafka": "what APP says",
     "memory_limit": "off",
     "memory_share": "off",
     "connect_timeout": "no end",
@@ -54,8 +57,8 @@ def settings(configuration: Configuration, app: "App | None") -> Mapping[str, Ma
     found = {}
     for field in dataclasses.fields(Settings):
         value, source = getattr(configuration.settings, field.name), configuration.source(field.name)
-        if field.name in ("kafka", "bootstrap_servers", "group_instance_id"):
-            continue  # they are shown as the properties that they are
+        if field.name == "kafka":
+            value, source = given_properties(configuration) or None, _layers(configuration)
         if source == DEFAULT and field.name == "concurrency" and app is not None and app.concurrency != 1:
             value, source = app.concurrency, CODE
         elif value is None:
@@ -80,6 +83,21 @@ def defaults() -> Mapping[str, Any]:
     }
 
 
+def given_properties(configuration: Configuration) -> Mapping[str, Mapping[str, Any]]:
+    """The Kafka properties that file, environment and options give, merged, and where each was set."""
+    from swarm_consumer.redaction import redacted
+
+    return {
+        name: {"value": value, "source": where}
+        for where, properties in configuration.kafka
+        for name, value in redacted(properties).items()
+    }
+
+
+def _layers(configuration: Configuration) -> str:
+    return ", ".join(where for where, properties in configuration.kafka if properties) or DEFAULT
+
+
 def kafka_properties(app: "App", group: "SubscriptionGroup") -> Mapping[str, Mapping[str, Any]]:
     """What the client of a subscription group gets, and where each property was set."""
     from swarm_consumer.client_properties import ClientProperties
@@ -101,13 +119,26 @@ def lines(facts: Facts) -> Iterator[str]:
     """The text of it all."""
     yield from columns(("VERSION OF", "IS"), list(facts["versions"].items()))
     yield ""
-    rows = [(name.replace("_", "-"), entry["value"], entry["source"]) for name, entry in facts["settings"].items()]
+    settings = facts["settings"]
+    rows = [(name.replace("_", "-"), _shown(entry["value"]), entry["source"]) for name, entry in settings.items()]
     yield from columns(("SETTING", "VALUE", "FROM"), rows)
     for group, properties in facts["kafka"].items():
         yield ""
         yield f"Subscription group {group}"
-        rows = [(name, entry["value"], entry["source"]) for name, entry in properties.items()]
-        yield from columns(("KAFKA PROPERTY", "VALUE", "FROM"), rows)
+        yield from _property_rows(properties)
     if facts["application"] is None:
+        given = settings["kafka"]["value"]
+        if isinstance(given, Mapping):
+            yield ""
+            yield from _property_rows(given)
         yield ""
         yield "Name APP to see the Kafka properties of its subscription groups."
+
+
+def _shown(value: Any) -> Any:
+    return "as below" if isinstance(value, Mapping) else value
+
+
+def _property_rows(properties: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    rows = [(name, entry["value"], entry["source"]) for name, entry in sorted(properties.items())]
+    return columns(("KAFKA PROPERTY", "VALUE", "FROM"), rows)

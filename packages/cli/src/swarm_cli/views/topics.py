@@ -1,14 +1,22 @@
-"""A plan for topics as JSON: the field names are part of the contract."""
+"""Changes of topics as JSON: the field names are part of the contract."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from swarm_cli.administration.topic_plan import Change, Configure, Create, Plan
 
 
-def as_data(plan: Plan) -> dict[str, Any]:
-    """``{"changes": [{"action", "topic", ...}], "notes": [...]}``."""
-    return {"changes": [_change(change) for change in plan.changes], "notes": list(plan.notes)}
+def as_data(plan: Plan, failures: Mapping[int, str], made: bool) -> dict[str, Any]:
+    """``{"changes": [{"action", "topic", ..., "made", "error"}], "notes": [...]}``.
+
+    `made`: whether it was tried to make them; `failures`: what kept one from being made, by its place in the plan.
+    """
+    changes = [
+        _change(change) | {"made": made and number not in failures, "error": failures.get(number)}
+        for number, change in enumerate(plan.changes)
+    ]
+    return {"changes": changes, "notes": list(plan.notes)}
 
 
 def _change(change: Change) -> dict[str, Any]:
