@@ -199,7 +199,7 @@ GIVEN = {
     "restart_window": 601.0, "stable_after": 58.0, "stack_dump_timeout": 1.0, "boot_timeout": 57.0,
     "node_report_timeout": 56.0, "liveness_interval": 9.0, "statistics_interval": 2.0, "polling_ttl": 55.0,
     "consuming_ttl": 54.0, "stability_ttl": 53.0, "memory_limit": 512.0, "memory_share": 0.5, "memory_metric": "rss",
-    "log_level": "debug", "log_format": "json", "probe": "127.0.0.1:8080", "control": "off",
+    "log_level": "debug", "log_format": "json", "probe": "127.0.0.1:8080", "metrics_detail": "node", "control": "off",
 }  # fmt: skip
 EVERY_SETTING_APP = """
 from swarm_consumer import App
