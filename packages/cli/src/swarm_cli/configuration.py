@@ -5,9 +5,6 @@ merged key by key, in the same order. `resolve` decides, and reads nothing.
 """
 
 import dataclasses
-import difflib
-import shlex
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -106,6 +103,8 @@ def resolve(
 
 def _environment_properties(environment: Mapping[str, str]) -> Properties:
     name = variable_name("kafka")
+    import shlex
+
     try:
         words = shlex.split(environment.get(name, ""))
     except ValueError as error:  # the text may be a password: only the cause is repeated
@@ -147,6 +146,8 @@ def read_file(folder: Path) -> FileSettings:
 
 
 def _toml(path: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # no UTF-8, no TOML, or a number of more digits than int() takes
@@ -191,6 +192,8 @@ def _shown(value: object) -> str:
 
 
 def _nearest(name: str, known: list[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0].replace('_', '-')}?" if near else "; docs/configuration.md has them all."
 

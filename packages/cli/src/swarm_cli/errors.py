@@ -44,11 +44,14 @@ def settled(command: Callable[P, int]) -> Callable[P, None]:
             code = int(command(*args, **kwargs))
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read the output (head, less) has seen enough. The interpreter flushes stdout once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = ExitCode.CLEAN
         except Exception as error:
-            said = sentence(error)
-            if debugging() or said is None:
+            if debugging():
                 raise
-            text, code = said
+            text, code = sentence(error) or (_unexpected(error), ExitCode.ERROR)
             complain(text)
         sys.exit(code)
 
@@ -62,6 +65,15 @@ def sentence(error: Exception) -> tuple[str, int] | None:
     if _is_configuration_error(error):
         return str(error), ExitCode.USAGE
     return None
+
+
+def _unexpected(error: Exception) -> str:
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"unexpected {what}{place}: repeat it with --debug to see the traceback, and report it."
 
 
 def complain(sentence: str) -> None:

@@ -34,13 +34,15 @@ from swarm_cli.commands import (
 from swarm_cli.errors import complain
 from swarm_cli.exit_codes import ExitCode
 from swarm_cli.options import CLUSTER, ROUTES, registered
+from swarm_cli.program import Program
 
-program = typer.Typer(
+program = Program(
     name="swarm-cli",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Run Kafka consumers on every core: one supervisor, N forked nodes that share the application's memory.",
+    help="""Run Kafka consumers on every core: one supervisor, N forked nodes that share the application's memory.
+
+    Example: swarm-cli swarm my_app:app --nodes 4""",
+    epilog="""Exit codes: 0 done; 1 failed; 2 a wrong option, setting or application, and nothing was started; 4 killed
+    when the time to stop ran out; 5 crash loop; 130 interrupted. docs/operations.md tells more.""",
 )
 
 OPERATIONS = "A running swarm"

@@ -47,10 +47,6 @@ def operation(command: Callable[P, int]) -> Callable[P, None]:
             return command(*args, **kwargs)
         except ControlError as error:
             raise CommandError(sentence(str(error))) from error
-        except BrokenPipeError:
-            # Whoever read the output (head, less) has seen enough. The interpreter flushes stdout once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
 
     return settled(run)
 

@@ -101,7 +101,7 @@ class Settings:
         str | None, _option("Nodes to fork; auto: one for each CPU it may use.", RUN, "N|auto", _nodes, words=("auto",))
     ] = None
     concurrency: Annotated[int | None, _option("Worker threads in each node.", RUN, "N", _count("threads"))] = None
-    preload: Annotated[bool, _flag("Import APP once, before the fork; else in each node.", RUN)] = True
+    preload: Annotated[bool, _flag("Import APP once, not in each node.", RUN)] = True
     reload: Annotated[bool, _flag("Start anew when a source file changes.", RUN)] = False
     on_crash_loop: Annotated[
         str | None,
@@ -116,11 +116,11 @@ class Settings:
     ] = None
 
     bootstrap_servers: Annotated[
-        str | None, _option("Brokers, instead of what the application says.", KAFKA, "HOST:PORT,...")
+        str | None, _option("Brokers, instead of the application's.", KAFKA, "HOST:PORT,...")
     ] = None
     kafka: Annotated[list[str] | None, _option("A librdkafka property; repeatable.", KAFKA, "KEY=VALUE")] = None
     group_instance_id: Annotated[str | None, _option("Static members: prefix of their ids.", KAFKA, "PREFIX")] = None
-    connect_timeout: Annotated[float | None, _seconds("Exit with 1 when no broker answers for so long.", KAFKA)] = None
+    connect_timeout: Annotated[float | None, _seconds("Exit with 1 if no broker answers so long.", KAFKA)] = None
     allow_missing_topics: Annotated[
         bool, _flag("Start although a topic does not exist, and wait for it.", KAFKA, rare=True)
     ] = False
@@ -161,15 +161,11 @@ class Settings:
     statistics_interval: Annotated[
         float | None, _seconds("How often a node's statistics travel (1).", HEALTH, rare=True)
     ] = None
-    polling_ttl: Annotated[
-        float | None, _seconds("A group is to be polled within (max.poll.interval.ms).", HEALTH, rare=True)
-    ] = None
-    consuming_ttl: Annotated[float | None, _seconds("A batch is to be done within (max.poll.interval.ms).", HEALTH)] = (
+    polling_ttl: Annotated[float | None, _seconds("Between two polls (max.poll.interval.ms).", HEALTH, rare=True)] = (
         None
     )
-    stability_ttl: Annotated[
-        float | None, _seconds("A group is to be joined within (twice that).", HEALTH, rare=True)
-    ] = None
+    consuming_ttl: Annotated[float | None, _seconds("A batch's time (max.poll.interval.ms).", HEALTH)] = None
+    stability_ttl: Annotated[float | None, _seconds("For a group to settle (twice that).", HEALTH, rare=True)] = None
     memory_limit: Annotated[float | None, _option("A node above this is replaced (off).", HEALTH, "MB", _limit)] = None
     memory_share: Annotated[
         float | None,
@@ -181,10 +177,7 @@ class Settings:
 
     log_level: Annotated[str, _option("Least severity shown.", LOG, "LEVEL", _one_of(*_LEVELS), words=_LEVELS)] = "info"
     log_format: Annotated[str, _choice("The form of a log line.", LOG, "text", "json")] = "text"
-    probe: Annotated[
-        str | None,
-        _option("Serve /livez, /readyz, /status, /metrics and a page at / (off).", LOG, "[HOST:]PORT"),
-    ] = None
+    probe: Annotated[str | None, _option("Serve probes, metrics and a page at / (off).", LOG, "[HOST:]PORT")] = None
     metrics_detail: Annotated[
         str, _choice("How far /metrics tells partitions apart.", LOG, "partition", "topic", "node", rare=True)
     ] = "partition"

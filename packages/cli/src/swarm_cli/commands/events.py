@@ -40,10 +40,10 @@ def events(
         ),
     ] = None,
 ) -> int:
-    """Follow the events of a swarm until it ends, or until Ctrl-C: one line each, or one JSON object each.
+    """Follow what happens until the swarm ends, or until Ctrl-C.
 
-    A JSON line has "event" (the kind), "time" (UTC), "at" (monotonic seconds), "level", "line" (its text), and its own
-    fields.
+    A line for each event. A JSON line has "event" (the kind), "time" (UTC), "at" (monotonic seconds), "level", "line"
+    (its text), and its own fields.
 
     Example: swarm-cli events --json --kind NodeExited
     """  # fmt: skip

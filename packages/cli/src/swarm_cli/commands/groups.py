@@ -7,14 +7,14 @@ import typer
 from swarm_cli.configuration import Configuration
 from swarm_cli.errors import UsageError
 from swarm_cli.options import TOPICS, registered
+from swarm_cli.program import Program
 
 if TYPE_CHECKING:
     from swarm_cli.administration.cluster import Cluster
     from swarm_cli.administration.positions import Move, Position
     from swarm_consumer.routing import SubscriptionGroup
 
-program = typer.Typer(
-    no_args_is_help=True,
+program = Program(
     help="Move the committed offsets of a group of APP: first as a dry run, then with --yes.",
 )
 

@@ -28,7 +28,7 @@ def memory(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show RSS, PSS and USS of every process, the shared part, and the saving against separate processes.
+    """Show the memory of every process, and what sharing saves.
 
     RSS counts shared pages in each process, PSS parts them, USS leaves them out. MB are of 2^20 bytes.
 

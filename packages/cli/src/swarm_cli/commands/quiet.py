@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 @operation
 def quiet(control: Control = None, wait: Wait = True, timeout: Timeout = 60.0, as_json: AsJson = False) -> int:
-    """Have every node finish the work it has and take no more; they stay members of their groups.
+    """Have every node finish its work and take no more.
+
+    The nodes stay members of their groups.
 
     There is no way back but new processes: `swarm-cli stop` and a new start.
 

@@ -22,7 +22,7 @@ def restart(
     timeout: Timeout = 300.0,
     as_json: AsJson = False,
 ) -> int:
-    """Replace the process of one node, or of all nodes one after the other.
+    """Replace the process of one node, or of all in turn.
 
     Renews processes from the loaded supervisor, never code: new code needs a new supervisor. A successor is ready
     before the old process drains and goes; the first failure ends the round and leaves the rest as it is.

@@ -21,7 +21,9 @@ def scale(
     timeout: Timeout = 120.0,
     as_json: AsJson = False,
 ) -> int:
-    """Run so many nodes from now on: new ones are forked, or those with the highest ids drain and leave.
+    """Run so many nodes from now on.
+
+    New ones are forked, or those with the highest ids drain and leave.
 
     Example: swarm-cli scale 8
     """

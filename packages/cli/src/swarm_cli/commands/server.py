@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def server(configuration: Configuration) -> int:
-    """Run APP in this one process, with the options of `swarm`.
+    """Run APP in this one process.
 
-    INT and TERM stop in order, TSTP quiets. The options that concern nodes and their supervisor have no effect here.
+    Takes the options of `swarm`; those that concern nodes and their supervisor have no effect here. INT and TERM stop
+    in order, TSTP quiets.
     Each option may also come from SWARM_<OPTION>, swarm.toml or pyproject.toml.
 
     Example: swarm-cli server my_app:app

@@ -36,7 +36,9 @@ def status(
         ),
     ] = ANSWER_TIMEOUT_S,
 ) -> int:
-    """Show a running swarm: its state, and each node with its process, restarts, work and memory.
+    """Show the state of the swarm and of each node.
+
+    --check asks one question instead, for a script or a probe: the answer is the exit code.
 
     Example: swarm-cli status --check ready
     """  # fmt: skip

@@ -10,9 +10,10 @@ from swarm_cli.running_swarms import chosen_path
 
 @operation
 def stop(control: Control = None, wait: Wait = True, timeout: Timeout = 90.0, as_json: AsJson = False) -> int:
-    """Stop a swarm in order: every node finishes its work, commits and ends, then the supervisor.
+    """Stop the swarm in order.
 
-    The exit code is the swarm's own: 0, or 4 when its time ran out and nodes had to be killed.
+    Every node finishes its work, commits and ends, then the supervisor. The exit code is the swarm's
+    own: 0, or 4 when its time ran out and nodes had to be killed.
 
     Example: swarm-cli stop --timeout 120
     """

@@ -19,7 +19,7 @@ def top(
         typer.Option(metavar="SECONDS", min=0.1, help="Look so often.", envvar="SWARM_INTERVAL", show_envvar=False),
     ] = 1.0,
 ) -> int:
-    """Show a running swarm live: nodes, CPU, memory, messages a second, lag, restarts with their reasons, events.
+    """Show the swarm live: work, memory, lag, restarts, events.
 
     Keys restart, quiet or trace a node, scale, and quit; what changes the swarm is asked about first.
 

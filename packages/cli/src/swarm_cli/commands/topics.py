@@ -11,13 +11,13 @@ from swarm_cli.configuration import Configuration
 from swarm_cli.errors import CommandError, UsageError, complain, sentence
 from swarm_cli.exit_codes import ExitCode
 from swarm_cli.options import TOPICS, registered
+from swarm_cli.program import Program
 
 if TYPE_CHECKING:
     from swarm_cli.administration.cluster import Cluster
     from swarm_cli.administration.topic_plan import Plan
 
-program = typer.Typer(
-    no_args_is_help=True,
+program = Program(
     help="Compare the topics of the cluster with those that APP declares, and make them so.",
 )
 

@@ -21,7 +21,9 @@ def trace(
     timeout: Annotated[float, timeout_option("Wait for so long for the stacks.")] = 5.0,
     as_json: AsJson = False,
 ) -> int:
-    """Print the stack of every thread of a node, or of all nodes. It works for a node that hangs in C code too.
+    """Print the stack of every thread of one node, or of all.
+
+    It works for a node that hangs in C code too.
 
     Exit code 1 when a node did not answer.
 
