@@ -74,7 +74,8 @@ class Group(TyperGroup):
         """Run; --debug may stand anywhere, since it is an error that makes one think of it (`errors.debugging`)."""
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
-        return super().main([word for word in words[:end] if word != "--debug"] + words[end:], *rest, **extra)
+        kept = [word for word in words[:end] if word != "--debug"] + words[end:]
+        return super().main(kept, *(rest or (self.name,)), **extra)  # its name, also when run as python -m swarm_cli
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the commands first: they are what somebody looks for here."""
