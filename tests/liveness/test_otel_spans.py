@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from swarm_liveness.otel import MAX_LINKS, batch_span, traced, tracing
+from swarm_liveness.otel import MAX_LINKS, NodeTracing, batch_span, traced
 
 
 @dataclass
@@ -153,6 +154,40 @@ def _node(into: int) -> int:
         provider.add_span_processor(BatchSpanProcessor(Exporter(), schedule_delay_millis=3_600_000))
         return provider
 
-    with tracing(configure), batch_span(Batch()):
+    made: list[TracerProvider] = []
+    tracing = NodeTracing(lambda: made.append(configure()) or made[-1])
+    for state in ("", "", "running"):
+        tracing(SimpleNamespace(state=state))
+    with batch_span(Batch()):
         pass
-    return 0
+    for _ in range(2):
+        tracing(SimpleNamespace(state="stopped"))
+    return 0 if len(made) == 1 else 2
+
+
+def test_a_provider_that_cannot_be_ended_costs_a_line_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def force_flush(self, timeout_millis: int = 0) -> bool:
+            return False
+
+        def shutdown(self) -> None:
+            raise OSError("no route")
+
+    monkeypatch.setattr(trace, "set_tracer_provider", lambda provider: None)
+    with NodeTracing(Broken):
+        pass
+    assert "some spans could not be sent within 5 s" in caplog.text
+    assert "the tracer provider could not be shut down" in caplog.text
+
+
+def test_what_was_begun_before_a_fork_is_left_alone_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    provider = SimpleNamespace(force_flush=lambda timeout_millis: True, shutdown=lambda: ended.append(1))
+    monkeypatch.setattr(trace, "set_tracer_provider", lambda provider: None)
+    tracing = NodeTracing(lambda: provider)
+    tracing.begin()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    tracing.end()
+    assert ended == []

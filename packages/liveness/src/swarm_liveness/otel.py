@@ -9,6 +9,8 @@ import contextlib
 import functools
 import inspect
 import logging
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
@@ -133,28 +135,61 @@ def message_links(batch: Iterable[TracedMessage]) -> Iterator[Link]:
                 return
 
 
-@contextlib.contextmanager
-def tracing(configure: Callable[[], Provider]) -> Iterator[None]:
-    """Trace in a node: make the provider here, after the fork, and send what waits before the node ends.
+class NodeTracing:
+    """Traces each process that consumes: makes its provider after the fork, sends what waits before it ends.
 
     An exporter has threads, which do not survive a fork and which a supervisor must not have; and a node ends without
-    atexit. So wrap the node's work in this::
+    atexit. So a provider is neither made when the application is imported nor left to itself. With swarm-consumer::
 
-        def target(node):
-            with tracing(make_provider):
-                return runtime.run(node.stopping)
+        tracing = NodeTracing(make_provider)
+        app.on(ClientCreated)(tracing)
+        app.on(StateChanged)(tracing)
+
+    The same works in one process. Any other runtime calls `begin` and `end`, or uses `with tracing:`.
     """
-    provider = configure()
-    trace.set_tracer_provider(cast(trace.TracerProvider, provider))
-    try:
-        yield
-    finally:
+
+    def __init__(self, configure: Callable[[], Provider]) -> None:
+        """Nothing is made yet: `configure` returns the provider, and is called in each process that consumes."""
+        self._configure = configure
+        self._lock = threading.Lock()
+        self._provider: Provider | None = None
+        self._begun = 0
+
+    def __call__(self, event: object) -> None:
+        """Begin at the first event of a process, end when its runtime has stopped."""
+        if getattr(event, "state", "") == "stopped":
+            self.end()
+        else:
+            self.begin()
+
+    def begin(self) -> None:
+        """Make the provider and set it, once in each process."""
+        with self._lock:
+            if self._begun == os.getpid():
+                return
+            self._begun = os.getpid()
+            self._provider = self._configure()
+            trace.set_tracer_provider(cast(trace.TracerProvider, self._provider))
+
+    def end(self) -> None:
+        """Send what waits, for at most `FLUSH_TIMEOUT_S`, and end the exporter. Idempotent; it never raises."""
+        with self._lock:
+            provider, self._provider = self._provider, None
+        if provider is None or self._begun != os.getpid():
+            return
         try:
             if not provider.force_flush(int(FLUSH_TIMEOUT_S * 1000)):
                 logger.warning("some spans could not be sent within %g s and are lost", FLUSH_TIMEOUT_S)
             provider.shutdown()
         except Exception:
             logger.exception("the tracer provider could not be shut down")
+
+    def __enter__(self) -> NodeTracing:
+        self.begin()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.end()
 
 
 class _HeaderGetter(Getter[Headers]):
