@@ -241,6 +241,18 @@ class TestGrafana:
                     counter = BY_NAME[name].kind == "counter"
                     assert counter == bool(re.search(rf"(rate|increase)\({name}\b", target["expr"])), panel["title"]
 
+    def test_prometheus_can_parse_every_query(self, tmp_path: Path) -> None:
+        """With promtool, where it is installed: each query as a rule of its own."""
+        queries = [target["expr"] for panel in self.DASHBOARD["panels"] for target in panel.get("targets", ())]
+        assert len(queries) > 20
+        rules = [
+            {"record": f"query:number_{number}", "expr": query.replace("$__rate_interval", "1m")}
+            for number, query in enumerate(queries)
+        ]
+        path = tmp_path / "queries.yaml"
+        path.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+        assert accepted_by("promtool", "check", "rules", str(path))
+
     def test_panels_have_ids_of_their_own_and_do_not_overlap(self) -> None:
         panels = self.DASHBOARD["panels"]
         assert len({panel["id"] for panel in panels}) == len(panels)
