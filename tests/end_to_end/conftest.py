@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from swarm_consumer.testing import Record, produce
 from swarm_supervisor import ControlClient, ControlError, NodeSnapshot, Snapshot
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -184,6 +185,54 @@ def point_at() -> Callable[..., list[str]]:
 @pytest.fixture
 def eventually() -> Callable[..., Any]:
     return wait_until
+
+
+class Load:
+    """Numbers, one after the other, to all partitions of a topic, from a thread, while it is entered."""
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
+        self.bootstrap, self.topic, self.partitions = bootstrap, topic, partitions
+        self.sent = 0
+        self._done = threading.Event()
+
+    def send(self, records: int) -> None:
+        """Send so many, and wait until the broker has them."""
+        batch = [Record(b"%d" % (self.sent + i), partition=i % self.partitions) for i in range(records)]
+        produce(self.bootstrap, self.topic, batch)
+        self.sent += records
+
+    def _run(self) -> None:
+        while not self._done.wait(0.05):
+            self.send(2 * self.partitions)
+
+    def __enter__(self) -> "Load":
+        self._done.clear()
+        self._thread = threading.Thread(target=self._run, name="load")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join(60)
+
+
+@pytest.fixture
+def load_of() -> Callable[..., Load]:
+    return Load
+
+
+@pytest.fixture
+def swarm_cli() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run a command of swarm-cli to its end."""
+
+    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("SWARM_")}
+        return subprocess.run(
+            [sys.executable, "-m", "swarm_cli", *arguments],
+            cwd=ROOT, env=kept | environment, capture_output=True, text=True, timeout=110, check=False,
+        )  # fmt: skip
+
+    return run
 
 
 @pytest.fixture
