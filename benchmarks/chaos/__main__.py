@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--protocol", choices=("classic", "consumer"), default="classic", help="group.protocol")
     parser.add_argument("--static", action="store_true", help="static members")
     parser.add_argument("--only", default="", metavar="KIND,...", help=f"kinds of faults; there are {', '.join(KINDS)}")
+    parser.add_argument("--kafka", action="append", default=[], metavar="NAME=VALUE", help="a property of the nodes")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="default: .cache/chaos/<seed>")
     options = parser.parse_args(arguments)
     only = frozenset(filter(None, options.only.split(",")))
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     plan = Plan(
         minutes=options.minutes, seed=options.seed, nodes=options.nodes, partitions=options.partitions,
         rate=options.rate, protocol=options.protocol, static=options.static, only=only,
+        kafka=tuple(options.kafka),
         times=Times(session_timeout=STATIC_SESSION_S) if options.static else Times(),
     )  # fmt: skip
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # swarm and broker end with the run

@@ -49,6 +49,8 @@ class Plan:
     static: bool = False
     only: frozenset[str] = frozenset()
     times: Times = field(default_factory=Times)
+    kafka: tuple[str, ...] = ()
+    """More properties of the swarm's clients, as name=value."""
 
 
 @dataclass(slots=True)
@@ -138,6 +140,8 @@ class Run:
                     if thread.ident is not None:
                         thread.join()
                 proxy.close()
+                if broker.folder is not None:
+                    shutil.copy(broker.folder / "kafka.log", self.folder)
                 shutil.rmtree(short, ignore_errors=True)
         return self._outcome(keeper, producer, exit_code)
 
@@ -300,6 +304,7 @@ class Run:
             "--bootstrap-servers", f"127.0.0.1:{proxy.port}",
             "--memory-limit", str(MEMORY_LIMIT_MB),
             *(part for name, value in kafka.items() for part in ("--kafka", f"{name}={value}")),
+            *(part for setting in plan.kafka for part in ("--kafka", setting)),
         ]  # fmt: skip
         for name in (
             "liveness_interval", "node_report_timeout", "boot_timeout", "drain_timeout", "shutdown_timeout",
