@@ -57,3 +57,14 @@ def test_colours_need_a_terminal_and_no_no_color(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("NO_COLOR", variable)
     assert logs._colours(Terminal()) is wanted
     assert ("\x1b[" in logs.TextFormatter(colours=wanted).format(record("x"))) is wanted
+
+
+def test_what_a_message_from_outside_says_cannot_steer_a_terminal() -> None:
+    hostile = "\x1b]0;owned\x07 \x9b2J \u202etxt.exe \r done"
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        made = logging.LogRecord("app", logging.ERROR, __file__, 1, "refused: %s", (hostile,), sys.exc_info())
+    line = logs.TextFormatter().format(made)
+    assert all(each.isprintable() or each == "\n" for each in line)
+    assert line.count(r"\x1b]0;owned\x07 \x9b2J \u202etxt.exe \r done") == 2

@@ -22,6 +22,11 @@ FIELDS = (
 )  # fmt: skip
 OURS = ("swarm_cli", "swarm_supervisor", "swarm_consumer", "swarm_liveness", "swarm_health")
 
+# A terminal obeys escape sequences, and reorders text at marks of direction (https://trojansource.codes): a record may
+# quote what a message from Kafka says, so these are written as what they are.
+_INVISIBLE = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+HARMLESS = {code: repr(chr(code))[1:-1] for code in _INVISIBLE if chr(code) not in "\n\t"}
+
 _role = "swarm-cli"
 _node: int | None = None
 _handler: logging.Handler | None = None
@@ -119,11 +124,15 @@ class TextFormatter(logging.Formatter):
         if self.colours and (colour := self.COLOURS.get(record.levelno)):
             level = f"{colour}{level}\x1b[0m"
         # A line break inside a message would make two lines of one record.
-        message = record.getMessage().rstrip("\n").replace("\n", "\n    ")
+        message = record.getMessage().rstrip("\n").replace("\n", "\n    ").translate(HARMLESS)
         line = f"{stamp}.{int(record.msecs):03d} {level} {_role} [{record.process}] {record.name}: {message}"
         if record.exc_info:
             line += "\n    " + self.formatException(record.exc_info).replace("\n", "\n    ")
         return line
+
+    def formatException(self, ei: Any) -> str:
+        """The traceback, fit for a terminal: the text of an error may quote a message."""
+        return super().formatException(ei).translate(HARMLESS)
 
     def shorten(self, line: str, limit: int) -> str:
         """The line in at most `limit` bytes."""

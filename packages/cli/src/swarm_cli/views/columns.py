@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from swarm_cli.views.figures import printable
+
 GAP = "  "
 
 
@@ -23,5 +25,5 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "-"
-    return f"{value:g}" if isinstance(value, float) else str(value).replace("\n", " ")
+        return printable(", ".join(map(str, value))) or "-"
+    return f"{value:g}" if isinstance(value, float) else printable(str(value))
