@@ -276,3 +276,35 @@ def test_without_an_app_the_sentence_says_the_three_places(tmp_path: Path) -> No
     assert "module:attribute" in done.stderr
     assert "SWARM_APP" in done.stderr
     assert run(tmp_path, "info").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("half-of-a-password", "number 2 of them"), ("sasl.password", "'sasl.password'")]
+)
+def test_only_what_is_a_property_name_is_repeated(text: str, told: str) -> None:
+    with pytest.raises(UsageError, match="takes KEY=VALUE, but") as caught:
+        resolve({}, lambda _: False, {"SWARM_KAFKA": f"a.b=c {text}"}, FileSettings("default"))
+    assert told in str(caught.value)
+    assert (text in str(caught.value)) is (text == "sasl.password")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (f"shutdown-timeout = 1{'0' * 400}", "too large"),
+        (f"nodes = 0x{'f' * 4000}", "too large"),
+        (f"kafka.a = 0x{'f' * 4000}", "must be a text"),
+        (f"nodes = {'9' * 5000}", "is not TOML"),
+        (f"kafka = {'[' * 3000}", "nested too deeply"),
+        (f"kafka.{'a.' * 3000}b = 1", "nested too deeply"),
+        ('"\\u001b[2J" = 1', "x1b"),
+    ],
+    ids=["float", "text", "property", "digits", "arrays", "tables", "control-characters"],
+)
+def test_a_file_that_only_a_machine_would_write_is_refused_in_a_sentence(
+    tmp_path: Path, content: str, told: str
+) -> None:
+    (tmp_path / "swarm.toml").write_text(content)
+    with pytest.raises(UsageError, match=told) as caught:
+        read_file(tmp_path)
+    assert str(caught.value).isprintable()

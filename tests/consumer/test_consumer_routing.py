@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from swarm_consumer import App, ConfigurationError, Consumer, DeadLetters, Runtime, Selection
 from swarm_consumer.client_properties import ClientProperties
 from swarm_consumer.producer import encode, producer_properties
-from swarm_consumer.redaction import MASK, is_secret, redacted, scrub, secrets_of
+from swarm_consumer.redaction import MASK, ScrubbingFilter, is_secret, redacted, scrub, secrets_of
 
 KAFKA = {"bootstrap.servers": "localhost:9092"}
 
@@ -253,3 +255,21 @@ def test_secrets_are_known_and_never_shown():
         f"login of user with {MASK} at https://{MASK}@c"
     )
     assert not is_secret("sasl.oauthbearer.token.endpoint.url")
+
+
+def test_what_librdkafka_logs_is_cleaned_of_the_secrets_of_every_client(caplog):
+    name = "swarm_consumer.test_of_the_filter"
+    logger, scrubbing = logging.getLogger(name), ScrubbingFilter()
+    logger.addFilter(scrubbing)
+    scrubbing.learn(secrets_of({"sasl.password": "hunter2", "sasl.oauthbearer.config": "principal=me extra=hunter4"}))
+    scrubbing.learn(secrets_of({"ssl.key.password": "hunter2+3"}))
+    with caplog.at_level(logging.INFO, name):
+        logger.info("%s: Unrecognized beginning at: %s", "main", "extra=hunter4 hunter2+3 hunter2")
+    assert caplog.messages == [f"main: Unrecognized beginning at: {MASK} {MASK} {MASK}"]
+
+
+def test_misspelt_secrets_are_secrets_too():
+    for name in ("sasl.pasword", "ssl.passphrase", "db.pwd", "basic.auth.user.info", "sasl.password"):
+        assert is_secret(name)
+    for name in ("bootstrap.servers", "sasl.username", "ssl.key.location", "enable.ssl.certificate.verification"):
+        assert not is_secret(name)

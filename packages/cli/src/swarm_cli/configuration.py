@@ -120,13 +120,19 @@ def _with_short_forms(properties: Properties, values: Mapping[str, Any]) -> Prop
 
 def _pairs(where: str, texts: list[str]) -> Properties:
     properties: dict[str, str] = {}
-    for text in texts:
+    for number, text in enumerate(texts, 1):
         key, separator, value = text.partition("=")
         if not separator or not key.strip():
-            # Only the key is repeated: the rest may be a password.
-            raise UsageError(f"{where} takes KEY=VALUE, but {key.strip()!r} has no '=' or no key.")
+            raise UsageError(f"{where} takes KEY=VALUE, but {_without_value(key, number)} has no '=' or no key.")
         properties[key.strip()] = value
     return properties
+
+
+def _without_value(key: str, number: int) -> str:
+    # What is no name of a property may be a part of a password, torn off at a blank: it is not repeated.
+    words = key.strip().split(".")
+    is_name = len(words) > 1 and all(word.isascii() and word.isalnum() and word.islower() for word in words)
+    return repr(key.strip()) if is_name else f"number {number} of them"
 
 
 def read_file(folder: Path) -> FileSettings:

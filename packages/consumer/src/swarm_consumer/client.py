@@ -45,6 +45,7 @@ from swarm_consumer.execution import Execution
 from swarm_consumer.lanes import Lane, Lanes, LaneState, Outcome, Run
 from swarm_consumer.offsets import topic_partition
 from swarm_consumer.progress import Key, Ledger, Storable
+from swarm_consumer.redaction import ScrubbingFilter
 from swarm_consumer.retry import Backoff
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.workers import Workers
@@ -84,6 +85,8 @@ _topic_of = confluent_kafka.Message.topic
 _error_of = confluent_kafka.Message.error
 
 librdkafka_logger = logging.getLogger("swarm_consumer.librdkafka")
+_scrubbing = ScrubbingFilter()
+librdkafka_logger.addFilter(_scrubbing)
 
 
 class SubscriptionClient:
@@ -358,6 +361,7 @@ class SubscriptionClient:
 
     def _create(self) -> None:
         configuration = self._properties.for_client()
+        _scrubbing.learn(self._properties.secrets)
         configuration.update(
             {"error_cb": self._on_error, "stats_cb": self._on_statistics, "on_commit": self._on_commit}
         )

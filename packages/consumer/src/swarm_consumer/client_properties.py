@@ -45,6 +45,11 @@ class ClientProperties:
         given = self._group.properties.get(name)
         return given.where if given is not None else "Swarm's own settings"
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The values that must not be shown."""
+        return self._secrets
+
     def scrub(self, text: str) -> str:
         """Return the text without any secret of these properties."""
         return scrub(text, self._secrets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ MASK = "[redacted]"
 
 # Property names of librdkafka whose value is a credential. `*.location` names a file and is no secret itself.
 _SECRET = re.compile(
-    r"(password|secret|token(?!\.endpoint)|credential|\.pem$|key\.pem|jaas|ssl_key|sasl\.oauthbearer\.config|private\.key)"
+    r"(pass|pasw|pwd|user\.info|secret|token(?!\.endpoint)|credential|\.pem$|key\.pem|jaas|ssl_key|sasl\.oauthbearer\.config|private\.key)"
 )
 _NOT_SECRET = re.compile(r"(\.location|\.url|\.cb|_cb|\.enable|\.method|\.algorithm)$")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
@@ -29,14 +30,34 @@ def redacted(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 def secrets_of(properties: Mapping[str, Any]) -> frozenset[str]:
     """Return the secret values among the properties, to be cut out of text with `scrub`."""
-    return frozenset(str(value) for name, value in properties.items() if is_secret(name) and len(str(value)) >= 3)
+    found = {str(value) for name, value in properties.items() if is_secret(name)}
+    # librdkafka repeats the part of this one, "key=value key=value", that it does not understand.
+    found.update(str(properties.get("sasl.oauthbearer.config", "")).split())
+    return frozenset(secret for secret in found if len(secret) >= 3)
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """Return the text with every secret value, and any user and password inside a URL, masked."""
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
         text = text.replace(secret, MASK)
     return _USER_INFO.sub(MASK, text)
+
+
+class ScrubbingFilter(logging.Filter):
+    """Cuts the secrets of every client made so far out of the records of a logger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._secrets: frozenset[str] = frozenset()
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Cut these out too, from now on."""
+        self._secrets |= frozenset(secrets)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Clean the record; it always stays."""
+        record.msg, record.args = scrub(record.getMessage(), self._secrets), ()
+        return True
 
 
 def _clean_value(value: Any) -> Any:
