@@ -114,6 +114,7 @@ class ProbeConnection:
             ("Content-Type", content_type),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),  # what a node says stays text in every browser
             *headers,
         ]
         if self._closing:
