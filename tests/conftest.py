@@ -4,21 +4,32 @@ import os
 
 import pytest
 
-REAL_KAFKA = pytest.StashKey[int]()
+
+class Guard:
+    """Counts the tests that ran with a real broker, and fails a full run that had none."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.ran = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # Of reports, not of collected items: with workers the process that ends the run collects nothing itself.
+        self.ran += report.when == "call" and not report.skipped and "real_kafka" in report.keywords
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        config = self.config
+        # "Full" means: nothing was named and nothing was selected, as `hatch run test` and .ci/run start it.
+        full = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        selected = config.option.keyword or config.option.markexpr or config.option.collectonly
+        required = os.environ.get("SWARM_REQUIRE_KAFKA") == "1"
+        if required and full and not selected and not self.ran:
+            reporter = config.pluginmanager.get_plugin("terminalreporter")
+            assert reporter is not None
+            reporter.write_line("SWARM_REQUIRE_KAFKA=1, and no test of a real Kafka broker ran.", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_collection_finish(session):
-    found = sum(1 for item in session.items if item.get_closest_marker("real_kafka"))
-    session.config.stash[REAL_KAFKA] = found
-
-
-def pytest_sessionfinish(session):
-    config = session.config
-    # "Full" means: nothing was named and nothing was selected, as `hatch run test` and .ci/run start it.
-    full = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    selected = config.option.keyword or config.option.markexpr or config.option.collectonly
-    required = os.environ.get("SWARM_REQUIRE_KAFKA") == "1"
-    if required and full and not selected and config.stash.get(REAL_KAFKA, 0) == 0:
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
-        reporter.write_line("SWARM_REQUIRE_KAFKA=1, and no test of a real Kafka broker was collected.", red=True)
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+def pytest_configure(config: pytest.Config) -> None:
+    """Guard the run where it ends: not in a worker."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Guard(config))

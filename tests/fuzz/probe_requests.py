@@ -1,7 +1,6 @@
 """What must hold for whatever a client sends to the probe."""
 
 import contextlib
-import logging
 import select
 import socket
 
@@ -61,7 +60,6 @@ def _parts():
     yield b"b"
 
 
-logging.getLogger("swarm_liveness").setLevel(logging.CRITICAL)  # that /broken fails is told once, and not news here
 LOOP = HandLoop()
 SERVER = ProbeServer(
     {

@@ -109,7 +109,8 @@ def test_a_full_run_of_the_project_without_real_kafka_tests_fails_where_they_are
     required = {"SWARM_REQUIRE_KAFKA": "1"}
     done = run_pytest(source, environment=required)
     assert done.returncode == 1
-    assert "no test of a real Kafka broker was collected" in done.stdout
+    assert "no test of a real Kafka broker ran" in done.stdout
+    assert run_pytest("import pytest\n@pytest.mark.real_kafka\n" + source, environment=required).returncode == 0
     assert run_pytest(source).returncode == 0
     assert run_pytest(source, "tests/test_it.py", environment=required).returncode == 0
     assert run_pytest(source, "-k", "it", environment=required).returncode == 0
