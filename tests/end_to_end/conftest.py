@@ -89,9 +89,9 @@ class SwarmProcess:
 
     def __init__(self, folder: Path, arguments: list[str], environment: dict[str, str]) -> None:
         self.control = folder / f"{uuid.uuid4().hex[:8]}.sock"
-        self.log = folder / "swarm.log"
+        self.log = self.control.with_suffix(".log")
         command = [sys.executable, "-m", "swarm_cli", *arguments]
-        if arguments[0] == "swarm":
+        if arguments[0] == "swarm" and "--control" not in arguments:
             command += ["--control", str(self.control)]
         with self.log.open("ab") as stream:
             self.popen = subprocess.Popen(

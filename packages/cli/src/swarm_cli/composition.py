@@ -4,7 +4,7 @@ import importlib
 import logging
 import os
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -160,6 +160,16 @@ def limit_memory(supervisor: "Supervisor", listener: "LivenessListener", nodes: 
     listener.before_fork(nodes)
     if listener.memory_share is not None:
         supervisor.on(Scaled)(lambda event: listener.before_fork(event.after))
+
+
+def say_settings(settings: Settings, listener: "LivenessListener", supervisor: Mapping[str, Any]) -> None:
+    """Log, for those who debug, the settings in force: those of the supervisor, and those of each process' checks."""
+    from dataclasses import asdict
+
+    force = {**supervisor, **asdict(listener.limits)}
+    force |= {name: getattr(listener, name) for name in ("memory_share", "liveness_interval", "statistics_interval")}
+    force["drain_timeout"] = settings.drain_timeout
+    logger.debug("settings in force: %s", " ".join(f"{name}={value}" for name, value in sorted(force.items())))
 
 
 @contextmanager

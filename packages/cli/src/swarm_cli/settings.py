@@ -103,6 +103,10 @@ class Settings:
     concurrency: Annotated[int | None, _option("Worker threads in each node.", RUN, "N", _count("threads"))] = None
     preload: Annotated[bool, _flag("Import APP once, not in each node.", RUN)] = True
     reload: Annotated[bool, _flag("Start anew when a source file changes.", RUN)] = False
+    restart: Annotated[
+        str | None,
+        _choice("Whether a node that ends by itself is replaced.", RUN, "always", "on-failure", "never", rare=True),
+    ] = None
     on_crash_loop: Annotated[
         str | None,
         _choice("A node keeps dying: go on trying, degraded, or exit with 5.", RUN, "degrade", "exit", rare=True),
@@ -114,6 +118,12 @@ class Settings:
         int | None,
         _option("Unplanned exits of a node that are a crash loop (5).", RUN, "N", _count("exits"), rare=True),
     ] = None
+
+    threads: Annotated[
+        str | None,
+        _choice("Of others in the supervisor at a fork.", RUN, "warn", "refuse", "ignore", rare=True),
+    ] = None
+    subreaper: Annotated[bool, _flag("Adopt and reap what nodes leave behind.", RUN, rare=True)] = False
 
     bootstrap_servers: Annotated[
         str | None, _option("Brokers, instead of the application's.", KAFKA, "HOST:PORT,...")

@@ -46,6 +46,7 @@ def check_cluster(app: App, selection: Selection | None = None, timeout_s: float
 
         configuration = {**properties.for_client(), "error_cb": noted, "statistics.interval.ms": 0, "log_level": 0}
         configuration.pop("group.instance.id", None)  # asking is not joining
+        configuration.pop("debug", None)  # it would win over log_level, and write past the application's log
         try:
             client = confluent_kafka.Consumer(configuration)
         except (KafkaException, TypeError, ValueError) as error:

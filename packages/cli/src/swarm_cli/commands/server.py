@@ -58,6 +58,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
                 )
         except preflight.Interrupted:
             return ExitCode.CLEAN
+        composition.say_settings(settings, listener, {})
         listener.start(runtime, LoggedLiveness())
         if watch is not None:
             watch.call_at_change(runtime.stop)

@@ -1,5 +1,6 @@
 """`swarm-cli swarm APP`: one supervisor, N nodes."""
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from swarm_cli.configuration import Configuration
@@ -9,9 +10,9 @@ if TYPE_CHECKING:
     from swarm_cli.reloading import SourceWatch
 
 SUPERVISOR_SETTINGS = (
-    "on_crash_loop", "max_unavailable", "max_restarts", "shutdown_timeout", "shutdown_grace", "node_restart_delay",
-    "restart_delay_max", "restart_window", "stable_after", "stack_dump_timeout", "boot_timeout",
-    "node_report_timeout", "liveness_interval", "statistics_interval",
+    "restart", "threads", "subreaper", "on_crash_loop", "max_unavailable", "max_restarts", "shutdown_timeout",
+    "shutdown_grace", "node_restart_delay", "restart_delay_max", "restart_window", "stable_after",
+    "stack_dump_timeout", "boot_timeout", "node_report_timeout", "liveness_interval", "statistics_interval",
 )  # fmt: skip
 
 
@@ -68,6 +69,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
                 preflight.examine(preflight.ask_in_child(load, slack_s), outline, nodes, settings)
         except preflight.Interrupted:
             return ExitCode.CLEAN
+        composition.say_settings(settings, listener, dataclasses.asdict(supervisor.settings))
         if watch is not None:
             watch.stop_at_change(supervisor)
         return supervisor.run()
