@@ -80,6 +80,7 @@ def test_a_verdict_stops_the_right_node_in_time_twice(misbehaving: Watched, vict
         assert (stopping["node_id"], stopping["pid"], stopping["status"]) == (victim, pid, code)
         assert re.search(REASONS[kind], stopping["reason"]), stopping["reason"]
         # The last sign of life may be a beat, or a poll, before the order.
+        print(f"{kind}: stopped {stopped - begun:.2f} s after it began, due {due_s:g} s")
         assert due_s - INTERVAL_S - 0.5 <= stopped - begun <= due_s + INTERVAL_S + LATE_S
 
         # Nobody else was stopped, and everybody else kept consuming meanwhile.
