@@ -42,7 +42,7 @@ program = Program(
 
     Example: swarm-cli swarm my_app:app --nodes 4""",
     epilog="""Exit codes: 0 done; 1 failed; 2 a wrong option, setting or application, and nothing was started; 4 killed
-    when the time to stop ran out; 5 crash loop; 130 interrupted. docs/operations.md tells more.""",
+    when the time to stop ran out; 5 crash loop; 130 interrupted. docs/exit-codes.md tells more.""",
 )
 
 OPERATIONS = "A running swarm"
