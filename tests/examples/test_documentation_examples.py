@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from swarm_consumer.testing import EmbeddedBroker, end_offsets
+from swarm_consumer.testing import EmbeddedBroker, KafkaBroker, end_offsets
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-OWN_PAGES = [
-    ROOT / "docs" / name for name in ("quick-start.md", "concepts.md", "tuning.md", "comparison.md", "non-goals.md")
-]
+ANSWERED = (
+    "quick-start.md", "concepts.md", "signals.md", "tuning.md", "memory.md", "kubernetes.md", "configuration.md",
+    "exit-codes.md", "comparison.md", "non-goals.md", "metrics.md", "operations.md", "administration.md", "testing.md",
+    "fork-safety.md", "security.md",
+)  # fmt: skip
+"""The pages of the questions that a user has."""
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +35,20 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def test_the_pages_are_there() -> None:
-    assert set(OWN_PAGES) <= set(PAGES)
+    assert {*ANSWERED} <= {page.name for page in PAGES}
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {page.name for page in PAGES} <= linked
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_a_link_into_a_page_finds_its_heading(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([\w./-]*\.md)?#([\w-]+)\)", page.read_text(encoding="utf-8")):
+        headings = re.findall(r"^#+ (.*)", (page.parent / target if target else page).read_text(encoding="utf-8"), re.M)
+        anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in anchors, f"{page.name} → {target}#{anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -40,7 +56,7 @@ def test_a_page_is_under_200_lines(page: Path) -> None:
     assert len(page.read_text(encoding="utf-8").splitlines()) < 200
 
 
-@pytest.mark.parametrize("page", OWN_PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_on_a_page_is_a_file_that_is_tested(page: Path) -> None:
     files = [path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py")]
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
@@ -57,12 +73,36 @@ def test_what_a_page_points_at_exists(page: Path) -> None:
     assert missing == []
 
 
-def test_the_test_of_the_quick_start_passes() -> None:
-    done = run(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "test_orders.py", PYTHONPATH=str(EXAMPLES)
-    )
+def test_the_tests_on_the_pages_pass() -> None:
+    tests = sorted(path.name for path in EXAMPLES.glob("test_*.py"))
+    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, *tests, PYTHONPATH=str(EXAMPLES))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
+    assert f"{len(tests)} passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["faults.py", "connect_in_node.py"])
+def test_a_script_on_a_page_runs(name: str) -> None:
+    done = run(name)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.real_kafka
+def test_the_real_broker_of_the_page_is_killed_and_comes_back(kafka_broker: KafkaBroker) -> None:
+    if "KAFKA_BOOTSTRAP_SERVERS" in os.environ:
+        pytest.skip("KAFKA_BOOTSTRAP_SERVERS names a cluster that is not to be killed")
+    done = run("real_broker.py")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_plan_on_the_page_is_what_the_command_prints(embedded_broker: EmbeddedBroker) -> None:
+    embedded_broker.create_topic("orders", partitions=4)
+    done = run(
+        "-m", "swarm_cli", "topics", "plan", "declared_topics:app", KAFKA_BOOTSTRAP_SERVERS=embedded_broker.bootstrap
+    )
+    assert done.returncode == 0, done.stderr
+    page = (ROOT / "docs" / "administration.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"\$ swarm-cli topics plan my_app:app\n((?:    .+\n)+)", page)
+    assert done.stdout == re.sub(r"^    ", "", shown, flags=re.MULTILINE)
 
 
 def test_the_orders_of_the_quick_start_arrive(embedded_broker: EmbeddedBroker) -> None:
