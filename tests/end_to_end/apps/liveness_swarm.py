@@ -18,6 +18,7 @@ from typing import Any
 from swarm_consumer import App, Consumer, Runtime
 from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.events import Assigned
+from swarm_consumer.owner import Owner
 from swarm_liveness import LivenessListener, ProcessMemory
 from swarm_liveness.serving import serve_supervisor
 from swarm_supervisor import Node, Supervisor
@@ -52,12 +53,12 @@ def hang_holding_the_gil() -> None:
 
 
 def stop_polling() -> None:
-    """The owner thread hangs at its next poll; handlers go on with what there is."""
+    """The owner thread hangs before its next poll; handlers go on with what there is."""
 
-    def poll(self: SubscriptionClient, timeout_s: float, **options: Any) -> None:
+    def turn(self: Owner, client: Any) -> None:
         hang_in_handler()
 
-    SubscriptionClient._poll = poll  # type: ignore[method-assign]
+    Owner._turn = turn  # type: ignore[method-assign]
 
 
 def unsettle() -> None:

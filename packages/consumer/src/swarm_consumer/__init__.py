@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from swarm_consumer.cluster_check import ClusterReport, check_cluster
     from swarm_consumer.consumer import Consumer
     from swarm_consumer.dead_letters import DeadLetters
+    from swarm_consumer.deliveries import Delivery
     from swarm_consumer.deserialization import Json, MessagePack
     from swarm_consumer.errors import (
         ConfigurationError,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
         SwarmConsumerError,
     )
     from swarm_consumer.message import Message
-    from swarm_consumer.producer import Delivery, Producer
+    from swarm_consumer.producer import Producer
     from swarm_consumer.runtime import Flag, Runtime
     from swarm_consumer.selection import Selection
 
@@ -59,7 +60,7 @@ _MODULES = {
     "Consumer": "consumer",
     "ConsumptionError": "errors",
     "DeadLetters": "dead_letters",
-    "Delivery": "producer",
+    "Delivery": "deliveries",
     "DeliveryError": "errors",
     "DeserializationError": "errors",
     "Flag": "runtime",

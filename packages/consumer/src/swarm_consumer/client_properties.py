@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from swarm_consumer.errors import ConfigurationError
-from swarm_consumer.producer import consumer_properties
+from swarm_consumer.producer_properties import consumer_properties
 from swarm_consumer.redaction import scrub, secrets_of
 from swarm_consumer.routing import SubscriptionGroup, instance_id
 

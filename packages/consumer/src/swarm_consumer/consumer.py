@@ -11,8 +11,9 @@ from swarm_consumer.batch import Batch
 from swarm_consumer.message import Message
 
 if TYPE_CHECKING:
+    from swarm_consumer.deliveries import Delivery
     from swarm_consumer.partition_context import PartitionContext
-    from swarm_consumer.producer import Delivery, Producer
+    from swarm_consumer.producer import Producer
 
 
 class Consumer:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_consumer.batch import Batch
 from swarm_consumer.consumer import Consumer
 from swarm_consumer.dead_letters import letter_headers
+from swarm_consumer.deliveries import Deliveries
 from swarm_consumer.event_loop import EventLoop
 from swarm_consumer.events import (
     BatchFailed,
@@ -22,9 +23,9 @@ from swarm_consumer.events import (
     ErrorOccurred,
     RetryStarted,
 )
-from swarm_consumer.lanes import Lane, Run
+from swarm_consumer.lane import Lane, Run
 from swarm_consumer.partition_context import PartitionContext
-from swarm_consumer.producer import Deliveries, Producer
+from swarm_consumer.producer import Producer
 
 if TYPE_CHECKING:
     from swarm_consumer.client import SubscriptionClient

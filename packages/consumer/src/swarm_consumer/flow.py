@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from swarm_consumer.lanes import Lane, LaneState
+from swarm_consumer.lane import Lane, LaneState
 
 RESUME_S = 1.0
 """How long a resume may take: a partition whose held messages last longer loses nothing by being paused."""

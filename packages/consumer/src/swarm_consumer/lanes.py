@@ -1,174 +1,25 @@
-"""Lanes: one per assigned partition. Which lane may be worked on now, and what becomes of it afterwards. Pure.
+"""All lanes of a subscription group: which may be worked on now, and what becomes of it afterwards. Pure.
 
-A lane holds the messages that wait, the batch that failed and waits for its next attempt, and the one run in progress.
-
-    state      means                                      leaves it by
-    IDLE       nothing to do                              receive -> READY
-    READY      queued for a worker                        take -> RUNNING
-    RUNNING    a handler is at work                       finish -> IDLE | READY | WAITING | PAUSED
-    WAITING    a batch failed, back-off runs              wake (time) -> READY
-    PAUSED     paused by its handler                      wake (time), resume -> READY | IDLE
-    CLOSED     taken away, or the client is closing       nothing
-
-A lane is in the workers' queue exactly while READY. The functions say with their result whether the caller has to
-queue it. Nothing here is thread-safe: the caller holds the lock of the subscription group.
+A lane holds the messages that wait, the batch that failed and waits for its next attempt, and the one run in progress;
+`lane.py` has the table of its states. It is in the workers' queue exactly while READY: the functions say with their
+result whether the caller has to queue it. Nothing here is thread-safe: the caller holds the lock of the group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import confluent_kafka
 
-from swarm_consumer.dead_letters import DeadLetterCount
+from swarm_consumer.lane import Lane, LaneState, Outcome, Run
 from swarm_consumer.progress import Key, Ledger
-from swarm_consumer.retry import Backoff
 
 if TYPE_CHECKING:
-    from swarm_consumer.consumer import Consumer
     from swarm_consumer.routing import Route
-
-
-class LaneState(Enum):
-    """See the table above."""
-
-    IDLE = auto()
-    READY = auto()
-    RUNNING = auto()
-    WAITING = auto()
-    PAUSED = auto()
-    CLOSED = auto()
-
-
-class Run:
-    """One call into a consumer: what is run, on which messages, under which epoch, since when.
-
-    It is also the stamp that liveness reads: topic, partition, first_offset, last_offset, action, started, ttl_s,
-    max_poll_interval_s.
-    """
-
-    __slots__ = (
-        "action",
-        "alone",
-        "attempt",
-        "deferred",
-        "epoch",
-        "first_offset",
-        "lane",
-        "last_offset",
-        "marks_only",
-        "max_poll_interval_s",
-        "partition",
-        "records",
-        "resume_state",
-        "seek",
-        "started",
-        "topic",
-        "ttl_s",
-    )
-
-    def __init__(
-        self, lane: Lane, action: str, records: list[confluent_kafka.Message], now: float, max_poll_interval_s: float
-    ) -> None:
-        self.lane = lane
-        self.epoch = lane.epoch
-        self.action = action
-        self.records = records
-        self.attempt = lane.failures + 1
-        self.started = now
-        self.topic: str = lane.key[0]
-        self.partition: int = lane.key[1]
-        self.first_offset: int | None = records[0].offset() if records else None
-        self.last_offset: int | None = records[-1].offset() if records else None
-        self.ttl_s: float | None = lane.route.settings.consuming_ttl
-        self.max_poll_interval_s = max_poll_interval_s
-        self.marks_only = False  # the handler has seen that it should leave early: its return marks nothing
-        self.seek: Any = None
-        self.deferred: tuple[int, str | None, int | None] | None = None  # a mark that waits for acknowledgements
-        self.alone = False  # a message of a failed batch, by itself, to find out which one fails
-        self.resume_state: LaneState | None = None  # where a hook found the lane
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a run: to be reported, and whether the lane goes back into the workers' queue."""
-
-    queue: bool
-    stale: bool = False
-    retry_in_s: float | None = None
-    isolating: bool = False
-    refusal: str | None = None
-    first_unmarked: int | None = None
-
 
 _QUEUE = Outcome(queue=True)
 _REST = Outcome(queue=False)
-
-
-class Lane:
-    """One assigned partition under one assignment."""
-
-    __slots__ = (
-        "backoff",
-        "consumer",
-        "dead_letter_count",
-        "end_offset",
-        "eof",
-        "epoch",
-        "expected",
-        "failing_offset",
-        "failures",
-        "flow_paused",
-        "held",
-        "initialized",
-        "isolated",
-        "key",
-        "next_tick",
-        "paused_until",
-        "pending_seek",
-        "rate",
-        "retry",
-        "retry_at",
-        "revoking",
-        "route",
-        "running",
-        "state",
-    )
-
-    def __init__(self, key: Key, route: Route, epoch: int, now: float) -> None:
-        settings = route.settings
-        self.key = key
-        self.route = route
-        self.epoch = epoch
-        self.backoff = Backoff(settings.retry_backoff, settings.retry_backoff_max)
-        self.state = LaneState.IDLE
-        self.held: list[confluent_kafka.Message] = []
-        self.retry: list[confluent_kafka.Message] | None = None
-        self.retry_at = 0.0
-        self.failures = 0
-        self.failing_offset: int | None = None
-        self.isolated = False  # what is in `retry` goes out one message at a time
-        self.dead_letter_count = DeadLetterCount()
-        self.paused_until: float | None = None
-        self.pending_seek: Any = None
-        self.running: Run | None = None
-        self.consumer: Consumer | None = None
-        self.initialized = False
-        self.revoking = False
-        self.flow_paused = False
-        self.eof = False
-        self.expected: int | None = None  # the next offset the client should give us
-        self.end_offset: int | None = None
-        self.rate = 0.0  # messages a second the handler manages, smoothed
-        self.next_tick = now + settings.tick_interval
-
-    @property
-    def blocked(self) -> bool:
-        """Whether what waits here cannot be worked on for now."""
-        return self.state in (LaneState.WAITING, LaneState.PAUSED)
 
 
 class Lanes:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from swarm_consumer.lanes import Run
+from swarm_consumer.lane import Run
 
 if TYPE_CHECKING:
     from swarm_consumer.client import SubscriptionClient

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from swarm_consumer.deliveries import Deliveries, Delivery
 from swarm_consumer.errors import ConsumptionError
-from swarm_consumer.lanes import Lane
+from swarm_consumer.lane import Lane
 from swarm_consumer.message import Message
 from swarm_consumer.offsets import topic_partition
-from swarm_consumer.producer import Deliveries, Delivery, Producer
+from swarm_consumer.producer import Producer
 from swarm_consumer.progress import Storable
 
 if TYPE_CHECKING:

@@ -12,97 +12,9 @@ from typing import Any
 import confluent_kafka
 import msgspec
 
+from swarm_consumer.deliveries import Deliveries, Delivery
 from swarm_consumer.errors import ConfigurationError, DeliveryError, ForkError
 from swarm_consumer.redaction import scrub, secrets_of
-
-# Consumer properties that a producer does not know (librdkafka CONFIGURATION.md, column C): it would warn about each.
-_CONSUMER_ONLY = frozenset(
-    [
-        "group.id",
-        "group.instance.id",
-        "partition.assignment.strategy",
-        "session.timeout.ms",
-        "heartbeat.interval.ms",
-        "group.protocol.type",
-        "group.protocol",
-        "group.remote.assignor",
-        "coordinator.query.interval.ms",
-        "max.poll.interval.ms",
-        "enable.auto.commit",
-        "auto.commit.interval.ms",
-        "enable.auto.offset.store",
-        "queued.min.messages",
-        "queued.max.messages.kbytes",
-        "fetch.wait.max.ms",
-        "fetch.queue.backoff.ms",
-        "fetch.message.max.bytes",
-        "max.partition.fetch.bytes",
-        "fetch.max.bytes",
-        "fetch.min.bytes",
-        "fetch.error.backoff.ms",
-        "offset.store.method",
-        "isolation.level",
-        "consume_cb",
-        "rebalance_cb",
-        "offset_commit_cb",
-        "enable.partition.eof",
-        "check.crcs",
-        "client.rack",
-        "auto.offset.reset",
-        "auto.commit.enable",
-        "consume.callback.max.messages",
-        "allow.auto.create.topics",
-    ]
-)
-_PRODUCER_ONLY = frozenset(
-    [
-        "transactional.id",
-        "transaction.timeout.ms",
-        "enable.idempotence",
-        "enable.gapless.guarantee",
-        "queue.buffering.max.messages",
-        "queue.buffering.max.kbytes",
-        "queue.buffering.max.ms",
-        "linger.ms",
-        "message.send.max.retries",
-        "retries",
-        "queue.buffering.backpressure.threshold",
-        "compression.codec",
-        "compression.type",
-        "batch.num.messages",
-        "batch.size",
-        "delivery.report.only.error",
-        "sticky.partitioning.linger.ms",
-        "request.required.acks",
-        "acks",
-        "request.timeout.ms",
-        "message.timeout.ms",
-        "delivery.timeout.ms",
-        "queuing.strategy",
-        "partitioner",
-        "compression.level",
-    ]
-)
-
-
-def consumer_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the properties without those that only a producer knows."""
-    return {name: value for name, value in properties.items() if name not in _PRODUCER_ONLY}
-
-
-def producer_properties(
-    kafka: Mapping[str, Any], producer: Mapping[str, Any], client_id: str, node_id: int | None
-) -> dict[str, Any]:
-    """Return what the producer is made with: the app's properties, its own on top, and ids of its own.
-
-    A transactional.id gets the node's id appended: two producers with one id fence each other.
-    """
-    merged = {name: value for name, value in kafka.items() if name not in _CONSUMER_ONLY}
-    merged.update(producer)
-    merged["client.id"] = f"{client_id}-producer" if node_id is None else f"{client_id}-producer-{node_id}"
-    if "transactional.id" in merged and node_id is not None:
-        merged["transactional.id"] = f"{merged['transactional.id']}_{node_id}"
-    return merged
 
 
 def encode(value: Any) -> bytes | str | None:
@@ -112,71 +24,6 @@ def encode(value: Any) -> bytes | str | None:
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     return msgspec.json.encode(value)
-
-
-class Delivery:
-    """What `produce` returns: a message on its way to the broker."""
-
-    __slots__ = ("_done", "_error", "_group", "_producer", "offset", "partition", "topic")
-
-    def __init__(self, producer: Producer, topic: str, group: Deliveries | None) -> None:
-        self._producer = producer
-        self._group = group
-        self._done = False
-        self._error: confluent_kafka.KafkaError | None = None
-        self.topic = topic
-        self.partition: int | None = None
-        self.offset: int | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether the broker has answered, or the client has given up."""
-        return self._done
-
-    @property
-    def error(self) -> DeliveryError | None:
-        """Why the message was not delivered; None while it is under way and when it arrived."""
-        return None if self._error is None else DeliveryError(f"not delivered to {self.topic}: {self._error.str()}")
-
-    def wait(self, timeout: float = 30.0) -> Delivery:
-        """Wait up to `timeout` seconds for the acknowledgement. Raises DeliveryError when there was none."""
-        self._producer.await_all(lambda: self._done, timeout)
-        if not self._done:
-            raise DeliveryError(f"not acknowledged by {self.topic} within {timeout:g} s")
-        if (error := self.error) is not None:
-            raise error
-        return self
-
-    def _answered(self, error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
-        self.partition = message.partition()
-        self.offset = message.offset()
-        self._error = error
-        self._done = True
-        if self._group is not None:
-            self._group.answered(self)
-
-
-class Deliveries:
-    """The messages one run has produced: how many are still under way, and the first that failed."""
-
-    __slots__ = ("_lock", "failed", "pending")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.pending = 0
-        self.failed: Delivery | None = None
-
-    def added(self) -> None:
-        """Count one more under way."""
-        with self._lock:
-            self.pending += 1
-
-    def answered(self, delivery: Delivery) -> None:
-        """Count one that is no longer under way."""
-        with self._lock:
-            self.pending -= 1
-            if delivery.error is not None and self.failed is None:
-                self.failed = delivery
 
 
 class TransactionScope:
@@ -270,10 +117,12 @@ class Producer:
                         ) from None
                     client.poll(0.05)
         except confluent_kafka.KafkaException as error:
-            self._unqueued(deliveries)
+            if deliveries is not None:
+                deliveries.removed()
             raise DeliveryError(f"not queued for {topic}: {error.args[0].str()}") from error
         except BaseException:
-            self._unqueued(deliveries)
+            if deliveries is not None:
+                deliveries.removed()
             raise
         client.poll(0)
         return delivery
@@ -363,12 +212,6 @@ class Producer:
         if self._client is None or self._pid != os.getpid():
             return 0
         return self._client.flush(max(0.0, timeout))
-
-    @staticmethod
-    def _unqueued(deliveries: Deliveries | None) -> None:
-        if deliveries is not None:
-            with deliveries._lock:
-                deliveries.pending -= 1
 
     def _create(self) -> confluent_kafka.Producer:
         properties = dict(self._properties)

@@ -13,14 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from swarm_consumer.app import App
-from swarm_consumer.client import SubscriptionClient, librdkafka_logger
+from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.client_properties import ClientProperties
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.event_loop import EventLoop
 from swarm_consumer.events import ClientError, StateChanged
 from swarm_consumer.execution import Execution
-from swarm_consumer.lanes import Run
-from swarm_consumer.producer import Producer, producer_properties
+from swarm_consumer.lane import Run
+from swarm_consumer.owner import librdkafka_logger
+from swarm_consumer.producer import Producer
+from swarm_consumer.producer_properties import producer_properties
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.selection import Selection
 from swarm_consumer.settings import check_number

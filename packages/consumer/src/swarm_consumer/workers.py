@@ -7,7 +7,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Protocol
 
-from swarm_consumer.lanes import Lane, Run
+from swarm_consumer.lane import Lane, Run
 
 
 class LaneOwner(Protocol):

@@ -33,7 +33,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, not
 from swarm_cli.administration.positions import Partition
 from swarm_cli.administration.topic_plan import Change, Configure, Create, Delete, Repartition, TopicState
 from swarm_cli.errors import CommandError, UsageError
-from swarm_consumer.producer import consumer_properties
+from swarm_consumer.producer_properties import consumer_properties
 from swarm_consumer.redaction import scrub, secrets_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ import sys
 from typing import Any
 
 from swarm_consumer.testing._host_channel import Channel, OwnerGone
-from swarm_consumer.testing._mock_cluster import Cluster, MissingSymbols, MockCluster, PlainCluster
+from swarm_consumer.testing._librdkafka import MissingSymbols
+from swarm_consumer.testing._mock_cluster import Cluster, MockCluster
+from swarm_consumer.testing._plain_cluster import PlainCluster
 from swarm_consumer.testing.errors import BrokerError
 
 

@@ -15,8 +15,9 @@ from swarm_consumer.app import App
 from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.consumer import Consumer
 from swarm_consumer.errors import ConsumptionError
-from swarm_consumer.events import BatchFailed, ClientCreated, DeadLettered, DeadLetterLimitReached, Event
-from swarm_consumer.lanes import Lane
+from swarm_consumer.events import BatchFailed, DeadLettered, DeadLetterLimitReached, Event
+from swarm_consumer.lane import Lane
+from swarm_consumer.owner import Owner
 from swarm_consumer.routing import Route, SubscriptionGroup
 from swarm_consumer.runtime import Runtime
 from swarm_consumer.testing._memory_client import Key, MemoryConsumer, MemoryProducer, make_message
@@ -100,31 +101,30 @@ def _partitions(given: Mapping[str, Iterable[Any]], encode: Callable[[Any], byte
     return partitions
 
 
+class _Owner(Owner):
+    """The owner thread of a group whose client is in memory."""
+
+    group: "_Client"
+
+    def connect(self) -> Any:
+        """Make the stand-in for the client."""
+        eof = bool(self.properties.for_client().get("enable.partition.eof"))
+        client = MemoryConsumer(self.group.run.partitions, eof, self.group.polled)
+        self.group.run.consumers.append(client)
+        return client
+
+
 class _Client(SubscriptionClient):
     """A subscription group over messages in memory."""
 
+    owner_type = _Owner
     run: "_Run"
     _hooks_queued = False
 
-    def _create(self) -> None:
-        eof = bool(self._properties.for_client().get("enable.partition.eof"))
-        client: Any = MemoryConsumer(self.run.partitions, eof, self._polled)
-        self.run.consumers.append(client)
-        self._client = client
-        client.subscribe(
-            list(self.group.topics),
-            on_assign=self._guarded(self._on_assign),
-            on_revoke=self._guarded(self._on_revoke),
-            on_lost=self._guarded(self._on_lost),
-        )
-        self._bus.emit(
-            ClientCreated(subscription_group=self.group.name, group=self.group.group, topics=self.group.topics)
-        )
-        self._wake_runtime()
-
-    def _polled(self, nothing_came: bool) -> None:
-        # Called on the owner thread at each poll. Hooks such as eofed run one after the other on a thread of their own:
-        # when one that we queued behind them has run, they have run too.
+    def polled(self, nothing_came: bool) -> None:
+        """Note whether everything is done with. Called on the owner thread at each poll."""
+        # Hooks such as eofed run one after the other on a thread of their own: when one that we queued behind them
+        # has run, they have run too.
         with self.lock:
             idle = nothing_came and not any(map(_unfinished, self.lanes.by_key.values()))
         if not idle:
@@ -132,7 +132,7 @@ class _Client(SubscriptionClient):
             self._hooks_queued = False
         elif not self._hooks_queued:
             self._hooks_queued = True
-            self._workers.submit_hook(lambda: self.run.idle.add(self))
+            self.workers.submit_hook(lambda: self.run.idle.add(self))
         self.run.check()
 
 

@@ -1,0 +1,94 @@
+"""What an error of the client means for the node: wait, end, or tell and go on. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from confluent_kafka import KafkaError
+
+REPEAT_AFTER_S = 60.0
+"""Trouble that still stands is told again after so long."""
+MOST_REMEMBERED = 100
+"""Kinds of trouble that are remembered; their number has no bound of its own."""
+
+_PASSING_COMMIT_ERRORS = frozenset(
+    {
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._WAIT_COORD,
+    }
+)
+_UNRELEASED = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
+
+
+class Consequence(Enum):
+    """What follows from an error."""
+
+    TELL = auto()  # librdkafka goes on by itself
+    WAIT_FOR_OWN_ID = auto()  # the broker still holds our static id for its last holder
+    END = auto()  # the client is dead, and so is the node
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What follows from an error, and the sentence that says so."""
+
+    consequence: Consequence
+    code: str
+    reason: str
+
+
+def judge(error: KafkaError, reason: str, group: str, instance_id: str | None) -> Judgement:
+    """Say what an error of the client of consumer group `group` means; `reason` is its text without secrets."""
+    fatal = error.fatal() or error.code() == KafkaError._FATAL
+    if not fatal:
+        return Judgement(Consequence.TELL, error.name(), reason)
+    if _UNRELEASED in reason:
+        return Judgement(
+            Consequence.WAIT_FOR_OWN_ID,
+            "UNRELEASED_INSTANCE_ID",
+            f"the broker still holds the static member id {instance_id} in group {group} for its last holder; this "
+            f"node waits until that session ends. If this goes on, another process uses the id: give each swarm a "
+            f"group.instance.id prefix of its own",
+        )
+    if error.code() == KafkaError.FENCED_INSTANCE_ID or "FENCED_INSTANCE_ID" in reason:
+        reason = (
+            f"another process uses the static member id {instance_id} in group {group}; give each swarm a "
+            f"group.instance.id prefix of its own ({reason})"
+        )
+    return Judgement(Consequence.END, error.name(), reason)
+
+
+def commit_may_succeed_later(error: KafkaError) -> bool:
+    """Whether a commit that was refused may well be taken when it is tried again."""
+    return bool(error.retriable()) or error.code() in _PASSING_COMMIT_ERRORS
+
+
+class Repetitions:
+    """Trouble that was told lately: librdkafka reports an unreachable broker at every attempt to connect."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def is_new(self, code: str, reason: str, now: float) -> bool:
+        """Whether to tell this trouble: it is new, or was last told a minute ago."""
+        what = f"{code} {_without_numbers(reason)}"
+        if now - self._told.get(what, -REPEAT_AFTER_S) < REPEAT_AFTER_S:
+            return False
+        if len(self._told) > MOST_REMEMBERED:
+            self._told.clear()
+        self._told[what] = now
+        return True
+
+
+def _without_numbers(text: str) -> str:
+    """Return the text without what differs between reports of the same trouble, such as the milliseconds waited."""
+    return re.sub(r"\bafter \d+ms\b.*|\d+ms|\(\d+[^)]*\)", "", text)

@@ -1,0 +1,95 @@
+"""From the ledger to the broker: storing offsets for the automatic commit, and committing at once where it is wished.
+
+The functions that take a client are called by the thread that owns it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from swarm_consumer.client_errors import commit_may_succeed_later
+from swarm_consumer.events import Committed, ErrorOccurred
+from swarm_consumer.offsets import topic_partition
+from swarm_consumer.progress import Key, Storable
+
+if TYPE_CHECKING:
+    from swarm_consumer.client import SubscriptionClient
+
+RETRY_S = 0.1
+"""Between two attempts of a blocking mark."""
+
+
+def store(group: SubscriptionClient, client: confluent_kafka.Consumer) -> None:
+    """Store every position that has moved; librdkafka commits what is stored every auto.commit.interval.ms."""
+    with group.lock:
+        storables = group.lanes.ledger.take_storable()
+    if storables:
+        store_offsets(group, client, storables)
+
+
+def store_offsets(group: SubscriptionClient, client: confluent_kafka.Consumer, storables: Iterable[Storable]) -> None:
+    """Store these positions."""
+    offsets = [topic_partition(one) for one in storables]
+    try:
+        client.store_offsets(offsets=offsets)
+    except KafkaException as error:
+        # _STATE: none of them is assigned any more. The ledger lets go of a partition in the rebalance callback,
+        # on this thread, so this is a partition the client gave up by itself; the next owner does it again.
+        if error.args[0].code() != KafkaError._STATE:
+            group.bus.emit(ErrorOccurred(where="store_offsets", error=error))
+
+
+def commit_blocking(group: SubscriptionClient, key: Key, epoch: int, timeout_s: float) -> bool:
+    """Store and commit a partition's position and wait for the broker; False when it did not take it.
+
+    Called by workers: what it asks of the client is done by the owner.
+    """
+
+    def commit(client: confluent_kafka.Consumer) -> bool:
+        with group.lock:
+            present = group.lanes.ledger.present(key) if group.lanes.ledger.owns(key, epoch) else None
+        if present is None:
+            return False
+        store(group, client)
+        answer = client.commit(offsets=[topic_partition(present)], asynchronous=False)
+        refused = next((one.error for one in answer or [] if one.error is not None), None)
+        if refused is not None:
+            raise KafkaException(refused)
+        return True
+
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return group.request(commit, max(0.0, deadline - time.monotonic()))
+        except TimeoutError as error:
+            reason: Exception = error
+        except KafkaException as error:
+            reason = error
+            # A rebalance in progress or a coordinator that moves: the next attempt may well be taken.
+            if commit_may_succeed_later(error.args[0]) and time.monotonic() + RETRY_S < deadline:
+                time.sleep(RETRY_S)
+                continue
+        group.bus.emit(ErrorOccurred(where="blocking mark", error=reason, topic=key[0], partition=key[1]))
+        return False
+
+
+def report(group: SubscriptionClient, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+    """Tell what the broker answered to a commit (librdkafka's on_commit)."""
+    if error is not None and error.code() == KafkaError._NO_OFFSET:
+        return  # an interval in which nothing was stored
+    refused = error or next((one.error for one in partitions if one.error is not None), None)
+    offsets = tuple((one.topic, one.partition, one.offset) for one in partitions if one.offset >= 0)
+    if refused is None:
+        group.statistics.committed(offsets)
+    group.bus.emit(
+        Committed(
+            subscription_group=group.group.name,
+            offsets=offsets,
+            error=None if refused is None else f"{refused.name()}: {refused.str()}",
+        )
+    )

@@ -1,0 +1,302 @@
+"""The owner thread of a subscription group: the only place where its Kafka client is made, called and closed.
+
+One turn is: fetch or wait, serve requests, store progress, wake what is due. The parts of a turn are in `intake.py`,
+`commits.py` and `seeks.py`, what librdkafka calls back for in `rebalances.py`; `client.py` is what other threads see.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import confluent_kafka
+import msgspec
+from confluent_kafka import KafkaError, KafkaException
+
+from swarm_consumer import commits, seeks
+from swarm_consumer.client_errors import Consequence, Repetitions, judge
+from swarm_consumer.client_properties import ClientProperties, client_error
+from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.events import ClientCreated, ClientError, DrainOverrun, ErrorOccurred, StatisticsEmitted
+from swarm_consumer.intake import BUSY_POLL_S, IDLE_POLL_S, Intake
+from swarm_consumer.lane import LaneState
+from swarm_consumer.progress import Key
+from swarm_consumer.rebalances import Rebalances
+from swarm_consumer.redaction import ScrubbingFilter
+from swarm_consumer.retry import Backoff
+
+if TYPE_CHECKING:
+    from swarm_consumer.client import SubscriptionClient
+
+FATAL_DRAIN_S = 5.0
+"""What handlers at work are given when the client has died."""
+LEAVE_S = 2.0
+"""How long a static member that leaves for good waits for its partitions to be taken."""
+
+librdkafka_logger = logging.getLogger("swarm_consumer.librdkafka")
+_scrubbing = ScrubbingFilter()
+librdkafka_logger.addFilter(_scrubbing)
+
+
+class Owner:
+    """The body of one subscription group's owner thread."""
+
+    def __init__(self, group: SubscriptionClient, properties: ClientProperties, revocation_timeout_s: float) -> None:
+        self.group = group
+        self.properties = properties
+        self.intake = Intake(group, self._report_error, self._end_reached)
+        self.rebalances = Rebalances(group, revocation_timeout_s, self.intake.assignment_changed)
+        self._client: confluent_kafka.Consumer | None = None
+        self._own_id_refused = 0  # refusals in a row of our static id
+        self._own_id_refused_before = 0
+        self._own_id_backoff = Backoff(1.0, 5.0)
+        self._ends_to_tell = False  # some partition's end was reached and eofed() not called yet
+        self._has_ticks = any("tick" in route.hooks for route in group.group.routes)
+        self._repetitions = Repetitions()
+
+    def run(self) -> None:
+        """Make the client, turn until told to stop, drain, close."""
+        group = self.group
+        try:
+            client = self._create()
+        except ConfigurationError as error:
+            group.configuration_error = error
+            group.wake_runtime()
+            return
+        try:
+            while not group.stopping and group.fatal is None:
+                if self._own_id_refused:
+                    client = self._wait_for_own_id(client)
+                else:
+                    self._turn(client)
+            self._drain(client)
+        except BaseException as error:  # noqa: BLE001  a dead owner must never look alive
+            name = group.subscription_group
+            group.fail(f"the owner thread of {name} ended: {type(error).__name__}: {error}")
+            group.bus.emit(ErrorOccurred(where=f"owner thread {name}", error=error))
+        finally:
+            self._close()
+            group.wake_runtime()
+
+    # -- the client's beginning ----------------------------------------------------------------------------------
+
+    def connect(self) -> confluent_kafka.Consumer:
+        """Make the client."""
+        _scrubbing.learn(self.properties.secrets)
+        configuration = self.properties.for_client()
+        configuration.update(
+            {
+                "error_cb": lambda error: self._report_error(error, None),
+                "stats_cb": self._take_statistics,
+                "on_commit": functools.partial(commits.report, self.group),
+            }
+        )
+        return confluent_kafka.Consumer(configuration, logger=librdkafka_logger)
+
+    def _create(self) -> confluent_kafka.Consumer:
+        group, rebalances = self.group, self.rebalances
+        rebalances.assigned_once = False
+        try:
+            client = self._client = self.connect()
+            client.subscribe(
+                list(group.group.topics),
+                on_assign=rebalances.guarded(rebalances.assign),
+                on_revoke=rebalances.guarded(rebalances.revoke),
+                on_lost=rebalances.guarded(rebalances.lose),
+            )
+        except (KafkaException, TypeError, ValueError) as error:
+            raise client_error(error, self.properties) from None
+        group.bus.emit(
+            ClientCreated(
+                subscription_group=group.subscription_group,
+                group=group.group.group,
+                topics=group.group.topics,
+                instance_id=self.properties.instance_id,
+            )
+        )
+        group.wake_runtime()
+        return client
+
+    def _wait_for_own_id(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
+        """Make the client anew, after a pause, when the broker still holds our static id for a session that died.
+
+        With group.protocol=consumer a broker lets nobody have a static id before its last holder left or its session
+        ended, and librdkafka takes the refusal as fatal for the client. It is no fault of this node: it waits.
+        """
+        group = self.group
+        self._client = None
+        client.close()
+        with group.lock:
+            until = time.monotonic() + self._own_id_backoff.delay_s(self._own_id_refused)
+            while not group.stopping and (remaining := until - time.monotonic()) > 0:
+                group.last_poll = time.monotonic()
+                group.changed.wait(min(remaining, IDLE_POLL_S))
+        if group.stopping:
+            return client  # closed: nothing is left to drain
+        self._own_id_refused_before, self._own_id_refused = self._own_id_refused, 0
+        return self._create()
+
+    # -- a turn --------------------------------------------------------------------------------------------------
+
+    def _turn(self, client: confluent_kafka.Consumer) -> None:
+        group = self.group
+        group.last_poll = now = time.monotonic()
+        if group.quieting:
+            self.intake.pause_all(client)
+            self.intake.poll(client, IDLE_POLL_S)
+        else:
+            self.intake.turn(client, now)
+        self._housekeep(client)
+
+    def _housekeep(self, client: confluent_kafka.Consumer) -> None:
+        """Do what is due: requests of handlers, progress to store, retries and pauses that end, seeks, ticks."""
+        group = self.group
+        group.serve_requests(client)
+        commits.store(group, client)
+        if group.lanes.frozen:
+            return
+        if group.attention:
+            self._attend(client, time.monotonic())
+        if self._ends_to_tell:
+            self._tell_ends()
+        if self._has_ticks:
+            self._tick(time.monotonic())
+
+    def _attend(self, client: confluent_kafka.Consumer, now: float) -> None:
+        """Wake the lanes whose time has come, and do the seeks that were asked for."""
+        group = self.group
+        with group.lock:
+            for lane in group.lanes.wake(now):
+                group.workers.submit(group, lane)
+            lanes = group.lanes.by_key.values()
+            waiting = [lane for lane in lanes if lane.pending_seek is not None and not lane.running]
+            group.attention = bool(waiting) or any(lane.blocked or lane.paused_until is not None for lane in lanes)
+        for lane in waiting:
+            seeks.seek(group, client, lane)
+
+    def _tick(self, now: float) -> None:
+        group = self.group
+        with group.lock:
+            due = [
+                lane
+                for lane in group.lanes.by_key.values()
+                if "tick" in lane.route.hooks
+                and lane.state is not LaneState.WAITING
+                and lane.consumer is not None
+                and now >= lane.next_tick
+                and not lane.running
+            ]
+            for lane in due:
+                lane.next_tick = now + lane.route.settings.tick_interval
+        for lane in due:
+            group.workers.submit_hook(functools.partial(group.execution.hook, group, lane, "tick"))
+
+    def _end_reached(self, key: Key) -> None:
+        with self.group.lock:
+            lane = self.group.lanes.by_key.get(key)
+            if lane is not None and "eofed" in lane.route.hooks:
+                lane.eof = self._ends_to_tell = True
+
+    def _tell_ends(self) -> None:
+        """Call eofed() where the end was reached and everything before it is done with."""
+        group = self.group
+        with group.lock:
+            reached = [lane for lane in group.lanes.by_key.values() if lane.eof and lane.consumer is not None]
+            due = [lane for lane in reached if lane.state is LaneState.IDLE and not lane.held]
+            for lane in due:
+                lane.eof = False
+            self._ends_to_tell = any(lane.eof for lane in group.lanes.by_key.values())
+        for lane in due:
+            group.workers.submit_hook(functools.partial(group.execution.hook, group, lane, "eofed"))
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _drain(self, client: confluent_kafka.Consumer) -> None:
+        """Finish what is at work, run the shutdown hooks, store; polls go on, so that the membership lives on."""
+        group = self.group
+        if group.fatal is not None:
+            with group.lock:
+                group.lanes.frozen = True
+                if not group.stopping:
+                    group.deadline = time.monotonic() + FATAL_DRAIN_S
+        # A fifth of the time, at most 5 s, is kept for closing the client: progress that is done shall be committed
+        # even when a handler never returns.
+        begun = time.monotonic()
+        deadline = group.deadline - min(5.0, max(0.0, group.deadline - begun) * 0.2)
+        while time.monotonic() < deadline:
+            with group.lock:
+                if not group.lanes.running():
+                    break
+            group.last_poll = time.monotonic()
+            if group.fatal is None:
+                self.intake.pause_all(client)
+                self.intake.poll(client, BUSY_POLL_S)
+                self._housekeep(client)
+            else:
+                with group.lock:
+                    soon = min(deadline, time.monotonic() + 0.1)
+                    self.rebalances.wait_while(client, lambda: bool(group.lanes.running()), soon)
+        self.rebalances.hooks(client, list(group.lanes.by_key.values()), "shutdown", deadline)
+        commits.store(group, client)
+        with group.lock:
+            unfinished = group.lanes.running()
+        if unfinished:
+            group.overrun = True
+            run = unfinished[0]
+            group.bus.emit(
+                DrainOverrun(
+                    subscription_group=group.subscription_group,
+                    reason=f"{run.topic}[{run.partition}] offsets {run.first_offset} to {run.last_offset}: "
+                    f"{run.action} did not return within {time.monotonic() - begun:.1f} s",
+                )
+            )
+
+    def _close(self) -> None:
+        group = self.group
+        client, self._client = self._client, None
+        if client is None:
+            return
+        self.rebalances.closing = True
+        try:
+            if group.leaving and group.fatal is None:
+                # close() keeps a static member in the group; unsubscribing first makes it leave for good.
+                client.unsubscribe()
+                until = min(time.monotonic() + LEAVE_S, group.deadline)
+                while group.lanes.by_key and time.monotonic() < until:
+                    client.poll(BUSY_POLL_S)
+            client.close()
+        except (KafkaException, RuntimeError) as error:
+            where = f"closing the client of {group.subscription_group}"
+            group.bus.emit(ErrorOccurred(where=where, error=error))
+        finally:
+            with group.lock:
+                for key in list(group.lanes.by_key):
+                    group.lanes.close(key)
+                    group.lanes.ledger.release(key)
+
+    # -- what the client tells -----------------------------------------------------------------------------------
+
+    def _report_error(self, error: KafkaError, topic: str | None) -> None:
+        group = self.group
+        reason = self.properties.scrub(error.str())
+        judgement = judge(error, reason, group.group.group, self.properties.instance_id)
+        if judgement.consequence is Consequence.END:
+            group.fail(f"{group.subscription_group}: {judgement.code}: {judgement.reason}", judgement.code)
+            return
+        reason = judgement.reason
+        if judgement.consequence is Consequence.WAIT_FOR_OWN_ID:
+            before = 0 if self.rebalances.assigned_once else self._own_id_refused_before
+            self._own_id_refused = before + 1
+        elif topic is not None and topic not in reason:
+            reason = f"{topic}: {reason}"
+        if self._repetitions.is_new(judgement.code, reason, time.monotonic()):
+            group.bus.emit(ClientError(subscription_group=group.subscription_group, code=judgement.code, reason=reason))
+
+    def _take_statistics(self, text: str) -> None:
+        group = self.group
+        group.statistics.update(text, time.monotonic())
+        if group.bus.wants(StatisticsEmitted):
+            statistics = msgspec.json.decode(text, type=dict)
+            group.bus.emit(StatisticsEmitted(subscription_group=group.subscription_group, statistics=statistics))

@@ -1,0 +1,157 @@
+"""Rebalances: partitions come and go. librdkafka calls these inside poll() and close(), on the owner thread."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import confluent_kafka
+from confluent_kafka import TopicPartition
+
+from swarm_consumer import commits
+from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverrun, Revoked
+from swarm_consumer.lane import Lane
+
+if TYPE_CHECKING:
+    from swarm_consumer.client import SubscriptionClient
+
+Callback = Callable[[confluent_kafka.Consumer, list[TopicPartition]], None]
+
+
+class Rebalances:
+    """Opens and closes the lanes of one subscription group, and waits for work in flight before a partition leaves.
+
+    on_change is called with the lock held whenever lanes were opened or closed.
+    """
+
+    def __init__(self, group: SubscriptionClient, revocation_timeout_s: float, on_change: Callable[[], None]) -> None:
+        self._group = group
+        self._revocation_timeout_s = revocation_timeout_s
+        self._on_change = on_change
+        self.assigned_once = False  # since the present client was made
+        self.closing = False  # the last revocation is the node's own end: `shutdown` was called, `revoked` is not
+
+    def guarded(self, callback: Callback) -> Callback:
+        """Keep our errors out of librdkafka, which they would leave half-way through a rebalance: they end the node."""
+
+        def call(client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
+            group = self._group
+            try:
+                callback(client, partitions)
+            except Exception as error:  # noqa: BLE001
+                group.bus.emit(ErrorOccurred(where="rebalance", error=error))
+                group.fail(f"{group.subscription_group}: a rebalance failed: {type(error).__name__}: {error}")
+
+        return call
+
+    def assign(self, _: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
+        """Open a lane for each partition that came."""
+        group = self._group
+        keys = []
+        now = time.monotonic()
+        with group.lock:
+            for partition in partitions:
+                key = (partition.topic, partition.partition)
+                route = group.group.route_of(partition.topic)
+                if route is None:
+                    continue
+                group.lanes.assign(key, route, now)
+                keys.append(key)
+            self._on_change()
+        self.assigned_once = True
+        group.statistics.assigned(keys)
+        group.bus.emit(Assigned(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
+
+    def revoke(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
+        """Wait for what is at work, run the revoked hooks, and leave the progress to librdkafka's own commit.
+
+        Only store_offsets here: librdkafka commits the stored offsets while it unassigns. An explicit commit would be
+        followed by that one, with an older offset.
+        """
+        group = self._group
+        keys = [(partition.topic, partition.partition) for partition in partitions]
+        started = time.monotonic()
+        budget = self._revocation_timeout_s
+        if group.stopping:
+            budget = min(budget, max(0.0, group.deadline - started))
+        deadline = started + budget
+        with group.lock:
+            owned = [lane for key in keys if (lane := group.lanes.by_key.get(key)) is not None]
+            for lane in owned:
+                lane.revoking = True
+            self.wait_while(client, lambda: any(lane.running is not None for lane in owned), deadline)
+        if not self.closing:
+            self.hooks(client, owned, "revoked", deadline)
+        with group.lock:
+            unfinished = tuple(sorted(lane.key for lane in owned if lane.running is not None))
+            storables = []
+            for lane in owned:
+                group.lanes.close(lane.key)
+                storable = group.lanes.ledger.release(lane.key)
+                if storable is not None:
+                    storables.append(storable)
+            self._on_change()
+        if storables:
+            commits.store_offsets(group, client, storables)
+        group.statistics.unassigned(keys)
+        if unfinished:
+            waited = time.monotonic() - started
+            group.bus.emit(
+                RevocationOverrun(subscription_group=group.subscription_group, partitions=unfinished, waited_s=waited)
+            )
+        group.bus.emit(Revoked(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
+
+    def lose(self, _: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
+        """Drop what was in flight: others have these partitions already."""
+        group = self._group
+        keys = [(partition.topic, partition.partition) for partition in partitions]
+        with group.lock:
+            closed = [lane for key in keys if (lane := group.lanes.close(key)) is not None]
+            for key in keys:
+                group.lanes.ledger.release(key)
+            self._on_change()
+        group.statistics.unassigned(keys)
+        group.bus.emit(Lost(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
+        for lane in closed:
+            if "revoked" in lane.route.hooks and lane.consumer is not None and lane.running is None:
+                group.workers.submit_hook(functools.partial(group.execution.hook, group, lane, "revoked"))
+
+    def hooks(self, client: confluent_kafka.Consumer, lanes: Iterable[Lane], action: str, deadline: float) -> None:
+        """Run a hook of several lanes and wait for it until `deadline`."""
+        group = self._group
+        called = [
+            lane for lane in lanes if action in lane.route.hooks and lane.consumer is not None and lane.running is None
+        ]
+        left = len(called)
+
+        def call(lane: Lane) -> None:
+            nonlocal left
+            try:
+                group.execution.hook(group, lane, action)
+            finally:
+                with group.lock:
+                    left -= 1
+                    group.changed.notify_all()
+
+        for lane in called:
+            group.workers.submit_hook(functools.partial(call, lane))
+        with group.lock:
+            self.wait_while(client, lambda: left > 0, deadline)
+
+    def wait_while(self, client: confluent_kafka.Consumer, condition: Callable[[], bool], deadline: float) -> None:
+        """Wait, with the lock held, until `condition()` is False or the deadline has come."""
+        group = self._group
+        group.waiting_below = 1 << 62
+        while condition() and (remaining := deadline - time.monotonic()) > 0:
+            if group.has_requests:
+                # What is waited for may itself be waiting for us: a blocking mark, a transaction.
+                group.lock.release()
+                try:
+                    group.serve_requests(client)
+                finally:
+                    group.lock.acquire()
+                continue
+            group.changed.wait(min(remaining, 0.5))
+        group.waiting_below = -1
