@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
 import confluent_kafka
 import pytest
+
+CLIENT_END_S = 10.0  # a client that is let go of has its threads end one after another
+
+
+def native_clients():
+    """Return the main thread of each librdkafka client in this process: every client has exactly one."""
+    found = set()
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/comm") as comm:
+                if comm.read() == "rdk:main\n":
+                    found.add(task)
+        except FileNotFoundError:
+            continue  # it has just ended
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_client_is_left():
+    """Fail a test that leaves a client behind: its threads would be in the way of every later test that forks."""
+    before = native_clients()
+    yield
+    if not native_clients() - before:
+        return
+    deadline = time.monotonic() + CLIENT_END_S
+    while left := native_clients() - before:
+        assert time.monotonic() < deadline, f"{len(left)} Kafka clients of this test still live"
+        time.sleep(0.01)
 
 
 @pytest.fixture

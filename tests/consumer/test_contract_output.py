@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from swarm_consumer import Consumer, DeliveryError
 from swarm_consumer.events import BatchFailed
@@ -164,3 +165,24 @@ def test_a_poison_message_is_dead_lettered_in_a_transaction_when_the_producer_ha
     world.await_committed(topic, {0: 3})
     assert [record.value for record in world.read(dead)] == [b'{"number":1}']
     assert running.stop() == 0
+
+
+def test_the_producer_ends_with_its_node_and_says_so_to_whoever_still_uses_it(world):
+    source, target = world.topic(), world.topic()
+    world.produce(source, [{"number": 1}])
+    app = world.app(kafka=SOON)
+    producers = []
+
+    @app.topic(source)
+    class Handler(Consumer):
+        def consume(self, messages):
+            producers.append(self.producer)
+            self.produce(target, b"in time")
+
+    running = world.start(app)
+    world.await_committed(source, {0: 1})
+    assert running.stop() == 0
+    with pytest.raises(DeliveryError, match="the node has stopped"):
+        producers[0].produce(target, b"too late")
+    assert not producers[0].used  # and its threads are gone: every test here looks at that
+    assert [record.value for record in world.read(target)] == [b"in time"]

@@ -55,16 +55,22 @@ class Producer:
         self._transaction_lock = threading.RLock()
         self._client: confluent_kafka.Producer | None = None
         self._pid = 0
+        self._closed = False
         self.fatal_error: str | None = None
 
     @property
     def client(self) -> confluent_kafka.Producer:
-        """The client's own producer, made now if there is none yet. Raises ForkError in a process forked after that."""
+        """The client's own producer, made now if there is none yet.
+
+        Raises ForkError in a process forked after that, and DeliveryError once the node has stopped.
+        """
         client = self._client
         if client is None:
             with self._lock:
                 client = self._client
                 if client is None:
+                    if self._closed:
+                        raise DeliveryError("the node has stopped, and nothing it produced now would be sent")
                     client = self._create()
         if self._pid != os.getpid():
             raise ForkError(
@@ -208,10 +214,16 @@ class Producer:
                 self._on_error(error)
 
     def close(self, timeout: float) -> int:
-        """Send what is left within `timeout` seconds; return how many messages remained unsent."""
-        if self._client is None or self._pid != os.getpid():
-            return 0
-        return self._client.flush(max(0.0, timeout))
+        """Send what is left within `timeout` seconds; return how many messages remained unsent.
+
+        The client and its threads end with it: what is produced later is refused.
+        """
+        if self._client is not None and self._pid != os.getpid():
+            return 0  # it is the parent's: destroying it here would abort this process
+        with self._lock:
+            client, self._client = self._client, None
+            self._closed = True
+        return 0 if client is None else client.flush(max(0.0, timeout))
 
     def _create(self) -> confluent_kafka.Producer:
         properties = dict(self._properties)
