@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 
@@ -133,6 +134,48 @@ def test_conflicts_and_mistakes_are_refused_in_sentences():
             one.topic("e", group="j", subscription_group="same", kafka={"fetch.min.bytes": 2})(Handler),
         ],
     )
+
+
+def test_members_that_no_broker_takes_into_one_group_are_refused_with_both_places():
+    one = app()
+    one.topic("a", group="g")(Handler)
+    refused(
+        r"consumer group 'g' need the same partition.assignment.strategy: it is cooperative-sticky for 'a' \(the "
+        r"default\) and range, roundrobin for 'b' \(topic 'b'\)",
+        lambda: one.topic("b", group="g", kafka={"partition.assignment.strategy": "range, roundrobin"})(Handler),
+    )
+    refused(
+        r"need the same group.protocol: it is classic for 'a' \(the default\) and consumer for 'c' \(topic 'c'\)",
+        lambda: one.topic("c", group="g", kafka={"group.protocol": "consumer"})(Handler),
+    )
+    one.topic("d", group="other", kafka={"group.protocol": "consumer"})(Handler)  # another group: no matter
+    one.topic("e", group="g", active=False, kafka={"group.protocol": "consumer"})(Handler)  # no member of it
+    two = app()
+    two.topic("a", group="g", kafka={"partition.assignment.strategy": "range,roundrobin"})(Handler)
+    two.topic("b", group="g", kafka={"partition.assignment.strategy": "roundrobin"})(Handler)  # one in common will do
+    assert [group.topics for group in two.subscription_groups()] in ([("a",), ("b",)], [("b",), ("a",)])
+
+
+def test_the_routing_table_can_be_read_with_the_place_of_each_property_and_no_secret():
+    one = App("test", {**KAFKA, "sasl.password": "hunter2"}, max_messages=50)
+    one.group("delays", kafka={"fetch.min.bytes": 7})
+    one.topic("flights", "^old-.*", group="delays")(Handler)
+    one.topic("late", group="delays", active=False, kafka={"fetch.min.bytes": 9}, long_running=True, consuming_ttl=60)(
+        Handler
+    )
+    one.consume("orders")(lambda messages: None)
+    table = one.routing_table()
+    assert "subscription group delays of consumer group delays\n" in table
+    assert "  topic flights -> Handler, max_messages=50\n" in table
+    assert "  pattern ^old-.* -> Handler, max_messages=50\n" in table
+    assert "  topic late -> Handler, max_messages=50, long_running=True, consuming_ttl=60, inactive\n" in table
+    assert "<lambda>" in table
+    assert re.search(r"fetch\.min\.bytes += 7  \(group 'delays'\)", table)
+    assert re.search(r"fetch\.min\.bytes += 9  \(topic 'late'\)", table)
+    assert re.search(r"queued\.max\.messages\.kbytes += 16384  \(Swarm's defaults\)", table)
+    assert re.search(r"sasl\.password += \[redacted\]  \(App\(kafka=\.\.\.\)\)", table)
+    assert "hunter2" not in table
+    assert app().routing_table() == "nothing is consumed"
 
 
 def test_a_refused_topic_leaves_the_app_as_it_was():

@@ -20,7 +20,7 @@ FLIGHTS = 2_000
 RUN = """
 import json, sys
 from examples.flights.app import create_app
-sys.exit(create_app(json.loads(sys.argv[1])).run())
+sys.exit(create_app(json.loads(sys.argv[1])).run(signals=True))
 """
 
 

@@ -31,7 +31,7 @@ def main():
             time.sleep(delay_s)
             os.write(log, b"handled %d %d\n" % (message.partition, message.offset))
 
-    return app.run(node_id=given.get("node_id"), drain_timeout=given.get("drain_timeout", 10))
+    return app.run(signals=True, node_id=given.get("node_id"), drain_timeout=given.get("drain_timeout", 10))
 
 
 if __name__ == "__main__":

@@ -281,6 +281,14 @@ class App:
         """Return every subscription group, inactive topics included, sorted by name."""
         return subscription_groups(self._routes, self._base_properties())
 
+    def routing_table(self) -> str:
+        """Return all of it as text for people: groups, topics, handlers, settings that are not the default, and each
+        client property with the place where it was set. Secrets are masked.
+        """
+        from swarm_consumer.routing_table import routing_table
+
+        return routing_table(self.subscription_groups())
+
     def _base_properties(self) -> dict[str, Mapping[str, Property]]:
         return {name: merge(self._properties, group.properties) for name, group in self._groups.items()}
 
@@ -299,11 +307,11 @@ class App:
 
         return declare
 
-    def run(self, *, signals: bool = True, selection: Selection | None = None, **options: Any) -> int:
+    def run(self, *, signals: bool = False, selection: Selection | None = None, **options: Any) -> int:
         """Consume in this process until stopped; return 0, or 1 after a fatal error, or 4 when the drain took too long.
 
-        With `signals`, INT and TERM stop, TSTP quiets; without, no signal handler is installed. The options are those
-        of `Runtime`.
+        With `signals`, INT and TERM stop, TSTP quiets; without, no signal handler is installed, and Python's own
+        KeyboardInterrupt drains before it is raised. The options are those of `Runtime`.
         """
         from swarm_consumer.runtime import Runtime
         from swarm_consumer.signals import handling

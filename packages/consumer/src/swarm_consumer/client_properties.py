@@ -11,6 +11,7 @@ from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.producer_properties import consumer_properties
 from swarm_consumer.redaction import scrub, secrets_of
 from swarm_consumer.routing import SubscriptionGroup, instance_id
+from swarm_consumer.settings import DEFAULT_ASSIGNOR
 
 
 class ClientProperties:
@@ -26,7 +27,7 @@ class ClientProperties:
         if self.instance_id is not None:
             properties["group.instance.id"] = self.instance_id
         if str(properties.get("group.protocol", "classic")) == "classic":
-            properties.setdefault("partition.assignment.strategy", "cooperative-sticky")
+            properties.setdefault("partition.assignment.strategy", DEFAULT_ASSIGNOR)
         properties["auto.offset.reset"] = group.routes[0].settings.initial_offset
         properties["group.id"] = group.group
         properties["client.id"] = client_id if node_id is None else f"{client_id}-{node_id}"

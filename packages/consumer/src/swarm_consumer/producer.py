@@ -130,7 +130,10 @@ class Producer:
             if deliveries is not None:
                 deliveries.removed()
             raise
-        client.poll(0)
+        else:
+            client.poll(0)
+        finally:
+            del client  # an error that somebody keeps has this frame, and would keep the client alive with its threads
         return delivery
 
     def settle(self, deliveries: Deliveries, timeout: float) -> None:
@@ -187,6 +190,8 @@ class Producer:
                     self._note_fatal(error.args[0])
                     raise DeliveryError(f"the transaction was aborted: {error.args[0].str()}") from error
                 raise
+            finally:
+                del client  # see produce()
 
     def _commit(self, client: confluent_kafka.Producer, timeout: float) -> None:
         deadline = time.monotonic() + timeout

@@ -13,7 +13,7 @@ from swarm_consumer.consumer import Consumer
 from swarm_consumer.deserialization import Decoders
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.redaction import is_secret
-from swarm_consumer.settings import OWNED_PROPERTIES, TopicSettings
+from swarm_consumer.settings import DEFAULT_ASSIGNOR, OWNED_PROPERTIES, TopicSettings
 
 _TOPIC = re.compile(r"^[a-zA-Z0-9._-]{1,249}$")
 
@@ -160,7 +160,38 @@ def subscription_groups(routes: Iterable[Route], base: Mapping[str, Mapping[str,
             )
         members = sorted(members, key=lambda route: route.topic)
         groups[name] = SubscriptionGroup(name=name, group=group, routes=tuple(members), properties=first.properties)
+    _check_membership(groups.values())
     return list(groups.values())
+
+
+def _check_membership(groups: Iterable[SubscriptionGroup]) -> None:
+    """Raise ConfigurationError for clients of one consumer group that no broker takes into the same group."""
+    members: dict[str, SubscriptionGroup] = {}
+    for group in groups:
+        if not any(route.active for route in group.routes):
+            continue
+        other = members.setdefault(group.group, group)
+        for name, default in (("group.protocol", "classic"), ("partition.assignment.strategy", DEFAULT_ASSIGNOR)):
+            choices = [_choices(one, name, default) for one in (other, group)]
+            if not choices[0] & choices[1]:
+                places = " and ".join(
+                    f"{', '.join(sorted(choice))} for {one.topics[0]!r} ({_place(one, name)})"
+                    for one, choice in zip((other, group), choices, strict=True)
+                )
+                raise ConfigurationError(
+                    f"all members of consumer group {group.group!r} need the same {name}: it is {places}; set it once, "
+                    f"in App(kafka=...) or app.group({group.group!r}, kafka=...)"
+                )
+
+
+def _choices(group: SubscriptionGroup, name: str, default: str) -> set[str]:
+    given = group.properties.get(name)
+    return {choice.strip() for choice in str(given.value if given is not None else default).split(",")}
+
+
+def _place(group: SubscriptionGroup, name: str) -> str:
+    given = group.properties.get(name)
+    return given.where if given is not None else "the default"
 
 
 def _client_settings(route: Route) -> dict[str, Any]:

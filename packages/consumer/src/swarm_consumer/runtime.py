@@ -105,7 +105,8 @@ class Runtime:
         """Consume until told to stop; block the calling thread; return the exit code.
 
         stopping, quieting: orders from outside, besides stop() and quiet(). leaving: asked when stopping; True makes
-        static members leave their groups for good. Installs no signal handler.
+        static members leave their groups for good. Installs no signal handler; what one raises here, such as Python's
+        own KeyboardInterrupt, stops and drains before it goes on.
 
         Returns 0 after a clean stop, 1 after a fatal client error, 4 when the drain deadline passed with work still
         in flight; after 4, threads may still be alive: leave the process with os._exit.
@@ -120,7 +121,12 @@ class Runtime:
         self._workers.start()
         for client in self._clients:
             client.start()
-        self._wait(stopping, quieting)
+        try:
+            self._wait(stopping, quieting)
+        except BaseException as error:  # KeyboardInterrupt, or what a signal handler of the user's raises
+            self.stop(f"{type(error).__name__} was raised")
+            self._finish(leaving)
+            raise
         return self._finish(leaving)
 
     def stop(self, reason: str = "stop() was called") -> None:

@@ -23,6 +23,9 @@ DEFAULT_PROPERTIES: Mapping[str, Any] = {
 }
 """What we set where the user says nothing; every one of them can be overridden."""
 
+DEFAULT_ASSIGNOR = "cooperative-sticky"
+"""The assignment strategy under the classic protocol: a rebalance takes only the partitions that move."""
+
 OWNED_PROPERTIES: Mapping[str, str] = {
     "enable.auto.offset.store": "offsets are stored by Swarm, only after the handler returned for them",
     "enable.auto.commit": "Swarm commits what is stored every auto.commit.interval.ms, on revocation and on stop",
