@@ -12,6 +12,7 @@ auto.commit.interval.ms before one of these, or while the broker was away; what 
 
 import argparse
 import json
+import logging
 import os
 import signal
 import struct
@@ -76,7 +77,10 @@ def judge(
     outages: Sequence[Outage],
     committed: dict[int, int],
 ) -> Verdict:
-    """Count by key and offset. `keys`: by partition, the key at each offset; `handled`: when, partition, offset, key."""
+    """Count by key and offset.
+
+    keys: by partition, the key at each offset. handled: when, partition, offset and key, one for each time.
+    """
     first = [array("d", [0.0]) * len(one) for one in keys]
     verdict = Verdict(sum(map(len, keys)), 0, 0, 0, 0, 0, 0, 0, 0)
     windows = [outage.window for outage in outages]
@@ -106,6 +110,7 @@ def node(log: str, settings: dict, node_id: int) -> int:
     """Consume until told to stop, noting what was handled."""
     from swarm_consumer import App
 
+    logging.basicConfig(level=logging.ERROR)  # a broker that is away is no news here
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     app = App(GROUP, settings, max_messages=BATCH, max_wait=0.1)
 
@@ -142,16 +147,19 @@ class Nodes:
     exits: list[int] = field(default_factory=list)
 
     def start(self, number: int) -> None:
+        """Start a node."""
         given = json.dumps([str(self.folder / f"node-{number}.log"), self.settings, number])
         command = [sys.executable, "-m", "benchmarks.consumer_million", "--node", given]
         self.running[number] = subprocess.Popen(command)
 
     def stop(self, number: int) -> None:
+        """Tell a node to stop, and wait for it."""
         process = self.running.pop(number)
         process.send_signal(signal.SIGTERM)
         self.exits.append(process.wait(90))
 
     def kill(self, number: int) -> Outage:
+        """Kill a node."""
         process = self.running.pop(number)
         begin = time.monotonic()
         process.kill()
@@ -159,6 +167,7 @@ class Nodes:
         return Outage(f"kill -9 of node {number}", begin, time.monotonic())
 
     def handled(self) -> Iterator[tuple[float, int, int, int]]:
+        """What all nodes have handled."""
         for path in sorted(self.folder.glob("node-*.log")):
             yield from read_log(path)
 
@@ -187,15 +196,18 @@ class Load:
         )
 
     def send(self, key: int) -> None:
+        """Send a message to the partition of its key."""
         text = b"%d" % key
         self._producer.produce(TOPIC, b"x" * 200, text, partition=key % PARTITIONS, on_delivery=self._delivered)
         if not key % 100:
             self._producer.poll(0)
 
     def wait(self, seconds: float) -> None:
+        """Serve acknowledgements for so long."""
         self._producer.poll(max(0.0, seconds))
 
     def finish(self) -> None:
+        """Wait until everything is acknowledged."""
         left = self._producer.flush(120)
         assert not left, f"{left} messages were not sent"
         assert not self.failed, f"{self.failed} messages were not acknowledged"

@@ -209,6 +209,28 @@ def test_stop_does_not_wait_for_a_pause(cluster, start, journal):
     assert len(journal.entries) <= 2
 
 
+def test_stop_while_quieting_lets_the_batch_in_hand_finish(cluster, start, journal, gate):
+    topic, app = cluster.topic(), cluster.app(max_messages=5, kafka={"auto.commit.interval.ms": 60000})
+    cluster.fill(topic, 20)
+
+    @app.consume(topic)
+    def handle(batch):
+        gate.wait(30)
+        journal.add(batch)
+
+    node = start(app)
+    node.await_event(BatchStarted)
+    node.runtime.quiet()
+    node.await_phase("quieting")
+    node.runtime.stop()
+    node.await_phase("stopping")
+    assert cluster.committed(app, topic) == {}
+    gate.set()
+    assert node.join() == 0
+    assert journal.offsets() == [0, 1, 2, 3, 4]
+    assert cluster.committed(app, topic) == {0: 5}
+
+
 def test_stop_of_a_quiet_node_commits_and_leaves(cluster, start, journal, new_journal):
     topic, first = cluster.topic(), cluster.app(kafka={"auto.commit.interval.ms": 60000})
     consume_into(first, topic, journal)

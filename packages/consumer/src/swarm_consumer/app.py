@@ -282,8 +282,10 @@ class App:
         return subscription_groups(self._routes, self._base_properties())
 
     def routing_table(self) -> str:
-        """Return all of it as text for people: groups, topics, handlers, settings that are not the default, and each
-        client property with the place where it was set. Secrets are masked.
+        """Return all of it as text for people.
+
+        Groups, topics, handlers, the settings that are not the default, and each client property with the place where
+        it was set. Secrets are masked.
         """
         from swarm_consumer.routing_table import routing_table
 
