@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import gc
+import operator
 
 import confluent_kafka
 
 UNREADABLE_NAME = "\ufffd"
 """Stands for a header name that is no UTF-8."""
+
+
+# Not record.headers(): CPython 3.11 and later specialise a call that is hot, and a specialised call of a C method no
+# longer checks for an error that was set beside a result: it would then come up at some later call, anywhere.
+_read = operator.methodcaller("headers")
 
 
 def headers_of(record: confluent_kafka.Message) -> list[tuple[str, bytes | None]]:
@@ -19,12 +25,12 @@ def headers_of(record: confluent_kafka.Message) -> list[tuple[str, bytes | None]
     pair is asked how many objects it holds, without looking at them, and the record gets headers that can be read.
     """
     try:
-        found = record.headers()
+        found = _read(record)
     except SystemError:
-        found = record.headers()
+        found = _read(record)
     if not found:
         return []
-    pairs: list[tuple[str, bytes | None]] = list(found)  # type: ignore[arg-type]
+    pairs: list[tuple[str, bytes | None]] = list(found)
     if all(len(held) == 2 for held in map(gc.get_referents, pairs)):
         return pairs
     pairs = [pair if len(held := gc.get_referents(pair)) == 2 else (UNREADABLE_NAME, *held) for pair in pairs]
