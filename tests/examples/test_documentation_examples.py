@@ -5,11 +5,15 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from swarm_consumer.testing import EmbeddedBroker, KafkaBroker, end_offsets
+from swarm_cli.main import program
+from swarm_consumer.testing import EmbeddedBroker, KafkaBroker
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -73,6 +77,46 @@ def test_what_a_page_points_at_exists(page: Path) -> None:
     assert missing == []
 
 
+def invocations(text: str) -> Iterator[list[str]]:
+    """The words after `swarm-cli`, of each piece of code: spans, and lines of blocks."""
+    fenced = re.findall(r"^```.*?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    indented = re.findall(r"^    (?:\$ )?(.*)$", text, re.MULTILINE)
+    for code in [*re.findall(r"`([^`\n]+)`", text), *indented, *"\n".join(fenced).splitlines()]:
+        for words in re.findall(r"(?:^|[\s(])swarm-cli ([^|;&#`]*)", code):
+            yield words.split()
+
+
+def unknown(words: list[str]) -> str | None:
+    """The first word of a command line that names no command or option that there is."""
+    command: Any = get_command(program)
+    while words and not words[0].startswith("-") and hasattr(command, "commands"):
+        if words[0] not in command.commands:
+            return words[0]
+        command = command.commands[words.pop(0)]
+    options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)} | {"--help", "-h"}
+    return next((word for word in words if word.startswith("--") and word.partition("=")[0] not in options), None)
+
+
+PAGES_AND_READMES = [*PAGES, ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES_AND_READMES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_and_option_on_a_page_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert [name for name in re.findall(r"\bbenchmarks\.(\w+)", text) if not benchmark(name)] == []
+    wrong = {" ".join(words): name for words in invocations(text) if (name := unknown([*words])) is not None}
+    assert not wrong
+
+
+def test_the_check_of_commands_finds_what_is_wrong() -> None:
+    page = "`swarm-cli bogus`\n\n    $ swarm-cli swarm a:b --nods 3 | cat\n    swarm-cli topics plan --json # fine\n"
+    assert [unknown(words) for words in invocations(page)] == ["bogus", "--nods", None]
+
+
+def benchmark(name: str) -> bool:
+    return (ROOT / "benchmarks" / f"{name}.py").exists() or (ROOT / "benchmarks" / name).is_dir()
+
+
 def test_the_tests_on_the_pages_pass() -> None:
     tests = sorted(path.name for path in EXAMPLES.glob("test_*.py"))
     done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, *tests, PYTHONPATH=str(EXAMPLES))
@@ -103,13 +147,6 @@ def test_the_plan_on_the_page_is_what_the_command_prints(embedded_broker: Embedd
     page = (ROOT / "docs" / "administration.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"\$ swarm-cli topics plan my_app:app\n((?:    .+\n)+)", page)
     assert done.stdout == re.sub(r"^    ", "", shown, flags=re.MULTILINE)
-
-
-def test_the_orders_of_the_quick_start_arrive(embedded_broker: EmbeddedBroker) -> None:
-    embedded_broker.create_topic("orders", partitions=4)
-    done = run("send_orders.py", KAFKA_BOOTSTRAP_SERVERS=embedded_broker.bootstrap)
-    assert done.returncode == 0, done.stderr
-    assert sum(end_offsets(embedded_broker.bootstrap, "orders").values()) == 10_000
 
 
 def test_the_supervised_count_of_the_concepts_replaces_a_killed_node() -> None:
