@@ -1,28 +1,35 @@
 """The hand-over (fork, warm, stop the old one, connect the new one), in every order in which things can happen.
 
-The supervisor's pure core is explored exhaustively, together with a model of what processes may do at any moment. Time
-is left out: any deadline may pass at any moment, so that what holds here holds for all settings. A process counts as
-connected from its fork, or a spare from its go, until it is reaped: it may hold the static member id of its node.
+The supervisor's pure core is explored exhaustively, together with a model of what processes may do at any moment:
+report, fall silent, leave, dump, die, fail to be forked, while an operator restarts, scales, quiets and stops. Time is
+left out: any deadline may pass at any moment, so that what holds here holds for all values of the times. A process
+counts as connected from its fork, or a spare from its go, until it is reaped: it may hold the static member id of its
+node. In every state that can be reached:
 
-- Fence: two processes of one node are never connected at the same time.
-- Nobody is forgotten: every process that lives is known to the supervisor.
+- Fence: two processes of one node are never connected at the same time, and at most two are there at all.
+- Nobody is forgotten: every process that lives is known to the supervisor, and is told nothing after its end.
+- Nobody waits for ever: every life has a deadline, but a warm spare, which waits for the old one.
+- Go: once, and only for a spare that is ready.
 - Before go, the end of a spare costs nothing: the old process is not touched.
-- No dead end: from every state that can be reached, once things go well, all wanted nodes run (or the swarm stops).
+- A restart stops no node while as many are down as may be.
+- No dead end: from here, once things go well, all wanted nodes run (or the swarm ends).
+
+Two worlds count as one state if their keys are equal; that this loses nothing is a test of its own.
 """
 
 import pickle
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from swarm_supervisor import messages
+from swarm_supervisor import messages, replacement
 from swarm_supervisor.decisions import step
 from swarm_supervisor.fleet import Cause, Fleet, Kind, Life, Mode
 from swarm_supervisor.lifecycle import TABLE, Order, State, Transition, Trigger
-from swarm_supervisor.settings import Settings
+from swarm_supervisor.settings import DO_NOT_RESTART, Settings
 
 SETTINGS = Settings(nodes=1, stable_after=0.0, node_restart_delay=0.0, max_restarts=1000)
 MEMORY = 3
@@ -84,8 +91,12 @@ class World:
 
     def _do(self, action: Any) -> None:
         process = self.processes.get((getattr(action, "node_id", -1), getattr(action, "generation", -1)))
+        if isinstance(action, messages.NodeAction) and not isinstance(action, messages.Fork) and process is None:
+            raise Broken(f"{action} for a process that is not there")
         match action:
             case messages.Fork():
+                if process is not None:
+                    raise Broken(f"generation {action.generation} of node {action.node_id} is forked twice")
                 if self.fork_fails:
                     self.fork_fails = False
                     self.tell(messages.ForkFailed(action.node_id, action.generation, "no process left"))
@@ -94,16 +105,46 @@ class World:
                 self.processes[action.node_id, action.generation] = born
                 self.tell(messages.Forked(action.node_id, action.generation, 1000 + action.generation))
             case messages.Go() if process is not None:
+                if process.connected or not process.ready:
+                    raise Broken(f"{action} for a spare that is {'at work' if process.connected else 'not ready'}")
                 process.connected = True
             case messages.Term() if process is not None:
+                self._check_availability(action)
                 process.told_to_stop = True
             case messages.Kill() if process is not None:
                 process.killed = True
             case messages.Finish():
                 self.finished = True
 
+    def _check_availability(self, term: messages.Term) -> None:
+        fleet = self.fleet
+        member = fleet.members[term.node_id]
+        asked = member.replacement
+        if asked is None or asked.kind is not Kind.RESTART or member.main.cause is not Cause.REPLACED:
+            return
+        # One that goes for its memory goes whatever else is under way, and may do so in this very step.
+        down = [
+            one.id
+            for one in fleet.wanted_members()
+            if one.main.state not in (State.RUNNING, State.DEAD) and one.main.cause is not Cause.MEMORY
+        ]
+        if term.generation == member.main.generation and len(down) > fleet.settings.max_unavailable:
+            raise Broken(
+                f"nodes {down} are down at a time, by a restart that may take {fleet.settings.max_unavailable}"
+            )
+
+    def check_deadlines(self) -> None:
+        """Whoever waits does so until a moment; Broken if not."""
+        if self.finished:
+            return
+        for life in self.fleet.lives():
+            if life.deadline is None and life.state is not State.WARM:
+                raise Broken(f"{life.state.value} without a deadline: node {life.node_id} may stay so for ever")
+
     def _check(self) -> None:
         for node in {process.node for process in self.processes.values()}:
+            if sum(one.node == node for one in self.processes.values()) > 2:
+                raise Broken(f"node {node} has more than two processes")
             connected = [one.generation for one in self.processes.values() if one.node == node and one.connected]
             if len(connected) > 1:
                 raise Broken(f"generations {connected} of node {node} are connected at the same time")
@@ -147,6 +188,7 @@ class World:
         process = self.processes.get((life.node_id, life.generation))
         return (
             life.state, life.cause, life.spare, life.deadline is None, life.healthy_at is None,
+            life.status == MEMORY, life.exit is not None and life.exit.code,
             None if process is None else process.key(),
         )  # fmt: skip
 
@@ -160,6 +202,7 @@ class World:
             world.orders -= order
             before = world._olds_at_work()
             act(world)
+            world.check_deadlines()
             if name in ("end of a spare", "failing fork of a spare"):
                 world._check_untouched(before)
             yield name, world
@@ -169,9 +212,7 @@ class World:
         return [
             self.processes[member.id, member.main.generation]
             for member in self.fleet.members.values()
-            if member.spare is not None
-            and member.main.state is State.RUNNING
-            and (member.replacement is None or member.replacement.kind is not Kind.MEMORY)
+            if member.spare is not None and member.main.state is State.RUNNING and member.main.status != MEMORY
         ]
 
     def _check_untouched(self, before: list[Process]) -> None:
@@ -199,9 +240,18 @@ class World:
                 yield f"unhealthy report {spare}", 1, 0, _report(where, status=4)
             if not process.connected and not process.killed:
                 yield f"ready report {spare}", 0, 0, _report(where, ready=True)
+            if not process.told_to_stop and not process.killed:
+                yield f"leaving report {spare}", 1, 0, _report(where, leaving="SIGTERM")
+            if life.state in (State.DUMPING, State.LAST_DUMP):
+                yield f"stacks {spare}", 0, 0, _stacks(where)
             expected = process.told_to_stop or process.killed
             yield f"end {spare}", not expected, 0, _exit(where)
+            if not process.killed:
+                yield f"end {spare} for good", 1, 0, _exit(where, DO_NOT_RESTART)
+        yield "suspension of the supervisor", 1, 0, lambda world: world.tell(messages.Slept(60.0))
         if fleet.mode is Mode.RUNNING:
+            yield "quiet", 0, 1, lambda world: world.tell(messages.QuietSwarm("asked"))
+        if fleet.mode in (Mode.RUNNING, Mode.QUIET):
             yield "restart of all", 0, 1, lambda world: world.tell(messages.Restart("asked"))
             yield "restart of node 0", 0, 1, lambda world: world.tell(messages.Restart("asked", 0))
             yield "one node more", 0, 1, lambda world: world.tell(messages.Scale(fleet.wanted + 1))
@@ -211,6 +261,7 @@ class World:
             yield "stop", 0, 1, lambda world: world.tell(messages.StopSwarm("asked"))
         else:
             yield "forced stop", 0, 1, lambda world: world.tell(messages.ForceStop("asked"))
+            yield "end of the time of the stop", 1, 0, _out_of_time
 
     # -- when all goes well ------------------------------------------------------------------------------------------
 
@@ -227,6 +278,9 @@ class World:
         if fleet.mode is Mode.STOPPING:
             raise Broken("the swarm stops and never ends")
         states = {member.id: member.main.state for member in fleet.members.values()}
+        for member in fleet.members.values():
+            if member.main.exit is not None and member.main.exit.code == DO_NOT_RESTART:
+                states[member.id] = State.RUNNING  # nobody wants it back: it is where it should be
         spares = [member.id for member in fleet.members.values() if member.spare is not None or member.replacement]
         if states != dict.fromkeys(range(fleet.wanted), State.RUNNING) or spares or fleet.queue or fleet.rollout:
             raise Broken(f"came to rest with {states}, spares of {spares}, queue {fleet.queue}, {fleet.rollout}")
@@ -290,51 +344,88 @@ def _failing_fork(where: tuple[int, int]) -> Callable[[World], None]:
     return act
 
 
-def _report(where: tuple[int, int], status: int | None = None, ready: bool = False) -> Callable[[World], None]:
+def _report(
+    where: tuple[int, int], status: int | None = None, ready: bool = False, leaving: str = ""
+) -> Callable[[World], None]:
     def act(world: World) -> None:
         process = world.processes[where]
         process.healthy |= status == 0
         process.ready |= ready
-        world.tell(messages.Reported(*where, status=status, ready=ready, reason="as the model wants it"))
+        process.told_to_stop |= bool(leaving)
+        world.tell(messages.Reported(*where, status=status, ready=ready, leaving=leaving, reason="as the model wants"))
 
     return act
 
 
-def _exit(where: tuple[int, int]) -> Callable[[World], None]:
+def _stacks(where: tuple[int, int]) -> Callable[[World], None]:
+    return lambda world: world.tell(messages.StacksThere(*where))
+
+
+def _out_of_time(world: World) -> None:
+    """The budget of the shutdown is spent, and no other deadline has come."""
+    fleet = world.fleet
+    for life in fleet.lives():
+        fleet.deadlines.set(life, None)
+    fleet.deadlines.set(fleet.budget, -1.0)
+    world.tell(messages.Tick())
+    if not world.finished:
+        raise Broken("the time of the stop is over and it goes on")
+    for (node, generation), process in world.processes.items():
+        if not process.killed:
+            raise Broken(f"generation {generation} of node {node} is left behind alive")
+
+
+def _exit(where: tuple[int, int], code: int | None = None) -> Callable[[World], None]:
     def act(world: World) -> None:
         process = world.processes.pop(where)
-        killed = process.killed or not process.told_to_stop
-        code, signal = (None, 9) if killed else (0, None)
-        world.tell(messages.Exited(*where, code, signal, "as the model wants it"))
+        if code is None and not process.killed and process.told_to_stop:
+            code_or_none, signal = 0, None
+        else:
+            code_or_none, signal = code, 9 if code is None else None
+        world.tell(messages.Exited(*where, code_or_none, signal, "as the model wants it"))
 
     return act
 
 
-def start(nodes: int, orders: int, mishaps: int, table: Any = TABLE) -> World:
+def start(nodes: int, orders: int, mishaps: int, table: Any = TABLE, **settings: Any) -> World:
     """A swarm whose nodes all run."""
-    world = World(Fleet(replace(SETTINGS, nodes=nodes), nodes, 0.0, table=table))
+    world = World(Fleet(replace(SETTINGS, nodes=nodes, **settings), nodes, 0.0, table=table))
     world.settle()
     world.orders, world.mishaps = orders, mishaps
     return world
 
 
-def explore(first: World) -> tuple[int, int, set[str]]:
-    """Visit every state once: (states, transitions, what has happened). Broken names the way there."""
+@dataclass
+class Explored:
+    """What an exploration has seen."""
+
+    follows: dict[object, Counter[object]] = field(default_factory=dict)
+    """By the key of each state: what may happen in it, with the key of the state that follows."""
+    transitions: int = 0
+    happened: set[str] = field(default_factory=set)
+    twins: list[World] = field(default_factory=list)
+    """Worlds that were taken for states seen before; kept if asked for."""
+
+
+def explore(first: World, keep_twins: bool = False) -> Explored:
+    """Visit every state once. Broken names the way there."""
     seen = {first.key()}
     todo: deque[tuple[World, tuple[str, ...]]] = deque([(first, ())])
-    transitions = 0
-    happened: set[str] = set()
+    explored = Explored()
     while todo:
         world, way = todo.popleft()
         try:
             nexts = list(world.nexts())
         except Exception as error:
             raise Broken(f"after {' -> '.join(way)}: {type(error).__name__}: {error}") from error
-        for name, following in nexts:
-            transitions += 1
-            happened.add(name)
-            key = following.key()
+        keys = [following.key() for _, following in nexts]
+        explored.follows[world.key()] = Counter((name, key) for (name, _), key in zip(nexts, keys, strict=True))
+        explored.transitions += len(nexts)
+        for (name, following), key in zip(nexts, keys, strict=True):
+            explored.happened.add(name)
             if key in seen:
+                if keep_twins:
+                    explored.twins.append(following)
                 continue
             seen.add(key)
             try:
@@ -342,16 +433,87 @@ def explore(first: World) -> tuple[int, int, set[str]]:
             except Exception as error:
                 raise Broken(f"after {' -> '.join((*way, name))}: {type(error).__name__}: {error}") from error
             todo.append((following, (*way, name)))
-    return len(seen), transitions, happened
+    return explored
 
 
-@pytest.mark.parametrize(("nodes", "orders", "mishaps"), [(1, 1, 2), (2, 2, 1)])
-def test_every_interleaving_of_a_hand_over_keeps_its_promises(nodes: int, orders: int, mishaps: int) -> None:
-    states, transitions, happened = explore(start(nodes, orders, mishaps))
-    print(f"{nodes} nodes, {orders} orders, {mishaps} mishaps: {states} states, {transitions} transitions")
-    assert states > 500
-    for what in ("ready report of a spare", "end of a spare", "deadline of a spare", "failing fork of a spare", "stop"):
-        assert what in happened
+EVERYTHING = {
+    *(f"{what} of a {life}" for life in ("node", "spare") for what in (
+        "deadline", "failing fork", "leaving report", "stacks", "end", "unhealthy report",
+    )),
+    "healthy report of a node", "memory report of a node", "ready report of a spare", "end of a node for good",
+    "end of a spare for good", "restart of all", "restart of node 0", "one node more", "quiet", "stop",
+    "suspension of the supervisor",
+} - {"unhealthy report of a spare"}  # a spare has nothing to be judged by before it is told to go  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("nodes", "orders", "mishaps", "settings"),
+    [
+        (1, 1, 2, {}),
+        (1, 2, 1, {"stable_after": 1e9}),  # no node is ever stable: one over its memory limit gets no spare
+        (2, 3, 0, {}),
+        (2, 1, 1, {"max_unavailable": 2}),
+        (2, 1, 1, {}),
+    ],
+)
+def test_every_interleaving_of_a_hand_over_keeps_its_promises(
+    nodes: int, orders: int, mishaps: int, settings: dict[str, Any]
+) -> None:
+    explored = explore(start(nodes, orders, mishaps, **settings))
+    print(
+        f"{nodes} node(s), {orders} order(s), {mishaps} mishap(s) {settings or ''}: {len(explored.follows)} states, "
+        f"{explored.transitions} transitions"
+    )
+    assert len(explored.follows) > 500
+    assert explored.happened >= (EVERYTHING if mishaps else {"restart of all", "one node less", "forced stop", "quiet"})
+
+
+def test_worlds_with_equal_keys_have_equal_futures() -> None:
+    """What the exploration passes over because it has seen its key goes on like what it has seen."""
+    explored = explore(start(1, 1, 1), keep_twins=True)
+    assert len(explored.twins) > 300
+    for twin in explored.twins:
+        key = twin.key()
+        follows = Counter((name, following.key()) for name, following in twin.nexts())
+        known = explored.follows[key]
+        assert follows == known, f"the key {key} leaves out what matters: {follows - known}, {known - follows}"
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong", "found"),
+    [
+        # Warm or not, the spare takes over.
+        ("old_gone", "takes_over_cold", "not ready|cannot happen|came to rest with"),
+        # Nobody counts who is down already.
+        ("_down", "none_is_down", "are down at a time"),
+        # The old one is stopped though its spare has failed.
+        ("abort", "stops_the_old_one", "was stopped though its spare failed"),
+    ],
+)
+def test_broken_decisions_are_found(monkeypatch: pytest.MonkeyPatch, function: str, wrong: str, found: str) -> None:
+    monkeypatch.setattr(replacement, function, globals()[wrong])
+    with pytest.raises(Broken, match=found):
+        explore(start(2, 2, 1))
+
+
+def takes_over_cold(fleet: Fleet, member: Any, old: Life, now: float, out: list[Any]) -> bool:
+    spare = member.spare
+    if spare is None or not spare.alive:
+        return False
+    member.main, member.spare, member.replacement = spare, None, None
+    spare.spare, spare.state = False, State.BOOTING
+    out.append(messages.Go(spare.node_id, spare.generation))
+    return True
+
+
+def none_is_down(fleet: Fleet) -> int:
+    return 0
+
+
+def stops_the_old_one(fleet: Fleet, member: Any, reason: str, now: float, out: list[Any]) -> None:
+    member.replacement = None
+    if member.main.state is State.RUNNING:
+        replacement.stop(fleet, member.main, Cause.REPLACED, reason, now, out)
 
 
 @pytest.mark.parametrize(
