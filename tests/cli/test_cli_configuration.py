@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -269,6 +270,18 @@ def test_the_page_about_configuration_has_every_setting() -> None:
     page = Path(__file__).resolve().parent.parent.parent / "docs" / "configuration.md"
     rows = [line.split("|")[1].strip(" `") for line in page.read_text().splitlines() if line.startswith("| `")]
     assert sorted(rows) == sorted(field.name.replace("_", "-") for field in dataclasses.fields(Settings))
+
+
+def test_the_file_on_the_page_is_one_that_is_taken(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parent.parent.parent / "docs" / "configuration.md").read_text()
+    (shown,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "swarm.toml").write_text(shown)
+    settings = read_file(tmp_path)
+    assert settings.values == {
+        "app": "my_app:app", "nodes": "4", "drain_timeout": 30.0, "include_topics": "orders*,refunds",
+        "log_format": "json",
+    }  # fmt: skip
+    assert settings.kafka == {"bootstrap.servers": "kafka-1:9092,kafka-2:9092", "session.timeout.ms": "30000"}
 
 
 def test_without_an_app_the_sentence_says_the_three_places(tmp_path: Path) -> None:

@@ -113,25 +113,27 @@ def test_delete_asks_and_touches_only_what_is_declared(
     assert "--yes" in refused.stderr
     assert mine in partitions(kafka_broker)
 
-    # At a terminal it asks, and takes silence for no.
+    # At a terminal it asks, takes silence for no, and yes for yes.
     environment = os.environ | {
         "SERVERS": kafka_broker.bootstrap, "DECLARED": json.dumps(declared),
         "SWARM_APP": "tests.end_to_end.apps.declared:app",
     }  # fmt: skip
-    ours, theirs = pty.openpty()
-    os.write(ours, b"\n")
-    asked = subprocess.run(
-        [sys.executable, "-m", "swarm_cli", *arguments],
-        cwd=ROOT, env=environment, stdin=theirs, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    os.close(ours)
-    os.close(theirs)
-    assert asked.returncode == 0, asked.stderr
-    assert "Nothing was deleted" in asked.stdout
-    assert mine in partitions(kafka_broker)
 
-    done = declared_app(kafka_broker, *arguments, "--yes", declared=declared)
-    assert done.returncode == 0, done.stderr
+    def answered(answer: bytes) -> "subprocess.CompletedProcess[str]":
+        ours, theirs = pty.openpty()
+        os.write(ours, answer)
+        asked = subprocess.run(
+            [sys.executable, "-m", "swarm_cli", *arguments],
+            cwd=ROOT, env=environment, stdin=theirs, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        os.close(ours)
+        os.close(theirs)
+        assert asked.returncode == 0, asked.stderr
+        return asked
+
+    assert "Nothing was deleted" in answered(b"\n").stdout
+    assert mine in partitions(kafka_broker)
+    done = answered(b"y\n")
     assert f"- {mine}" in done.stdout
     assert mine not in partitions(kafka_broker)
     assert {filtered, other} <= partitions(kafka_broker).keys()
