@@ -110,7 +110,7 @@ def node(log: str, settings: dict, node_id: int) -> int:
     """Consume until told to stop, noting what was handled."""
     from swarm_consumer import App
 
-    logging.basicConfig(level=logging.ERROR)  # a broker that is away is no news here
+    logging.basicConfig(level=logging.CRITICAL)  # a broker that is away is no news here
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     app = App(GROUP, settings, max_messages=BATCH, max_wait=0.1)
 

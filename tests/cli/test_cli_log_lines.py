@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm_cli import logs
+from swarm_supervisor.logs import LineHandler, cut
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -31,8 +32,8 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(writing)
 
 
-def handler(fd: int, formatter: logging.Formatter, *, patient: bool = True) -> logs.LineHandler:
-    made = logs.LineHandler(fd, patient=patient)
+def handler(fd: int, formatter: logging.Formatter, *, patient: bool = True) -> LineHandler:
+    made = LineHandler(fd, patient=patient)
     made.setFormatter(formatter)
     return made
 
@@ -49,7 +50,7 @@ def test_json_stays_json_within_the_limit(message: str) -> None:
 
 @given(text=st.text(max_size=2000), limit=st.integers(100, 2000))
 def test_a_cut_keeps_beginning_and_end_within_the_limit(text: str, limit: int) -> None:
-    cut = logs.cut(text, limit)
+    cut = cut(text, limit)
     size = len(text.encode("utf-8", "backslashreplace"))
     assert len(cut.encode("utf-8", "backslashreplace")) <= limit
     assert (cut == text) if size <= limit else ("bytes cut" in cut)

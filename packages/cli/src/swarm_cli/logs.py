@@ -13,8 +13,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from swarm_supervisor.logs import LineHandler, cut
-
 # What a record may carry, as attributes of its own or of its event; also the fields of a JSON line, by these names.
 FIELDS = (
     "topic", "partition", "offset", "group", "subscription_group", "first_offset", "last_offset", "attempt",
@@ -46,7 +44,7 @@ def configure(role: str, level: str, form: str, handler: logging.Handler | None 
     """
     global _role, _handler, _level
     _role, _level = role, logging.getLevelNamesMapping()[level.upper()]
-    _handler = handler or _on_stderr(patient=None if role == "supervisor" else True)
+    _handler = handler or _on_stderr(role)
     _handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(_colours(sys.stderr)))
     root = logging.getLogger()
     for other in list(root.handlers):
@@ -56,9 +54,13 @@ def configure(role: str, level: str, form: str, handler: logging.Handler | None 
     logging.captureWarnings(True)
 
 
-def _on_stderr(patient: bool | None) -> logging.Handler:
+def _on_stderr(role: str) -> logging.Handler:
+    if role == "server":  # one process, which may wait: it has no use for anything of a supervisor's
+        return logging.StreamHandler(sys.stderr)
+    from swarm_supervisor.logs import LineHandler
+
     try:
-        return LineHandler(sys.stderr.fileno(), patient=patient)
+        return LineHandler(sys.stderr.fileno(), patient=None if role == "supervisor" else True)
     except (OSError, ValueError, AttributeError):  # closed, or replaced by something without a descriptor
         return logging.StreamHandler(sys.stderr)
 
@@ -136,6 +138,8 @@ class TextFormatter(logging.Formatter):
 
     def shorten(self, line: str, limit: int) -> str:
         """The line in at most `limit` bytes."""
+        from swarm_supervisor.logs import cut
+
         return cut(line, limit)
 
 
@@ -164,6 +168,8 @@ class JsonFormatter(logging.Formatter):
 
     def shorten(self, line: str, limit: int) -> str:
         """The object in at most `limit` bytes, still an object: its longest texts are cut."""
+        from swarm_supervisor.logs import cut
+
         fields: dict[str, Any] = json.loads(line)
         while (excess := len(line.encode("utf-8", "backslashreplace")) - limit) > 0:
             longest = max(fields, key=lambda name: len(json.dumps(fields[name], ensure_ascii=False)))

@@ -1,0 +1,25 @@
+"""`server APP` is the consumer, its liveness and the command line: the supervisor is not even imported."""
+
+from pathlib import Path
+from typing import Any
+
+from swarm_consumer.testing import committed_offsets, produce
+
+
+def test_server_works_with_nothing_of_the_supervisor_loaded(
+    embedded_broker: Any, start_swarm: Any, point_at: Any, eventually: Any, tmp_path: Path
+) -> None:
+    embedded_broker.create_topic("modules", 1)
+    produce(embedded_broker.bootstrap, "modules", [b"one"])
+    modules = tmp_path / "modules"
+    server = start_swarm(
+        "server", "tests.end_to_end.apps.modules:app", *point_at(embedded_broker),
+        TOPIC="modules", GROUP="modules", MODULES=str(modules),
+    )  # fmt: skip
+    eventually(modules.exists, 60, "a handled batch")
+    loaded = {name.partition(".")[0] for name in modules.read_text().split()}
+    assert {name for name in loaded if name.startswith("swarm_")} <= {
+        "swarm_cli", "swarm_consumer", "swarm_health", "swarm_liveness",
+    }  # fmt: skip
+    assert server.stop() == 0
+    assert committed_offsets(embedded_broker.bootstrap, "modules", "modules") == {0: 1}
