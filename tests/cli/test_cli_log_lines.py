@@ -50,10 +50,10 @@ def test_json_stays_json_within_the_limit(message: str) -> None:
 
 @given(text=st.text(max_size=2000), limit=st.integers(100, 2000))
 def test_a_cut_keeps_beginning_and_end_within_the_limit(text: str, limit: int) -> None:
-    cut = cut(text, limit)
+    short = cut(text, limit)
     size = len(text.encode("utf-8", "backslashreplace"))
-    assert len(cut.encode("utf-8", "backslashreplace")) <= limit
-    assert (cut == text) if size <= limit else ("bytes cut" in cut)
+    assert len(short.encode("utf-8", "backslashreplace")) <= limit
+    assert (short == text) if size <= limit else ("bytes cut" in short)
 
 
 @pytest.mark.parametrize("formatter", [logs.TextFormatter(), logs.JsonFormatter()])
