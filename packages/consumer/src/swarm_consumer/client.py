@@ -253,18 +253,19 @@ class SubscriptionClient:
         """Return counters, lag and progress of each assigned partition."""
         statistics = self.statistics
         with self.lock:
+            positions = {key: self.lanes.ledger.position(key) for key in sorted(self.lanes.by_key)}
             return [
                 {
                     "topic": key[0],
                     "partition": key[1],
                     **self._counters.of(key),
                     "bytes": statistics.received_bytes.get(key, 0),
-                    "lag": statistics.lags.get(key),
-                    "position": self.lanes.ledger.position(key),
+                    "lag": statistics.lag(key, position),
+                    "position": position,
                     "committed": statistics.committed_offsets.get(key),
                     "in_flight_age_s": now - started[key] if key in started else None,
                 }
-                for key in sorted(self.lanes.by_key)
+                for key, position in positions.items()
             ]
 
     def lane_states(self) -> dict[Key, LaneState]:

@@ -43,6 +43,7 @@ class ClientStatistics:
         self.join_state: str | None = None
         self.join_state_since: float | None = None
         self.lags: dict[Key, int] = {}
+        self._readable_ends: dict[Key, int] = {}
         self.end_offsets: dict[Key, int] = {}
         self.committed_offsets: dict[Key, int] = {}
         self.received_bytes: dict[Key, int] = {}
@@ -55,16 +56,32 @@ class ClientStatistics:
             return
         if statistics.cgrp is not None:
             self._joined(statistics.cgrp.join_state, now)
-        lags, ends, received = {}, {}, {}
+        lags, ends, readable, received = {}, {}, {}, {}
         for topic, partitions in statistics.topics.items():
             for number, one in partitions.partitions.items():
                 key = (topic, number)
                 if one.consumer_lag >= 0:
                     lags[key] = one.consumer_lag
+                    # Lag is told against the last stable offset where transactions are open, else against the high
+                    # watermark (librdkafka, STATISTICS.md): the end that it was told against follows.
+                    if one.committed_offset >= 0:
+                        readable[key] = one.committed_offset + one.consumer_lag
                 if one.hi_offset >= 0:
                     ends[key] = one.hi_offset
                 received[key] = one.rxbytes
-        self.lags, self.end_offsets, self.received_bytes = lags, ends, received
+        self.lags, self._readable_ends = lags, readable
+        self.end_offsets, self.received_bytes = ends, received
+
+    def lag(self, key: Key, position: int | None) -> int | None:
+        """Return how many messages are there and not yet handled, of which the next is at `position`; None: unknown.
+
+        The client's own figure is against what was committed, and as old as the statistics: it would tell of a lag
+        that has long been worked off. The end is as old, but the position is today's.
+        """
+        end = self._readable_ends.get(key, self.end_offsets.get(key))
+        if position is None or end is None:
+            return self.lags.get(key)
+        return max(0, end - position)
 
     def assigned(self, keys: Iterable[Key]) -> None:
         """Forget what was committed in an earlier assignment."""
