@@ -66,7 +66,7 @@ def test_the_suite_is_as_large_as_it_says_and_every_scenario_asserts_what_the_br
     assert set(NAMED.values()) <= both
     blind = {name for name, (_, used) in all_of_them.items() if not used & LOOKS_AT_THE_BROKER}
     assert not blind
-    documented = (HERE.parents[2] / "docs" / "testing.md").read_text()
+    documented = (HERE.parents[2] / "docs" / "contract.md").read_text()
     faults = len(all_of_them) - len(both) - len(real)
     assert f"{len(both)} scenarios run unchanged on both" in " ".join(documented.split())
     assert f"{len(real)} run on the real one only, {faults} on the embedded one only" in " ".join(documented.split())
