@@ -70,7 +70,7 @@ def test_python_on_a_page_is_a_file_that_is_tested(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_points_at_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    paths = re.findall(r"\b(?:docs|examples|tests|packages|deploy)/[\w./*-]*[\w*]", text)
+    paths = re.findall(r"\b(?:docs|examples|tests|packages|deploy)/[\w./*@-]*[\w*]", text)
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     missing = [path for path in paths if not list(ROOT.glob(path))]
     missing += [link for link in links if not (page.parent / link).exists()]
