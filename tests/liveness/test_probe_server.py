@@ -229,6 +229,21 @@ class TestBadClients:
         assert answer.endswith(b"hello")
         until(lambda: server.connections == 0)
 
+    def test_half_a_request_is_given_up_in_time_also_beside_an_idle_client(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(probe_module, "REQUEST_TIMEOUT_S", 0.5)
+        server = serve()
+        with connect(server) as idle:
+            idle.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200" in idle.recv(65536)
+            # From now on the next look is for the idle client, in more than a minute.
+            until(lambda: (server._sweep_at or 0.0) > time.monotonic() + probe_module.IDLE_TIMEOUT_S / 2)
+            with connect(server) as half:
+                half.sendall(b"GET /hel")
+                half.settimeout(probe_module.IDLE_TIMEOUT_S / 3)
+                assert b"408" in half.recv(65536)
+
     def test_a_client_that_sends_a_byte_at_a_time_gets_its_deadline_and_no_more(
         self, serve: Serve, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -372,10 +372,13 @@ class ProbeServer:
             connection.sock.close()
 
     def _schedule_sweep(self, now: float) -> None:
-        if self._sweep_at is not None or self._loop is None or not self._connections:
+        if self._loop is None or not self._connections:
             return
-        self._sweep_at = min(connection.deadline for connection in self._connections.values())
-        self._loop.call_at(max(self._sweep_at, now), self._sweep)
+        earliest = min(connection.deadline for connection in self._connections.values())
+        # A client that is idle has long; one that has come since and sends half a request has not.
+        if self._sweep_at is None or earliest < self._sweep_at:
+            self._sweep_at = earliest
+            self._loop.call_at(max(earliest, now), self._sweep)
 
     def _sweep(self) -> None:
         self._sweep_at = None
