@@ -20,8 +20,8 @@ def native_clients():
             with open(f"/proc/self/task/{task}/comm") as comm:
                 if comm.read() == "rdk:main\n":
                     found.add(task)
-        except FileNotFoundError:
-            continue  # it has just ended
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended: before open(), or before read() (proc(5): ESRCH)
     return found
 
 
