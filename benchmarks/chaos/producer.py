@@ -76,6 +76,12 @@ class SteadyProducer:
         if error is not None:
             self.failures.append(error.str())
             return
+        try:
+            self._enter(message)
+        except Exception as problem:  # noqa: BLE001  raised into the client it would end the thread without a word
+            self.failures.append(repr(problem))
+
+    def _enter(self, message: Message) -> None:
         partition: Any = message.partition()
         offset: Any = message.offset()
         value: Any = message.value()

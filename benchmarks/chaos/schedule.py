@@ -22,6 +22,8 @@ class Times:
     session_timeout: float = 6.0
     max_poll_interval: float = 20.0
     commit_interval: float = 1.0
+    stuck_client: float = 20.0
+    """Until a node ends whose librdkafka client hangs in a rebalance: 15 s, and statistics.interval.ms to notice."""
     slack: float = 10.0
     """What a busy machine may add: process starts, joins, polls of the harness."""
 
@@ -89,12 +91,17 @@ KINDS: dict[str, Kind] = {
             "broker-kill",
             "SIGKILL of the broker, and its restart",
             (0.0, 2.0),
-            recovery=("session_timeout", "rejoin"),
+            recovery=("session_timeout", "stuck_client", "rejoin"),
         ),
-        Kind("broker-stop", "SIGSTOP and SIGCONT of the broker", (1.0, 8.0), recovery=("rejoin",)),
-        Kind("network-cut", "every connection reset, new ones refused", (0.5, 8.0), recovery=("rejoin",)),
+        Kind("broker-stop", "SIGSTOP and SIGCONT of the broker", (1.0, 8.0), recovery=("stuck_client", "rejoin")),
+        Kind(
+            "network-cut",
+            "every connection reset, new ones refused",
+            (0.5, 8.0),
+            recovery=("stuck_client", "rejoin"),
+        ),
         Kind("network-delay", "every packet 50 to 300 ms late, both ways", (3.0, 6.0), recovery=("rejoin",)),
-        Kind("network-stall", "nothing goes through, nobody is told", (1.0, 8.0), recovery=("rejoin",)),
+        Kind("network-stall", "nothing goes through, nobody is told", (1.0, 8.0), recovery=("stuck_client", "rejoin")),
     )
 }
 
