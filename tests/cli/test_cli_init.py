@@ -72,3 +72,11 @@ def test_the_command_says_what_to_do_next(tmp_path: Path) -> None:
     )  # fmt: skip
     assert again.returncode == 2
     assert again.stderr.count("\n") == 1
+    named = subprocess.run(
+        [sys.executable, "-m", "swarm_cli", "init", ".", "--name", "order totals"],
+        cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert named.returncode == 0, named.stderr
+    assert (tmp_path / "order_totals" / "app.py").exists()
+    assert str(tmp_path) in named.stdout
+    assert " cd " not in named.stdout, "it is in this folder"

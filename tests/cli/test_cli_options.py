@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,8 @@ def test_help_and_version_import_nothing_heavy(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_that_of_the_distribution(folder: Path) -> None:
+    done = swarm_cli("--version", folder=folder)
+    assert (done.returncode, done.stdout) == (0, f"swarm-cli {metadata.version('swarm-cli')}\n")
