@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from swarm_consumer import App, ConfigurationError, Consumer, Runtime, Selection, check_cluster
-from swarm_consumer.events import BatchFailed, ClientError, StateChanged
+from swarm_consumer.events import Assigned, BatchFailed, ClientError, StateChanged, StatisticsEmitted
 from swarm_consumer.testing.outside_client import Record as Produced
 from swarm_consumer.testing.outside_client import (
     await_committed,
@@ -248,3 +248,39 @@ def test_app_run_without_signals_installs_no_handler(embedded_broker):
     runtime.stop()
     assert runtime.run() == 0
     assert set(during) == {before}
+
+
+def test_statistics_that_nobody_can_read_do_not_end_the_node(embedded_broker, make_app, start):
+    embedded_broker.create_topic("flights", 1)
+    app = make_app(kafka={"statistics.interval.ms": 0})
+    app.consume("flights", group="g")(lambda messages: None)
+    told = []
+    app.on(StatisticsEmitted)(told.append)
+    running = start(app)
+    running.wait_for_event(Assigned)
+    (client,) = running.runtime._clients
+    for text in ("", "[" * 5000, '{"topics": \ud800', '{"name": 1}'):
+        client._owner._take_statistics(text)
+    assert [event.statistics for event in told] == [{"name": 1}]
+    assert running.stop() == 0
+
+
+def test_what_the_producer_tells_has_no_secret(embedded_broker, make_app, start):
+    """librdkafka repeats what it does not understand of this property."""
+    app = make_app(
+        kafka={
+            "security.protocol": "sasl_plaintext", "sasl.mechanisms": "OAUTHBEARER",
+            "enable.sasl.oauthbearer.unsecure.jwt": True, "sasl.oauthbearer.config": "principal=me hidden=hunter2",
+        }
+    )  # fmt: skip
+    app.consume("flights", group="g")(lambda messages: None)
+    running = start(app)
+
+    def told():
+        running.runtime.producer.client.poll(0.05)  # errors are told when it is served
+        return next((event for event in running.of(ClientError) if event.subscription_group == "producer"), None)
+
+    error = running.wait_for(told, what="an error of the producer")
+    assert "Unrecognized" in error.reason
+    assert all("hunter2" not in str(event) for event in running.events)
+    running.stop()

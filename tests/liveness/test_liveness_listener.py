@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from swarm_health import Status
+from swarm_health import NodeStatistics, PartitionStatistics, Status, pipe
 from swarm_liveness import LivenessListener, MemorySample
 from swarm_liveness import listener as listener_module
 
@@ -167,6 +167,28 @@ def test_three_samples_over_the_limit_are_reported_without_any_batch(
     code, reason = recorder.next_health()
     assert code == Status.MEMORY
     assert reason == "uss 103.0 MB is over memory_limit 100 MB in 3 samples in a row"
+
+
+def test_statistics_that_cannot_be_reported_cost_neither_the_beat_nor_the_rest(
+    runtime: Any, recorder: Any, started: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report holds some ten thousand partitions; a reporter thread that ended of one more would fall silent."""
+    reader, writer = pipe()
+    many = [PartitionStatistics(topic="flights", partition=number) for number in range(100_000)]
+    monkeypatch.setattr(listener_module, "node_statistics", lambda *_: NodeStatistics(messages=7, partitions=many))
+    monkeypatch.setattr(recorder, "report", writer.statistics)
+    listener = LivenessListener(liveness_interval=0.2, statistics_interval=0.1)
+    started.append(listener)
+    listener.start(runtime(), recorder)
+    for _ in range(3):
+        assert recorder.next_health() == (0, "")
+    listener.stop()
+    reading = reader.read()
+    assert reading.statistics is not None
+    assert (reading.statistics.messages, reading.statistics.partitions) == (7, [])
+    assert caplog.text.count("it goes on without partitions") == 1
+    reader.close()
+    writer.close()
 
 
 def test_the_end_of_a_batch_brings_a_sample_and_wakes_the_reporter(

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException
 from swarm_consumer import commits, seeks
 from swarm_consumer.client_errors import Consequence, Repetitions, judge
 from swarm_consumer.client_properties import ClientProperties, client_error
+from swarm_consumer.client_statistics import UNREADABLE
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientCreated, ClientError, DrainOverrun, ErrorOccurred, StatisticsEmitted
 from swarm_consumer.intake import BUSY_POLL_S, IDLE_POLL_S, Intake
@@ -310,7 +311,10 @@ class Owner:
         group.statistics.update(text, now)
         self._check_letting_go(now)
         if group.bus.wants(StatisticsEmitted):
-            statistics = msgspec.json.decode(text, type=dict)
+            try:
+                statistics = msgspec.json.decode(text, type=dict)
+            except UNREADABLE:  # raised out of poll(), it would end this thread and the node
+                return
             group.bus.emit(StatisticsEmitted(subscription_group=group.subscription_group, statistics=statistics))
 
     def _check_letting_go(self, now: float) -> None:

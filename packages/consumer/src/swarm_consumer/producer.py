@@ -214,9 +214,13 @@ class Producer:
     def _note_fatal(self, error: confluent_kafka.KafkaError) -> None:
         # Fenced by another producer with this id, for example: nothing this one does will succeed any more.
         if error.fatal():
-            self.fatal_error = error.str()
+            self.fatal_error = self.scrub(error.str())
             if self._on_error is not None:
                 self._on_error(error)
+
+    def scrub(self, text: str) -> str:
+        """Return the text without any secret of this producer's properties."""
+        return scrub(text, secrets_of(self._properties))
 
     def close(self, timeout: float) -> int:
         """Send what is left within `timeout` seconds; return how many messages remained unsent.
@@ -241,15 +245,13 @@ class Producer:
                 client.init_transactions(30.0)
         except (confluent_kafka.KafkaException, TypeError, ValueError) as error:
             cause = error.args[0].str() if isinstance(error, confluent_kafka.KafkaException) else str(error)
-            raise ConfigurationError(
-                f"the producer cannot be made: {scrub(cause, secrets_of(self._properties))}"
-            ) from None
+            raise ConfigurationError(f"the producer cannot be made: {self.scrub(cause)}") from None
         self._pid = os.getpid()
         self._client = client
         return client
 
     def _error(self, error: confluent_kafka.KafkaError) -> None:
         if error.fatal():
-            self.fatal_error = error.str()
+            self.fatal_error = self.scrub(error.str())
         if self._on_error is not None:
             self._on_error(error)

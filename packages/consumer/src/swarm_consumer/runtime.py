@@ -282,8 +282,9 @@ class Runtime:
             return
 
     def _producer_error(self, error: Any) -> None:
+        reason = self.producer.scrub(error.str())
         self._bus.emit(
-            ClientError(subscription_group="producer", code=error.name(), reason=error.str(), fatal=error.fatal())
+            ClientError(subscription_group="producer", code=error.name(), reason=reason, fatal=error.fatal())
         )
         if error.fatal():
             self._wake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
@@ -249,7 +250,13 @@ class LivenessListener:
         except Exception:  # noqa: BLE001  as above: its numbers must not cost its health
             self._tell_once("statistics", "the statistics of this process cannot be read; its health is still judged")
             return
-        reporter.report(statistics)
+        try:
+            reporter.report(statistics)
+        except Exception:  # noqa: BLE001  more partitions than a report holds: without this thread the node is silent
+            self._tell_once("report", "the statistics cannot be reported; it goes on without partitions")
+            statistics.partitions = []
+            with contextlib.suppress(Exception):
+                reporter.report(statistics)
 
     def _judge(self, now: float) -> Judgement:
         observable = self._observable
