@@ -66,6 +66,8 @@ def supervise() -> int:
     probes = serve_supervisor(supervisor, "0")
     assert probes is not None
     say("port", probes.port)
+    # Closed when the one who measures ends, however it does.
+    supervisor.add_reader(sys.stdin.fileno(), select.EPOLLHUP, lambda _: supervisor.stop("the benchmark has ended"))
     return supervisor.run()
 
 
