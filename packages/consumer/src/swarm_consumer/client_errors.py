@@ -13,6 +13,18 @@ REPEAT_AFTER_S = 60.0
 MOST_REMEMBERED = 100
 """Kinds of trouble that are remembered; their number has no bound of its own."""
 
+PASSING_ERRORS = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError._WAIT_COORD,
+        KafkaError._TRANSPORT,
+    }
+)
+"""A coordinator or a leader that moves or loads: to be asked again."""
 _PASSING_COMMIT_ERRORS = frozenset(
     {
         KafkaError.REBALANCE_IN_PROGRESS,

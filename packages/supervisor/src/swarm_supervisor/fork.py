@@ -13,23 +13,13 @@ from typing import NoReturn
 
 from swarm_pidfd import Pidfd
 from swarm_supervisor.prctl import set_parent_death_signal
+from swarm_supervisor.signals import HANDLED
 from swarm_supervisor.threads import check_threads
 from swarm_supervisor.warmup import flush_streams
 
 ORPHANED = 3
 """Exit code of a process whose supervisor is gone."""
-HANDLED_ACROSS = frozenset(
-    {
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGQUIT,
-        signal.SIGHUP,
-        signal.SIGTSTP,
-        signal.SIGTTIN,
-        signal.SIGUSR2,
-        signal.SIGCHLD,
-    }
-)
+HANDLED_ACROSS = frozenset({*HANDLED, signal.SIGCHLD})
 _MOST_BYTES = 16 * 2**20
 
 

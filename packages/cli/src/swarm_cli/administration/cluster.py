@@ -33,6 +33,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, not
 from swarm_cli.administration.positions import Partition
 from swarm_cli.administration.topic_plan import Change, Configure, Create, Delete, Repartition, TopicState
 from swarm_cli.errors import CommandError, UsageError
+from swarm_consumer.client_errors import PASSING_ERRORS
 from swarm_consumer.producer_properties import consumer_properties
 from swarm_consumer.redaction import scrub, secrets_of
 
@@ -45,18 +46,6 @@ CONTROLLER_S = 3.0
 """How long a cluster may be without a controller: an election takes less."""
 LOOK_S = 0.1
 """Between two looks at something that the cluster does not announce."""
-# A coordinator or a leader that moves or loads: to be asked again.
-PASSING = frozenset(
-    {
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError._WAIT_COORD,
-        KafkaError._TRANSPORT,
-    }
-)
 AT_WORK = frozenset(
     {
         KafkaError.UNKNOWN_MEMBER_ID,
@@ -307,7 +296,7 @@ class Cluster:
                         f"group {busy!r} has members, and the offsets of a group at work cannot be moved: stop them "
                         "first (swarm-cli stop); static members count until their session ends."
                     ) from None
-                problem, passing = cause.str(), cause.code() in PASSING or not failure
+                problem, passing = cause.str(), cause.code() in PASSING_ERRORS or not failure
             self._admin.poll(0)  # serves error_cb, which has the reason
             if not passing or time.monotonic() >= deadline:
                 raise self._error(failure, problem)

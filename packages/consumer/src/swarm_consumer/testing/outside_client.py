@@ -23,22 +23,11 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, not re-exported
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+from swarm_consumer.client_errors import PASSING_ERRORS
 from swarm_consumer.testing.errors import BrokerError
 
 POLL_INTERVAL_S = 0.02  # between two questions to the broker; committed offsets are not announced
 REQUEST_TIMEOUT_S = 10.0
-# A coordinator or a leader that moves or loads: to be asked again.
-PASSING_ERRORS = frozenset(
-    {
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError._WAIT_COORD,
-        KafkaError._TRANSPORT,
-    }
-)
 # Nobody watches these clients' logs; what fails is raised.
 QUIET: dict[str, str | int] = {"log_level": 0}
 
