@@ -284,3 +284,21 @@ def test_what_the_producer_tells_has_no_secret(embedded_broker, make_app, start)
     assert "Unrecognized" in error.reason
     assert all("hunter2" not in str(event) for event in running.events)
     running.stop()
+
+
+def test_nothing_is_produced_into_the_transaction_of_somebody_else(embedded_broker, make_app, start):
+    """A node has one producer: outside of a transaction of its own, a message would share the fate of another's."""
+    embedded_broker.create_topic("flights", 1)
+    produce(embedded_broker.bootstrap, "flights", [b"one"])
+    app = make_app(producer={"transactional.id": "swarm"}, retry_backoff=5.0)
+
+    @app.topic("flights", group="g")
+    class Forwards(Consumer):
+        def consume(self, messages):
+            self.produce("elsewhere", b"lost, if the other one aborts")
+
+    running = start(app)
+    failed = running.wait_for_event(BatchFailed)
+    assert "produce inside `with self.transaction():`" in str(failed.error)
+    assert not running.runtime.producer.used
+    assert running.stop() == 0

@@ -158,7 +158,8 @@ class Consumer:
         """Produce a message. It is acknowledged by the broker before this batch counts as done.
 
         bytes and str go as they are, None is a tombstone, anything else becomes JSON. Returns a `Delivery` to wait
-        on; nobody has to. If the broker does not acknowledge, the batch fails and is retried.
+        on; nobody has to. If the broker does not acknowledge, the batch fails and is retried. With a transactional.id
+        it is for transactions alone: ConsumptionError outside of one.
         """
         return self._context.produce(
             topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms

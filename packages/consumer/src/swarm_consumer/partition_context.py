@@ -158,4 +158,10 @@ class PartitionContext:
 
     def produce(self, topic: str, value: Any, **options: Any) -> Delivery:
         """See Consumer.produce."""
+        if self.producer.transactional and not self._in_transaction:
+            # The node has one producer: this would become a part of whatever transaction another thread has open, and
+            # be lost with it.
+            raise ConsumptionError(
+                "this app's producer has a transactional.id: produce inside `with self.transaction():`"
+            )
         return self.producer.produce(topic, value, deliveries=self.deliveries, **options)
