@@ -3,8 +3,11 @@
     python -m benchmarks.supervisor_death [--rounds 200] [--preload 150000] [--peers]
 
 noticed: from just before the kill(2) to the NodeExited event. replaced: from NodeExited to the moment the replacement's
-fork has returned (delay 0). The same parent's bare os.fork is measured in between, in the same process, for the ratio.
---peers needs gunicorn and uvicorn: SIGKILL to the appearance of a new child in /proc, looked at every 0.5 ms.
+fork has returned (delay 0). What the machine itself takes at the moment is measured in between, in the same process:
+a bare os.fork, and the death of its child as poll(2) on a pidfd tells it. On a machine that others use, look at the
+ratios.
+--peers installs gunicorn and uvicorn into an environment of the benchmark's own (none of ours needs them) and measures
+SIGKILL to the appearance of a new child in /proc, looked at every 0.5 ms; this supervisor is looked at the same way.
 """
 
 import argparse
@@ -13,7 +16,7 @@ import gc
 import json
 import logging
 import os
-import shutil
+import select
 import signal
 import subprocess
 import sys
@@ -58,13 +61,33 @@ def bare_fork() -> float:
     return took
 
 
+def bare_notice() -> float:
+    """Seconds from the SIGKILL of a bare os.fork of this process to the return of poll(2) on its pidfd."""
+    pid = os.fork()
+    if pid == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        while True:
+            signal.pause()
+    fd = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(10)  # it must have gone to sleep
+    started = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    poll.poll()
+    took = time.monotonic() - started
+    os.waitpid(pid, 0)
+    os.close(fd)
+    return took
+
+
 def measure(rounds: int, preload: int) -> dict[str, list[float]]:
     """Kill a node again and again; return noticed, replaced and bare fork times."""
     data = [{"id": number, "name": f"flight {number}", "legs": [number, number + 1]} for number in range(preload)]
     supervisor = Supervisor(
         target, nodes=1, node_restart_delay=0.0, restart_delay_max=0.0, max_restarts=10**9, restart_window=1e9
     )
-    results: dict[str, list[float]] = {"noticed": [], "replaced": [], "fork": [], "bare": []}
+    results: dict[str, list[float]] = {"noticed": [], "replaced": [], "fork": [], "bare": [], "bare notice": []}
     killed_at = exited_at = 0.0
 
     @supervisor.on(events.NodeRunning)
@@ -75,6 +98,7 @@ def measure(rounds: int, preload: int) -> dict[str, list[float]]:
             os.kill(event.pid or 0, signal.SIGKILL)
 
         results["bare"].append(bare_fork())
+        results["bare notice"].append(bare_notice())
         if len(results["noticed"]) >= rounds:
             supervisor.stop("measured")
         else:
@@ -100,10 +124,14 @@ def measure(rounds: int, preload: int) -> dict[str, list[float]]:
 
 
 PEERS = {
-    "gunicorn": [sys.executable, "-m", "gunicorn", "-w", "1", "-b", "127.0.0.1:0", "peer_app:app"],
-    "uvicorn": [sys.executable, "-m", "uvicorn", "--workers", "2", "--port", "0", "--log-level", "warning",
-                "peer_app:asgi"],
-}  # fmt: skip
+    "gunicorn": ["-m", "gunicorn", "-w", "1", "-b", "127.0.0.1:0", "peer_app:app"],
+    "uvicorn": ["-m", "uvicorn", "--workers", "2", "--port", "0", "--log-level", "warning", "peer_app:asgi"],
+}
+OURS = [
+    "-c",
+    "from benchmarks.supervisor_death import target; from swarm_supervisor import Supervisor;"
+    "Supervisor(target, nodes=1, node_restart_delay=0.0, restart_delay_max=0.0, max_restarts=99999).run()",
+]
 PEER_APP = """
 def app(environ, start_response):
     start_response("200 OK", [])
@@ -136,11 +164,30 @@ def settled(pid: int) -> set[int]:
     return before
 
 
-def measure_peer(command: list[str], rounds: int) -> list[float]:
+def peers_python(folder: str) -> str | None:
+    """Make an environment with the peers in it; return its Python, or None, said why, if pip cannot."""
+    python = str(Path(folder, "venv", "bin", "python"))
+    try:
+        subprocess.run([sys.executable, "-m", "venv", str(Path(folder, "venv"))], check=True, capture_output=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEERS]
+        subprocess.run(pip, check=True, capture_output=True, timeout=300.0)
+    except (subprocess.SubprocessError, OSError) as error:
+        print(f"gunicorn and uvicorn are left out: they cannot be installed ({error})")
+        return None
+    listing = subprocess.run(
+        [python, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, check=True
+    )
+    print(", ".join(line for line in listing.stdout.split() if line.partition("==")[0] in PEERS))
+    return python
+
+
+def measure_peer(command: list[str], rounds: int, folder: str) -> list[float]:
     """Kill a worker again and again; return the times until there is another."""
-    folder = tempfile.mkdtemp()
     Path(folder, "peer_app.py").write_text(PEER_APP)
-    server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folder, os.getcwd()])}
+    server = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     times = []
     try:
         for _ in range(rounds):
@@ -159,8 +206,22 @@ def measure_peer(command: list[str], rounds: int) -> list[float]:
             server.wait(10.0)
         server.kill()
         server.wait()
-        shutil.rmtree(folder)
     return times
+
+
+def compare(rounds: int) -> dict[str, list[float]]:
+    """Measure this supervisor and its peers from outside, each the same way; print and return the times."""
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        python = peers_python(folder)
+        commands = {"this supervisor": [sys.executable, *OURS]}
+        if python is not None:
+            commands |= {name: [python, *arguments] for name, arguments in PEERS.items()}
+        for name, command in commands.items():
+            results[name] = measure_peer(command, rounds, folder)
+            print(f"SIGKILL to another worker, seen from outside: {name}")
+            print(f"                     {summary(results[name])}", flush=True)
+    return results
 
 
 def main() -> None:
@@ -179,12 +240,12 @@ def main() -> None:
         print(f"  replaced           {summary(values['replaced'])}")
         print(f"  its fork step      {summary(values['fork'])}")
         print(f"  bare os.fork       {summary(values['bare'])}")
-        ratio = percentile(values["replaced"], 0.5) / percentile(values["bare"], 0.5)
-        print(f"  replaced / bare    {ratio:.2f}")
-    for name, command in PEERS.items() if options.peers else ():
-        times = measure_peer(command, 15)
-        results[name] = {"replaced": times}
-        print(f"{name}: SIGKILL to another worker\n                     {summary(times)}")
+        print(f"  bare pidfd         {summary(values['bare notice'])}")
+        for ours, bare in (("noticed", "bare notice"), ("replaced", "bare")):
+            ratio = percentile(values[ours], 0.5) / percentile(values[bare], 0.5)
+            print(f"  {ours:8} / bare    {ratio:.2f} (p50)")
+    if options.peers:
+        results["from outside"] = compare(15)
     if options.json:
         print(json.dumps(results))
 
