@@ -6,6 +6,8 @@ import socket
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from swarm_health import (
     Healthy,
@@ -18,8 +20,11 @@ from swarm_health import (
     Stopping,
     Unhealthy,
     Writer,
+    _wire,
     pipe,
 )
+from swarm_health._framing import encode_frame
+from swarm_health._report_stream import ReportStream
 
 
 def test_reports_arrive_in_order_and_whole(ends):
@@ -261,3 +266,23 @@ def test_a_pipe_costs_no_more_than_its_two_descriptors():
     reader.close()
     writer.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@given(kinds=st.lists(st.sampled_from(["beat", "beat with drops", "unhealthy", "garbage"]), max_size=12))
+def test_a_beat_read_at_once_is_the_same_as_one_read_in_pieces(kinds):
+    """A frame that is nothing but a heartbeat takes a short way; what is read must not depend on that."""
+    wires = {
+        "beat": encode_frame(_wire.encode(Healthy(), 0)),
+        "beat with drops": encode_frame(_wire.encode(Healthy(), 3)),
+        "unhealthy": encode_frame(_wire.encode(Unhealthy(4, "why"), 0)),
+        "garbage": b"\xfe garbage",
+    }
+    whole, pieces = ReportStream(), ReportStream()
+    for kind in kinds:
+        wire = wires[kind]
+        once = whole.feed(wire, False)
+        twice = [pieces.feed(wire[:5], False), pieces.feed(wire[5:], False)]
+        assert once.reports == twice[0].reports + twice[1].reports
+        assert once.status == next((each.status for each in twice if each.status is not None), None)
+        assert once.dropped == twice[1].dropped
+        assert whole.skips() == pieces.skips()

@@ -113,6 +113,11 @@ class FrameDecoder(Generic[Decoded]):
         """Bytes held until the rest of their frame comes: at most `MAX_FRAME`."""
         return len(self._kept)
 
+    @property
+    def between_frames(self) -> bool:
+        """Whether the next byte begins a frame: nothing is kept, nothing is lost."""
+        return not self._kept and not self._lost
+
     def _lose(self, data: bytes, position: int) -> int:
         self._count_loss()
         return _next_candidate(data, position + 1)

@@ -3,7 +3,7 @@
 import msgspec
 
 from swarm_health import _wire
-from swarm_health._framing import FrameDecoder
+from swarm_health._framing import FrameDecoder, encode_frame
 from swarm_health.reports import Healthy, NodeStatistics, Report, Statistics, Unhealthy
 from swarm_health.status import Status, worst
 
@@ -24,6 +24,11 @@ class Reading(msgspec.Struct, frozen=True):
     """The newest statistics among these reports, whole; None if there are none."""
 
 
+_BEAT = encode_frame(_wire.encode(Healthy(), 0))
+"""The frame of a heartbeat when nothing has been dropped: always the same bytes, and almost all that ever comes."""
+_BEAT_READING = Reading((Healthy(),), False, Status.HEALTHY, "", 0, None)
+
+
 class ReportStream:
     """The bytes of one writer, in pieces as they come, turned into readings. No bytes make it raise."""
 
@@ -34,6 +39,9 @@ class ReportStream:
 
     def feed(self, chunk: bytes, closed: bool) -> Reading:
         """Take the next bytes, and whether they are the last ones. Return the reports that have become whole."""
+        if chunk == _BEAT and not closed and self.frames.between_frames:
+            self._dropped = 0
+            return _BEAT_READING
         envelopes = self.frames.feed(chunk) if chunk else []
         if closed:
             self.frames.finish()
