@@ -25,7 +25,7 @@ def load(shape: str, records: int) -> Any:
     if shape == "strings":
         return [f"flight {number} from here to there" for number in range(records * 12)]
     rows = (
-        {"id": number, "name": f"flight number {number}", "delay": number * 0.5,
+        {"id": number, "name": f"flight number {number}", "tail": f"N{number:05d}", "delay": number * 0.5,
          "legs": [number, number + 1, number + 2], "carrier": {"code": f"C{number % 1000}", "rank": number % 7}}
         for number in range(records)
     )  # fmt: skip
