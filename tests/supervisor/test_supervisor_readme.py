@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -17,9 +18,12 @@ def test_the_examples_do_what_they_say(tmp_path):
     program, listener = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     start, run = program.split('if __name__ == "__main__":')
     (tmp_path / "program.py").write_text(f'{start}{listener}\nif __name__ == "__main__":{run}')
+    # Unbuffered, print() writes a text and its line end apart, and those of several processes mix.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
-        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+        [sys.executable, "program.py"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     totals = {int(n): int(total) for n, total in re.findall(r"^node (\d): (\d+)$", done.stdout, re.MULTILINE)}

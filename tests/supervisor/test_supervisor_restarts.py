@@ -251,6 +251,7 @@ sys.exit(supervise(target, restart="on-failure").run())
     assert [event["code"] for event in swarm.all("NodeExited")] == [7, 0]
 
 
+@pytest.mark.timeout(400)  # 6 s on a machine of its own, 100 s where twenty others want the same two cores
 def test_a_thousand_crashes_leave_nothing_behind(start):
     swarm = start("""
 def measure():
@@ -279,4 +280,4 @@ def look(event):
         os._exit(42)
 sys.exit(supervisor.run())
 """)
-    assert swarm.end(90.0) == 42, swarm.stderr
+    assert swarm.end(380.0) == 42, swarm.stderr
