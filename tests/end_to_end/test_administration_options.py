@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -69,6 +70,7 @@ def test_the_table_leaves_no_option_out() -> None:
         assert any("--json" not in row for row in rows)
 
 
+@pytest.mark.timeout(400)  # 19 processes, one after the other, and the start of the broker: 25 s on a quiet machine
 def test_every_option_does_what_it_says_and_no_more(
     kafka_broker: KafkaBroker, declared_app: Any, topic_name: Callable[..., str]
 ) -> None:
