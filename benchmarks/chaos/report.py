@@ -154,11 +154,13 @@ def plot(outcome: Outcome, path: Path) -> None:
     seconds = range(int(outcome.ended - outcome.started))
     produced = [outcome.produced_per_s[second] for second in seconds]
     handled = [outcome.handled_per_s[second] for second in seconds]
-    figure, (above, below) = pyplot.subplots(2, 1, figsize=(14, 7), sharex=True, height_ratios=(3, 2))
+    figure, (above, middle, below) = pyplot.subplots(3, 1, figsize=(14, 8), sharex=True, height_ratios=(3, 1, 2))
     above.plot(seconds, produced, label="produced", linewidth=1, color="tab:gray")
     above.plot(seconds, handled, label="handled, replays included", linewidth=1, color="tab:blue")
     above.set_ylabel("records/s")
     above.legend(loc="upper right")
+    middle.plot(seconds, [outcome.lag.get(second, 0) for second in seconds], linewidth=1, color="tab:purple")
+    middle.set_ylabel("lag, records")
     kinds = sorted({fault.kind for fault in outcome.faults})
     for fault in outcome.faults:
         height = kinds.index(fault.kind)
@@ -174,5 +176,5 @@ def plot(outcome: Outcome, path: Path) -> None:
         f"{len(outcome.account.reordered)} reordered, {outcome.account.duplicates:,} duplicates"
     )
     figure.tight_layout()
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=80)
     pyplot.close(figure)

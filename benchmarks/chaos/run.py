@@ -68,6 +68,8 @@ class Outcome:
     exits: Counter[str]
     produced_per_s: Counter[int]
     handled_per_s: Counter[int]
+    lag: dict[int, int]
+    """Second -> records that were produced and not yet handled by anybody."""
     problems: list[str]
     """Everything besides the account that must not be."""
 
@@ -88,6 +90,7 @@ class Run:
         self.problems: list[str] = []
         self.handled_per_s: Counter[int] = Counter()
         self.produced_per_s: Counter[int] = Counter()
+        self.lag: dict[int, int] = {}
         self._waiting: list[Injected] = []
         self._misbehaved: dict[int, float] = {}
         self._unique = uuid.uuid4().hex[:8]
@@ -283,8 +286,12 @@ class Run:
         before = 0
         while not self._ending.wait(0.2):
             total = sum(self._producer.ends)
-            self.produced_per_s[int(time.monotonic() - self._started)] += total - before
+            second = int(time.monotonic() - self._started)
+            self.produced_per_s[second] += total - before
             before = total
+            with self.lock:
+                produced, handled = self.ledger.progress()
+            self.lag[second] = produced - handled
 
     # -- making things ---------------------------------------------------------------------------------------------
 
@@ -365,7 +372,7 @@ class Run:
         return Outcome(
             plan=self.plan, started=self._started, ended=time.monotonic(), faults=self.faults, account=account,
             samples=self.samples, ends=keeper.ends, exit_code=exit_code, exits=exits,
-            produced_per_s=self.produced_per_s, handled_per_s=self.handled_per_s, problems=problems,
+            produced_per_s=self.produced_per_s, handled_per_s=self.handled_per_s, lag=self.lag, problems=problems,
         )  # fmt: skip
 
 
@@ -394,5 +401,6 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "exits_by_reason": dict(outcome.exits.most_common()),
         "produced_per_s": [outcome.produced_per_s[second] for second in range(int(outcome.ended - outcome.started))],
         "handled_per_s": [outcome.handled_per_s[second] for second in range(int(outcome.ended - outcome.started))],
+        "lag": [outcome.lag.get(second, 0) for second in range(int(outcome.ended - outcome.started))],
         "problems": outcome.problems,
     }
