@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import pytest
 import typer.main
 
+from swarm_cli.exit_codes import ExitCode
 from swarm_cli.main import program
 from swarm_consumer.testing import Record, produce
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 APP = "tests.end_to_end.apps.shop:app"
 PARTITIONS = 4
 GENERAL = {"--help", "--help-all"}
@@ -33,6 +35,11 @@ ADMINISTRATION = {"routes", "lag", "topics", "groups"}
 """Commands with a table, and a test like this one, in test_administration_options."""
 
 
+def whole_lines(text: str) -> list[str]:
+    """The lines of a file that is being written to: the last one may be there in part."""
+    return text.split("\n")[:-1]
+
+
 class Running:
     """A swarm, or a server, that runs with options of the table, and what can be seen of it."""
 
@@ -41,7 +48,7 @@ class Running:
 
     def lines(self) -> list[list[str]]:
         """group, topic, pid, importing pid, thread of each batch handled."""
-        return [line.split() for line in self.ledger.read_text().splitlines()] if self.ledger.exists() else []
+        return [line.split() for line in whole_lines(self.ledger.read_text())] if self.ledger.exists() else []
 
     def handled(self) -> set[tuple[str, str]]:
         return {(line[0], line[1]) for line in self.lines()}
@@ -53,7 +60,7 @@ class Running:
 
     def records(self) -> list[dict[str, Any]]:
         """Its log, each line of which must be JSON."""
-        return [json.loads(line) for line in self.process.output().splitlines()]
+        return [json.loads(line) for line in whole_lines(self.process.output())]
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
@@ -197,6 +204,14 @@ def test_the_table_has_every_command_and_every_option() -> None:
             used = {word for row in rows for word in row.split()}
             assert "--json" not in options(command) or any("--json" not in row for row in rows), f"{name} as text"
         assert options(command) == {word for word in used if word.startswith("--")}, name
+
+
+def test_every_exit_code_is_documented_and_in_the_help(swarm_cli: Any) -> None:
+    page = (ROOT / "docs" / "exit-codes.md").read_text()
+    told = " ".join(swarm_cli("--help").stdout.split())
+    for code in ExitCode:
+        assert re.search(rf"^\| {code} ", page, re.MULTILINE), code
+        assert code is ExitCode.ORPHANED or re.search(rf"[:;] {code} ", told), code  # that one is a node's
 
 
 @pytest.mark.timeout(240)
