@@ -9,6 +9,7 @@ import pytest
 
 from swarm_consumer import Consumer, DeadLetters
 from swarm_consumer.record_headers import UNREADABLE_NAME, headers_of
+from swarm_consumer.testing.outside_client import read_all
 
 HEADERS = [(b"good", b"a"), (b"\xff\xfe", b"v"), (b"none", None), (b"b\xff", None), (b"last", b"z")]
 READABLE = [("good", b"a"), (UNREADABLE_NAME, b"v"), ("none", None), (UNREADABLE_NAME, None), ("last", b"z")]
@@ -68,6 +69,7 @@ def test_they_are_read_as_a_mark_and_dead_lettered(embedded_broker, make_app, st
     plain = confluent_kafka.Message(topic="t", value=b"v", headers=[("a", b"1")])
     for _ in range(1000):  # so that CPython specialises what it can of it: errors then come up elsewhere
         assert headers_of(plain)
+    assert read_all(embedded_broker.bootstrap, topic)[0].headers == tuple(READABLE)
     app = make_app(group=topic_name("group"))
     seen, letters = [], []
 

@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from swarm_consumer.client_errors import PASSING_ERRORS
+from swarm_consumer.record_headers import headers_of
 from swarm_consumer.testing.errors import BrokerError
 
 POLL_INTERVAL_S = 0.02  # between two questions to the broker; committed offsets are not announced
@@ -314,12 +315,10 @@ def _reader(bootstrap: str, isolation: str) -> Consumer:
 
 def _record(message: Message) -> Record:
     _, timestamp_ms = message.timestamp()
-    headers = message.headers()
-    pairs = headers.items() if isinstance(headers, dict) else headers or ()
     return Record(
         value=message.value(),
         key=_bytes(message.key()),
-        headers=tuple((name, _bytes(value)) for name, value in pairs),
+        headers=tuple((name, _bytes(value)) for name, value in headers_of(message)),
         partition=message.partition(),
         timestamp_ms=timestamp_ms,
         offset=message.offset(),
