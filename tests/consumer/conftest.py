@@ -132,8 +132,9 @@ def start():
     yield begin
     for running in started:
         running.runtime.stop()
-    for running in started:
+    for number, running in enumerate(started):
         running._thread.join(20)
+        print(f"app {number}: {running.runtime.phase}, {running.code}, {running.error}", *running.events, sep="\n  ")
 
 
 @pytest.fixture(

@@ -288,8 +288,9 @@ def start():
     yield make
     for node in nodes:
         node.runtime.stop()
-    for node in nodes:
+    for number, node in enumerate(nodes):
         node.thread.join(WAIT_S)
+        print(f"node {number}: {node.runtime.phase}, {node.exit_code}, {node.failure}", *node.events, sep="\n  ")
     assert not [node for node in nodes if node.thread.is_alive()], "a node did not stop"
 
 
