@@ -76,13 +76,16 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
     def payloads(self) -> list[Payload]:
         """Return every decoded payload; None for a tombstone. Raises DeserializationError for the first bad one."""
         decode = self._decoders.payload
-        values = self.raw_payloads()
         if decode is None:
-            return values  # type: ignore[return-value]
+            return self.raw_payloads()  # type: ignore[return-value]
+        # One value at a time, from the client to the decoder: a list of all of them would only push what is being
+        # decoded out of the processor's cache.
+        values = map(_value, self.records)
         try:
             if self._decoders.payload_refuses_none:
                 with contextlib.suppress(TypeError):
                     return list(map(decode, values))  # type: ignore[arg-type]
+                values = map(_value, self.records)
             return [None if value is None else decode(value) for value in values]  # type: ignore[misc]
         except Exception:  # noqa: BLE001  whatever a decoder raises
             return [message.payload for message in self._all()]  # finds the offset of the bad one
