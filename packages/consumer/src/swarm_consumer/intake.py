@@ -55,7 +55,7 @@ class Intake:
         self._fetch_size = max(route.settings.max_messages for route in routes)
         self._single_topic = routes[0].topic if len(routes) == 1 and not routes[0].is_pattern else None
         self._max_wait = min(route.settings.max_wait for route in routes)
-        self._enough = 2 * self._fetch_size * group.workers.count
+        self._enough = self._fetch_size * group.workers.count  # one batch for each worker; more would only grow cold
         self._least_bound = min(route.settings.held_bound for route in routes)
 
     def turn(self, client: confluent_kafka.Consumer, now: float) -> None:
