@@ -169,8 +169,11 @@ class Ledger:
         """Note a commit (the next offset) that was seen at the broker."""
         known = self._partitions[partition]
         if offset < known.committed:
-            what = f"the commit went back from {known.committed} to {offset}"
-            self._out_of_bounds.append(Incident(at, partition, offset, what))
+            # After an outage librdkafka sends unanswered commits again, and an older one may come last.
+            since = Span(known.handled_at.get(offset, 0.0), at)
+            if since.length_s > self.bound.uncommitted_s + _overlap(self._no_commits, since):
+                what = f"the commit went back from {known.committed} to {offset}, handled {since.length_s:.1f} s before"
+                self._out_of_bounds.append(Incident(at, partition, offset, what))
         known.committed = offset
 
     def commits_stop(self, at: float) -> None:

@@ -301,3 +301,19 @@ def test_lines_of_the_log_survive_the_way_there_and_back() -> None:
     for bad in ("", "R 1 2", "Q 1 2 3", "B 1 2 3 4 5 6 x"):
         with pytest.raises(ValueError, match=r"not a line|invalid literal"):
             parse(bad)
+
+
+@pytest.mark.parametrize(("outage", "at", "clean"), [(False, 11.0, True), (False, 12.0, False), (True, 12.0, True)])
+def test_a_commit_goes_back_to_lately_finished_work_at_most(outage: bool, at: float, clean: bool) -> None:
+    ledger = Ledger(BOUND)
+    for offset in range(4):
+        record = Model._numbered(offset)
+        ledger.produced(0, offset, record, 0.0)
+        ledger.batch(BatchBegun(10.0 + offset / 10, 1, 0, 1, 0, offset, offset))
+        ledger.handled(Handled(10.0 + offset / 10, 1, 0, offset, record))
+    if outage:
+        ledger.commits_stop(10.4)
+        ledger.commits_resume(11.9)
+    ledger.committed(0, 4, at - 0.1)
+    ledger.committed(0, 1, at)
+    assert ledger.account().clean == clean
