@@ -115,7 +115,7 @@ def test_a_supervisor_that_was_stopped_itself_blames_nobody(start):
     for pid in everybody:
         os.kill(pid, signal.SIGSTOP)
     select.select([], [], [], 2.0)  # the time that is not to be held against anybody has to pass
-    for pid in everybody:
+    for pid in reversed(everybody):  # the supervisor last: however late the others are, they are not silent then
         os.kill(pid, signal.SIGCONT)
     suspended = swarm.wait_for("Suspended")
     assert 1.0 < suspended["duration_s"] < 10.0

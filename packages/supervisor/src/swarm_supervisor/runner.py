@@ -138,10 +138,13 @@ class Runner:
         due = next_deadline(self.fleet)
         timer = self._loop.next_timer()
         until = min((moment for moment in (due, timer) if moment is not None), default=None)
+        began = time.monotonic()
         self._loop.dispatch(self._loop.wait(until))
         self._loop.run_timers(time.monotonic())
-        due = next_deadline(self.fleet)
-        if due is not None and due <= time.monotonic():
+        due, now = next_deadline(self.fleet), time.monotonic()
+        # Reports that came first may have moved every deadline: that it slept is to be told all the same.
+        overslept = until is not None and now - max(until, began) > OVERSLEPT_S
+        if overslept or (due is not None and due <= now):
             judged_at = self._judge(until, judged_at)
         if self._listeners.wants(Controlled):
             self._listeners.tell(Controlled(at=time.monotonic(), next_deadline=next_deadline(self.fleet)))
