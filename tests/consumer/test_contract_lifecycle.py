@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -42,7 +43,8 @@ def test_a_handler_that_never_returns_costs_the_drain_timeout_and_no_other_progr
         begun = time.monotonic()
         assert running.stop() == 4
         assert time.monotonic() - begun < 2.0 + 1.0 + 2.0  # the budget, the grace for close(), and a slow machine
-        assert f"{topic}[0] offsets 0 to 9: consume did not return" in str(running.of(DrainOverrun)[0])
+        # How many of the ten a first poll brings is the client's affair.
+        assert re.search(rf"{topic}\[0\] offsets 0 to \d: consume did not return", str(running.of(DrainOverrun)[0]))
         assert world.committed(topic) == {1: 10}
     finally:
         release.set()

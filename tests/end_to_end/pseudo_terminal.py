@@ -30,7 +30,9 @@ class Terminal:
         self.master, self.slave = pty.openpty()
         self._set_size(columns, lines)
         self.modes_before = termios.tcgetattr(self.slave)
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("SWARM_") and key != "NO_COLOR"}
+        # A worker of the tests has COLUMNS and LINES, which say more than the terminal (shutil.get_terminal_size).
+        foreign = ("SWARM_", "NO_COLOR", "COLUMNS", "LINES")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         self.popen = subprocess.Popen(
             [sys.executable, "-c", TAKE_TERMINAL, sys.executable, "-m", "swarm_cli", *arguments],
             stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True,

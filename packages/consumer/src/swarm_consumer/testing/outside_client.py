@@ -27,6 +27,7 @@ from swarm_consumer.client_errors import PASSING_ERRORS
 from swarm_consumer.record_headers import headers_of
 from swarm_consumer.testing.errors import BrokerError
 
+FENCED = "currently fenced"  # what Kafka says of a broker whose heartbeat its controller misses
 POLL_INTERVAL_S = 0.02  # between two questions to the broker; committed offsets are not announced
 REQUEST_TIMEOUT_S = 10.0
 # Nobody watches these clients' logs; what fails is raised.
@@ -114,8 +115,16 @@ def create_topic(
     """
     admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
     deadline = time.monotonic() + timeout_s
-    futures = admin.create_topics([NewTopic(name, partitions, replication)], request_timeout=timeout_s)
-    _finish(futures[name], f"{bootstrap} did not create topic {name!r}", timeout_s)
+    while True:
+        futures = admin.create_topics([NewTopic(name, partitions, replication)], request_timeout=timeout_s)
+        try:
+            _finish(futures[name], f"{bootstrap} did not create topic {name!r}", timeout_s)
+            break
+        except BrokerError as error:
+            # A broker that a loaded machine kept from beating is fenced by its controller until it beats again.
+            if FENCED not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
     _await_leaders(admin, name, partitions, deadline)
 
 
