@@ -64,6 +64,8 @@ class FrameDecoder(Generic[Decoded]):
     ``decode`` raises `Rejected` for a payload that is of no use. No input makes the decoder itself raise.
     """
 
+    __slots__ = ("_attempts", "_decode", "_kept", "_lost", "skips")
+
     def __init__(self, decode: Callable[[bytes], Decoded]) -> None:
         self.skips: Counter[str] = Counter()
         self._decode = decode

@@ -24,7 +24,7 @@ class Reading(msgspec.Struct, frozen=True):
     """The newest statistics among these reports, whole; None if there are none."""
 
 
-_BEAT = encode_frame(_wire.encode(Healthy(), 0))
+BEAT = encode_frame(_wire.encode(Healthy(), 0))
 """The frame of a heartbeat when nothing has been dropped: always the same bytes, and almost all that ever comes."""
 _BEAT_READING = Reading((Healthy(),), False, Status.HEALTHY, "", 0, None)
 
@@ -32,16 +32,22 @@ _BEAT_READING = Reading((Healthy(),), False, Status.HEALTHY, "", 0, None)
 class ReportStream:
     """The bytes of one writer, in pieces as they come, turned into readings. No bytes make it raise."""
 
+    __slots__ = ("_dropped", "_merger", "frames")
+
     def __init__(self) -> None:
         self.frames = FrameDecoder(_wire.decode)
         self._merger = _wire.StatisticsMerger()
         self._dropped = 0
 
+    def beat(self) -> Reading | None:
+        """Take the bytes of `BEAT`. None, and nothing taken, if they are in the midst of a frame: then `feed` them."""
+        if not self.frames.between_frames:
+            return None
+        self._dropped = 0
+        return _BEAT_READING
+
     def feed(self, chunk: bytes, closed: bool) -> Reading:
         """Take the next bytes, and whether they are the last ones. Return the reports that have become whole."""
-        if chunk == _BEAT and not closed and self.frames.between_frames:
-            self._dropped = 0
-            return _BEAT_READING
         envelopes = self.frames.feed(chunk) if chunk else []
         if closed:
             self.frames.finish()

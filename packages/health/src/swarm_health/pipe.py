@@ -10,11 +10,12 @@ from types import MappingProxyType
 
 from swarm_health import _wire
 from swarm_health._framing import MAX_FRAME, encode_frame
-from swarm_health._report_stream import Reading, ReportStream
+from swarm_health._report_stream import BEAT, Reading, ReportStream
 from swarm_health.reports import Healthy, NodeStatistics, Ready, Stopping, Unhealthy
 
 __all__ = ["Reader", "Reading", "Writer", "pipe"]
 
+_FIRST_BYTES = 256  # most readings are one short report, and a small object is a cheap one
 _CHUNK_BYTES = 65536  # the usual capacity of a pipe (pipe(7)): one read empties it
 _CHUNKS_A_READ = 4  # a node that writes without pause must not hold up the others: the rest waits for the next read
 
@@ -23,6 +24,8 @@ _SPARE_PAGES = 8  # for the reports that wait in the pipe already
 
 class Reader:
     """The watcher's end. It owns its file descriptor. For one thread."""
+
+    __slots__ = ("_fd", "_stream")
 
     def __init__(self, fd: int) -> None:
         """Take over the read end of a pipe and make it non-blocking and close-on-exec. ValueError if it is no pipe."""
@@ -39,9 +42,17 @@ class Reader:
         """Return every report that has arrived whole. Never blocks, and raises for nothing that a writer can do.
 
         What is not a report of this version is counted in `skipped` and passed over. After close() a reading is
-        empty and closed.
+        empty and closed. That every writer has gone may be told by the next reading only: the descriptor stays ready.
         """
-        return self._stream.feed(*self._read_available())
+        try:
+            chunk = os.read(self._fd, _FIRST_BYTES) if self._fd >= 0 else b""
+        except BlockingIOError:
+            return self._stream.feed(b"", False)
+        except OSError:  # somebody else closed our descriptor: nothing will come through it again
+            chunk = b""
+        if chunk == BEAT and (reading := self._stream.beat()) is not None:
+            return reading
+        return self._stream.feed(*self._read_on(chunk)) if chunk else self._stream.feed(b"", True)
 
     @property
     def skipped(self) -> int:
@@ -64,19 +75,17 @@ class Reader:
         if fd >= 0:
             os.close(fd)
 
-    def _read_available(self) -> tuple[bytes, bool]:
-        if self._fd < 0:
-            return b"", True
-        chunks: list[bytes] = []
+    def _read_on(self, first: bytes) -> tuple[bytes, bool]:
+        chunks = [first]
         try:
-            while len(chunks) < _CHUNKS_A_READ:
+            while len(chunks) <= _CHUNKS_A_READ:
                 chunk = os.read(self._fd, _CHUNK_BYTES)
                 if not chunk:
                     return b"".join(chunks), True
                 chunks.append(chunk)
         except BlockingIOError:
             pass
-        except OSError:  # somebody else closed our descriptor: nothing will come through it again
+        except OSError:
             return b"".join(chunks), True
         return b"".join(chunks), False
 

@@ -9,7 +9,7 @@ import os
 import signal
 from pathlib import Path
 
-from swarm_health import Reader, Ready, Stopping, Writer
+from swarm_health import Reader, Ready, Status, Stopping, Writer
 from swarm_health import pipe as health_pipe
 from swarm_pidfd import ExitStatus, Pidfd
 from swarm_supervisor.messages import Reported
@@ -63,6 +63,21 @@ class Channels:
 class NodeHandle:
     """One process of a node, as the supervisor holds it."""
 
+    __slots__ = (
+        "_beat",
+        "_dump",
+        "_orders",
+        "dump_size",
+        "dump_wanted",
+        "generation",
+        "killed",
+        "look_at",
+        "node_id",
+        "pid",
+        "pidfd",
+        "reader",
+    )
+
     def __init__(self, node_id: int, generation: int, pid: int, channels: Channels) -> None:
         """Take over the parent's ends of the channels of a process that has just been forked."""
         self.node_id = node_id
@@ -77,10 +92,13 @@ class NodeHandle:
         """When to look for a dump that nobody here has asked for (monotonic seconds)."""
         self._orders = channels.orders_write
         self._dump = channels.dump_fd
+        self._beat = Reported(node_id, generation, Status.HEALTHY)
 
     def read(self) -> tuple[Reported | None, bool]:
         """Return what the node has reported since the last call, and whether its end of the pipe is closed."""
         reading = self.reader.read()
+        if len(reading.reports) == 1 and reading.status == Status.HEALTHY:
+            return self._beat, reading.closed
         ready, leaving, said = False, "", ""
         if reading.status is None or len(reading.reports) > 1:
             for report in reading.reports:
