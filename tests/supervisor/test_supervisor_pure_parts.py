@@ -84,10 +84,28 @@ def test_deadlines_are_exact_however_they_move(moves):
         assert deadlines.next() == min(model.values(), default=None)
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.one_of(st.none(), st.floats(0.0, 100.0))), max_size=80),
+    st.floats(0.0, 100.0),
+)
+def test_deadlines_are_exact_nearby_and_never_late_beyond(moves, near):
+    deadlines, things = Deadlines(), [Thing() for _ in range(5)]
+    for index, deadline in moves:
+        deadlines.set(things[index], deadline)
+        first = min((thing.deadline for thing in things if thing.deadline is not None), default=None)
+        told = deadlines.next(near)
+        if first is None or first > near:
+            assert told is None or near < told
+            assert first is None or (told is not None and told <= first)
+        else:
+            assert told == first
+
+
 def test_a_thing_that_only_moves_on_costs_one_entry():
     deadlines, thing = Deadlines(), Thing()
     for now in range(100_000):
         deadlines.set(thing, now + 60.0)
+        assert now < deadlines.next(now + 1.0) <= now + 60.0
     assert len(deadlines) == 1
     assert deadlines.next() == 99_999 + 60.0
 

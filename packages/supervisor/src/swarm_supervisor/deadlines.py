@@ -18,8 +18,8 @@ class Timed(Protocol):
 class Deadlines:
     """A heap that is corrected lazily.
 
-    A beat only moves a field: the entry in the heap is put right when it comes to the top. So a report costs nothing
-    here, and the next deadline is still exact.
+    A beat only moves a field: the entry in the heap is put right when it is at the top and its time is near. So a
+    report costs nothing here, and no deadline is missed.
     """
 
     def __init__(self) -> None:
@@ -32,12 +32,16 @@ class Deadlines:
         if deadline is not None and deadline < thing.scheduled:
             self._push(thing, deadline)
 
-    def next(self) -> float | None:
-        """When the next thing is due; None if nothing ever is."""
+    def next(self, near: float = NEVER) -> float | None:
+        """When the next thing is due; None if nothing ever is.
+
+        The answer is exact up to ``near``. Beyond, it may be too early, never too late: a thousand things that are put
+        off once a second are put right once in their own time, not once a second.
+        """
         heap = self._heap
         while heap:
             entry, _, thing = heap[0]
-            if entry == thing.scheduled and thing.deadline == entry:
+            if entry > near or (entry == thing.scheduled and thing.deadline == entry):
                 return entry
             heapq.heappop(heap)
             if entry != thing.scheduled:
@@ -49,7 +53,7 @@ class Deadlines:
 
     def pop(self, now: float) -> Timed | None:
         """Take out the thing that has been due the longest; it has no deadline any more. None if nothing is due."""
-        due = self.next()
+        due = self.next(now)
         if due is None or due > now:
             return None
         _, _, thing = heapq.heappop(self._heap)

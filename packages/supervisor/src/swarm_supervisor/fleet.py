@@ -29,6 +29,9 @@ class Cause(Enum):
     """Somebody has sent it a signal."""
 
 
+_EXACT_S = 1.0
+"""Deadlines that are nearer than this are exact. Of others it is enough that no one is missed."""
+
 UNPLANNED = frozenset({Cause.SILENT, Cause.UNHEALTHY, Cause.MEMORY})
 
 
@@ -217,6 +220,6 @@ class Fleet:
         return (member for member in self.members.values() if member.id < self.wanted)
 
 
-def next_deadline(fleet: Fleet) -> float | None:
-    """When to call `decisions.step` with a `Tick` again if nothing happens; None: never."""
-    return fleet.deadlines.next()
+def next_deadline(fleet: Fleet, now: float) -> float | None:
+    """When to call `decisions.step` with a `Tick` again if nothing happens, or a little sooner; None: never."""
+    return fleet.deadlines.next(now + _EXACT_S)

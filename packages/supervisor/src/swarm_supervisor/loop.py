@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from swarm_supervisor.deadlines import NEVER, Deadlines
 
-BATCH_S = 0.02
+BATCH_S = 0.05
 """How long patient readers wait for company when they come thick and fast."""
 _BATCH_AFTER = 4
 
@@ -45,8 +45,8 @@ class Loop:
     is passed over.
 
     Patient readers are in an epoll of their own, which is one more descriptor of the first (epoll(7)). Once they have
-    been ready four times within 20 ms, that one is left alone for 20 ms: what costs is to wake up, not to read. So a
-    thousand nodes that report once a second wake their supervisor 50 times a second, and a few wake it at once.
+    been ready four times within 50 ms, that one is left alone for 50 ms: what costs is to wake up, not to read. So a
+    thousand nodes that report once a second wake their supervisor 20 times a second, and a few wake it at once.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Loop:
     def add_reader(self, fd: int, events: int, callback: Callable[[int], None], *, patient: bool = False) -> None:
         """Call back with the ready events (select.EPOLLIN, ...) of a descriptor. ValueError if it is there already.
 
-        A ``patient`` reader may be called back 20 ms later.
+        A ``patient`` reader may be called back 50 ms later.
         """
         if fd in self._readers:
             raise ValueError(f"file descriptor {fd} has a reader already: remove that one first")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from swarm_supervisor import messages
+from swarm_supervisor.absence import Absence, tolerated_s
 from swarm_supervisor.decisions import step
 from swarm_supervisor.events import (
     AfterFork,
@@ -40,8 +41,6 @@ from swarm_supervisor.warmup import freeze_memory
 logger = logging.getLogger("swarm_supervisor")
 
 _ENDING = (Mode.STOPPING, Mode.STOPPED)
-OVERSLEPT_S = 1.0
-"""So late after a deadline, the supervisor takes it that it was itself suspended, or starved."""
 _DUMP_LOOK_S = 0.025
 _LOOK_EVERY_S = 2.0
 
@@ -74,6 +73,8 @@ class Runner:
         """What else is the supervisor's own, and to be closed in a node."""
         self._warned: set[str] = set()
         self._oom = OomWatch()
+        self._absence = Absence(time.monotonic(), time.process_time())
+        self._tolerated_s = tolerated_s(settings.node_report_timeout)
         self._actions: dict[type, Callable[[Any], None]] = {
             messages.Emit: self._emit,
             messages.Fork: self._fork,
@@ -95,9 +96,9 @@ class Runner:
         self._loop.add_reader(self._inbox.fileno(), select.EPOLLIN, lambda _: self._signals())
         self._loop.add_reader(self._inbox.terminal_fileno(), select.EPOLLIN, lambda _: self._terminal_stops())
         self._signals()
-        judged_at = time.monotonic()
+        self._absence.take(time.monotonic(), time.process_time())
         while self.exit_code is None:
-            judged_at = self._turn(judged_at)
+            self._turn()
         return self.exit_code
 
     def command(self, happening: Any) -> None:
@@ -127,42 +128,47 @@ class Runner:
             handle.close()
         self._handles.clear()
 
-    def _turn(self, judged_at: float) -> float:
-        """Wait, dispatch, decide what is due. Returns when it was judged."""
+    def _turn(self) -> None:
+        """Wait, dispatch, decide what is due."""
         if self._commands:
             commands, self._commands = self._commands, []
             for happening in commands:
                 self._decide(happening)
             if self.exit_code is not None:
-                return judged_at
-        due = next_deadline(self.fleet)
+                return
+        now = time.monotonic()
+        due = next_deadline(self.fleet, now)
         timer = self._loop.next_timer()
         until = min((moment for moment in (due, timer) if moment is not None), default=None)
-        began = time.monotonic()
-        self._loop.dispatch(self._loop.wait(until))
-        self._loop.run_timers(time.monotonic())
-        due, now = next_deadline(self.fleet), time.monotonic()
-        # Reports that came first may have moved every deadline: that it slept is to be told all the same.
-        overslept = until is not None and now - max(until, began) > OVERSLEPT_S
-        if overslept or (due is not None and due <= now):
-            judged_at = self._judge(until, judged_at)
+        self._absence.wait(now, time.process_time())
+        ready = self._loop.wait(until)
+        woke = time.monotonic()
+        self._absence.wake(until, woke, time.process_time())
+        self._loop.dispatch(ready)
+        self._loop.run_timers(woke)
+        now = time.monotonic()
+        due = next_deadline(self.fleet, now)
+        # Reports that came first may have moved every deadline: that it was away is to be told all the same.
+        away = self._absence.longest(now, time.process_time()) > self._tolerated_s
+        if away or (due is not None and due <= now):
+            self._judge()
         if self._listeners.wants(Controlled):
-            self._listeners.tell(Controlled(at=time.monotonic(), next_deadline=next_deadline(self.fleet)))
-        return judged_at
+            now = time.monotonic()
+            self._listeners.tell(Controlled(at=now, next_deadline=next_deadline(self.fleet, now)))
 
-    def _judge(self, until: float | None, judged_at: float) -> float:
-        """Decide what is due. Returns when that was."""
+    def _judge(self) -> None:
+        """Decide what is due."""
         # This process may have been stopped at any line since it last looked (epoll_wait too returns without another
         # look after a stop and a continue). So it looks again, and judges by the time before that: whatever a node said
         # before `now` has been heard then.
         now = time.monotonic()
+        away_s = self._absence.take(now, time.process_time())
         self._loop.dispatch(self._loop.look())
-        if until is not None and now - max(until, judged_at) > OVERSLEPT_S:
-            self._decide(messages.Slept(now - max(until, judged_at)))
-        due = next_deadline(self.fleet)
+        if away_s > self._tolerated_s:
+            self._decide(messages.Slept(away_s))
+        due = next_deadline(self.fleet, now)
         if due is not None and due <= now:
             self._decide(messages.Tick(), now)
-        return time.monotonic()
 
     def _decide(self, happening: Any, now: float | None = None) -> None:
         for action in step(self.fleet, happening, time.monotonic() if now is None else now):

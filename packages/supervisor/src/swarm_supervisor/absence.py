@@ -1,0 +1,50 @@
+"""How long the supervisor itself was away: stopped, starved, or suspended with its machine. Pure: clocks are values.
+
+Nobody is to be blamed for a silence in which the supervisor was not there to hear, and the nodes perhaps not to speak.
+A stop can come between any two instructions, so every moment of a turn belongs to one of two parts: while it waits, it
+is away for as long as it oversleeps; while it works, for as long as time passes that is none of its processor time.
+"""
+
+MOST_S = 1.0
+
+
+def tolerated_s(node_report_timeout: float) -> float:
+    """Return how long an absence may be and pass for none: 1 s, or half of what a node may be silent for."""
+    return min(MOST_S, node_report_timeout / 2)
+
+
+class Absence:
+    """The longest absence since it was last asked about. All times in seconds: monotonic, and of the processor."""
+
+    __slots__ = ("_at", "_cpu", "_longest", "_slept")
+
+    def __init__(self, now: float, cpu: float) -> None:
+        """Begin to work, now."""
+        self._longest = self._slept = 0.0
+        self._at, self._cpu = now, cpu
+
+    def wait(self, now: float, cpu: float) -> None:
+        """Begin to wait."""
+        self._look(now, cpu)
+        self._slept = 0.0
+        self._at, self._cpu = now, cpu
+
+    def wake(self, until: float | None, now: float, cpu: float) -> None:
+        """Begin to work after a wait that was to end at ``until`` (None: for ever) at the latest."""
+        self._slept = 0.0 if until is None else max(0.0, now - max(until, self._at))
+        self._at, self._cpu = now, cpu
+
+    def longest(self, now: float, cpu: float) -> float:
+        """Return the longest absence, the one that lasts included."""
+        self._look(now, cpu)
+        return self._longest
+
+    def take(self, now: float, cpu: float) -> float:
+        """Return the longest absence and forget it."""
+        longest = self.longest(now, cpu)
+        self._longest = self._slept = 0.0
+        self._at, self._cpu = now, cpu
+        return longest
+
+    def _look(self, now: float, cpu: float) -> None:
+        self._longest = max(self._longest, self._slept + (now - self._at) - (cpu - self._cpu))
