@@ -120,6 +120,33 @@ def test_a_batch_names_the_first_message_it_cannot_decode():
         batch([b"1", None, b"x", b"y"], int).payloads()
 
 
+def test_payloads_one_after_the_other_are_those_of_the_list():
+    values = [None if number % 7 == 0 else b"%d" % number for number in range(100)]
+    for payload in (int, lambda data: int(data), None):
+        assert list(batch(values, payload).iter_payloads()) == batch(values, payload).payloads()
+    assert list(batch([], int).iter_payloads()) == []
+
+
+@pytest.mark.parametrize("bad", [0, 1, 31, 32, 33, 69])
+@pytest.mark.parametrize("payload", [int, lambda data: int(data)])
+def test_payloads_before_a_bad_one_are_given_out_first(bad, payload):
+    values = [b"x" if number == bad else b"%d" % number for number in range(70)]
+    one, seen = batch(values, payload), []
+    with pytest.raises(DeserializationError, match=rf"flights\[0\] offset {10 + bad}:") as caught:
+        seen.extend(one.iter_payloads())
+    assert seen == list(range(bad))
+    assert one._offset_in_hand(caught.value) == 10 + bad
+
+
+@pytest.mark.parametrize("at", [0, 1, 31, 32, 40, 69])
+def test_the_message_in_hand_is_known_when_payloads_are_gone_through(at):
+    one = batch([b"%d" % number for number in range(70)], int)
+    for payload in one.iter_payloads():
+        if payload == at:
+            break
+    assert one._offset_in_hand(ValueError("the handler's own")) == 10 + at
+
+
 def test_a_callable_is_not_asked_about_tombstones():
     assert batch([b"1", None], lambda data: data.decode()).payloads() == ["1", None]
 

@@ -59,7 +59,8 @@ def test_a_hook_that_never_returns_costs_the_drain_timeout_and_no_progress(world
     @app.topic(topic)
     class Handler(Consumer):
         def consume(self, messages):
-            done.set()
+            if messages.last_offset == 4:  # how many a first poll brings is the client's affair
+                done.set()
 
         def shutdown(self):
             release.wait(60)

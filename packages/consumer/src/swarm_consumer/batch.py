@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -17,16 +18,18 @@ from swarm_consumer.message import Message
 Payload = TypeVar("Payload")
 
 _value = confluent_kafka.Message.value
+_RUN = 32
+"""Payloads that `iter_payloads` decodes at a time: no Python code runs between them, and few of them are kept."""
 
 
 class Batch(Sequence[Message[Payload]], Generic[Payload]):
     """Messages of one topic-partition in offset order.
 
-    Message objects are made when the batch is first iterated or indexed; `payloads()` and `raw_payloads()` need none
-    of them and are the fastest way to the data.
+    Message objects are made when the batch is first iterated or indexed; `iter_payloads()`, `payloads()` and
+    `raw_payloads()` need none of them and are the fastest way to the data.
     """
 
-    __slots__ = ("_decoders", "_end_offset", "_iterator", "_messages", "_received", "partition", "records", "topic")
+    __slots__ = ("_decoders", "_end_offset", "_iterated", "_messages", "_received", "partition", "records", "topic")
 
     def __init__(
         self,
@@ -42,7 +45,7 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
         self._decoders = decoders
         self._end_offset = end_offset
         self._messages: list[Message[Payload]] | None = None
-        self._iterator: Iterator[Message[Payload]] | None = None
+        self._iterated: tuple[Iterator[Any], int] | None = None  # what a handler goes through, and where it ends
         self._received = time.time()
 
     def __len__(self) -> int:
@@ -57,7 +60,8 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
 
     def __iter__(self) -> Iterator[Message[Payload]]:
         # The iterator is kept: its length hint tells, after an error, which message was being handled.
-        self._iterator = iterator = iter(self._all())
+        iterator = iter(self._all())
+        self._iterated = iterator, len(self.records)
         return iterator
 
     def __repr__(self) -> str:
@@ -89,6 +93,13 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
             return [None if value is None else decode(value) for value in values]  # type: ignore[misc]
         except Exception:  # noqa: BLE001  whatever a decoder raises
             return [message.payload for message in self._all()]  # finds the offset of the bad one
+
+    def iter_payloads(self) -> Iterator[Payload]:
+        """Decode one payload after the other: as `payloads()`, without a list that keeps all of them alive.
+
+        Raises DeserializationError when it comes to a bad one, after those before it.
+        """
+        return itertools.chain.from_iterable(self._payload_runs())
 
     def raw_payloads(self) -> list[bytes | None]:
         """Return every value as it came."""
@@ -126,13 +137,44 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
             self._messages = [Message(record, decoders) for record in self.records]
         return self._messages
 
+    def _payload_runs(self) -> Iterator[Iterator[Payload]]:
+        decode, fast, records = self._decoders.payload, self._decoders.payload_refuses_none, self.records
+        for start in range(0, len(records), _RUN):
+            values = map(_value, records[start : start + _RUN])
+            decoded: list[Any]
+            failure: DeserializationError | None = None
+            try:
+                if decode is None:
+                    decoded = list(values)
+                elif fast:
+                    decoded = list(map(decode, values))  # type: ignore[arg-type]
+                else:
+                    decoded = [None if value is None else decode(value) for value in values]
+            except Exception:  # noqa: BLE001  whatever a decoder raises, for a bad one or a tombstone: one by one, then
+                decoded, failure = self._until_failure(start)
+            iterator = iter(decoded)
+            self._iterated = iterator, start + len(decoded)
+            yield iterator
+            if failure is not None:
+                raise failure
+
+    def _until_failure(self, start: int) -> tuple[list[Payload], DeserializationError | None]:
+        decoded = []
+        for message in self._all()[start : start + _RUN]:
+            try:
+                decoded.append(message.payload)
+            except DeserializationError as error:
+                return decoded, error
+        return decoded, None
+
     def _offset_in_hand(self, error: BaseException) -> int:
         """Return the offset that was being handled when `error` came up, as far as can be known, else the first."""
         if isinstance(error, DeserializationError) and (error.topic, error.partition) == (self.topic, self.partition):
             return error.offset
-        if self._iterator is not None:
-            hint: Any = getattr(self._iterator, "__length_hint__", lambda: 0)()
-            index = len(self.records) - hint - 1
+        if self._iterated is not None:
+            iterator, end = self._iterated
+            hint: Any = getattr(iterator, "__length_hint__", lambda: 0)()
+            index = end - hint - 1
             if 0 <= index < len(self.records):
                 offset: int = self.records[index].offset()
                 return offset

@@ -52,11 +52,13 @@ class Intake:
         self._on_error = on_error
         self._on_end = on_end
         self._flow_paused = 0  # how many lanes are
-        self._fetch_size = max(route.settings.max_messages for route in routes)
+        self._least_bound = min(route.settings.held_bound for route in routes)
+        # Two batches at a time: each fetch costs the owner a wake-up and a look at all lanes.
+        largest = max(route.settings.max_messages for route in routes)
+        self._fetch_size = max(largest, min(2 * largest, self._least_bound))
         self._single_topic = routes[0].topic if len(routes) == 1 and not routes[0].is_pattern else None
         self._max_wait = min(route.settings.max_wait for route in routes)
-        self._enough = self._fetch_size * group.workers.count  # one batch for each worker; more would only grow cold
-        self._least_bound = min(route.settings.held_bound for route in routes)
+        self._enough = self._fetch_size * group.workers.count  # so much for each worker; more would only grow cold
 
     def turn(self, client: confluent_kafka.Consumer, now: float) -> None:
         """Fetch what is there, or wait for some of what is held to be worked off."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import confluent_kafka
+import msgspec
 
 from swarm_consumer.deserialization import Decoders, Headers
 from swarm_consumer.errors import DeserializationError
@@ -16,17 +17,14 @@ Payload = TypeVar("Payload")
 _UNDECODED: Any = object()
 
 
-class Message(Generic[Payload]):
+class Message(msgspec.Struct, Generic[Payload], eq=False):  # a Struct is made in a fifth of the time of a class
     """One record of a topic. `payload`, `key` and `headers` are decoded when first read and kept."""
 
-    __slots__ = ("_decoders", "_headers", "_key", "_payload", "_record")
-
-    def __init__(self, record: confluent_kafka.Message, decoders: Decoders) -> None:
-        self._record = record
-        self._decoders = decoders
-        self._payload = _UNDECODED
-        self._key = _UNDECODED
-        self._headers = _UNDECODED
+    _record: confluent_kafka.Message
+    _decoders: Decoders
+    _payload: Any = _UNDECODED
+    _key: Any = _UNDECODED
+    _headers: Any = _UNDECODED
 
     @property
     def topic(self) -> str:
@@ -46,9 +44,17 @@ class Message(Generic[Payload]):
     @property
     def payload(self) -> Payload:
         """The decoded value; None for a tombstone. Raises DeserializationError."""
-        if self._payload is _UNDECODED:
-            self._payload = self._decoded("payload", self._record.value(), self._decoders.payload)
-        return self._payload  # type: ignore[no-any-return]
+        payload = self._payload
+        if payload is _UNDECODED:
+            # The same as `_decoded`, without a call: this is read of every message.
+            payload, decode = self._record.value(), self._decoders.payload
+            if payload is not None and decode is not None:
+                try:
+                    payload = decode(payload)
+                except Exception as error:
+                    raise DeserializationError(self.topic, self.partition, self.offset, "payload", error) from error
+            self._payload = payload
+        return payload  # type: ignore[no-any-return]
 
     @property
     def raw_payload(self) -> bytes | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from swarm_consumer import collection
 from swarm_consumer.app import App
 from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.client_properties import ClientProperties
@@ -118,16 +119,17 @@ class Runtime:
             raise RuntimeError("a Runtime runs once; make a new one")
         self._clients += [self._make_client(group) for group in self._groups]
         self._execution.after_batch = self._after_batch
-        self._workers.start()
-        for client in self._clients:
-            client.start()
-        try:
-            self._wait(stopping, quieting)
-        except BaseException as error:  # KeyboardInterrupt, or what a signal handler of the user's raises
-            self.stop(f"{type(error).__name__} was raised")
-            self._finish(leaving)
-            raise
-        return self._finish(leaving)
+        with collection.spared(self._most_in_flight()):
+            self._workers.start()
+            for client in self._clients:
+                client.start()
+            try:
+                self._wait(stopping, quieting)
+            except BaseException as error:  # KeyboardInterrupt, or what a signal handler of the user's raises
+                self.stop(f"{type(error).__name__} was raised")
+                self._finish(leaving)
+                raise
+            return self._finish(leaving)
 
     def stop(self, reason: str = "stop() was called") -> None:
         """Stop: finish what is at work, store and commit it, close. May be called from any thread or signal handler."""
@@ -185,6 +187,11 @@ class Runtime:
             self._wake,
             self._revocation_timeouts[group.name],
         )
+
+    def _most_in_flight(self) -> int:
+        """Return how many messages are held or worked on at a time: two batches wait for each worker at its third."""
+        largest = [max(route.settings.max_messages for route in group.routes) for group in self._groups]
+        return 3 * self._workers.count * sum(largest)
 
     def _wait(self, stopping: Flag | None, quieting: Flag | None) -> None:
         """Wait for the order to stop, for a client's end, and for everything that changes the state meanwhile."""

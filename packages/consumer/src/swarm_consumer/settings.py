@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ class TopicSettings:
     tick_interval: float = 5.0
     dead_letters: DeadLetters | None = None
 
-    @property
+    @functools.cached_property
     def held_bound(self) -> int:
         """The bound of held messages: the setting, or twenty batches and at least 2,000 messages."""
         return self.max_held_messages or max(20 * self.max_messages, 2000)
