@@ -76,7 +76,8 @@ def test_shutdown_and_revoked_hooks_that_raise_are_reported_and_progress_is_comm
     @app.topic(topic)
     class Handler(Consumer):
         def consume(self, messages):
-            done.set()
+            if messages.last_offset == 2:  # how many a first poll brings is the client's affair
+                done.set()
 
         def shutdown(self):
             raise RuntimeError("the hangar door is shut")

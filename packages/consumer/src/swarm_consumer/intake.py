@@ -62,8 +62,7 @@ class Intake:
 
     def turn(self, client: confluent_kafka.Consumer, now: float) -> None:
         """Fetch what is there, or wait for some of what is held to be worked off."""
-        lanes = self._lanes
-        if lanes.held_total < self._enough and lanes.held_total < self._least_bound and not self._flow_paused:
+        if self._has_room():
             self.poll(client, self._poll_time(now))
         else:
             self._balance(client, now)
@@ -120,8 +119,15 @@ class Intake:
                 group.waiting_below = low
                 group.changed.wait(self._until_due(now, KEEPALIVE_S))
                 group.waiting_below = -1
-        if time.monotonic() - now >= KEEPALIVE_S * 0.8:
+        if self._has_room() and not group.has_requests:
+            self.poll(client, 0)  # what is there at once; to wait for more comes after the progress was stored
+        elif time.monotonic() - now >= KEEPALIVE_S * 0.8:
             self.poll(client, 0, drain=False)
+
+    def _has_room(self) -> bool:
+        """Whether there is no doubt that more can be held; otherwise `flow.decide` looks at every lane."""
+        held = self._lanes.held_total
+        return held < self._enough and held < self._least_bound and not self._flow_paused
 
     def _poll_time(self, now: float) -> float:
         longest = BUSY_POLL_S if self._group.workers.occupied() else IDLE_POLL_S
