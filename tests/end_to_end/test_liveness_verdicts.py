@@ -1,4 +1,4 @@
-"""Each of the five verdicts stops exactly the right node, in time, with the right code and reason, twice in a row.
+"""Each of the six verdicts stops exactly the right node, in time, with the right code and reason, twice in a row.
 
 One swarm of three nodes on a broker that keeps getting records; a node at a time is told to misbehave for real: its
 handler hangs, deadlocks in C with the GIL held, eats memory; its polling thread hangs; its join state never settles.
@@ -51,6 +51,7 @@ REASONS = {
     "stability": r"subscription group '.*' has been in join state wait-sync for [\d.]+ s \(stability_ttl 8 s\)",
     "memory": r"uss [\d.]+ MB is over memory_limit 150 MB in 3 samples in a row",
     "silence": r"no report for [\d.]+ s",
+    "custom": r"reported status 77: work\[\d\]: the license server refuses us",
 }
 # (code, seconds until the report is due). Memory: three samples, one a second.
 VERDICTS = {
@@ -59,6 +60,7 @@ VERDICTS = {
     "stability": (4, SETTLED_S),
     "memory": (3, TTL_S),
     "silence": (-1, SILENCE_S),
+    "custom": (77, 0.0),
 }
 
 

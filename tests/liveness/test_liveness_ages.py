@@ -154,6 +154,13 @@ class TestFatalAndMemory:
         assert judged(facts=facts).verdict.code == Status.MEMORY
         assert judged(facts=facts, phase="stopping").verdict.healthy
 
+    def test_what_the_application_says_itself_counts_before_what_is_found(self, poll: Any, run: Any) -> None:
+        limits = Limits(polling_ttl=1, consuming_ttl=1)
+        facts = {"complaint": (77, "the cache is corrupt"), "fatal_error": "fenced"}
+        verdict = judged(limits, 10.0, facts=facts, polls=[poll()], runs=[run()]).verdict
+        assert (verdict.code, verdict.reason) == (77, "the cache is corrupt; 3 more findings")
+        assert judged(facts={"complaint": (4242, "why")}, phase="stopping").verdict.code == 4242
+
     def test_the_cause_comes_before_what_follows_from_it(self, poll: Any, run: Any) -> None:
         limits = Limits(polling_ttl=1, consuming_ttl=1, stability_ttl=1)
         stuck = poll(last_poll=0.9, join_state="wait-sync")

@@ -55,6 +55,22 @@ def test_an_expired_ttl_is_reported_at_once_and_not_at_the_next_beat(
     assert "consume of flights/3 (offsets 100 to 199)" in reason
 
 
+def test_a_complaint_of_the_application_is_reported_soon(runtime: Any, recorder: Any, started: Any) -> None:
+    class Complaining(runtime):  # type: ignore[misc]
+        said: tuple[int, str] | None = None
+
+        def complaint(self) -> tuple[int, str] | None:
+            return self.said
+
+    listener = LivenessListener(liveness_interval=20, statistics_interval=0.1)
+    started.append(listener)
+    observed = Complaining()
+    listener.start(observed, recorder)
+    assert recorder.next_health() == (0, "")
+    observed.said = 77, "the cache is corrupt"
+    assert recorder.next_health(timeout=15) == (77, "the cache is corrupt")
+
+
 def test_the_stacks_of_what_hangs_are_in_the_log_once_before_the_report(
     runtime: Any, run: Any, recorder: Any, started: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -273,3 +273,19 @@ def test_a_run_is_fast():
     for _ in range(20):
         run_messages(lambda batch: None, [b"x"] * 10)
     assert time.monotonic() - begun < 20
+
+
+def test_the_first_complaint_of_a_handler_stays_and_the_batch_goes_on():
+    def handle(messages, consumer):
+        consumer.unhealthy(77, f"no database for {messages.first_offset}")
+
+    outcome = run_messages(handle, range(3), max_messages=1)
+    assert outcome.complaint == (77, "messages[0]: no database for 0")
+    assert outcome.committed == {("messages", 0): 3}
+    assert run_messages(lambda messages: None, [1]).complaint is None
+
+
+@pytest.mark.parametrize("code", [0, -1, 2**31, True, 1.5, "77"])
+def test_a_complaint_needs_a_positive_code(code):
+    with pytest.raises(ValueError, match="from 1 to"):
+        run_messages(lambda messages, consumer: consumer.unhealthy(code, "why"), [1])

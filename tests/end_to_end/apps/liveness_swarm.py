@@ -98,6 +98,8 @@ class Work(Consumer):
                 note("order", kind)
                 if kind.startswith("sleep-"):
                     time.sleep(float(kind.partition("-")[2]))
+                elif kind == "custom":
+                    self.unhealthy(77, "the license server refuses us")
                 else:
                     MISBEHAVIOUR[kind]()
         if leak_mb := SETTINGS.get("leak_mb", 0):

@@ -67,6 +67,7 @@ class SubscriptionClient:
         self.leaving = False
         self.deadline = 0.0  # of the stop, monotonic
         self.fatal: str | None = None
+        self.complaint: tuple[int, str] | None = None
         self.configuration_error: ConfigurationError | None = None
         self.overrun = False
         self.last_poll: float | None = None
@@ -136,6 +137,12 @@ class SubscriptionClient:
         self.fatal = reason
         self.bus.emit(ClientError(subscription_group=self.group.name, code=code, reason=reason, fatal=True))
         self.wake_runtime()
+
+    def complain(self, code: int, reason: str) -> None:
+        """Note what a handler finds wrong with this process; the first complaint stays."""
+        with self.lock:
+            if self.complaint is None:
+                self.complaint = code, reason
 
     # -- called by workers ---------------------------------------------------------------------------------------
 

@@ -145,6 +145,12 @@ class PartitionContext:
         """See Consumer.resume."""
         self._client.resume(self._lane)
 
+    def complain(self, code: int, reason: str) -> None:
+        """See Consumer.unhealthy."""
+        if not isinstance(code, int) or isinstance(code, bool) or not 0 < code < 2**31:
+            raise ValueError(f"the code of a complaint is an int from 1 to 2**31 - 1, not {code!r}")
+        self._client.complain(code, f"{self.topic}[{self.partition}]: {reason}")
+
     def seek(self, target: int | datetime | str) -> None:
         """See Consumer.seek."""
         if isinstance(target, str) and target not in ("earliest", "latest"):

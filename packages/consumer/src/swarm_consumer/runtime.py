@@ -162,6 +162,10 @@ class Runtime:
                 return client.fatal
         return self.producer.fatal_error
 
+    def complaint(self) -> tuple[int, str] | None:
+        """Return the code and the reason that a handler gave to `Consumer.unhealthy`, None while there is none."""
+        return next((client.complaint for client in self._clients if client.complaint is not None), None)
+
     def statistics(self) -> Mapping[str, object]:
         """Return counters and ages under the names of the health protocol's node statistics."""
         from swarm_consumer.observation import node_statistics

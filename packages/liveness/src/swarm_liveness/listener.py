@@ -16,7 +16,7 @@ from swarm_liveness.ages import Stamps
 from swarm_liveness.memory import ProcessMemory
 from swarm_liveness.memory_watch import MemorySample, MemoryState
 from swarm_liveness.node_statistics import node_statistics
-from swarm_liveness.protocols import Observable, Reporter
+from swarm_liveness.protocols import Complaining, Observable, Reporter
 from swarm_liveness.schedule import Schedule, dropped, turn, wake_at
 from swarm_liveness.settings import (
     Limits,
@@ -279,6 +279,7 @@ class LivenessListener:
         facts = Facts(
             stamps=stamps,
             fatal_error=observable.fatal_error(),
+            complaint=observable.complaint() if isinstance(observable, Complaining) else None,
             memory=memory_watch.finding(self._memory, self.limits),
         )
         return judge(facts, self.limits, now)

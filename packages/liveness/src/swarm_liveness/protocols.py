@@ -7,7 +7,7 @@ of your own becomes observable by having these attributes. All times are seconds
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from swarm_health import NodeStatistics
 
@@ -93,6 +93,14 @@ class Observable(Protocol):
 
     def after_batch(self, callback: Callable[[], None]) -> None:
         """Have the callback called, from the thread that worked, after every batch."""
+
+
+@runtime_checkable
+class Complaining(Protocol):
+    """An Observable whose handlers may say themselves that something is wrong. A runtime need not be one."""
+
+    def complaint(self) -> tuple[int, str] | None:
+        """A positive code and a sentence, or None while there is nothing to complain of."""
 
 
 class Reporter(Protocol):

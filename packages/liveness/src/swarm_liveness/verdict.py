@@ -49,6 +49,8 @@ class Facts:
     stamps: Stamps
     fatal_error: str | None = None
     """The client's fatal error."""
+    complaint: tuple[int, str] | None = None
+    """Code and reason that the application itself gave."""
     memory: str | None = None
     """Why the memory is over its limit, or None (swarm_liveness.memory_watch says)."""
 
@@ -72,6 +74,9 @@ def judge(facts: Facts, limits: Limits, now: float) -> Judgement:
             expired.append(age)
         elif next_expiry is None or age.deadline < next_expiry:
             next_expiry = age.deadline
+    if facts.complaint is not None:
+        # Whoever says so knows the cause; what the checks find may follow from it.
+        findings.append(Finding(*facts.complaint))
     if facts.fatal_error is not None:
         # A client with a fatal error never polls again: no TTL is waited for.
         findings.append(Finding(Status.POLLING, f"the client reported a fatal error: {facts.fatal_error}"))

@@ -31,12 +31,14 @@ class Outcome:
     """What a run of messages led to.
 
     ``committed`` is the offset at which the group would go on, by (topic, partition); ``metadata`` what was committed
-    beside it. ``produced`` holds what was produced, by topic, dead letters included. ``events`` are the runtime's own.
+    beside it. ``produced`` holds what was produced, by topic, dead letters included. ``complaint`` is what a handler
+    gave to `Consumer.unhealthy`. ``events`` are the runtime's own.
     """
 
     committed: dict[Key, int] = field(default_factory=dict)
     metadata: dict[Key, str] = field(default_factory=dict)
     produced: dict[str, list[Record]] = field(default_factory=dict)
+    complaint: tuple[int, str] | None = None
     events: tuple[Event, ...] = ()
 
     @property
@@ -204,6 +206,7 @@ class _Run:
             committed={key: place.offset for key, place in committed.items()},
             metadata={key: place.metadata for key, place in committed.items() if place.metadata},
             produced=self.producer.produced,
+            complaint=self._runtime.complaint(),
             events=tuple(self._events),
         )
 
