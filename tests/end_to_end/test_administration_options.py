@@ -51,14 +51,25 @@ ROWS: list[tuple[str, int, Any]] = [
 ]  # fmt: skip
 
 
-def options(command: str) -> set[str]:
-    """Every option of a command, as the program itself has them."""
+def found_command(command: str) -> Any:
+    """A command, or a group of them, of the program itself."""
     import typer.main
 
     found: Any = typer.main.get_command(program)
     for word in command.split():
         found = found.commands[word]
+    return found
+
+
+def options(command: str) -> set[str]:
+    """Every option of a command, as the program itself has them."""
+    found = found_command(command)
     return {name for parameter in found.params for name in parameter.opts if name.startswith("-")}
+
+
+def test_the_table_leaves_no_command_out() -> None:
+    there = {f"{group} {name}" for group in ("topics", "groups") for name in found_command(group).commands}
+    assert {command for command in COMMANDS if " " in command} == there
 
 
 def test_the_table_leaves_no_option_out() -> None:
