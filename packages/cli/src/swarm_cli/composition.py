@@ -18,7 +18,7 @@ from swarm_cli.settings import Settings
 if TYPE_CHECKING:
     from swarm_consumer import App, Runtime, Selection
     from swarm_liveness import LivenessListener
-    from swarm_liveness.serving import Detail
+    from swarm_liveness.metrics_table import Detail
     from swarm_supervisor import Node, Supervisor
 
 logger = logging.getLogger("swarm_cli")

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import confluent_kafka
 
 from swarm_consumer.errors import DeliveryError
 
-if TYPE_CHECKING:
-    from swarm_consumer.producer import Producer
+Await = Callable[[Callable[[], bool], float], None]
+"""Serves the producer until the given function is true or the seconds are over."""
 
 
 class Delivery:
     """What `produce` returns: a message on its way to the broker."""
 
-    __slots__ = ("_done", "_error", "_group", "_producer", "offset", "partition", "topic")
+    __slots__ = ("_await", "_done", "_error", "_group", "offset", "partition", "topic")
 
-    def __init__(self, producer: Producer, topic: str, group: Deliveries | None) -> None:
-        self._producer = producer
+    def __init__(self, await_all: Await, topic: str, group: Deliveries | None) -> None:
+        self._await = await_all
         self._group = group
         self._done = False
         self._error: confluent_kafka.KafkaError | None = None
@@ -39,7 +39,7 @@ class Delivery:
 
     def wait(self, timeout: float = 30.0) -> Delivery:
         """Wait up to `timeout` seconds for the acknowledgement. Raises DeliveryError when there was none."""
-        self._producer.await_all(lambda: self._done, timeout)
+        self._await(lambda: self._done, timeout)
         if not self._done:
             raise DeliveryError(f"not acknowledged by {self.topic} within {timeout:g} s")
         if (error := self.error) is not None:

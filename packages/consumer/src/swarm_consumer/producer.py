@@ -98,7 +98,7 @@ class Producer:
     ) -> Delivery:
         """Queue a message to be sent. A full local queue is waited for up to `timeout` seconds, then DeliveryError."""
         client = self.client
-        delivery = Delivery(self, topic, deliveries)
+        delivery = Delivery(self.await_all, topic, deliveries)
         options: dict[str, Any] = {}
         if partition is not None:
             options["partition"] = partition

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from swarm_consumer.consumer import Consumer
 from swarm_consumer.deserialization import Decoders
@@ -84,6 +84,13 @@ class SubscriptionGroup:
                 return route
         # librdkafka's and the broker's regular expressions are not Python's: with one pattern there is no doubt.
         return patterns[0] if len(patterns) == 1 else None
+
+
+class Routed(Protocol):
+    """Something that has subscription groups: an App."""
+
+    def subscription_groups(self) -> list[SubscriptionGroup]:
+        """Return all of them."""
 
 
 def check_topic(topic: str) -> None:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from swarm_consumer.errors import ConfigurationError
-from swarm_consumer.routing import SubscriptionGroup
+from swarm_consumer.routing import Routed, SubscriptionGroup
 from swarm_consumer.settings import nearest
-
-if TYPE_CHECKING:
-    from swarm_consumer.app import App
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +39,7 @@ class Selection:
                 chosen.append(replace(group, routes=routes))
         return chosen
 
-    def check(self, app: App) -> None:
+    def check(self, app: Routed) -> None:
         """Raise ConfigurationError for a name or glob that matches nothing, and when nothing is left to run."""
         groups = app.subscription_groups()
         known = {

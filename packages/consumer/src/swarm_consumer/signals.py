@@ -5,14 +5,21 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from swarm_consumer.runtime import Runtime
+
+class Stoppable(Protocol):
+    """What the signals are about: a Runtime."""
+
+    def stop(self, reason: str) -> None:
+        """Stop in order; from a signal handler."""
+
+    def quiet(self) -> None:
+        """Take no more; from a signal handler."""
 
 
 @contextlib.contextmanager
-def handling(runtime: Runtime) -> Iterator[None]:
+def handling(runtime: Stoppable) -> Iterator[None]:
     """Stop on INT and TERM, quiet on TSTP, while the block runs. A second INT or TERM has its default effect."""
     before: dict[int, Any] = {}
 

@@ -14,10 +14,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from swarm_health import NodeStatistics, PartitionStatistics
 from swarm_liveness.memory import MB, ProcessMemory
-from swarm_liveness.metrics_table import METRICS
+from swarm_liveness.metrics_table import METRICS, Detail
 from swarm_liveness.metrics_table import Metric as TableEntry
 from swarm_liveness.probe import Answer, ProbeServer
-from swarm_liveness.serving import Detail
 from swarm_liveness.settings import LivenessSettingsError
 from swarm_liveness.snapshots import NodeView, SnapshotView
 from swarm_liveness.swarm_events import SwarmEvents

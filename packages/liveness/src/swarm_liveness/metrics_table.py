@@ -11,6 +11,8 @@ from typing import Literal
 
 Kind = Literal["gauge", "counter"]
 Level = Literal["swarm", "node", "partition", "probe"]
+Detail = Literal["partition", "topic", "node"]
+"""How fine the figures of partitions are told: each, summed by topic, or summed by node."""
 
 
 @dataclass(frozen=True, slots=True)

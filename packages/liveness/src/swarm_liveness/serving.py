@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from swarm_liveness.listener import LivenessListener
 from swarm_liveness.loop import ThreadLoop
+from swarm_liveness.metrics_table import Detail
 from swarm_liveness.protocols import Loop, Observable
 from swarm_liveness.settings import ProbeError
 from swarm_liveness.snapshots import ProcessObserver, SnapshotView
@@ -20,8 +21,6 @@ from swarm_liveness.systemd import Notifier, SystemdListener
 if TYPE_CHECKING:
     from swarm_liveness.metrics import SwarmCollector
     from swarm_liveness.probe import ProbeServer
-
-Detail = Literal["partition", "topic", "node"]
 
 DEFAULT_HOST = "127.0.0.1"
 
