@@ -53,6 +53,8 @@ class Plan:
     rate: float
     kill_every_s: float
     limit_s: float
+    most_kills: int | None = None
+    """None: until the end. A group whose members are killed faster than it can settle gets nothing done."""
     nodes: int = 3
     partitions: int = 12
     seed: int = 1
@@ -201,7 +203,8 @@ class Soak:
             nodes = {node.id: node.pid for node in keeper.running() if node.pid}
             memory = {node: (pid, processes.resident_mb(pid)) for node, pid in nodes.items()}
             self.outcome.memory.append(Memory(now, processes.resident_mb(keeper.pid), memory, self.ledger.handled()))
-            if now >= due and len(nodes) > 1:
+            more = plan.most_kills is None or len(self.outcome.kills) < plan.most_kills
+            if more and now >= due and len(nodes) > 1:
                 victim = nodes[draw.choice([node for node in nodes if node != 0])]
                 with Pidfd(victim) as process:
                     process.signal(signal.SIGKILL)

@@ -1,9 +1,14 @@
 """The project's own guard: where a real Kafka broker is required, a full run must have had tests of it."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Under nohup a hang-up is ignored, and stays so in every process that a test starts (execve(2)).
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # On a machine that others use too, how long one example takes says nothing: pytest-timeout bounds every test.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
