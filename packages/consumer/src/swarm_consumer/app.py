@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from swarm_consumer.checks import check_number, check_topic
 from swarm_consumer.consumer import Consumer, FunctionConsumer
 from swarm_consumer.declared_topics import DeclaredTopic, declared_topic
 from swarm_consumer.deserialization import Decoders, compile_decoder
@@ -18,12 +19,11 @@ from swarm_consumer.routing import (
     Route,
     SubscriptionGroup,
     check_properties,
-    check_topic,
     merge,
     placed,
     subscription_groups,
 )
-from swarm_consumer.settings import DEFAULT_PROPERTIES, check_number, topic_settings
+from swarm_consumer.settings import DEFAULT_PROPERTIES, topic_settings
 
 if TYPE_CHECKING:
     from swarm_consumer.selection import Selection

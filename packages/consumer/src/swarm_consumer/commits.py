@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer.client_errors import commit_may_succeed_later
 from swarm_consumer.events import Committed, ErrorOccurred
+from swarm_consumer.group_state import GroupState
 from swarm_consumer.offsets import topic_partition
 from swarm_consumer.progress import Key, Storable
-
-if TYPE_CHECKING:
-    from swarm_consumer.client import SubscriptionClient
 
 RETRY_S = 0.1
 """Between two attempts of a blocking mark."""
 
 
-def store(group: SubscriptionClient, client: confluent_kafka.Consumer) -> None:
+def store(group: GroupState, client: confluent_kafka.Consumer) -> None:
     """Store every position that has moved; librdkafka commits what is stored every auto.commit.interval.ms."""
     with group.lock:
         storables = group.lanes.ledger.take_storable()
@@ -32,7 +29,7 @@ def store(group: SubscriptionClient, client: confluent_kafka.Consumer) -> None:
         store_offsets(group, client, storables)
 
 
-def store_offsets(group: SubscriptionClient, client: confluent_kafka.Consumer, storables: Iterable[Storable]) -> None:
+def store_offsets(group: GroupState, client: confluent_kafka.Consumer, storables: Iterable[Storable]) -> None:
     """Store these positions."""
     offsets = [topic_partition(one) for one in storables]
     try:
@@ -44,7 +41,7 @@ def store_offsets(group: SubscriptionClient, client: confluent_kafka.Consumer, s
             group.bus.emit(ErrorOccurred(where="store_offsets", error=error))
 
 
-def commit_blocking(group: SubscriptionClient, key: Key, epoch: int, timeout_s: float) -> bool:
+def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -> bool:
     """Store and commit a partition's position and wait for the broker; False when it did not take it.
 
     Called by workers: what it asks of the client is done by the owner.
@@ -78,7 +75,7 @@ def commit_blocking(group: SubscriptionClient, key: Key, epoch: int, timeout_s: 
         return False
 
 
-def report(group: SubscriptionClient, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
     """Tell what the broker answered to a commit (librdkafka's on_commit)."""
     if error is not None and error.code() == KafkaError._NO_OFFSET:
         return  # an interval in which nothing was stored

@@ -5,15 +5,34 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 from swarm_consumer.batch import Batch
+from swarm_consumer.deliveries import Delivery
 from swarm_consumer.message import Message
+from swarm_consumer.producer import Producer
 
-if TYPE_CHECKING:
-    from swarm_consumer.deliveries import Delivery
-    from swarm_consumer.partition_context import PartitionContext
-    from swarm_consumer.producer import Producer
+
+class _Context(Protocol):
+    """What stands behind a consumer: `partition_context.PartitionContext`. Each method is told of in `Consumer`."""
+
+    topic: str
+    partition: int
+    producer: Producer
+    deliveries: Any
+
+    @property
+    def attempt(self) -> int: ...
+    def is_revoked(self) -> bool: ...
+    def is_stopping(self) -> bool: ...
+    def mark(self, message: Message[Any] | int, metadata: str | None, blocking: bool, timeout: float) -> bool: ...
+    def offset_metadata(self, timeout: float) -> str | None: ...
+    def transaction(self, timeout: float) -> contextlib.AbstractContextManager[None]: ...
+    def pause(self, duration: float | None) -> None: ...
+    def resume(self) -> None: ...
+    def seek(self, target: int | datetime | str) -> None: ...
+    def complain(self, code: int, reason: str) -> None: ...
+    def produce(self, topic: str, value: Any, **options: Any) -> Delivery: ...
 
 
 class Consumer:
@@ -23,7 +42,7 @@ class Consumer:
     thread of the node.
     """
 
-    _context: PartitionContext
+    _context: _Context
 
     # -- hooks ---------------------------------------------------------------------------------------------------
 

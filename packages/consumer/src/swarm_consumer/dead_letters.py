@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import confluent_kafka
 
+from swarm_consumer.checks import check_number, check_topic
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.record_headers import headers_of
 
@@ -43,9 +44,6 @@ class DeadLetters:
 
     def check(self, where: str) -> None:
         """Raise ConfigurationError for values that cannot work."""
-        from swarm_consumer.routing import check_topic
-        from swarm_consumer.settings import check_number
-
         if self.topic is not None:
             check_topic(self.topic)
             if self.topic.startswith("^"):

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from swarm_consumer.checks import check_number, check_topic
 from swarm_consumer.errors import ConfigurationError
-from swarm_consumer.routing import check_topic
-from swarm_consumer.settings import check_number
 
 MOST_PARTITIONS = 100_000
 

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swarm_consumer.batch import Batch
 from swarm_consumer.consumer import Consumer
@@ -23,12 +23,10 @@ from swarm_consumer.events import (
     ErrorOccurred,
     RetryStarted,
 )
+from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane, Run
 from swarm_consumer.partition_context import PartitionContext
 from swarm_consumer.producer import Producer
-
-if TYPE_CHECKING:
-    from swarm_consumer.client import SubscriptionClient
 
 SETTLE_TIMEOUT_S = 60.0
 """How long a batch waits at its end for the acknowledgement of what it produced, before it counts as failed."""
@@ -43,7 +41,7 @@ class Execution:
         self._event_loop = event_loop
         self.after_batch: tuple[Callable[[], None], ...] = ()
 
-    def consume(self, client: SubscriptionClient, run: Run, again: bool) -> None:
+    def consume(self, client: GroupState, run: Run, again: bool) -> None:
         """Give a batch to the lane's consumer and report how it went."""
         lane = run.lane
         bus = self._bus
@@ -119,7 +117,7 @@ class Execution:
             except Exception as failure:  # noqa: BLE001  an observer must hurt nobody
                 self._bus.emit(ErrorOccurred(where="after_batch callback", error=failure))
 
-    def _divert(self, client: SubscriptionClient, run: Run, error: Exception) -> bool:
+    def _divert(self, client: GroupState, run: Run, error: Exception) -> bool:
         """Send the message of a failed run to the dead letters if its attempts are used up; whether that is done."""
         record = client.divertible(run)
         limits = run.lane.route.settings.dead_letters
@@ -159,7 +157,7 @@ class Execution:
         )
         return True
 
-    def hook(self, client: SubscriptionClient, lane: Lane, action: str) -> None:
+    def hook(self, client: GroupState, lane: Lane, action: str) -> None:
         """Call one of the hooks without messages; what it raises is reported and hurts nobody."""
         if lane.consumer is None:
             return
@@ -181,7 +179,7 @@ class Execution:
             client.hook_run = None
             client.finish(run, failed=False)
 
-    def _call(self, client: SubscriptionClient, run: Run, batch: Batch[Any]) -> BaseException | None:
+    def _call(self, client: GroupState, run: Run, batch: Batch[Any]) -> BaseException | None:
         lane = run.lane
         try:
             consumer = lane.consumer
@@ -215,7 +213,7 @@ class Execution:
         except Exception:  # noqa: BLE001  the failure itself is reported
             run.deferred = None
 
-    def _instance(self, client: SubscriptionClient, lane: Lane) -> Consumer:
+    def _instance(self, client: GroupState, lane: Lane) -> Consumer:
         consumer = lane.route.consumer()
         consumer._context = PartitionContext(client, lane, self._producer)
         lane.consumer = consumer

@@ -8,18 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer import flow
 from swarm_consumer.events import ErrorOccurred, PartitionPaused, PartitionResumed, Polled
+from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
 from swarm_consumer.progress import Key
-
-if TYPE_CHECKING:
-    from swarm_consumer.client import SubscriptionClient
 
 IDLE_POLL_S = 0.1
 """Longest stay inside poll(): how late a stop, a due retry or a request may be noticed when no message comes."""
@@ -42,7 +40,7 @@ class Intake:
 
     def __init__(
         self,
-        group: SubscriptionClient,
+        group: GroupState,
         on_error: Callable[[KafkaError, str | None], None],
         on_end: Callable[[Key], None],
     ) -> None:

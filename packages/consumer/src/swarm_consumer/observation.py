@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Run
 
-if TYPE_CHECKING:
-    from swarm_consumer.client import SubscriptionClient
 
-
-def node_statistics(phase: str, clients: Sequence[SubscriptionClient], runs: Iterable[Run]) -> dict[str, object]:
+def node_statistics(phase: str, clients: Sequence[GroupState], runs: Iterable[Run]) -> dict[str, object]:
     """Return the node's counters and ages; a partition's lag and committed offset as last known."""
     now = time.monotonic()
     started = {(run.topic, run.partition): run.started for run in runs}

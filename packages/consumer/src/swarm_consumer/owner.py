@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from typing import TYPE_CHECKING
 
 import confluent_kafka
 import msgspec
@@ -21,15 +20,13 @@ from swarm_consumer.client_properties import ClientProperties, client_error
 from swarm_consumer.client_statistics import UNREADABLE
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientCreated, ClientError, DrainOverrun, ErrorOccurred, StatisticsEmitted
+from swarm_consumer.group_state import GroupState
 from swarm_consumer.intake import BUSY_POLL_S, IDLE_POLL_S, Intake
 from swarm_consumer.lane import LaneState
 from swarm_consumer.progress import Key
 from swarm_consumer.rebalances import Rebalances
 from swarm_consumer.redaction import ScrubbingFilter
 from swarm_consumer.retry import Backoff
-
-if TYPE_CHECKING:
-    from swarm_consumer.client import SubscriptionClient
 
 FATAL_DRAIN_S = 5.0
 """What handlers at work are given when the client has died."""
@@ -50,7 +47,7 @@ librdkafka_logger.addFilter(_scrubbing)
 class Owner:
     """The body of one subscription group's owner thread."""
 
-    def __init__(self, group: SubscriptionClient, properties: ClientProperties, revocation_timeout_s: float) -> None:
+    def __init__(self, group: GroupState, properties: ClientProperties, revocation_timeout_s: float) -> None:
         self.group = group
         self.properties = properties
         self.intake = Intake(group, self._report_error, self._end_reached)

@@ -6,18 +6,17 @@ import contextlib
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from swarm_consumer import commits
 from swarm_consumer.deliveries import Deliveries, Delivery
 from swarm_consumer.errors import ConsumptionError
+from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
 from swarm_consumer.message import Message
 from swarm_consumer.offsets import topic_partition
 from swarm_consumer.producer import Producer
 from swarm_consumer.progress import Storable
-
-if TYPE_CHECKING:
-    from swarm_consumer.client import SubscriptionClient
 
 
 def _first(mark: tuple[int, str | None, int | None]) -> int:
@@ -27,7 +26,7 @@ def _first(mark: tuple[int, str | None, int | None]) -> int:
 class PartitionContext:
     """The runtime's side of one Consumer instance; all of it may be called from the handler's thread."""
 
-    def __init__(self, client: SubscriptionClient, lane: Lane, producer: Producer) -> None:
+    def __init__(self, client: GroupState, lane: Lane, producer: Producer) -> None:
         self._client = client
         self._lane = lane
         self.topic, self.partition = lane.key
@@ -94,7 +93,7 @@ class PartitionContext:
             epoch = run.epoch if run is not None else self._lane.epoch
             ours = self._client.lanes.ledger.mark(self._lane.key, epoch, offset + 1, metadata, leader_epoch)
         if ours and blocking:
-            return self._client.commit_now(self._lane.key, epoch, timeout)
+            return commits.commit_blocking(self._client, self._lane.key, epoch, timeout)
         return ours
 
     @contextlib.contextmanager

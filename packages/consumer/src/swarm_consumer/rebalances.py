@@ -5,17 +5,14 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import confluent_kafka
 from confluent_kafka import TopicPartition
 
 from swarm_consumer import commits
 from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverrun, Revoked
+from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
-
-if TYPE_CHECKING:
-    from swarm_consumer.client import SubscriptionClient
 
 Callback = Callable[[confluent_kafka.Consumer, list[TopicPartition]], None]
 
@@ -26,7 +23,7 @@ class Rebalances:
     on_change is called with the lock held whenever lanes were opened or closed.
     """
 
-    def __init__(self, group: SubscriptionClient, revocation_timeout_s: float, on_change: Callable[[], None]) -> None:
+    def __init__(self, group: GroupState, revocation_timeout_s: float, on_change: Callable[[], None]) -> None:
         self._group = group
         self._revocation_timeout_s = revocation_timeout_s
         self._on_change = on_change

@@ -15,8 +15,6 @@ from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.redaction import is_secret
 from swarm_consumer.settings import DEFAULT_ASSIGNOR, OWNED_PROPERTIES, TopicSettings
 
-_TOPIC = re.compile(r"^[a-zA-Z0-9._-]{1,249}$")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Property:
@@ -91,20 +89,6 @@ class Routed(Protocol):
 
     def subscription_groups(self) -> list[SubscriptionGroup]:
         """Return all of them."""
-
-
-def check_topic(topic: str) -> None:
-    """Raise ConfigurationError for what can be neither a topic's name nor a pattern."""
-    if topic.startswith("^"):
-        try:
-            re.compile(topic)
-        except re.error as error:
-            raise ConfigurationError(f"pattern {topic!r} is not a regular expression: {error}") from error
-    elif not _TOPIC.match(topic) or topic in (".", ".."):
-        raise ConfigurationError(
-            f"{topic!r} cannot be a topic: a name has 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', a pattern starts "
-            f"with ^"
-        )
 
 
 def check_properties(kafka: Mapping[str, Any], where: str, owned: Mapping[str, str] = OWNED_PROPERTIES) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from swarm_consumer import collection
 from swarm_consumer.app import App
+from swarm_consumer.checks import check_number
 from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.client_properties import ClientProperties
 from swarm_consumer.errors import ConfigurationError
@@ -26,7 +27,6 @@ from swarm_consumer.producer import Producer
 from swarm_consumer.producer_properties import producer_properties
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.selection import Selection
-from swarm_consumer.settings import check_number
 from swarm_consumer.workers import Workers
 
 EXIT_CLEAN = 0

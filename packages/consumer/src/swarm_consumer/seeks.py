@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import confluent_kafka
 from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer import commits
 from swarm_consumer.events import ErrorOccurred, Sought
+from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
 from swarm_consumer.progress import Key
-
-if TYPE_CHECKING:
-    from swarm_consumer.client import SubscriptionClient
 
 TIMEOUT_S = 5.0
 """How long the broker may take to name the offset of a time or of an end."""
 
 
-def seek(group: SubscriptionClient, client: confluent_kafka.Consumer, lane: Lane) -> None:
+def seek(group: GroupState, client: confluent_kafka.Consumer, lane: Lane) -> None:
     """Do the seek that waits in a lane; one that fails is tried again at the next turn."""
     target = lane.pending_seek
     try:

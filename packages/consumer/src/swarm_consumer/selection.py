@@ -6,9 +6,9 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from swarm_consumer.checks import nearest
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.routing import Routed, SubscriptionGroup
-from swarm_consumer.settings import nearest
 
 
 @dataclass(frozen=True, kw_only=True)

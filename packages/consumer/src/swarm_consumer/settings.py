@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from swarm_consumer.checks import check_number, nearest
 from swarm_consumer.dead_letters import DeadLetters
 from swarm_consumer.errors import ConfigurationError
 
@@ -119,19 +120,3 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
             f"stuck, because max.poll.interval.ms no longer bounds it"
         )
     return settings
-
-
-def check_number(value: Any, low: float, high: float, name: str, where: str, *, whole: bool = False) -> None:
-    """Raise ConfigurationError unless `value` is a number between `low` and `high`."""
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        kind = "a whole number" if whole else "a number"
-        raise ConfigurationError(f"{where}: {name} must be {kind} from {low:g} to {high:g}, not {value!r}")
-
-
-def nearest(name: str, known: Any) -> str:
-    """Return ``; did you mean 'x'?`` for the known name nearest to a mistyped one, or an empty string."""
-    import difflib
-
-    matches = difflib.get_close_matches(name, [str(candidate) for candidate in known], n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -21,7 +21,7 @@ def declared_topics(app: "App", configuration: Configuration) -> "list[DeclaredT
 
     Raises UsageError where nothing is declared or left, and for a name that nothing has.
     """
-    from swarm_consumer.settings import nearest
+    from swarm_consumer.checks import nearest
 
     if not app.declared_topics:
         raise UsageError(

@@ -90,7 +90,7 @@ def _moved(
     from swarm_cli.administration.cluster import Cluster
     from swarm_cli.administration.scope import chosen_groups
     from swarm_cli.composition import overridden_app
-    from swarm_consumer.settings import nearest
+    from swarm_consumer.checks import nearest
 
     app = overridden_app(configuration)
     known = sorted({group.group for group in app.subscription_groups()})

@@ -1,0 +1,40 @@
+"""Checks of what users give: numbers, names of topics, names that should be known. Each error is one sentence."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from swarm_consumer.errors import ConfigurationError
+
+_TOPIC = re.compile(r"^[a-zA-Z0-9._-]{1,249}$")
+
+
+def check_number(value: Any, low: float, high: float, name: str, where: str, *, whole: bool = False) -> None:
+    """Raise ConfigurationError unless `value` is a number between `low` and `high`."""
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        kind = "a whole number" if whole else "a number"
+        raise ConfigurationError(f"{where}: {name} must be {kind} from {low:g} to {high:g}, not {value!r}")
+
+
+def check_topic(topic: str) -> None:
+    """Raise ConfigurationError for what can be neither a topic's name nor a pattern."""
+    if topic.startswith("^"):
+        try:
+            re.compile(topic)
+        except re.error as error:
+            raise ConfigurationError(f"pattern {topic!r} is not a regular expression: {error}") from error
+    elif not _TOPIC.match(topic) or topic in (".", ".."):
+        raise ConfigurationError(
+            f"{topic!r} cannot be a topic: a name has 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', a pattern starts "
+            f"with ^"
+        )
+
+
+def nearest(name: str, known: Any) -> str:
+    """Return ``; did you mean 'x'?`` for the known name nearest to a mistyped one, or an empty string."""
+    import difflib
+
+    matches = difflib.get_close_matches(name, [str(candidate) for candidate in known], n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,268 @@
+"""The state of a subscription group at work, as its owner thread, its workers and the runtime share it.
+
+The Kafka client itself belongs to one thread alone, the owner (`owner.py`): librdkafka's close() hangs when another
+thread is inside poll(). So nothing here touches the client. What a handler wants of it is left as a request, and what
+a worker has done is written into lanes and ledger, from where the owner stores it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, Protocol, TypeVar
+
+import confluent_kafka
+from confluent_kafka import TopicPartition
+
+from swarm_consumer.client_statistics import ClientStatistics
+from swarm_consumer.counters import Counters
+from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.events import Bus, ClientError, PartitionPaused, PartitionResumed
+from swarm_consumer.lane import Lane, LaneState, Outcome, Run
+from swarm_consumer.lanes import Lanes
+from swarm_consumer.progress import Key, Ledger
+from swarm_consumer.routing import SubscriptionGroup
+from swarm_consumer.workers import Workers
+
+Result = TypeVar("Result")
+
+
+class Handlers(Protocol):
+    """Calls into consumers, on the thread of whoever asks: `execution.Execution`."""
+
+    def consume(self, client: GroupState, run: Run, again: bool) -> None:
+        """Give a batch to the lane's consumer and report how it went."""
+
+    def hook(self, client: GroupState, lane: Lane, action: str) -> None:
+        """Call one of the hooks without messages."""
+
+
+class GroupState:
+    """One subscription group at work: its lanes, what it has done, what is asked of its client.
+
+    It is also the poll stamp that liveness reads: subscription_group, last_poll, max_poll_interval_s, join_state,
+    join_state_since. `lock` guards lanes, ledger and counters; `changed` is notified when the owner has to look.
+    """
+
+    def __init__(
+        self, group: SubscriptionGroup, workers: Workers, execution: Handlers, bus: Bus, wake: Callable[[], None]
+    ) -> None:
+        self.group = group
+        self.workers = workers
+        self.execution = execution
+        self.bus = bus
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.lanes = Lanes(Ledger(), group.max_poll_interval_s)
+        self.statistics = ClientStatistics()
+        self.quieting = False
+        self.stopping = False
+        self.leaving = False
+        self.deadline = 0.0  # of the stop, monotonic
+        self.fatal: str | None = None
+        self.complaint: tuple[int, str] | None = None
+        self.configuration_error: ConfigurationError | None = None
+        self.overrun = False
+        self.last_poll: float | None = None
+        self.hook_run: Run | None = None
+        self.attention = False  # a lane waits for a time or a seek: the owner looks at all lanes at each turn
+        self.waiting_below = -1  # the owner sleeps until fewer messages than this are held; -1: it does not sleep
+        self.wake_runtime = wake
+        self._counters = Counters()
+        self._requests: deque[Callable[[confluent_kafka.Consumer], None]] = deque()
+
+    # -- the poll stamp ------------------------------------------------------------------------------------------
+
+    @property
+    def subscription_group(self) -> str:
+        """The subscription group's name."""
+        return self.group.name
+
+    @property
+    def max_poll_interval_s(self) -> float:
+        """max.poll.interval.ms in seconds."""
+        return self.group.max_poll_interval_s
+
+    @property
+    def join_state(self) -> str | None:
+        """The state of the group membership as librdkafka's statistics name it; None before the first statistics."""
+        return self.statistics.join_state
+
+    @property
+    def join_state_since(self) -> float | None:
+        """Since when, in monotonic seconds."""
+        return self.statistics.join_state_since
+
+    # -- called by the runtime -----------------------------------------------------------------------------------
+
+    def quiet(self) -> None:
+        """Take no more messages, finish what is at work, keep the membership."""
+        with self.lock:
+            self.quieting = True
+            self.lanes.frozen = True
+            self.changed.notify_all()
+
+    def stop(self, deadline: float, *, leaving: bool) -> None:
+        """Take no more, finish what is at work, store it, close the client; all before `deadline` (monotonic)."""
+        with self.lock:
+            self.deadline = deadline
+            self.leaving = leaving
+            self.stopping = True
+            self.lanes.frozen = True
+            self.changed.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no handler of this group is at work."""
+        with self.lock:
+            return not self.lanes.running()
+
+    def fail(self, reason: str, code: str = "_FAIL") -> None:
+        """End the node for this reason. May be called from any thread."""
+        if self.fatal is not None:
+            return
+        self.fatal = reason
+        self.bus.emit(ClientError(subscription_group=self.group.name, code=code, reason=reason, fatal=True))
+        self.wake_runtime()
+
+    def complain(self, code: int, reason: str) -> None:
+        """Note what a handler finds wrong with this process; the first complaint stays."""
+        with self.lock:
+            if self.complaint is None:
+                self.complaint = code, reason
+
+    # -- called by workers ---------------------------------------------------------------------------------------
+
+    def work(self, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
+        """Do one run of a lane (see workers.LaneOwner)."""
+        with self.lock:
+            was_retry = lane.retry is not None
+            run = self.lanes.take(lane, time.monotonic())
+        if run is None:
+            return
+        occupy(run)
+        try:
+            self.execution.consume(self, run, was_retry)
+        finally:
+            occupy(None)
+
+    def divertible(self, run: Run) -> confluent_kafka.Message | None:
+        """Return the message that a failed run gives up, None when it is to be tried again."""
+        with self.lock:
+            return self.lanes.divertible(run)
+
+    def finish(self, run: Run, failed: bool, *, diverted: bool = False) -> Outcome:
+        """Write down how a run ended, queue the lane again if it has more to do; return the Outcome."""
+        with self.lock:
+            if run.deferred is not None:
+                offset, metadata, leader_epoch = run.deferred
+                self.lanes.ledger.mark(run.lane.key, run.epoch, offset, metadata, leader_epoch)
+            outcome = self.lanes.finish(run, failed, time.monotonic(), diverted=diverted)
+            if run.lane.blocked or run.lane.pending_seek is not None:
+                self.attention = True
+            if run.action == "consume":
+                self._counters.count(run, failed, diverted)
+            if outcome.queue:
+                self.workers.submit(self, self.lanes.by_key[run.lane.key])
+            if self.waiting_below >= 0 and (
+                self.lanes.held_total < self.waiting_below or run.lane.revoking or self.lanes.frozen
+            ):
+                self.changed.notify_all()
+        return outcome
+
+    def pause(self, lane: Lane, until: float, duration: float | None) -> None:
+        """Pause a lane at its handler's wish."""
+        with self.lock:
+            self.lanes.pause(lane, until)
+            self.attention = True
+        self.bus.emit(
+            PartitionPaused(
+                topic=lane.key[0], partition=lane.key[1], reason="asked by the handler", duration_s=duration
+            )
+        )
+
+    def resume(self, lane: Lane) -> None:
+        """Resume a lane at its handler's wish."""
+        with self.lock:
+            if self.lanes.by_key.get(lane.key) is lane and self.lanes.resume(lane):
+                self.workers.submit(self, lane)
+        self.bus.emit(PartitionResumed(topic=lane.key[0], partition=lane.key[1], reason="asked by the handler"))
+
+    # -- requests: what workers want of the client, done by its owner ----------------------------------------------
+
+    def request(self, function: Callable[[confluent_kafka.Consumer], Result], timeout_s: float) -> Result:
+        """Have `function(client)` called by the owner thread and return its result. Raises TimeoutError."""
+        future: Future[Result] = Future()
+
+        def call(client: confluent_kafka.Consumer) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(function(client))
+            except BaseException as error:  # noqa: BLE001  it is raised again where it was asked for
+                future.set_exception(error)
+
+        with self.lock:
+            self._requests.append(call)
+            self.changed.notify_all()
+        try:
+            return future.result(timeout_s)
+        except FutureTimeout:
+            future.cancel()
+            raise TimeoutError(f"{self.group.name}: the client did not answer within {timeout_s:g} s") from None
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether something is asked of the client."""
+        return bool(self._requests)
+
+    def serve_requests(self, client: confluent_kafka.Consumer) -> None:
+        """Do what was asked. Called by the owner thread."""
+        while self._requests:
+            self._requests.popleft()(client)
+
+    def group_metadata(self, timeout_s: float) -> Any:
+        """Return what a transaction needs to commit offsets in this member's name."""
+        return self.request(lambda client: client.consumer_group_metadata(), timeout_s)
+
+    def committed_metadata(self, key: Key, timeout_s: float) -> str | None:
+        """Return the metadata committed with a partition's offset."""
+        answer = self.request(
+            lambda client: client.committed([TopicPartition(*key)], timeout=timeout_s), timeout_s + 1.0
+        )
+        return answer[0].metadata
+
+    # -- what observers read -------------------------------------------------------------------------------------
+
+    def totals(self) -> dict[str, int]:
+        """Return the counters of this group since its start."""
+        with self.lock:
+            return {**self._counters.totals(), "bytes": sum(self.statistics.received_bytes.values())}
+
+    def partition_statistics(self, started: dict[Key, float], now: float) -> list[dict[str, object]]:
+        """Return counters, lag and progress of each assigned partition."""
+        statistics = self.statistics
+        with self.lock:
+            positions = {key: self.lanes.ledger.position(key) for key in sorted(self.lanes.by_key)}
+            return [
+                {
+                    "topic": key[0],
+                    "partition": key[1],
+                    **self._counters.of(key),
+                    "bytes": statistics.received_bytes.get(key, 0),
+                    "lag": statistics.lag(key, position),
+                    "position": position,
+                    "committed": statistics.committed_offsets.get(key),
+                    "in_flight_age_s": now - started[key] if key in started else None,
+                }
+                for key, position in positions.items()
+            ]
+
+    def lane_states(self) -> dict[Key, LaneState]:
+        """Return each assigned partition's state."""
+        with self.lock:
+            return {key: lane.state for key, lane in self.lanes.by_key.items()}
