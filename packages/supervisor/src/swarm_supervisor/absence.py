@@ -2,7 +2,8 @@
 
 Nobody is to be blamed for a silence in which the supervisor was not there to hear, and the nodes perhaps not to speak.
 A stop can come between any two instructions, so every moment of a turn belongs to one of two parts: while it waits, it
-is away for as long as it oversleeps; while it works, for as long as time passes that is none of its processor time.
+is away for as long as it oversleeps; while it works, for as long as time passes that is none of its thread's processor
+time (CLOCK_THREAD_CPUTIME_ID).
 """
 
 MOST_S = 1.0

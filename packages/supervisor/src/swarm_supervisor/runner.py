@@ -73,7 +73,7 @@ class Runner:
         """What else is the supervisor's own, and to be closed in a node."""
         self._warned: set[str] = set()
         self._oom = OomWatch()
-        self._absence = Absence(time.monotonic(), time.process_time())
+        self._absence = Absence(time.monotonic(), time.thread_time())
         self._tolerated_s = tolerated_s(settings.node_report_timeout)
         self._actions: dict[type, Callable[[Any], None]] = {
             messages.Emit: self._emit,
@@ -96,7 +96,7 @@ class Runner:
         self._loop.add_reader(self._inbox.fileno(), select.EPOLLIN, lambda _: self._signals())
         self._loop.add_reader(self._inbox.terminal_fileno(), select.EPOLLIN, lambda _: self._terminal_stops())
         self._signals()
-        self._absence.take(time.monotonic(), time.process_time())
+        self._absence.take(time.monotonic(), time.thread_time())
         while self.exit_code is None:
             self._turn()
         return self.exit_code
@@ -140,16 +140,16 @@ class Runner:
         due = next_deadline(self.fleet, now)
         timer = self._loop.next_timer()
         until = min((moment for moment in (due, timer) if moment is not None), default=None)
-        self._absence.wait(now, time.process_time())
+        self._absence.wait(now, time.thread_time())
         ready = self._loop.wait(until)
         woke = time.monotonic()
-        self._absence.wake(until, woke, time.process_time())
+        self._absence.wake(until, woke, time.thread_time())
         self._loop.dispatch(ready)
         self._loop.run_timers(woke)
         now = time.monotonic()
         due = next_deadline(self.fleet, now)
         # Reports that came first may have moved every deadline: that it was away is to be told all the same.
-        away = self._absence.longest(now, time.process_time()) > self._tolerated_s
+        away = self._absence.longest(now, time.thread_time()) > self._tolerated_s
         if away or (due is not None and due <= now):
             self._judge()
         if self._listeners.wants(Controlled):
@@ -162,7 +162,7 @@ class Runner:
         # look after a stop and a continue). So it looks again, and judges by the time before that: whatever a node said
         # before `now` has been heard then.
         now = time.monotonic()
-        away_s = self._absence.take(now, time.process_time())
+        away_s = self._absence.take(now, time.thread_time())
         self._loop.dispatch(self._loop.look())
         if away_s > self._tolerated_s:
             self._decide(messages.Slept(away_s))
