@@ -64,6 +64,9 @@ def text(outcome: Outcome) -> str:
         "  ends of nodes, as the supervisors told them",
         *(f"  {count:>5}  {reason}" for reason, count in outcome.exits.most_common()),
     ]
+    if outcome.broker_errors:
+        lines += ["", "  what the broker itself called an error"]
+        lines += [f"  {count:>5}  {error}" for error, count in outcome.broker_errors.most_common()]
     for title, found in (
         ("problems", outcome.problems),
         ("lost", account.lost),

@@ -72,6 +72,8 @@ class Outcome:
     """Second -> records that were produced and not yet handled by anybody."""
     problems: list[str]
     """Everything besides the account that must not be."""
+    broker_errors: Counter[str] = field(default_factory=Counter)
+    """What the broker itself logged as errors, without numbers: a starved one may lose the state of its groups."""
 
 
 class Run:
@@ -373,15 +375,26 @@ class Run:
             plan=self.plan, started=self._started, ended=time.monotonic(), faults=self.faults, account=account,
             samples=self.samples, ends=keeper.ends, exit_code=exit_code, exits=exits,
             produced_per_s=self.produced_per_s, handled_per_s=self.handled_per_s, lag=self.lag, problems=problems,
+            broker_errors=broker_errors(self.folder / "kafka.log"),
         )  # fmt: skip
 
 
-def _shape(reason: str) -> str:
+def broker_errors(log: Path) -> Counter[str]:
+    """Return the errors in a broker's log, without their numbers, with how often each was logged."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return Counter()
+    said = [line.partition(" ERROR ")[2].partition(" - ")[2] for line in lines if " ERROR " in line]
+    return Counter(_shape(text, 200) for text in said)
+
+
+def _shape(reason: str, longest: int = 110) -> str:
     """A reason without its numbers, so that like ones can be counted."""
     words = "".join("#" if letter.isdigit() else letter for letter in reason.partition("\n")[0])
     while "##" in words:
         words = words.replace("##", "#")
-    return words.replace("#.#", "#")[:110]
+    return words.replace("#.#", "#")[:longest]
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -403,4 +416,5 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "handled_per_s": [outcome.handled_per_s[second] for second in range(int(outcome.ended - outcome.started))],
         "lag": [outcome.lag.get(second, 0) for second in range(int(outcome.ended - outcome.started))],
         "problems": outcome.problems,
+        "broker_errors": dict(outcome.broker_errors.most_common()),
     }

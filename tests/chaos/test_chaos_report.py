@@ -11,7 +11,7 @@ from benchmarks.chaos.faults import Injected
 from benchmarks.chaos.keeper import End
 from benchmarks.chaos.ledger import Bound, Ledger
 from benchmarks.chaos.records import BatchBegun, Handled, decode, encode
-from benchmarks.chaos.run import Outcome, Plan
+from benchmarks.chaos.run import Outcome, Plan, broker_errors
 from benchmarks.chaos.sample import Sample
 
 
@@ -49,6 +49,24 @@ def test_a_run_that_did_not_says_what_and_how_to_run_it_again(handled: int, prob
     assert "again: hatch run chaos --minutes 3 --seed 5 " in page
     assert ("k0 9 was never handled" in page) == (handled == 9)
     assert all(problem in page for problem in problems)
+
+
+def test_what_the_broker_calls_an_error_is_told_by_kind(tmp_path: Path) -> None:
+    log = tmp_path / "kafka.log"
+    log.write_text(
+        "[main] WARN kafka.log.LogManager - a setting is old\n"
+        "[group-coordinator-event-processor-3] ERROR org.apache.kafka.coordinator.common.runtime.CoordinatorRuntime - "
+        "[GroupCoordinator id=1] Failed to load metadata from __consumer_offsets-2 with epoch 28\n"
+        "[group-coordinator-event-processor-1] ERROR org.apache.kafka.coordinator.common.runtime.CoordinatorRuntime - "
+        "[GroupCoordinator id=1] Failed to load metadata from __consumer_offsets-0 with epoch 29\n"
+    )
+    failed = "[GroupCoordinator id=#] Failed to load metadata from __consumer_offsets-# with epoch #"
+    assert broker_errors(log) == {failed: 2}
+    assert broker_errors(tmp_path / "none") == {}
+    found = outcome(10, [])
+    assert "the broker itself" not in report.text(found)
+    found.broker_errors = broker_errors(log)
+    assert f"      2  {failed}\n" in report.text(found)
 
 
 def test_everything_is_written(tmp_path: Path) -> None:
