@@ -205,8 +205,11 @@ class Load:
             self._producer.poll(0)
 
     def wait(self, seconds: float) -> None:
-        """Serve acknowledgements for so long."""
-        self._producer.poll(max(0.0, seconds))
+        """Serve acknowledgements for so long: poll() itself returns with the first of them."""
+        until = time.monotonic() + seconds
+        self._producer.poll(0)
+        while (left := until - time.monotonic()) > 0:
+            self._producer.poll(left)
 
     def finish(self) -> None:
         """Wait until everything is acknowledged."""
