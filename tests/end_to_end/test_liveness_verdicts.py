@@ -88,7 +88,8 @@ def test_a_verdict_stops_the_right_node_in_time_twice(misbehaving: Watched, vict
         # Nobody else was stopped, and everybody else kept consuming meanwhile.
         for other in {0, 1, 2} - {victim}:
             worked = [at for at in swarm.handled(other, begun) if at <= stopped]
-            assert worked, f"node {other} did nothing while node {victim} misbehaved"
+            if stopped - begun > 2.0:  # a verdict that comes at once leaves no time for any work
+                assert worked, f"node {other} did nothing while node {victim} misbehaved"
             moments = [begun, *worked, stopped]
             assert max(after - before for before, after in pairwise(moments)) < 2.0
 

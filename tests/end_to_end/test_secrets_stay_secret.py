@@ -17,13 +17,13 @@ from swarm_consumer.testing import produce
 from swarm_supervisor import ControlClient
 from tests.end_to_end.test_probes import free_port
 
-# Where each is set, and under which property; each value is found by its own mark.
-IN_CODE = ("sasl.password", "hidden-in-code-4711")
-IN_FILE = ("ssl.key.password", "hidden-in-file-4712")
-IN_ENVIRONMENT = ("ssl.keystore.password", "hidden in environment 4713")
-ON_COMMAND_LINE = ("sasl.oauthbearer.client.secret", "hidden-on-command-line-4714")
-IN_TOPIC = ("sasl.oauthbearer.config", "principal=me hidden=in-topic-4715")
-MARKS = ("4711", "4712", "4713", "4714", "4715")
+# Where each is set, and under which property; each value is found by its own mark, which no number can have in it.
+IN_CODE = ("sasl.password", "hidden-in-code-zqx4711")
+IN_FILE = ("ssl.key.password", "hidden-in-file-zqx4712")
+IN_ENVIRONMENT = ("ssl.keystore.password", "hidden in environment zqx4713")
+ON_COMMAND_LINE = ("sasl.oauthbearer.client.secret", "hidden-on-command-line-zqx4714")
+IN_TOPIC = ("sasl.oauthbearer.config", "principal=me hidden=in-topic-zqx4715")
+MARKS = ("zqx4711", "zqx4712", "zqx4713", "zqx4714", "zqx4715")
 
 APP = f'''
 import os
@@ -160,15 +160,15 @@ def test_no_command_shows_a_secret(vault: Vault) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        ["session.timeout.ms=hidden-4714"],
-        ["security.protocol=sasl_ssl", "ssl.key.pem=hidden-4714"],
+        ["session.timeout.ms=hidden-zqx4714"],
+        ["security.protocol=sasl_ssl", "ssl.key.pem=hidden-zqx4714"],
         # librdkafka repeats that part of sasl.oauthbearer.config that it does not understand.
         [
             "security.protocol=sasl_plaintext", "sasl.mechanisms=OAUTHBEARER",
             "enable.sasl.oauthbearer.unsecure.jwt=true",
         ],
-        ["sasl.pasword=hidden-4714"],
-        ["hidden-4714"],
+        ["sasl.pasword=hidden-zqx4714"],
+        ["hidden-zqx4714"],
     ],
     ids=["value", "pem", "oauthbearer", "misspelt", "no-value"],
 )  # fmt: skip
