@@ -32,7 +32,9 @@ def test_quiet_finishes_what_is_at_work_takes_no_more_and_keeps_the_membership(
     gate.set()
     node.await_phase("quiet")
     handled = len(journal.entries)
-    committed = cluster.await_committed(app, topic, {journal.entries[0][0]: 5})
+    first = journal.entries[0][0]  # how many of its records a first poll brings is the client's affair
+    done = sum(number == first for number, _ in journal.places)
+    committed = cluster.await_committed(app, topic, {first: done})
     assert sum(committed.values()) == handled < 40
     other = cluster.app(app.default_group)
     consume_into(other, topic, other_journal)
