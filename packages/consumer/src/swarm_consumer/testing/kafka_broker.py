@@ -45,6 +45,7 @@ DEFAULT_PROPERTIES = {
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "500",
     "log.cleaner.enable": "false",
+    "log.retention.ms": "-1",  # records of tests may be of any age: each five minutes a broker deletes what is too old
 }
 
 
