@@ -84,7 +84,15 @@ sys.exit(supervise(target, nodes=3).run())
 
 
 def test_no_more_nodes_than_allowed_are_down_at_once(start):
-    swarm = start("sys.exit(supervise(beat, nodes=5, max_unavailable=2).run())")
+    # A drain takes its time: without, the first may be back before the second begins to stop.
+    swarm = start("""
+def target(node):
+    code = beat(node)
+    time.sleep(0.3)
+    return code
+
+sys.exit(supervise(target, nodes=5, max_unavailable=2).run())
+""")
     swarm.running(5)
     swarm.signal(signal.SIGUSR2)
     assert swarm.wait_for("RolloutFinished")["replaced"] == 5
