@@ -79,18 +79,8 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
 
     def payloads(self) -> list[Payload]:
         """Return every decoded payload; None for a tombstone. Raises DeserializationError for the first bad one."""
-        decode = self._decoders.payload
-        if decode is None:
-            return self.raw_payloads()  # type: ignore[return-value]
-        # One value at a time, from the client to the decoder: a list of all of them would only push what is being
-        # decoded out of the processor's cache.
-        values = map(_value, self.records)
         try:
-            if self._decoders.payload_refuses_none:
-                with contextlib.suppress(TypeError):
-                    return list(map(decode, values))  # type: ignore[arg-type]
-                values = map(_value, self.records)
-            return [None if value is None else decode(value) for value in values]  # type: ignore[misc]
+            return self._decoded(self.records)
         except Exception:  # noqa: BLE001  whatever a decoder raises
             return [message.payload for message in self._all()]  # finds the offset of the bad one
 
@@ -137,20 +127,24 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
             self._messages = [Message(record, decoders) for record in self.records]
         return self._messages
 
+    def _decoded(self, records: list[confluent_kafka.Message]) -> list[Any]:
+        """Return the decoded payloads of some records; raises whatever the decoder does for a bad one."""
+        decode = self._decoders.payload
+        if decode is None:
+            return list(map(_value, records))
+        # One value at a time, from the client to the decoder: a list of all of them would only push what is being
+        # decoded out of the processor's cache.
+        if self._decoders.payload_refuses_none:
+            with contextlib.suppress(TypeError):  # a tombstone is among them
+                return list(map(decode, map(_value, records)))  # type: ignore[arg-type]
+        return [None if value is None else decode(value) for value in map(_value, records)]
+
     def _payload_runs(self) -> Iterator[Iterator[Payload]]:
-        decode, fast, records = self._decoders.payload, self._decoders.payload_refuses_none, self.records
-        for start in range(0, len(records), _RUN):
-            values = map(_value, records[start : start + _RUN])
-            decoded: list[Any]
+        for start in range(0, len(self.records), _RUN):
             failure: DeserializationError | None = None
             try:
-                if decode is None:
-                    decoded = list(values)
-                elif fast:
-                    decoded = list(map(decode, values))  # type: ignore[arg-type]
-                else:
-                    decoded = [None if value is None else decode(value) for value in values]
-            except Exception:  # noqa: BLE001  whatever a decoder raises, for a bad one or a tombstone: one by one, then
+                decoded = self._decoded(self.records[start : start + _RUN])
+            except Exception:  # noqa: BLE001  whatever a decoder raises
                 decoded, failure = self._until_failure(start)
             iterator = iter(decoded)
             self._iterated = iterator, start + len(decoded)

@@ -327,10 +327,7 @@ class Bus:
 
     def wants(self, event: type[Event]) -> bool:
         """Whether anybody would see an event of this type: frequent events are not even made otherwise."""
-        listeners = self._listeners
-        return logger.isEnabledFor(event.level) or (
-            bool(listeners) and any(issubclass(event, wanted) for wanted, _ in listeners)
-        )
+        return logger.isEnabledFor(event.level) or any(issubclass(event, wanted) for wanted, _ in self._listeners)
 
     def emit(self, event: Event) -> None:
         """Log the event and call its listeners. A listener that raises is reported and hurts nobody."""

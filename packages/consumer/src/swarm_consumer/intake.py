@@ -52,7 +52,7 @@ class Intake:
         self._flow_paused = 0  # how many lanes are
         self._least_bound = min(route.settings.held_bound for route in routes)
         # Two batches at a time: each fetch costs the owner a wake-up and a look at all lanes.
-        largest = max(route.settings.max_messages for route in routes)
+        largest = group.group.largest_batch
         self._fetch_size = max(largest, min(2 * largest, self._least_bound))
         self._single_topic = routes[0].topic if len(routes) == 1 and not routes[0].is_pattern else None
         self._max_wait = min(route.settings.max_wait for route in routes)

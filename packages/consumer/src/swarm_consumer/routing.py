@@ -64,6 +64,11 @@ class SubscriptionGroup:
         return tuple(sorted(route.topic for route in self.routes))
 
     @property
+    def largest_batch(self) -> int:
+        """The most messages that any of its handlers is given at once."""
+        return max(route.settings.max_messages for route in self.routes)
+
+    @property
     def max_poll_interval_s(self) -> float:
         """max.poll.interval.ms in seconds."""
         given = self.properties.get("max.poll.interval.ms")

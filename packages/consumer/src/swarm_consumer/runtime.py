@@ -194,8 +194,7 @@ class Runtime:
 
     def _most_in_flight(self) -> int:
         """Return how many messages are held or worked on at a time: two batches wait for each worker at its third."""
-        largest = [max(route.settings.max_messages for route in group.routes) for group in self._groups]
-        return 3 * self._workers.count * sum(largest)
+        return 3 * self._workers.count * sum(group.largest_batch for group in self._groups)
 
     def _wait(self, stopping: Flag | None, quieting: Flag | None) -> None:
         """Wait for the order to stop, for a client's end, and for everything that changes the state meanwhile."""

@@ -21,19 +21,17 @@ class Absence:
 
     def __init__(self, now: float, cpu: float) -> None:
         """Begin to work, now."""
-        self._longest = self._slept = 0.0
-        self._at, self._cpu = now, cpu
+        self._longest = 0.0
+        self._begin(now, cpu)
 
     def wait(self, now: float, cpu: float) -> None:
         """Begin to wait."""
         self._look(now, cpu)
-        self._slept = 0.0
-        self._at, self._cpu = now, cpu
+        self._begin(now, cpu)
 
     def wake(self, until: float | None, now: float, cpu: float) -> None:
         """Begin to work after a wait that was to end at ``until`` (None: for ever) at the latest."""
-        self._slept = 0.0 if until is None else max(0.0, now - max(until, self._at))
-        self._at, self._cpu = now, cpu
+        self._begin(now, cpu, 0.0 if until is None else max(0.0, now - max(until, self._at)))
 
     def longest(self, now: float, cpu: float) -> float:
         """Return the longest absence, the one that lasts included."""
@@ -43,9 +41,12 @@ class Absence:
     def take(self, now: float, cpu: float) -> float:
         """Return the longest absence and forget it."""
         longest = self.longest(now, cpu)
-        self._longest = self._slept = 0.0
-        self._at, self._cpu = now, cpu
+        self._longest = 0.0
+        self._begin(now, cpu)
         return longest
+
+    def _begin(self, now: float, cpu: float, slept: float = 0.0) -> None:
+        self._at, self._cpu, self._slept = now, cpu, slept
 
     def _look(self, now: float, cpu: float) -> None:
         self._longest = max(self._longest, self._slept + (now - self._at) - (cpu - self._cpu))

@@ -13,6 +13,9 @@ from swarm_supervisor.messages import Exited
 from swarm_supervisor.restart_policy import RestartHistory
 from swarm_supervisor.settings import Settings
 
+_EXACT_S = 1.0
+"""Deadlines that are nearer than this are told exactly. Of others it is enough that none is missed."""
+
 
 class Cause(Enum):
     """Why a life is being ended."""
@@ -28,9 +31,6 @@ class Cause(Enum):
     OPERATOR = "operator"
     """Somebody has sent it a signal."""
 
-
-_EXACT_S = 1.0
-"""Deadlines that are nearer than this are exact. Of others it is enough that no one is missed."""
 
 UNPLANNED = frozenset({Cause.SILENT, Cause.UNHEALTHY, Cause.MEMORY})
 

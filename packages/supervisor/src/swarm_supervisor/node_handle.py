@@ -100,15 +100,14 @@ class NodeHandle:
         if len(reading.reports) == 1 and reading.status == Status.HEALTHY:
             return self._beat, reading.closed
         ready, leaving, said = False, "", ""
-        if reading.status is None or len(reading.reports) > 1:
-            for report in reading.reports:
-                if isinstance(report, Ready):
-                    ready = True
-                elif isinstance(report, Stopping):
-                    if report.reason in _SIGNAL_NAMES:
-                        leaving = report.reason
-                    else:
-                        said = report.reason
+        for report in reading.reports:
+            if isinstance(report, Ready):
+                ready = True
+            elif isinstance(report, Stopping):
+                if report.reason in _SIGNAL_NAMES:
+                    leaving = report.reason
+                else:
+                    said = report.reason
         if not reading.reports:
             return None, reading.closed
         return (
