@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm_health import Status
 from swarm_supervisor import messages, replacement, shutdown
-from swarm_supervisor.events import ErrorOccurred, Quieting, Scaled, Suspended
+from swarm_supervisor.events import ErrorOccurred, Held, Quieting, Released, Scaled, Suspended
 from swarm_supervisor.firing import fire, stop
 from swarm_supervisor.fleet import Budget, Cause, Fleet, Life, Member, Mode
 from swarm_supervisor.judgement import after_death
@@ -41,6 +41,8 @@ def _tick(fleet: Fleet, _: messages.Tick, now: float, out: list[Action]) -> None
             shutdown.budget_spent(fleet, now, out)
         elif isinstance(thing, Life):
             if thing.state is State.BACKING_OFF:
+                if fleet.held:
+                    continue  # it has no deadline now: `_release` gives it one
                 fire(fleet, thing, Trigger.DUE, now, out)
                 return
             _overdue(fleet, thing, now, out)
@@ -203,7 +205,26 @@ def _remove(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None
 
 
 def _stop(fleet: Fleet, happening: messages.StopSwarm, now: float, out: list[Action]) -> None:
-    shutdown.begin(fleet, happening.reason, 0, now, out)
+    shutdown.begin(fleet, happening.reason, happening.exit_code, now, out)
+
+
+def _hold(fleet: Fleet, happening: messages.Hold, now: float, out: list[Action]) -> None:
+    if fleet.held == happening.reason or fleet.mode in (Mode.STOPPING, Mode.STOPPED):
+        return
+    if any(life.alive for life in fleet.lives()):
+        return  # it is about the first nodes
+    fleet.held = happening.reason
+    out.append(Emit(Held(at=now, reason=happening.reason)))
+
+
+def _release(fleet: Fleet, _: messages.Release, now: float, out: list[Action]) -> None:
+    if not fleet.held:
+        return
+    fleet.held = ""
+    out.append(Emit(Released(at=now)))
+    for life in fleet.lives():
+        if life.state is State.BACKING_OFF and life.deadline is None:
+            fleet.deadlines.set(life, now)
 
 
 def _force(fleet: Fleet, happening: messages.ForceStop, now: float, out: list[Action]) -> None:
@@ -224,6 +245,8 @@ _STEPS: dict[type, Callable[[Fleet, Any, float, list[Action]], None]] = {
     messages.Exited: _exited,
     messages.Slept: _slept,
     messages.StopSwarm: _stop,
+    messages.Hold: _hold,
+    messages.Release: _release,
     messages.ForceStop: _force,
     messages.QuietSwarm: _quiet,
     messages.Restart: _restart,

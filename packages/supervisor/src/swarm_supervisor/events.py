@@ -70,6 +70,25 @@ class AfterFork(NodeEvent, frozen=True, kw_only=True):
         )
 
 
+class Held(Event, frozen=True, kw_only=True):
+    """No node is forked yet: something is awaited first. Again at each change of the reason."""
+
+    level = logging.DEBUG
+    reason: str
+
+    def __str__(self) -> str:
+        return f"no node is forked yet: {self.reason}"
+
+
+class Released(Event, frozen=True, kw_only=True):
+    """What was awaited is there: nodes are forked from now on."""
+
+    level = logging.DEBUG
+
+    def __str__(self) -> str:
+        return "nodes may be forked"
+
+
 class NodeStarted(NodeEvent, frozen=True, kw_only=True):
     """In the node, before its target: the place to reconnect databases and to make clients."""
 

@@ -163,6 +163,8 @@ class Fleet:
     mode: Mode = Mode.RUNNING
     reason: str = ""
     exit_code: int = 0
+    held: str = ""
+    """What is awaited before any node is forked; "" if nothing is."""
     booted: bool = False
     """All wanted nodes have been running at the same time, once."""
     queue: deque[Request] = field(default_factory=deque)

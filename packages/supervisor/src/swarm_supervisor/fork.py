@@ -20,7 +20,7 @@ from swarm_supervisor.warmup import flush_streams
 ORPHANED = 3
 """Exit code of a process whose supervisor is gone."""
 HANDLED_ACROSS = frozenset({*HANDLED, signal.SIGCHLD})
-_MOST_BYTES = 16 * 2**20
+MOST_BYTES = 16 * 2**20
 
 
 class ChildFailed(RuntimeError):
@@ -90,7 +90,7 @@ def run_in_child(function: Callable[[], bytes], timeout_s: float) -> bytes:
     beside_threads = bool(check_threads("ignore"))
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     try:
-        pid = fork(lambda mask: _answer(function, read_fd, write_fd, mask), beside_threads=beside_threads)
+        pid = fork(lambda mask: answer(function, read_fd, write_fd, mask), beside_threads=beside_threads)
     except BaseException:
         os.close(read_fd)
         os.close(write_fd)
@@ -103,17 +103,18 @@ def run_in_child(function: Callable[[], bytes], timeout_s: float) -> bytes:
         os.close(read_fd)
 
 
-def _answer(function: Callable[[], bytes], read_fd: int, write_fd: int, mask: set[signal.Signals]) -> int:
+def answer(function: Callable[[], bytes], read_fd: int, write_fd: int, mask: set[signal.Signals]) -> int:
+    """In a short-lived child: write what the function returns, or why it does not, for `outcome`; the exit code."""
     os.close(read_fd)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
-        answer, code = b"+" + function(), 0
+        said, code = b"+" + function(), 0
     except Exception as error:  # noqa: BLE001 - the parent raises it
-        answer, code = b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"), 1
-    view = memoryview(answer)
+        said, code = b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"), 1
+    view = memoryview(said)
     while view:
         view = view[os.write(write_fd, view) :]
     return code
@@ -136,19 +137,23 @@ def _result(child: Pidfd, read_fd: int, timeout_s: float) -> bytes:
             break
         chunks.append(chunk)
         size += len(chunk)
-        if size > _MOST_BYTES:
-            failure = f"it returned more than {_MOST_BYTES} bytes"
+        if size > MOST_BYTES:
+            failure = f"it returned more than {MOST_BYTES} bytes"
     # A grandchild may hold the pipe open, and the child may live on after its answer: either way it ends here.
     status = child.wait(max(0.0, deadline - time.monotonic())) if not failure else None
     if status is None:
         child.signal(signal.SIGKILL)
         status = child.wait()
         failure = failure or f"it took longer than {timeout_s:g} s"
-    answer = b"".join(chunks)
+    return outcome(b"".join(chunks), failure, status)
+
+
+def outcome(said: bytes, failure: str, status: object) -> bytes:
+    """What a short-lived child returned. `ChildFailed` where it raised or gave no answer, and for a ``failure``."""
     if failure:
         raise ChildFailed(f"the check in a child process failed: {failure}")
-    if answer[:1] == b"+":
-        return answer[1:]
-    if answer[:1] == b"-":
-        raise ChildFailed(answer[1:].decode("utf-8", "replace"))
+    if said[:1] == b"+":
+        return said[1:]
+    if said[:1] == b"-":
+        raise ChildFailed(said[1:].decode("utf-8", "replace"))
     raise ChildFailed(f"the check in a child process gave no answer: it {status}")

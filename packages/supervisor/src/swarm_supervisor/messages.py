@@ -78,6 +78,17 @@ class StopSwarm(Happening, frozen=True, gc=False):
     """Stop everything in order."""
 
     reason: str
+    exit_code: int = 0
+
+
+class Hold(Happening, frozen=True, gc=False):
+    """Fork no node until `Release`; or, while they are held, for another reason."""
+
+    reason: str
+
+
+class Release(Happening, frozen=True, gc=False):
+    """Nodes may be forked."""
 
 
 class ForceStop(Happening, frozen=True, gc=False):

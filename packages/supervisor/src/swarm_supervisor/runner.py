@@ -69,7 +69,7 @@ class Runner:
         self._owned = array("i")
         """Descriptors of the handles: numbers without objects."""
         self._commands: list[Any] = []
-        self.close_in_child: Callable[[], None] | None = None
+        self.close_in_child: list[Callable[[], None]] = []
         """What else is the supervisor's own, and to be closed in a node."""
         self._warned: set[str] = set()
         self._oom = OomWatch()
@@ -233,7 +233,7 @@ class Runner:
 
             def close_inherited() -> None:
                 channels.close_parents_ends()
-                self._close_in_child()
+                self.close_inherited()
 
             return run_node(
                 node,
@@ -264,14 +264,15 @@ class Runner:
             os.close(channels.dump_fd)
             raise
 
-    def _close_in_child(self) -> None:
+    def close_inherited(self) -> None:
+        """In a forked process: close what is the supervisor's own."""
         # By number: to touch a thousand handles would copy the memory that they are in. The handles themselves are kept
         # alive by the stack of run(), which this child never returns to, so that none of them closes a number again.
         for fd in self._owned:
             os.close(fd)
         self._inbox.close_in_child()
-        if self.close_in_child is not None:
-            self.close_in_child()
+        for close in self.close_in_child:
+            close()
         self._loop.close()
 
     def _warn_of_threads(self, names: list[str]) -> None:

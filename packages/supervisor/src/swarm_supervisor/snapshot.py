@@ -45,7 +45,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     state: str
     """starting, running, degraded, quieting, quiet, stopping or stopped."""
     reason: str
-    """Why it is degraded, quiet or stopping; "" otherwise."""
+    """Why it is degraded, quiet or stopping, or what a start waits for; "" otherwise."""
     wanted: int
     running: int
     """Wanted nodes that report healthy."""
@@ -79,6 +79,8 @@ def take_snapshot(fleet: Fleet, now: float, *, pid: int, listener_errors: int = 
 def _state(fleet: Fleet, now: float) -> tuple[str, str]:
     if fleet.mode in (Mode.STOPPING, Mode.STOPPED):
         return fleet.mode.value, fleet.reason
+    if fleet.held:
+        return "starting", fleet.held
     troubles = [
         f"node {member.id} {trouble}" for member in fleet.wanted_members() if (trouble := _trouble(fleet, member, now))
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from swarm_supervisor import messages, prctl
+from swarm_supervisor.child_task import ChildTask, Done
 from swarm_supervisor.control import CommandError, ControlServer, Request
 from swarm_supervisor.cpus import available_cpus
 from swarm_supervisor.events import Event
@@ -86,7 +87,9 @@ class Supervisor:
         self._loop: Loop | None = None
         self._runner: Runner | None = None
         self._readers: dict[int, tuple[int, Callable[[int], None]]] = {}
-        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._held = ""
+        self._children: list[ChildTask] = []
+        self._close_in_child: list[Callable[[], None]] = []
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Tell a listener every event, in the supervisor. Returns a function that ends it.
@@ -135,9 +138,51 @@ class Supervisor:
                 prctl.set_child_subreaper(was_subreaper)
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
-    def stop(self, reason: str = "stop() was called") -> None:
-        """Stop all nodes in order; run() then returns. To be called in a listener or a callback of the loop."""
-        self._running().command(messages.StopSwarm(reason))
+    def stop(self, reason: str = "stop() was called", exit_code: int = 0) -> None:
+        """Stop all nodes in order; run() then returns. To be called in a listener or a callback of the loop.
+
+        ``exit_code``: what it returns if nothing worse comes.
+        """
+        self._running().command(messages.StopSwarm(reason, exit_code))
+
+    def hold(self, reason: str) -> None:
+        """Fork no node until `release`: something is awaited first, as ``reason`` says in the snapshot.
+
+        Before run(), or in a listener or a callback while there is no node; a second call gives another reason. The
+        loop turns meanwhile: signals, the control socket and all readers are answered.
+        """
+        self._held = reason
+        if self._runner is not None:
+            self._runner.command(messages.Hold(reason))
+
+    def release(self) -> None:
+        """Fork the nodes that `hold` kept back."""
+        self._held = ""
+        if self._runner is not None:
+            self._runner.command(messages.Release())
+
+    def in_child(self, function: Callable[[], bytes], timeout_s: float, done: Done) -> None:
+        """Run a function in a short-lived forked child; ``done`` is called, from the loop, with what it returns.
+
+        Or with a `ChildFailed` if it raises, ends its process, or takes longer than ``timeout_s``. Only while running:
+        RuntimeError before. For what must not be done in this process, such as to make a Kafka client.
+        """
+        runner = self._running()
+        assert self._loop is not None
+        self._children = [child for child in self._children if not child.over]
+        self._children.append(
+            ChildTask(
+                function,
+                timeout_s,
+                lambda result: self._guarded("child", lambda: done(result)),
+                loop=self._loop,
+                close_inherited=runner.close_inherited,
+            )
+        )
+
+    def close_in_children(self, close: Callable[[], None]) -> None:
+        """Call back first thing in each forked process: to close descriptors that are the supervisor's own."""
+        self._close_in_child.append(close)
 
     def quiet(self, reason: str = "quiet() was called") -> None:
         """Have all nodes finish what they have and take no more."""
@@ -212,7 +257,9 @@ class Supervisor:
             prctl.set_child_subreaper(True)
         control, end_publishing = self._open_control()
         runner = self._runner = Runner(self._target, self.settings, nodes, self._listeners, self._loop, inbox)
-        runner.close_in_child = control.close_in_child if control is not None else None
+        runner.close_in_child = [*([control.close_in_child] if control is not None else []), *self._close_in_child]
+        if self._held:
+            runner.command(messages.Hold(self._held))
         try:
             return runner.run()
         except BaseException as error:
@@ -221,6 +268,9 @@ class Supervisor:
                 runner.kill_all()
             raise
         finally:
+            for child in self._children:
+                child.close()
+            self._children.clear()
             if control is not None:
                 end_publishing()
                 control.close()

@@ -1,0 +1,130 @@
+"""A function in a short-lived forked child, followed from the loop: `fork.run_in_child` for those who must not wait."""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+
+from swarm_pidfd import Pidfd
+from swarm_supervisor.fork import MOST_BYTES, ChildFailed, answer, fork, outcome
+from swarm_supervisor.loop import Loop, Timer
+from swarm_supervisor.threads import check_threads
+
+Done = Callable[[bytes | ChildFailed], None]
+
+_CHUNK_BYTES = 65536
+_END_S = 1.0
+"""How long `close` waits for a child that it has killed."""
+
+
+class ChildTask:
+    """One such child. ``done`` is called once, from the loop, with what the function returned or why it did not."""
+
+    def __init__(
+        self,
+        function: Callable[[], bytes],
+        timeout_s: float,
+        done: Done,
+        *,
+        loop: Loop,
+        close_inherited: Callable[[], None],
+    ) -> None:
+        """Fork the child. ``close_inherited``: called in it first, to close what is the supervisor's own.
+
+        OSError: no process could be made. `ForkRefusedError`: a thread of librdkafka is there.
+        """
+        self._loop = loop
+        self._done: Done | None = done
+        self._timeout_s = timeout_s
+        self._said = bytearray()
+        self._failure = ""
+        self._timer: Timer | None = None
+        beside_threads = bool(check_threads("ignore"))
+        self._read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+
+        def body(mask: set[signal.Signals]) -> int:
+            os.setpgid(0, 0)  # a Ctrl-C is for the supervisor, which ends this child itself
+            close_inherited()
+            return answer(function, self._read_fd, write_fd, mask)
+
+        try:
+            pid = fork(body, beside_threads=beside_threads)
+        except BaseException:
+            os.close(self._read_fd)
+            raise
+        finally:
+            os.close(write_fd)
+        os.set_blocking(self._read_fd, False)  # of the description: only this end, each end has its own
+        self._child: Pidfd | None = Pidfd(pid)
+        loop.add_reader(self._read_fd, select.EPOLLIN, lambda _: self._read())
+        loop.add_reader(self._child.fileno(), select.EPOLLIN, lambda _: self._ended())
+        self._timer = loop.call_at(time.monotonic() + timeout_s, self._overdue)
+
+    @property
+    def over(self) -> bool:
+        """Whether the child has been reaped."""
+        return self._child is None
+
+    def close(self) -> None:
+        """End the child, if it still runs, and tell nobody."""
+        self._done = None
+        if self._child is not None:
+            self._child.signal(signal.SIGKILL)
+            self._child.wait(_END_S)
+            self._release()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                chunk = os.read(self._read_fd, _CHUNK_BYTES)
+            except BlockingIOError:
+                return
+            if not chunk:
+                break
+            self._said += chunk
+            if len(self._said) > MOST_BYTES:
+                self._give_up(f"it returned more than {MOST_BYTES} bytes")
+                break
+        self._loop.remove_reader(self._read_fd)  # its end follows; a grandchild that holds the pipe is not waited for
+
+    def _ended(self) -> None:
+        assert self._child is not None
+        if not self._failure:
+            self._read()
+        status = self._child.wait(0)
+        if status is None:
+            return  # a stale wake-up
+        self._release()
+        self._tell(status)
+
+    def _overdue(self) -> None:
+        self._timer = None
+        self._give_up(f"it took longer than {self._timeout_s:g} s")
+
+    def _give_up(self, failure: str) -> None:
+        if self._child is not None and not self._failure:
+            self._failure = failure
+            self._child.signal(signal.SIGKILL)
+            self._tell(None)  # the end of a process that hangs in the kernel is not waited for
+
+    def _tell(self, status: object) -> None:
+        done, self._done = self._done, None
+        if done is None:
+            return
+        try:
+            result: bytes | ChildFailed = outcome(bytes(self._said), self._failure, status)
+        except ChildFailed as error:
+            result = error
+        done(result)
+
+    def _release(self) -> None:
+        if self._child is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        for fd in (self._read_fd, self._child.fileno()):
+            self._loop.remove_reader(fd)
+        self._child.close()
+        os.close(self._read_fd)
+        self._child = None
