@@ -227,6 +227,25 @@ def test_observation_tells_ages_positions_and_what_is_at_work(embedded_broker, m
     assert running.stop() == 0
 
 
+def test_whoever_observes_is_told_of_every_state_at_its_beginning(embedded_broker, make_app, start):
+    embedded_broker.create_topic("flights", 1)
+    app = make_app()
+    app.consume("flights", group="delays")(lambda messages: None)
+    states = []
+
+    def look():
+        states.append(running.runtime.phase)
+        raise SystemExit("an observer that fails hurts nobody")
+
+    running = start(app)
+    running.wait_for(lambda: running.runtime.phase == "running")
+    running.runtime.after_state(look)
+    running.runtime.quiet()
+    running.wait_for(lambda: running.runtime.phase == "quiet")
+    assert running.stop() == 0
+    assert states == ["quieting", "quiet", "stopping", "stopped"]
+
+
 def test_nothing_is_left_to_run_is_refused(make_app):
     with pytest.raises(ConfigurationError, match="the app has no active topic"):
         Runtime(make_app())

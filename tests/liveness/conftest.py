@@ -40,6 +40,7 @@ class Runtime:
     fatal: str | None = None
     numbers: dict[str, object] = field(default_factory=dict)
     callbacks: list[Callable[[], None]] = field(default_factory=list)
+    state_callbacks: list[Callable[[], None]] = field(default_factory=list)
     error: Exception | None = None
 
     def polls(self) -> list[Poll]:
@@ -59,6 +60,14 @@ class Runtime:
     def after_batch(self, callback: Callable[[], None]) -> None:
         self.callbacks.append(callback)
 
+    def after_state(self, callback: Callable[[], None]) -> None:
+        self.state_callbacks.append(callback)
+
+    def enter(self, phase: str) -> None:
+        self.phase = phase
+        for callback in self.state_callbacks:
+            callback()
+
 
 class Recorder:
     """A reporter whose reports a test waits for."""
@@ -67,6 +76,7 @@ class Recorder:
         self.health: queue.Queue[tuple[int, str]] = queue.Queue()
         self.statistics: queue.Queue[NodeStatistics] = queue.Queue()
         self.drop = 0
+        self.drop_statistics = 0
 
     def healthy(self) -> bool:
         self.health.put((0, ""))
@@ -80,6 +90,9 @@ class Recorder:
         return True
 
     def report(self, statistics: NodeStatistics) -> bool:
+        if self.drop_statistics > 0:
+            self.drop_statistics -= 1
+            return False
         self.statistics.put(statistics)
         return True
 

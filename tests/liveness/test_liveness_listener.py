@@ -71,6 +71,34 @@ def test_a_complaint_of_the_application_is_reported_soon(runtime: Any, recorder:
     assert recorder.next_health(timeout=15) == (77, "the cache is corrupt")
 
 
+def test_a_state_is_told_when_it_changes_and_not_at_the_next_interval(
+    runtime: Any, recorder: Any, started: Any
+) -> None:
+    """Beat and statistics are an hour away, so what comes can only be the change's own."""
+    listener = LivenessListener(liveness_interval=3600, statistics_interval=3600)
+    started.append(listener)
+    observed = runtime(phase="starting", numbers={"state": "starting"})
+    listener.start(observed, recorder)
+    assert recorder.statistics.get(timeout=20).state == "starting"
+    for state in ("running", "quieting", "quiet"):
+        observed.numbers = {"state": state}
+        observed.enter(state)
+        assert recorder.statistics.get(timeout=20).state == state
+    assert recorder.health.qsize() == 1
+
+
+def test_a_change_of_state_that_was_dropped_is_told_again(runtime: Any, recorder: Any, started: Any) -> None:
+    listener = LivenessListener(liveness_interval=0.1, statistics_interval=3600)
+    started.append(listener)
+    observed = runtime(phase="starting", numbers={"state": "starting"})
+    listener.start(observed, recorder)
+    assert recorder.statistics.get(timeout=20).state == "starting"
+    recorder.drop_statistics = 2
+    observed.numbers = {"state": "running"}
+    observed.enter("running")
+    assert recorder.statistics.get(timeout=20).state == "running"
+
+
 def test_the_stacks_of_what_hangs_are_in_the_log_once_before_the_report(
     runtime: Any, run: Any, recorder: Any, started: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from swarm_health import Status
 from swarm_liveness.ages import Stamps
-from swarm_liveness.schedule import Schedule, dropped, turn, wake_at
+from swarm_liveness.schedule import Schedule, dropped, turn, untold, wake_at
 from swarm_liveness.settings import Limits
 from swarm_liveness.verdict import Facts, Judgement, Verdict, judge
 
@@ -129,3 +129,22 @@ def test_scripted_hours(poll: Any, run: Any, seed: int) -> None:
     assert now <= expected + late + 1e-6
     gaps = [after - before for before, after in pairwise(beats)]
     assert all(gap == pytest.approx(interval) for gap in gaps)
+
+
+def test_a_state_goes_out_at_once_and_is_then_left_to_the_interval() -> None:
+    schedule = Schedule(beat_at=10.0, statistics_at=100.0, state="starting")
+    first = turn(schedule, HEALTHY, 3.0, 10.0, 100.0, "running")
+    assert first.statistics
+    assert not first.beat
+    assert first.schedule.statistics_at == 103.0
+    assert not turn(first.schedule, HEALTHY, 4.0, 10.0, 100.0, "running").statistics
+    assert turn(first.schedule, HEALTHY, 4.0, 10.0, 100.0, "quieting").statistics
+
+
+def test_a_state_that_was_dropped_is_told_at_the_next_turn() -> None:
+    first = turn(Schedule(10.0, 100.0), HEALTHY, 3.0, 10.0, 100.0, "running")
+    assert turn(untold(first.schedule), HEALTHY, 3.1, 10.0, 100.0, "running").statistics
+
+
+def test_a_state_that_cannot_be_asked_for_is_none_that_has_changed() -> None:
+    assert not turn(Schedule(10.0, 100.0, state="running"), None, 3.0, 10.0, 100.0, None).statistics

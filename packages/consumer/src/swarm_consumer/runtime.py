@@ -19,7 +19,7 @@ from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.client_properties import ClientProperties
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.event_loop import EventLoop
-from swarm_consumer.events import ClientError, StateChanged
+from swarm_consumer.events import ClientError, ErrorOccurred, StateChanged
 from swarm_consumer.execution import Execution
 from swarm_consumer.lane import Run
 from swarm_consumer.owner import librdkafka_logger
@@ -83,6 +83,7 @@ class Runtime:
         self._stop_reason: str | None = None
         self._quiet_wanted = False
         self._after_batch: tuple[Callable[[], None], ...] = ()
+        self._after_state: tuple[Callable[[], None], ...] = ()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pid = os.getpid()
         kafka = {name: one.value for name, one in app._properties.items()}
@@ -176,6 +177,10 @@ class Runtime:
         """Call `callback` at the end of every batch, on its worker thread."""
         self._after_batch = (*self._after_batch, callback)
         self._execution.after_batch = self._after_batch
+
+    def after_state(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after every change of `phase`, on the thread that changed it."""
+        self._after_state = (*self._after_state, callback)
 
     # ------------------------------------------------------------------------------------------------------------
 
@@ -275,6 +280,11 @@ class Runtime:
 
     def _enter(self, state: str, reason: str = "") -> None:
         previous, self.phase = self.phase, state
+        for callback in self._after_state:
+            try:
+                callback()
+            except (Exception, SystemExit) as error:  # noqa: BLE001  a Ctrl-C that comes now is none of its errors
+                self._bus.emit(ErrorOccurred(where="after_state callback", error=error))
         self._bus.emit(StateChanged(state=state, previous=previous, reason=reason))
 
     def _wake(self) -> None:

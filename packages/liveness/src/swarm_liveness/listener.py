@@ -16,8 +16,8 @@ from swarm_liveness.ages import Stamps
 from swarm_liveness.memory import ProcessMemory
 from swarm_liveness.memory_watch import MemorySample, MemoryState
 from swarm_liveness.node_statistics import node_statistics
-from swarm_liveness.protocols import Complaining, Observable, Reporter
-from swarm_liveness.schedule import Schedule, dropped, turn, wake_at
+from swarm_liveness.protocols import Complaining, Observable, Reporter, Telling
+from swarm_liveness.schedule import Schedule, dropped, turn, untold, wake_at
 from swarm_liveness.settings import (
     Limits,
     LivenessSettingsError,
@@ -147,6 +147,8 @@ class LivenessListener:
         self._memory = MemoryState()
         self._stopping = self._hurry = False
         observable.after_batch(self._batch_ended)
+        if isinstance(observable, Telling):
+            observable.after_state(self._look_now)
         self._sample_memory(self._started)
         if reporter is not None:
             self._thread = threading.Thread(target=self._run, name="swarm-liveness", daemon=True)
@@ -189,20 +191,22 @@ class LivenessListener:
         told = 0
         while True:
             judgement: Judgement | None = None
+            state: str | None = None
             try:
+                state = self._state()
                 self._sample_memory(now, only_if_pressing=now < schedule.statistics_at)
                 judgement = self._judge(now)
             except Exception:  # noqa: BLE001  the runtime is a stranger: whatever it raises, this thread goes on
                 self._tell_once("judge", "the liveness of this process cannot be judged; it does not beat meanwhile")
-            todo = turn(schedule, judgement, now, self.liveness_interval, self.statistics_interval)
+            todo = turn(schedule, judgement, now, self.liveness_interval, self.statistics_interval, state)
             schedule = todo.schedule
             if todo.beat and judgement is not None:
                 code = judgement.verdict.code
                 if not self._beat(judgement.verdict, first=code != told):
                     schedule = dropped(schedule)
                 told = code
-            if todo.statistics:
-                self._report_statistics(now)
+            if todo.statistics and not self._report_statistics(now):
+                schedule = untold(schedule)
             deadline = wake_at(schedule, judgement, memory_watch.next_sample(self._memory))
             cpu = time.process_time()
             if self._wait(deadline):
@@ -241,22 +245,24 @@ class LivenessListener:
                 logger.error("%s", text)
         return reporter.unhealthy(verdict.code, verdict.reason)
 
-    def _report_statistics(self, now: float) -> None:
+    def _report_statistics(self, now: float) -> bool:
+        """Report the statistics; False when they were dropped."""
         reporter = self._reporter
         if reporter is None:
-            return
+            return True
         try:
             statistics = self.statistics(now)
         except Exception:  # noqa: BLE001  as above: its numbers must not cost its health
             self._tell_once("statistics", "the statistics of this process cannot be read; its health is still judged")
-            return
+            return True
         try:
-            reporter.report(statistics)
+            return reporter.report(statistics)
         except Exception:  # noqa: BLE001  more partitions than a report holds: without this thread the node is silent
             self._tell_once("report", "the statistics cannot be reported; it goes on without partitions")
             statistics.partitions = []
             with contextlib.suppress(Exception):
-                reporter.report(statistics)
+                return reporter.report(statistics)
+            return True
 
     def _judge(self, now: float) -> Judgement:
         observable = self._observable
@@ -291,9 +297,17 @@ class LivenessListener:
         before = self._memory.over
         self._sample_memory(time.monotonic())
         if self._memory.over != before:
-            with self._wake:
-                self._hurry = True
-                self._wake.notify_all()
+            self._look_now()
+
+    def _look_now(self) -> None:
+        """In any thread: have the reporter thread take a turn."""
+        with self._wake:
+            self._hurry = True
+            self._wake.notify_all()
+
+    def _state(self) -> str | None:
+        observable = self._observable
+        return None if observable is None else observable.phase
 
     def _sample_memory(self, now: float, *, only_if_pressing: bool = False) -> None:
         # Another thread that is sampling at this moment does it for us.

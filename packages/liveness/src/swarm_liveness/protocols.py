@@ -103,6 +103,14 @@ class Complaining(Protocol):
         """A positive code and a sentence, or None while there is nothing to complain of."""
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """An Observable that says when its `phase` has changed. Of others it is noticed at the next statistics."""
+
+    def after_state(self, callback: Callable[[], None]) -> None:
+        """Have the callback called, from the thread that changed it, after every change of `phase`."""
+
+
 class Reporter(Protocol):
     """Where reports go; each method returns at once, False when the report was dropped."""
 
