@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm_health import Healthy, NodeStatistics, PartitionStatistics, Statistics, Stopping, Unhealthy
+from swarm_health import (
+    Healthy,
+    NodeStatistics,
+    PartitionStatistics,
+    Statistics,
+    Stopping,
+    TopicStatistics,
+    Unhealthy,
+)
 from swarm_health._framing import MARK_VALUE, MAX_PAYLOAD, Rejected
 from swarm_health._wire import (
     CUT_MARK,
@@ -45,6 +53,21 @@ def test_a_partition_of_an_earlier_time_lacks_its_newest_fields():
     part = decode(payload(MARK_VALUE, VERSION, 0, ["statistics", 1, 1, 1, ["running"], [["flights", 3]]])).report
     merged = StatisticsMerger().add(part)
     assert merged == NodeStatistics(state="running", partitions=[PartitionStatistics("flights", 3)])
+
+
+def test_a_reader_of_an_earlier_time_passes_over_what_it_does_not_know():
+    """Groups, ages and topics stand at the ends of their arrays: the version is the same."""
+    sent = NodeStatistics(
+        messages=5,
+        partitions=[PartitionStatistics("flights", 3, lag=2, group="delays", lag_s=0.5)],
+        topics=[TopicStatistics("delays", "flights", messages=5)],
+    )
+    (data,) = encode_statistics(sent, 1, 0)
+    _, version, _, report = msgspec.msgpack.decode(data)
+    _, _, _, _, node, rows, extra, sums = report
+    assert version == VERSION == 1
+    assert (node[2], rows[0][:2], rows[0][6], extra) == (5, ["flights", 3], 2, {})
+    assert (rows[0][10], sums[0][:3]) == ("delays", ["delays", "flights", 5])
 
 
 @pytest.mark.parametrize(
@@ -130,6 +153,22 @@ partitions = st.builds(
     position=st.none() | counts,
     committed=st.none() | counts,
     in_flight_age_s=ages,
+    group=st.text(max_size=20),
+    lag_s=ages,
+    in_flight_limit_s=ages,
+)
+topics = st.builds(
+    TopicStatistics,
+    group=st.text(max_size=20),
+    topic=st.text(max_size=20),
+    messages=counts,
+    batches=counts,
+    bytes=counts,
+    errors=counts,
+    retries=counts,
+    dead_lettered=counts,
+    durations=st.lists(counts, max_size=15),
+    duration_s=st.floats(0, allow_infinity=False),
 )
 # One big list of a few sorts of partitions: thousands of drawn ones would be slow, and no different.
 many_partitions = st.tuples(st.lists(partitions, min_size=1, max_size=5), st.integers(0, 2000)).map(
@@ -155,6 +194,7 @@ nodes = st.builds(
     cpu_s=ages,
     partitions=many_partitions,
     extra=extras,
+    topics=st.lists(topics, max_size=60),
 )
 
 

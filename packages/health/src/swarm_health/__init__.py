@@ -8,6 +8,7 @@
     reading = reader.read()         # reading.status == Status.MEMORY
 """
 
+from swarm_health.accounts import Accounts, PartitionAccount, Totals
 from swarm_health.pipe import Reader, Reading, Writer, pipe
 from swarm_health.reports import (
     Healthy,
@@ -17,6 +18,7 @@ from swarm_health.reports import (
     Report,
     Statistics,
     Stopping,
+    TopicStatistics,
     Unhealthy,
 )
 from swarm_health.status import Status, worst
@@ -24,8 +26,10 @@ from swarm_health.status import Status, worst
 __version__ = "0.1.0"
 
 __all__ = [
+    "Accounts",
     "Healthy",
     "NodeStatistics",
+    "PartitionAccount",
     "PartitionStatistics",
     "Reader",
     "Reading",
@@ -34,6 +38,8 @@ __all__ = [
     "Statistics",
     "Status",
     "Stopping",
+    "TopicStatistics",
+    "Totals",
     "Unhealthy",
     "Writer",
     "__version__",

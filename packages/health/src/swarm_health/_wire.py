@@ -10,7 +10,15 @@ from typing import Annotated, Any
 import msgspec
 
 from swarm_health._framing import MARK_VALUE, MAX_PAYLOAD, Rejected
-from swarm_health.reports import Healthy, NodeStatistics, PartitionStatistics, Ready, Stopping, Unhealthy
+from swarm_health.reports import (
+    Healthy,
+    NodeStatistics,
+    PartitionStatistics,
+    Ready,
+    Stopping,
+    TopicStatistics,
+    Unhealthy,
+)
 
 VERSION = 1
 MAX_PARTS = 256
@@ -20,7 +28,7 @@ CUT_MARK = "... [cut]"
 
 _MAX_TEXT_BYTES = 3072
 _MAX_NAME_BYTES = 512
-_CONTAINER_SLACK = 8  # the headers of a list and a map grow by 2 to 4 bytes when they are no longer empty
+_CONTAINER_SLACK = 12  # the headers of two lists and a map grow by 2 to 4 bytes each when they are no longer empty
 
 
 PartNumber = Annotated[int, msgspec.Meta(ge=1, le=MAX_PARTS)]
@@ -30,8 +38,12 @@ class WirePartition(PartitionStatistics, array_like=True):
     """`PartitionStatistics` without the names of its fields, a third of the size."""
 
 
+class WireTopic(TopicStatistics, array_like=True):
+    """`TopicStatistics` without the names of its fields."""
+
+
 class WireNode(NodeStatistics, array_like=True, kw_only=True):
-    """`NodeStatistics` without the names of its fields. Partitions and extra values travel beside it."""
+    """`NodeStatistics` without the names of its fields. Partitions, topics and extra values travel beside it."""
 
 
 class StatisticsPart(msgspec.Struct, frozen=True, array_like=True, tag="statistics"):
@@ -43,8 +55,10 @@ class StatisticsPart(msgspec.Struct, frozen=True, array_like=True, tag="statisti
     node: WireNode | None = None
     partitions: list[WirePartition] = []
     extra: dict[str, int | float | str | bool] = {}
+    topics: list[WireTopic] = []
 
 
+_Content = tuple[list[WirePartition], dict[str, int | float | str | bool], list[WireTopic]]
 WireReport = Healthy | Ready | Unhealthy | Stopping | StatisticsPart
 
 
@@ -144,51 +158,54 @@ def encode_statistics(statistics: NodeStatistics, sequence: int, dropped: int) -
         raise TypeError(f"these statistics cannot be reported: {error}") from error
     if not payloads:
         raise ValueError(
-            f"{len(whole.partitions)} partitions and {len(whole.extra)} extra values need {len(parts)} reports, and "
-            f"at most {MAX_PARTS} make up one set of statistics: report fewer partitions"
+            f"{len(whole.partitions)} partitions with {len(whole.topics)} topics and {len(whole.extra)} extra values "
+            f"need {len(parts)} reports, and at most {MAX_PARTS} make up one set of statistics: report fewer partitions"
         )
     return payloads
 
 
 def _whole_part(statistics: NodeStatistics, sequence: int) -> StatisticsPart:
-    fields = msgspec.structs.asdict(statistics)
-    partitions = fields.pop("partitions")
-    extra = fields.pop("extra")
+    fields = {name: getattr(statistics, name) for name in NodeStatistics.__struct_fields__}
+    partitions, extra, topics = (fields.pop(name) for name in ("partitions", "extra", "topics"))
     node = WireNode(**fields)
     node.state = cut_text(node.state, _MAX_NAME_BYTES)
     rows = [WirePartition(*msgspec.structs.astuple(partition)) for partition in partitions]
-    for row in rows:
+    sums = [WireTopic(*msgspec.structs.astuple(topic)) for topic in topics]
+    named: list[WirePartition | WireTopic] = [*rows, *sums]
+    for row in named:
         row.topic = cut_text(row.topic, _MAX_NAME_BYTES)
+        row.group = cut_text(row.group, _MAX_NAME_BYTES)
     texts = {
         cut_text(key, _MAX_NAME_BYTES): cut_text(value, _MAX_NAME_BYTES) if isinstance(value, str) else value
         for key, value in extra.items()
     }
-    return StatisticsPart(sequence, 1, 1, node, rows, texts)
+    return StatisticsPart(sequence, 1, 1, node, rows, texts, sums)
 
 
 def _split(whole: StatisticsPart, dropped: int) -> list[StatisticsPart]:
-    """Deal the partitions and the extra values out to as few parts as hold them in order; the node is in the first."""
+    """Deal rows and extra values out to as few parts as hold them in order; the node is in the first."""
     empty = StatisticsPart(whole.sequence, MAX_PARTS, MAX_PARTS, whole.node)
     room = MAX_PAYLOAD - len(encode(empty, dropped)) - _CONTAINER_SLACK
-    contents: list[tuple[list[WirePartition], dict[str, int | float | str | bool]]] = [([], {})]
+    contents: list[_Content] = [([], {}, [])]
     left = room
+
+    def place(size: int) -> _Content:
+        nonlocal left
+        if size > left:
+            contents.append(([], {}, []))
+            left = room
+        left -= size
+        return contents[-1]
+
     for partition in whole.partitions:
-        size = len(_encoder.encode(partition))
-        if size > left:
-            contents.append(([], {}))
-            left = room
-        contents[-1][0].append(partition)
-        left -= size
+        place(len(_encoder.encode(partition)))[0].append(partition)
+    for topic in whole.topics:
+        place(len(_encoder.encode(topic)))[2].append(topic)
     for key, value in whole.extra.items():
-        size = len(_encoder.encode(key)) + len(_encoder.encode(value))
-        if size > left:
-            contents.append(([], {}))
-            left = room
-        contents[-1][1][key] = value
-        left -= size
+        place(len(_encoder.encode(key)) + len(_encoder.encode(value)))[1][key] = value
     return [
-        StatisticsPart(whole.sequence, number, len(contents), whole.node if number == 1 else None, rows, extra)
-        for number, (rows, extra) in enumerate(contents, 1)
+        StatisticsPart(whole.sequence, number, len(contents), whole.node if number == 1 else None, *content)
+        for number, content in enumerate(contents, 1)
     ]
 
 
@@ -226,4 +243,5 @@ def _merged(parts: list[StatisticsPart]) -> NodeStatistics | None:
         PartitionStatistics(*msgspec.structs.astuple(row)) for part in parts for row in part.partitions
     ]
     fields["extra"] = {key: value for part in parts for key, value in part.extra.items()}
+    fields["topics"] = [TopicStatistics(*msgspec.structs.astuple(row)) for part in parts for row in part.topics]
     return NodeStatistics(**fields)

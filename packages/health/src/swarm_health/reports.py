@@ -17,11 +17,38 @@ class PartitionStatistics(msgspec.Struct):
     lag: int | None = None
     """Records that are there and not yet handled; None if unknown."""
     position: int | None = None
-    """Offset of the next record to be handled; None if unknown."""
+    """Offset of the next record to be handled, from the assignment on; None if unknown."""
     committed: int | None = None
     """Committed offset; None if unknown."""
     in_flight_age_s: float | None = None
     """Seconds since the batch being handled was started; None if none is."""
+    group: str = ""
+    """For whom it is worked: the subscription group. Several groups may have the same partition."""
+    lag_s: float | None = None
+    """Age in seconds of the oldest record not yet handled, or the least that it can be; 0 without lag."""
+    in_flight_limit_s: float | None = None
+    """How long its batches may take; None if there is no limit or it is not known."""
+
+
+DURATION_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Upper bounds of the classes of `TopicStatistics.durations`; a last class has no bound."""
+
+
+class TopicStatistics(msgspec.Struct):
+    """What a process has done of one topic for one group, since its start: partitions that have left are included."""
+
+    group: str
+    topic: str
+    messages: int = 0
+    batches: int = 0
+    bytes: int = 0
+    errors: int = 0
+    retries: int = 0
+    dead_lettered: int = 0
+    durations: list[int] = []
+    """Batches by how long they took, one count for each class of `DURATION_BOUNDS_S`; empty: not counted."""
+    duration_s: float = 0.0
+    """Seconds that all batches took together."""
 
 
 class NodeStatistics(msgspec.Struct, kw_only=True):
@@ -49,6 +76,8 @@ class NodeStatistics(msgspec.Struct, kw_only=True):
     partitions: list[PartitionStatistics] = []
     extra: dict[str, int | float | str | bool] = {}
     """The user's own numbers and words."""
+    topics: list[TopicStatistics] = []
+    """What was done of each topic since the start of this process; partitions come and go, these sums stay."""
 
 
 class Healthy(msgspec.Struct, frozen=True, array_like=True, tag="healthy"):

@@ -103,6 +103,7 @@ def _reported(fleet: Fleet, report: messages.Reported, now: float, out: list[Act
     member, life = found
     if report.statistics is not None:
         life.statistics = report.statistics
+        fleet.accounts.take(report.node_id, report.generation, report.statistics, now)
     if report.said:
         life.said = report.said
     if report.ready:
@@ -150,6 +151,7 @@ def _exited(fleet: Fleet, happening: messages.Exited, now: float, out: list[Acti
         return
     member, life = found
     life.exit = happening
+    fleet.accounts.ended(happening.node_id, happening.generation, now)
     fire(fleet, life, Trigger.EXITED, now, out)
     after_death(fleet, member, life, now, out)
 

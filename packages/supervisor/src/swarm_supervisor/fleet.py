@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from swarm_health import NodeStatistics
+from swarm_health import Accounts, NodeStatistics
 from swarm_supervisor.deadlines import NEVER, Deadlines
 from swarm_supervisor.lifecycle import TABLE, State, Transition, Trigger, durations
 from swarm_supervisor.messages import Exited
@@ -182,6 +182,8 @@ class Fleet:
     """Lives that followed another one, since the start."""
     stale: int = 0
     """Events that came for a life that was over."""
+    accounts: Accounts = field(default_factory=Accounts)
+    """What the nodes have told of their work, those that are no more included."""
 
     def __post_init__(self) -> None:
         """Give every wanted node a first life, due now."""

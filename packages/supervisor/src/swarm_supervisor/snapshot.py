@@ -2,7 +2,7 @@
 
 import msgspec
 
-from swarm_health import NodeStatistics
+from swarm_health import NodeStatistics, PartitionAccount, TopicStatistics, Totals
 from swarm_supervisor.fleet import Fleet, Life, Member, Mode
 from swarm_supervisor.lifecycle import State
 
@@ -34,6 +34,9 @@ class NodeSnapshot(msgspec.Struct, kw_only=True):
     spare_state: str
     """The state of the spare of a planned replacement; "" if there is none."""
     statistics: NodeStatistics | None
+    """What its present process has told last, counted since the start of that process."""
+    totals: Totals = msgspec.field(default_factory=Totals)
+    """What all processes of this node have done together: these figures only grow."""
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -48,13 +51,19 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """Why it is degraded, quiet or stopping, or what a start waits for; "" otherwise."""
     wanted: int
     running: int
-    """Wanted nodes that report healthy."""
+    """Wanted nodes that run and report healthy: the number that every view shows."""
     uptime_s: float
     restarts: int
     """Processes started in place of others, since the start."""
     rolling_restart: bool
     listener_errors: int
     nodes: list[NodeSnapshot]
+    totals: Totals = msgspec.field(default_factory=Totals)
+    """What the swarm has done since its start, dead processes included."""
+    topics: list[TopicStatistics] = []
+    """The same by group and topic."""
+    partitions: list[PartitionAccount] = []
+    """Every partition that a node has, or had lately: whose it is, what is known of it."""
 
 
 def take_snapshot(fleet: Fleet, now: float, *, pid: int, listener_errors: int = 0) -> Snapshot:
@@ -67,13 +76,20 @@ def take_snapshot(fleet: Fleet, now: float, *, pid: int, listener_errors: int = 
         state=state,
         reason=reason,
         wanted=fleet.wanted,
-        running=sum(member.main.state is State.RUNNING for member in fleet.wanted_members()),
+        running=sum(_healthy(member.main) for member in fleet.wanted_members()),
         uptime_s=now - fleet.started_at,
         restarts=fleet.restarts,
         rolling_restart=fleet.rollout is not None,
         listener_errors=listener_errors,
         nodes=[_node(fleet, member, now) for member in members],
+        totals=fleet.accounts.total(),
+        topics=fleet.accounts.topics(),
+        partitions=fleet.accounts.partitions(now),
     )
+
+
+def _healthy(life: Life) -> bool:
+    return life.state is State.RUNNING and life.status == 0
 
 
 def _state(fleet: Fleet, now: float) -> tuple[str, str]:
@@ -131,4 +147,5 @@ def _node(fleet: Fleet, member: Member, now: float) -> NodeSnapshot:
         spare_pid=spare.pid if spare is not None else None,
         spare_state=spare.state.value if spare is not None else "",
         statistics=life.statistics,
+        totals=fleet.accounts.node(member.id),
     )

@@ -1,0 +1,274 @@
+"""What a whole swarm has done and knows, out of what its processes report: sums over dead ones, who has what. Pure.
+
+A process counts since its own start and tells of the partitions that it has now. Whoever watches several of them wants
+figures that only grow, although processes die and partitions move, and wants to see a partition that nobody has. So
+what a process has counted is kept when it ends, a partition that it no longer tells of keeps what was last known, and
+for a while it is shown without an owner. No clock is read: `now` is given, in seconds that never go back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import zip_longest
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from swarm_health.reports import NodeStatistics, PartitionStatistics, TopicStatistics
+
+MOVING_S = 30.0
+"""How long a partition that a living process gave back is shown without an owner: after that it is another swarm's."""
+ORPHANED_S = 600.0
+"""The same for a partition whose process died: a static member may be away for minutes."""
+MOST_PARTITIONS = 50_000
+"""Partitions that are told apart; those beyond count in the sums of their topic alone."""
+MOST_TOPICS = 5_000
+"""Topics that are told apart; those beyond are counted as `OTHER`."""
+OTHER = "other"
+
+Place = tuple[str, str]
+"""Group and topic."""
+Key = tuple[str, str, int]
+"""Group, topic, partition."""
+Counts = tuple[int, int, int, int]
+"""Messages, batches, bytes, errors."""
+NOTHING: Counts = (0, 0, 0, 0)
+_COUNTERS = ("messages", "batches", "bytes", "errors", "retries", "dead_lettered")
+_NODE_COUNTERS = (*_COUNTERS, "cpu_s")
+_TOPIC_COUNTERS = (*_COUNTERS, "duration_s")
+
+
+class Totals(msgspec.Struct):
+    """What was done, dead processes included. It only grows."""
+
+    messages: int = 0
+    batches: int = 0
+    bytes: int = 0
+    errors: int = 0
+    retries: int = 0
+    dead_lettered: int = 0
+    cpu_s: float = 0.0
+
+
+class PartitionAccount(msgspec.Struct):
+    """One partition of one group: sums over all processes that had it, and what was last known of it."""
+
+    group: str
+    topic: str
+    partition: int
+    node: int | None
+    """Who has it; None: nobody here, at the moment."""
+    unowned_s: float | None
+    """For how long nobody here has had it; None while somebody has. The figures are the last that were known."""
+    messages: int
+    batches: int
+    bytes: int
+    errors: int
+    lag: int | None
+    lag_s: float | None
+    position: int | None
+    committed: int | None
+    in_flight_age_s: float | None
+    in_flight_limit_s: float | None
+
+
+class _Life:
+    """What a process that lives has told. Nothing falls within a life, whatever it says."""
+
+    __slots__ = ("held", "partitions", "topics", "totals")
+
+    def __init__(self) -> None:
+        self.totals = Totals()
+        self.topics: dict[Place, TopicStatistics] = {}
+        self.partitions: dict[Key, Counts] = {}
+        self.held: set[Key] = set()
+
+
+class _Holding:
+    """Where a partition is, or was, and what was last told of it."""
+
+    __slots__ = ("kept_s", "life", "row", "since")
+
+    def __init__(self, row: PartitionStatistics, life: tuple[int, int]) -> None:
+        self.row = row
+        self.life: tuple[int, int] | None = life
+        self.since = 0.0
+        self.kept_s = 0.0
+
+
+class Accounts:
+    """The books of a swarm. For one thread."""
+
+    def __init__(self) -> None:
+        self._lives: dict[tuple[int, int], _Life] = {}
+        self._nodes: dict[int, Totals] = {}  # of dead processes, as are the next two
+        self._topics: dict[Place, TopicStatistics] = {}
+        self._partitions: dict[Key, Counts] = {}
+        self._holdings: dict[Key, _Holding] = {}
+        self._unowned: set[Key] = set()
+        self._shown: list[PartitionAccount] | None = None
+
+    def take(self, node: int, generation: int, statistics: NodeStatistics, now: float) -> None:
+        """Enter what a process has reported."""
+        name = node, generation
+        life = self._lives.setdefault(name, _Life())
+        _raise(life.totals, statistics, _NODE_COUNTERS)
+        self._take_topics(life, statistics.topics)
+        held = set()
+        for row in statistics.partitions:
+            key = row.group, row.topic, row.partition
+            before = self._holdings.get(key)
+            if before is None and len(self._holdings) >= MOST_PARTITIONS:
+                continue
+            if row.lag is None and before is not None and before.row.lag is not None:
+                # The new owner does not know yet: until then the last that was known stands.
+                row = replace(row, lag=before.row.lag, lag_s=before.row.lag_s)
+            self._holdings[key] = _Holding(row, name)
+            self._unowned.discard(key)
+            held.add(key)
+            told = (row.messages, row.batches, row.bytes, row.errors)
+            known = life.partitions.get(key)
+            life.partitions[key] = told if known is None else _highest(known, told)
+        self._let_go(name, life.held - held, now, MOVING_S)
+        life.held = held
+        self._shown = None
+
+    def ended(self, node: int, generation: int, now: float) -> None:
+        """Keep what a process has counted that is no more, and note that nobody has its partitions."""
+        name = node, generation
+        life = self._lives.pop(name, None)
+        if life is None:
+            return
+        _add(self._nodes.setdefault(node, Totals()), life.totals, _NODE_COUNTERS)
+        for place, topic in life.topics.items():
+            _add_topic(self._topics.setdefault(place, TopicStatistics(*place)), topic)
+        for key, counts in life.partitions.items():
+            self._partitions[key] = _sum(self._partitions.get(key, NOTHING), counts)
+        self._let_go(name, life.held, now, ORPHANED_S)
+        self._shown = None
+
+    def node(self, node: int) -> Totals:
+        """What all processes of a node have done together."""
+        total = replace(self._nodes.get(node, Totals()))
+        for (of, _), life in self._lives.items():
+            if of == node:
+                _add(total, life.totals, _NODE_COUNTERS)
+        return total
+
+    def total(self) -> Totals:
+        """What the whole swarm has done, nodes that are no more included."""
+        total = Totals()
+        for one in (*self._nodes.values(), *(life.totals for life in self._lives.values())):
+            _add(total, one, _NODE_COUNTERS)
+        return total
+
+    def topics(self) -> list[TopicStatistics]:
+        """What was done of each topic for each group, in order."""
+        sums: dict[Place, TopicStatistics] = {}
+        for source in (self._topics, *(life.topics for life in self._lives.values())):
+            for place, topic in source.items():
+                _add_topic(sums.setdefault(place, TopicStatistics(*place)), topic)
+        return [sums[place] for place in sorted(sums)]
+
+    def partitions(self, now: float) -> list[PartitionAccount]:
+        """Every partition that somebody here has, or had lately, in order."""
+        self._forget(now)
+        if self._shown is None:
+            counts = self.counted()
+            self._shown = [_account(key, one, counts.get(key, NOTHING)) for key, one in sorted(self._holdings.items())]
+        if not self._unowned:
+            return list(self._shown)
+        return [
+            one
+            if one.unowned_s is None
+            else replace(one, unowned_s=max(0.0, now - self._holdings[one.group, one.topic, one.partition].since))
+            for one in self._shown
+        ]
+
+    def counted(self) -> dict[Key, Counts]:
+        """Messages, batches, bytes and errors of every partition that there ever was. They only grow."""
+        sums = dict(self._partitions)
+        for life in self._lives.values():
+            for key, counts in life.partitions.items():
+                before = sums.get(key)
+                sums[key] = counts if before is None else _sum(before, counts)
+        return sums
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _take_topics(self, life: _Life, told: Iterable[TopicStatistics]) -> None:
+        rest: TopicStatistics | None = None
+        for one in told:
+            place = one.group, one.topic
+            known = life.topics.get(place)
+            if known is None and len(life.topics) >= MOST_TOPICS:
+                rest = rest or TopicStatistics(OTHER, OTHER)
+                _add_topic(rest, one)
+                continue
+            if known is None:
+                known = life.topics[place] = TopicStatistics(*place)
+            _raise_topic(known, one)
+        if rest is not None:
+            _raise_topic(life.topics.setdefault((OTHER, OTHER), TopicStatistics(OTHER, OTHER)), rest)
+
+    def _let_go(self, name: tuple[int, int], keys: Iterable[Key], now: float, kept_s: float) -> None:
+        for key in keys:
+            holding = self._holdings[key]
+            if holding.life == name:  # else another process has told of it since
+                holding.life, holding.since, holding.kept_s = None, now, kept_s
+                self._unowned.add(key)
+
+    def _forget(self, now: float) -> None:
+        for key in list(self._unowned):
+            holding = self._holdings[key]
+            if now - holding.since >= holding.kept_s:
+                del self._holdings[key]
+                self._unowned.discard(key)
+                self._shown = None
+
+
+def _account(key: Key, holding: _Holding, counts: Counts) -> PartitionAccount:
+    row, life = holding.row, holding.life
+    return PartitionAccount(
+        *key,
+        None if life is None else life[0],
+        0.0 if life is None else None,
+        *counts,
+        row.lag,
+        row.lag_s,
+        row.position,
+        row.committed,
+        None if life is None else row.in_flight_age_s,
+        row.in_flight_limit_s,
+    )
+
+
+def _sum(one: Counts, other: Counts) -> Counts:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3]
+
+
+def _highest(one: Counts, other: Counts) -> Counts:
+    return max(one[0], other[0]), max(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+
+
+def _add(total: Any, one: Any, counters: Iterable[str]) -> None:
+    for counter in counters:
+        setattr(total, counter, getattr(total, counter) + getattr(one, counter))
+
+
+def _raise(known: Any, told: Any, counters: Iterable[str]) -> None:
+    for counter in counters:
+        value = getattr(told, counter)
+        if value is not None and value > getattr(known, counter):
+            setattr(known, counter, value)
+
+
+def _add_topic(total: TopicStatistics, one: TopicStatistics) -> None:
+    _add(total, one, _TOPIC_COUNTERS)
+    total.durations = [a + b for a, b in zip_longest(total.durations, one.durations, fillvalue=0)]
+
+
+def _raise_topic(known: TopicStatistics, told: TopicStatistics) -> None:
+    _raise(known, told, _TOPIC_COUNTERS)
+    known.durations = [max(a, b) for a, b in zip_longest(known.durations, told.durations, fillvalue=0)]

@@ -1,0 +1,154 @@
+"""The books of a swarm: counters only grow whatever happens, and a partition that nobody has is shown so."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swarm_health import Accounts, NodeStatistics, PartitionStatistics, TopicStatistics, Totals
+from swarm_health import accounts as module
+from swarm_health.accounts import MOVING_S, ORPHANED_S
+
+
+def told(*rows, messages=0, topics=()):
+    return NodeStatistics(messages=messages, partitions=list(rows), topics=list(topics))
+
+
+def row(partition=0, group="billing", **figures):
+    return PartitionStatistics("orders", partition, group=group, **figures)
+
+
+def test_two_groups_of_one_topic_are_two_partitions():
+    books = Accounts()
+    books.take(0, 1, told(row(group="billing", lag=0, messages=50), row(group="audit", lag=50, errors=3)), 1.0)
+    assert [(one.group, one.lag, one.messages, one.errors) for one in books.partitions(1.0)] == [
+        ("audit", 50, 0, 3),
+        ("billing", 0, 50, 0),
+    ]
+
+
+def test_a_partition_of_a_dead_process_stays_with_what_was_last_known_until_somebody_has_it():
+    books = Accounts()
+    books.take(0, 1, told(row(lag=7, lag_s=2.5, position=3, in_flight_age_s=1.0)), 1.0)
+    books.ended(0, 1, 10.0)
+    (orphan,) = books.partitions(13.0)
+    assert (orphan.node, orphan.unowned_s, orphan.lag, orphan.position) == (None, 3.0, 7, 3)
+    assert orphan.in_flight_age_s is None, "nobody works on it"
+    books.take(1, 4, told(row(lag=None)), 14.0)
+    (taken,) = books.partitions(14.5)
+    assert (taken.node, taken.unowned_s, taken.lag) == (1, None, 7), "unknown is neither 0 nor a gap"
+    books.take(1, 4, told(row(lag=1)), 15.0)
+    assert [one.lag for one in books.partitions(15.0)] == [1]
+
+
+def test_a_partition_that_went_to_another_swarm_is_forgotten():
+    for end, kept in (
+        (lambda books: books.take(0, 1, told(), 10.0), MOVING_S),
+        (lambda b: b.ended(0, 1, 10.0), ORPHANED_S),
+    ):
+        books = Accounts()
+        books.take(0, 1, told(row()), 1.0)
+        end(books)
+        assert [one.unowned_s for one in books.partitions(9.0 + kept)] == [kept - 1.0]
+        assert books.partitions(10.0 + kept) == []
+
+
+def test_a_late_word_of_the_old_owner_does_not_take_a_partition_from_the_new_one():
+    books = Accounts()
+    books.take(0, 1, told(row()), 1.0)
+    books.take(1, 1, told(row()), 2.0)
+    books.take(0, 1, told(), 3.0)
+    assert [one.node for one in books.partitions(3.0)] == [1]
+    books.ended(0, 1, 4.0)
+    assert [one.node for one in books.partitions(4.0)] == [1]
+
+
+def test_sums_outlive_processes_nodes_and_rebalances():
+    books = Accounts()
+    books.take(0, 1, told(row(messages=30), messages=30, topics=[TopicStatistics("billing", "orders", 30)]), 1.0)
+    books.ended(0, 1, 2.0)
+    books.take(0, 2, told(messages=5, topics=[TopicStatistics("billing", "orders", 5)]), 3.0)
+    books.take(1, 1, told(row(messages=2), messages=2, topics=[TopicStatistics("billing", "orders", 2)]), 3.0)
+    assert books.node(0).messages == 35
+    assert books.node(7) == Totals()
+    assert books.total().messages == 37
+    assert [one.messages for one in books.topics()] == [37]
+    assert [one.messages for one in books.partitions(3.0)] == [32]
+
+
+def test_beyond_the_bound_topics_and_partitions_are_summed_up(monkeypatch):
+    monkeypatch.setattr(module, "MOST_TOPICS", 2)
+    monkeypatch.setattr(module, "MOST_PARTITIONS", 2)
+    books = Accounts()
+    for turn in (1, 2):
+        topics = [TopicStatistics("g", f"t{number}", messages=turn) for number in range(5)]
+        books.take(0, 1, told(*(row(number) for number in range(5)), topics=topics), float(turn))
+    assert [(one.topic, one.messages) for one in books.topics()] == [("t0", 2), ("t1", 2), ("other", 6)]
+    assert len(books.partitions(2.0)) == 2
+
+
+# Random histories: processes that count, take and give partitions, die and come again, and now and then say less.
+_turns = st.lists(
+    st.tuples(
+        st.sampled_from(["work", "work", "work", "move", "die", "lie"]),
+        st.integers(0, 2),  # node
+        st.integers(0, 3),  # partition
+        st.integers(0, 50),  # messages
+        st.floats(0.0, 400.0),  # seconds
+    ),
+    max_size=60,
+)
+
+
+class Process:
+    def __init__(self):
+        self.counts = {}
+        self.mine = set()
+
+    def report(self, shrink=1):
+        return told(
+            *(row(one, messages=self.counts.get(one, 0) // shrink) for one in sorted(self.mine)),
+            messages=sum(self.counts.values()) // shrink,
+            topics=[
+                TopicStatistics(
+                    "billing", "orders", sum(self.counts.values()) // shrink, durations=[sum(self.counts.values())]
+                )
+            ],
+        )
+
+
+@settings(max_examples=400, deadline=None)
+@given(_turns)
+def test_counters_only_grow(turns):
+    books, now = Accounts(), 0.0
+    generations, processes = dict.fromkeys(range(3), 1), {node: Process() for node in range(3)}
+    done = 0
+    before = ({}, {}, {}, Totals())
+    for what, node, partition, messages, pause in turns:
+        now += pause
+        process = processes[node]
+        if what == "die":
+            books.ended(node, generations[node], now)
+            generations[node] += 1
+            processes[node] = Process()
+        else:
+            if what == "move":
+                process.mine ^= {partition}
+            elif what == "work" and partition in process.mine:
+                process.counts[partition] = process.counts.get(partition, 0) + messages
+                done += messages
+            books.take(node, generations[node], process.report(2 if what == "lie" else 1), now)
+        after = (
+            {one: books.node(one).messages for one in range(3)},
+            {(one.group, one.topic): one for one in books.topics()},
+            books.counted(),
+            books.total(),
+        )
+        assert all(after[0][one] >= count for one, count in before[0].items())
+        for place, topic in before[1].items():
+            assert after[1][place].messages >= topic.messages
+            assert all(a >= b for a, b in zip(after[1][place].durations, topic.durations, strict=False))
+        assert all(a >= b for key, counts in before[2].items() for a, b in zip(after[2][key], counts, strict=True))
+        assert after[3].messages >= before[3].messages
+        before = after
+        assert sum(one.messages for one in books.partitions(now)) <= books.total().messages <= done
+    if not any(what == "lie" for what, *_ in turns):
+        assert books.total().messages == done == sum(one.messages for one in books.topics())
