@@ -5,7 +5,6 @@ be run.
 """
 
 import argparse
-import os
 import signal
 import sys
 from pathlib import Path
@@ -51,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         outcome = Run(plan, folder).carry_out()
     except KafkaUnavailable as error:
         print(f"{error}", file=sys.stderr)
-        return 1 if os.environ.get("SWARM_REQUIRE_KAFKA") == "1" else 0
+        return 2
     except (BrokerError, RuntimeError) as error:
         print(f"The run could not be made: {error}", file=sys.stderr)
         return 2

@@ -35,7 +35,9 @@ def of_faults(faults: Sequence[Injected]) -> list[str]:
     for fault, deadline in zip(faults, deadlines(faults), strict=True):
         if fault.trouble:
             found.append(f"{fault.kind} ({fault.detail}): did not come about: {fault.trouble}")
-        if fault.seen_at and fault.recovered_at > deadline:
+        if fault.seen_at and not fault.recovered_at:
+            found.append(f"{fault.kind} ({fault.detail}): no recovery was seen before the run ended")
+        elif fault.seen_at and fault.recovered_at > deadline:
             took, bound = fault.recovered_at - fault.healed_at, deadline - fault.healed_at
             found.append(f"{fault.kind} ({fault.detail}): recovery took {took:.1f} s, the bound is {bound:.1f} s")
     return found

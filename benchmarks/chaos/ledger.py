@@ -10,7 +10,7 @@ says what is wrong. Two things that look alike are told apart:
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from benchmarks.chaos.records import BatchBegun, Handled, Numbered
@@ -241,6 +241,12 @@ class Ledger:
             sum(map(len, self._produced.values())),
             sum(len(partition.content) for partition in self._partitions.values()),
         )
+
+    def acknowledged(self) -> Iterator[tuple[int, int, Numbered]]:
+        """Yield (partition, offset, record) of all that was produced."""
+        for partition, records in self._produced.items():
+            for offset, (record, _) in records.items():
+                yield partition, offset, record
 
     def account(self) -> Account:
         """Judge all that was told."""

@@ -51,6 +51,7 @@ def text(outcome: Outcome) -> str:
         f"{max((replay.records for replay in account.replays), default=0)} records; "
         f"{len(account.out_of_bounds)} out of bounds",
         f"  handled n times {', '.join(f'{times}x: {count:,}' for times, count in account.times.items())}",
+        *_second_group(outcome),
         "",
         "  fault             seen   recovery after the end of the fault, s   bound, s",
         "                           median     longest",
@@ -90,6 +91,16 @@ def command(outcome: Outcome) -> str:
         f"hatch run chaos --minutes {plan.minutes:g} --seed {plan.seed} --nodes {plan.nodes} "
         f"--protocol {plan.protocol}{static}{only}"
     )
+
+
+def _second_group(outcome: Outcome) -> list[str]:
+    audit = outcome.audit
+    hooks = ", ".join(f"{name} {count:,}" for name, count in sorted(audit.hooks.items()))
+    return [
+        f"  second group   {audit.written:>9,}  written by hooks, {audit.repeated:,} of them again; "
+        f"{len(audit.letters):,} dead letters",
+        f"  hooks called   {hooks}",
+    ]
 
 
 def _by_kind(seen: Iterable[Injected]) -> list[str]:

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from benchmarks.chaos import judgement, processes
+from benchmarks.chaos.audit import Audit
 from benchmarks.chaos.faults import Injected, Scene, inject
 from benchmarks.chaos.keeper import ORPHANS_GONE_S, End, Keeper
 from benchmarks.chaos.ledger import Account, Bound, Ledger
@@ -24,7 +25,8 @@ from benchmarks.chaos.proxy import ProxyProcess
 from benchmarks.chaos.records import BatchBegun, Handled, Misbehaved, parse
 from benchmarks.chaos.sample import Sample
 from benchmarks.chaos.schedule import Fault, Times, faults
-from swarm_consumer.testing import KafkaBroker
+from swarm_consumer.dead_letters import SOURCE_OFFSET, SOURCE_PARTITION
+from swarm_consumer.testing import KafkaBroker, read_all
 
 GIVE_UP_S = 90.0
 """A recovery that takes so much longer than its bound ends the run."""
@@ -72,6 +74,8 @@ class Outcome:
     """Second -> records that were produced and not yet handled by anybody."""
     problems: list[str]
     """Everything besides the account that must not be."""
+    audit: Audit = field(default_factory=Audit)
+    """The account of the second group."""
     broker_errors: Counter[str] = field(default_factory=Counter)
     """What the broker itself logged as errors, without numbers: a starved one may lose the state of its groups."""
 
@@ -86,6 +90,7 @@ class Run:
         # comes when the session of the member that vanished is over.
         rebalance_s = plan.times.session_timeout if plan.protocol == "classic" else 0.0
         self.ledger = Ledger(Bound(plan.times.commit_interval + rebalance_s + COMMIT_SLACK_S, HELD_MESSAGES))
+        self.audit = Audit()
         self.lock = threading.Lock()
         self.faults: list[Injected] = []
         self.samples: list[Sample] = []
@@ -108,13 +113,15 @@ class Run:
         properties = {"group.consumer.session.timeout.ms": int(1000 * plan.times.session_timeout)}
         with KafkaBroker(properties=properties) as broker:
             broker.create_topic(topic, plan.partitions)
+            broker.create_topic(_dead(topic), 1)
             proxy = ProxyProcess(int(broker.bootstrap.rpartition(":")[2]))
             keeper = self._keeper(broker, proxy, topic, group, short)
             producer = SteadyProducer(
                 broker.bootstrap, topic, plan.partitions, plan.keys, plan.rate, self.ledger, self.lock
             )
             threads = [
-                threading.Thread(target=self._read_log, name="log"),
+                threading.Thread(target=self._read_log, name="log", args=("handled.log", self._enter)),
+                threading.Thread(target=self._read_log, name="audit", args=("audit.log", self.audit.enter)),
                 threading.Thread(target=self._watch_commits, args=(broker.bootstrap, group, topic), name="commits"),
                 threading.Thread(target=self._count, name="count"),
             ]
@@ -136,6 +143,7 @@ class Run:
                 self._await_the_rest(keeper)
                 self._settled(keeper)
                 exit_code = keeper.stop(plan.times.stop + 30.0)
+                self._read_letters(broker.bootstrap, _dead(topic))
                 time.sleep(0.3)  # the last lines of the log
             finally:
                 self._ending.set()
@@ -176,7 +184,7 @@ class Run:
             if time.monotonic() < end:
                 self._settled(scene.keeper)
         for injected in list(self._waiting):
-            self._recovered(injected)
+            self._recovered(injected)  # one that never does is told by judgement.of_faults
 
     def _faults(self) -> Iterator[Fault]:
         return faults(self.plan.seed, self.plan.only)
@@ -221,9 +229,9 @@ class Run:
         def all_handled() -> bool:
             with self.lock:
                 produced, handled = self.ledger.progress()
-            return handled >= produced
+                return handled >= produced and not self.audit.missing(self.ledger.acknowledged())
 
-        if not wait_until(all_handled, 60.0, 0.2):
+        if not wait_until(all_handled, 60.0, 1.0):
             self.problems.append("60 s after the last fault there were still records that nobody had handled")
 
     def _caught_up(self, targets: list[int]) -> bool:
@@ -232,10 +240,9 @@ class Run:
 
     # -- what others tell ------------------------------------------------------------------------------------------
 
-    def _read_log(self) -> None:
-        path = self.folder / "handled.log"
+    def _read_log(self, name: str, enter: Callable[[str], None]) -> None:
         rest = ""
-        with path.open() as log:
+        with (self.folder / name).open() as log:
             while True:
                 text = log.read(1 << 20)
                 if not text:
@@ -246,7 +253,7 @@ class Run:
                 *lines, rest = (rest + text).split("\n")
                 with self.lock:
                     for line in lines:
-                        self._enter(line)
+                        enter(line)
                     self._note_recoveries()
 
     def _enter(self, line: str) -> None:
@@ -264,6 +271,14 @@ class Run:
             if all(self.ledger.high(number) >= target for number, target in enumerate(injected.targets)):
                 injected.recovered_at = time.monotonic()
                 self._waiting.remove(injected)
+
+    def _read_letters(self, bootstrap: str, topic: str) -> None:
+        """Enter every dead letter, by where it came from."""
+        for record in read_all(bootstrap, topic):
+            headers = dict(record.headers)
+            place = headers.get(SOURCE_PARTITION), headers.get(SOURCE_OFFSET)
+            with self.lock:
+                self.audit.letter(*(int(text or -1) for text in place))
 
     def _has_misbehaved(self, pid: int, since: float) -> bool:
         with self.lock:
@@ -299,8 +314,9 @@ class Run:
 
     def _keeper(self, broker: KafkaBroker, proxy: ProxyProcess, topic: str, group: str, short: Path) -> Keeper:
         plan, times = self.plan, self.plan.times
-        log = self.folder / "handled.log"
+        log, audit = self.folder / "handled.log", self.folder / "audit.log"
         log.touch()
+        audit.touch()
         kafka = {
             **broker.client_settings("consumer" if plan.protocol == "consumer" else "classic"),
             **self._member_properties(),
@@ -309,7 +325,7 @@ class Run:
         }
         del kafka["bootstrap.servers"]
         arguments = [
-            "swarm", "benchmarks.chaos.app:app", "--nodes", str(plan.nodes),
+            "swarm", "benchmarks.chaos.two_groups:app", "--nodes", str(plan.nodes),
             "--bootstrap-servers", f"127.0.0.1:{proxy.port}",
             "--memory-limit", str(MEMORY_LIMIT_MB),
             *(part for name, value in kafka.items() for part in ("--kafka", f"{name}={value}")),
@@ -327,6 +343,9 @@ class Run:
             "CHAOS_ORDERS": str(short),
             "CHAOS_TOPIC": topic,
             "CHAOS_GROUP": group,
+            "CHAOS_AUDIT_LOG": str(audit),
+            "CHAOS_AUDIT_GROUP": f"{group}-audit",
+            "CHAOS_DEAD_TOPIC": _dead(topic),
             "SWARM_RESTART_DELAY_MAX": str(times.restart_delay_max),
             "SWARM_STABLE_AFTER": str(times.stable_after),
         }
@@ -363,6 +382,7 @@ class Run:
                 problems.append(f"nodes of supervisor {end.pid} outlived it by {end.orphans_s:.2f} s")
             if end.left:
                 problems.append(f"orphans of supervisor {end.pid} had to be killed: {end.left}")
+        problems += self.audit.problems(self.ledger.acknowledged())
         problems += judgement.of_faults(self.faults)
         problems += judgement.of_silences(account.silences, self.faults, self._started)
         problems += judgement.of_samples(self.samples)
@@ -375,8 +395,13 @@ class Run:
             plan=self.plan, started=self._started, ended=time.monotonic(), faults=self.faults, account=account,
             samples=self.samples, ends=keeper.ends, exit_code=exit_code, exits=exits,
             produced_per_s=self.produced_per_s, handled_per_s=self.handled_per_s, lag=self.lag, problems=problems,
-            broker_errors=broker_errors(self.folder / "kafka.log"),
+            audit=self.audit, broker_errors=broker_errors(self.folder / "kafka.log"),
         )  # fmt: skip
+
+
+def _dead(topic: str) -> str:
+    """The dead-letter topic of the second group."""
+    return f"{topic}-dead"
 
 
 def broker_errors(log: Path) -> Counter[str]:
@@ -415,6 +440,12 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "produced_per_s": [outcome.produced_per_s[second] for second in range(int(outcome.ended - outcome.started))],
         "handled_per_s": [outcome.handled_per_s[second] for second in range(int(outcome.ended - outcome.started))],
         "lag": [outcome.lag.get(second, 0) for second in range(int(outcome.ended - outcome.started))],
+        "second_group": {
+            "written": outcome.audit.written,
+            "repeated": outcome.audit.repeated,
+            "letters": len(outcome.audit.letters),
+            "hooks": dict(outcome.audit.hooks),
+        },
         "problems": outcome.problems,
         "broker_errors": dict(outcome.broker_errors.most_common()),
     }

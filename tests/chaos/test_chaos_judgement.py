@@ -35,6 +35,15 @@ def test_a_recovery_within_its_time_is_no_problem_and_a_longer_one_is() -> None:
     assert of_faults([fault(0, 1, 11.1)]) == ["node-kill (pid 1): recovery took 10.1 s, the bound is 10.0 s"]
 
 
+def test_a_fault_that_never_recovers_is_a_problem_also_when_nobody_waited_for_it() -> None:
+    never = fault(0, 1, 0)
+    never.hasty = True
+    assert of_faults([never]) == ["node-kill (pid 1): no recovery was seen before the run ended"]
+    unseen = fault(0, 1, 0)
+    unseen.seen_at = 0.0
+    assert of_faults([unseen]) == []
+
+
 def test_what_should_have_followed_and_did_not_is_a_problem() -> None:
     injected = fault(0, 1, 2)
     injected.trouble = "all nodes of the new supervisor within 60 s"
