@@ -68,6 +68,7 @@ def report(**changes: object) -> Report:
         ({"lost": 3}, False, "3 records are lost"),
         ({"wrong": 2}, False, "2 are wrong"),
         ({"replaced": False}, False, "was not replaced"),
+        ({"memory": MemoryComparison(swarm_mb=101, separate_mb=100, processes=2)}, False, "took no less memory"),
     ],
 )
 def test_the_verdict_follows_from_the_counts(changes: dict[str, object], passed: bool, says: str) -> None:
@@ -76,4 +77,4 @@ def test_the_verdict_follows_from_the_counts(changes: dict[str, object], passed:
     show(made, Console(file=out, width=100))
     assert made.passed is passed
     assert says in " ".join(out.getvalue().split())
-    assert "50 %" in out.getvalue()
+    assert f"{100 * made.memory.saving:.0f} %" in out.getvalue()

@@ -41,8 +41,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Nothing lost, nothing wrong, and the killed node was replaced."""
-        return self.lost == 0 and self.wrong == 0 and self.replaced
+        """Nothing lost, nothing wrong, the killed node was replaced, and sharing has saved memory."""
+        return self.lost == 0 and self.wrong == 0 and self.replaced and self.memory.saving > 0
 
 
 def show(report: Report, console: Console) -> None:
@@ -60,6 +60,8 @@ def show(report: Report, console: Console) -> None:
     )
     if not report.replaced:
         verdict += f" But {report.killed} was not replaced."
+    if report.memory.saving <= 0:
+        verdict += " But the swarm took no less memory than separate processes."
     console.print(verdict, style="bold green" if report.passed else "bold red", highlight=False)
 
 
