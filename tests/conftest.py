@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -43,3 +45,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """Guard the run where it ends: not in a worker."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Guard(config))
+
+
+LOG_TAIL_BYTES = 8_000
+"""How much of each log a failed test shows: its end, where the reason is."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let what failed keep the logs of its swarm: the end of every log in its folder is part of the report."""
+    report = yield
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.failed and isinstance(folder, Path):
+        for path in sorted(folder.glob("*.log")):
+            text = path.read_bytes()[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
+            report.sections.append((f"the end of {path.name}", text))
+    return report
