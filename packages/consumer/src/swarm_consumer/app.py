@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from swarm_consumer.bus import Bus, Listener
 from swarm_consumer.checks import check_number, check_topic
 from swarm_consumer.consumer import Consumer, FunctionConsumer
 from swarm_consumer.declared_topics import DeclaredTopic, declared_topic
 from swarm_consumer.deserialization import Decoders, compile_decoder
 from swarm_consumer.errors import ConfigurationError
-from swarm_consumer.events import Bus, Event, Listener
+from swarm_consumer.events import Event
 from swarm_consumer.redaction import redacted
 from swarm_consumer.routing import (
     Property,

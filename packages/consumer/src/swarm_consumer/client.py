@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from swarm_consumer.bus import Bus
 from swarm_consumer.client_properties import ClientProperties
-from swarm_consumer.events import Bus
 from swarm_consumer.group_state import GroupState, Handlers
 from swarm_consumer.owner import Owner
 from swarm_consumer.routing import SubscriptionGroup

@@ -4,32 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
+
+from swarm_consumer.errors import ConsumptionError
 
 
 class EventLoop:
-    """A loop on a thread of its own, started when the first coroutine comes."""
+    """A loop on a thread of its own, started when the first coroutine comes.
 
-    def __init__(self) -> None:
+    `on_error` is called with what a task or a callback of a handler's own raises to end the loop (SystemExit,
+    KeyboardInterrupt): the loop goes on.
+    """
+
+    def __init__(self, on_error: Callable[[BaseException], None] | None = None) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._on_error = on_error
+        self._stopping = False
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run the coroutine on the loop and wait for its result, or for the error it raises."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._started()).result()
+    def run(self, awaitable: Awaitable[Any]) -> Any:
+        """Run the awaitable on the loop and wait for its result, or for the error it raises.
+
+        SystemExit and the like are raised here, in the thread that waits: asyncio would let them end the loop.
+        """
+        result, error = asyncio.run_coroutine_threadsafe(_contained(awaitable), self._started()).result()
+        if error is not None:
+            raise error
+        return result
+
+    def dead(self) -> str | None:
+        """Return the name of the loop's thread if it was started and is no more."""
+        thread = self._thread
+        gone = thread is not None and thread.ident is not None and not thread.is_alive() and not self._stopping
+        return thread.name if gone and thread is not None else None
 
     def stop(self, timeout_s: float) -> None:
         """Cancel what is left and end the loop's thread."""
-        loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
+        with self._lock:
+            self._stopping = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
             return
-        loop.call_soon_threadsafe(loop.stop)
+        try:
+            loop.call_soon_threadsafe(loop.stop)
+        except RuntimeError:  # closed meanwhile
+            return
         thread.join(timeout_s)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self._stopping:
+                raise ConsumptionError("the node is stopping: its event loop takes no more coroutines")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._serve, name="swarm-event-loop", daemon=True)
@@ -41,7 +68,12 @@ class EventLoop:
         assert loop is not None
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            while not self._stopping:
+                try:
+                    loop.run_forever()
+                except BaseException as error:  # noqa: BLE001  raised by a task of the handler's own
+                    if self._on_error is not None:
+                        self._on_error(error)
             left = asyncio.all_tasks(loop)
             for task in left:
                 task.cancel()
@@ -50,3 +82,12 @@ class EventLoop:
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
+
+
+async def _contained(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    try:
+        return await awaitable, None
+    except asyncio.CancelledError:
+        return None, ConsumptionError("the coroutine was cancelled before it had finished")
+    except BaseException as error:  # noqa: BLE001  raised again by run()
+        return None, error

@@ -1,14 +1,11 @@
-"""What happens, as typed events, and the bus that hands them to listeners and to the log."""
+"""What happens, as typed events. `bus.py` hands them to listeners and to the log."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
-
-logger = logging.getLogger("swarm_consumer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +21,6 @@ class Event:
 
 
 E_ = TypeVar("E_", bound=Event)
-Listener = Callable[[Any], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,8 +297,11 @@ class DrainOverrun(Event):
 
 
 def describe(error: BaseException) -> str:
-    """Return the error as one line: its text, led by its type where the text alone would not say much."""
-    text = " ".join(str(error).split())
+    """Return the error as one line: its type and its text. An error whose text cannot be read is described too."""
+    try:
+        text = " ".join(str(error).split())
+    except BaseException as failure:  # noqa: BLE001  __str__ is the user's
+        text = f"(its text cannot be read: __str__ raised {type(failure).__name__})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -312,40 +311,3 @@ def format_partitions(partitions: tuple[tuple[str, int], ...]) -> str:
     for topic, partition in sorted(partitions):
         by_topic.setdefault(topic, []).append(partition)
     return ", ".join(f"{topic}[{','.join(map(str, numbers))}]" for topic, numbers in by_topic.items()) or "nothing"
-
-
-class Bus:
-    """Hands each event to its listeners, on the thread it happened on, and to the log."""
-
-    def __init__(self) -> None:
-        self._listeners: list[tuple[type[Event], Listener]] = []
-        self.context = ""
-
-    def subscribe(self, listener: Listener, event: type[Event] = Event) -> None:
-        """Call `listener` with every event of type `event` (every event at all by default)."""
-        self._listeners = [*self._listeners, (event, listener)]
-
-    def wants(self, event: type[Event]) -> bool:
-        """Whether anybody would see an event of this type: frequent events are not even made otherwise."""
-        return logger.isEnabledFor(event.level) or any(issubclass(event, wanted) for wanted, _ in self._listeners)
-
-    def emit(self, event: Event) -> None:
-        """Log the event and call its listeners. A listener that raises is reported and hurts nobody."""
-        if logger.isEnabledFor(event.level):
-            error = getattr(event, "error", None)
-            trace = error if isinstance(error, BaseException) and event.level >= logging.ERROR else None
-            logger.log(event.level, "%s%s", self.context, event, exc_info=trace, extra={"event": event})
-        for wanted, listener in self._listeners:
-            if isinstance(event, wanted):
-                try:
-                    listener(event)
-                except Exception as error:  # noqa: BLE001  a listener must hurt nobody
-                    self._report(listener, event, error)
-
-    def _report(self, listener: Listener, event: Event, error: Exception) -> None:
-        name = getattr(listener, "__qualname__", repr(listener))
-        report = ErrorOccurred(where=f"listener {name} for {type(event).__name__}", error=error)
-        if isinstance(event, ErrorOccurred):  # the listener of errors raises itself: the log is all that is left
-            logger.error("%s%s", self.context, report, exc_info=error)
-        else:
-            self.emit(report)

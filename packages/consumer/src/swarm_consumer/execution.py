@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from swarm_consumer.batch import Batch
+from swarm_consumer.bus import Bus
 from swarm_consumer.consumer import Consumer
 from swarm_consumer.dead_letters import letter_headers
 from swarm_consumer.deliveries import Deliveries
@@ -17,7 +18,6 @@ from swarm_consumer.events import (
     BatchFailed,
     BatchFinished,
     BatchStarted,
-    Bus,
     DeadLettered,
     DeadLetterLimitReached,
     ErrorOccurred,
@@ -112,10 +112,7 @@ class Execution:
 
     def _tell_observers(self) -> None:
         for callback in self.after_batch:
-            try:
-                callback()
-            except Exception as failure:  # noqa: BLE001  an observer must hurt nobody
-                self._bus.emit(ErrorOccurred(where="after_batch callback", error=failure))
+            self._bus.call("after_batch callback", callback)
 
     def _divert(self, client: GroupState, run: Run, error: Exception) -> bool:
         """Send the message of a failed run to the dead letters if its attempts are used up; whether that is done."""

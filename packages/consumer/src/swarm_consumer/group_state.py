@@ -18,10 +18,11 @@ from typing import Any, Protocol, TypeVar
 import confluent_kafka
 from confluent_kafka import TopicPartition
 
+from swarm_consumer.bus import Bus
 from swarm_consumer.client_statistics import ClientStatistics
 from swarm_consumer.counters import Counters
 from swarm_consumer.errors import ConfigurationError
-from swarm_consumer.events import Bus, ClientError, PartitionPaused, PartitionResumed
+from swarm_consumer.events import ClientError, PartitionPaused, PartitionResumed
 from swarm_consumer.lane import Lane, LaneState, Outcome, Run
 from swarm_consumer.lanes import Lanes
 from swarm_consumer.progress import Key, Ledger

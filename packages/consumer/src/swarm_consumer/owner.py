@@ -15,11 +15,19 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException
 
 from swarm_consumer import commits, seeks
+from swarm_consumer.bus import ContainedLog
 from swarm_consumer.client_errors import Consequence, Repetitions, judge
 from swarm_consumer.client_properties import ClientProperties, client_error
 from swarm_consumer.client_statistics import UNREADABLE
 from swarm_consumer.errors import ConfigurationError
-from swarm_consumer.events import ClientCreated, ClientError, DrainOverrun, ErrorOccurred, StatisticsEmitted
+from swarm_consumer.events import (
+    ClientCreated,
+    ClientError,
+    DrainOverrun,
+    ErrorOccurred,
+    StatisticsEmitted,
+    describe,
+)
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.intake import BUSY_POLL_S, IDLE_POLL_S, Intake
 from swarm_consumer.lane import LaneState
@@ -40,6 +48,7 @@ _abandoned: list[confluent_kafka.Consumer] = []
 """Stuck clients. Neither close() nor the destructor of one returns: they are left for the end of the process."""
 
 librdkafka_logger = logging.getLogger("swarm_consumer.librdkafka")
+librdkafka_log = ContainedLog(librdkafka_logger)
 _scrubbing = ScrubbingFilter()
 librdkafka_logger.addFilter(_scrubbing)
 
@@ -79,7 +88,7 @@ class Owner:
             self._drain(client)
         except BaseException as error:  # noqa: BLE001  a dead owner must never look alive
             name = group.subscription_group
-            group.fail(f"the owner thread of {name} ended: {type(error).__name__}: {error}")
+            group.fail(f"the owner thread of {name} ended: {describe(error)}")
             group.bus.emit(ErrorOccurred(where=f"owner thread {name}", error=error))
         finally:
             self._close()
@@ -98,7 +107,7 @@ class Owner:
                 "on_commit": functools.partial(commits.report, self.group),
             }
         )
-        return confluent_kafka.Consumer(configuration, logger=librdkafka_logger)
+        return confluent_kafka.Consumer(configuration, logger=librdkafka_log)
 
     def _create(self) -> confluent_kafka.Consumer:
         group, rebalances = self.group, self.rebalances

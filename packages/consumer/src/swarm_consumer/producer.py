@@ -159,6 +159,12 @@ class Producer:
             # messages of every thread and another's may keep coming.
             client.flush(min(0.05, remaining))
 
+    def serve(self) -> None:
+        """Take in what the broker has answered meanwhile, without waiting; nothing if the producer is not in use."""
+        client = self._client
+        if client is not None and self._pid == os.getpid():
+            client.poll(0)
+
     @property
     def transactional(self) -> bool:
         """Whether everything goes through transactions, because a transactional.id is set."""

@@ -10,7 +10,7 @@ import confluent_kafka
 from confluent_kafka import TopicPartition
 
 from swarm_consumer import commits
-from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverrun, Revoked
+from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverrun, Revoked, describe
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
 
@@ -37,9 +37,9 @@ class Rebalances:
             group = self._group
             try:
                 callback(client, partitions)
-            except Exception as error:  # noqa: BLE001
+            except BaseException as error:  # noqa: BLE001
                 group.bus.emit(ErrorOccurred(where="rebalance", error=error))
-                group.fail(f"{group.subscription_group}: a rebalance failed: {type(error).__name__}: {error}")
+                group.fail(f"{group.subscription_group}: a rebalance failed: {describe(error)}")
 
         return call
 

@@ -6,11 +6,12 @@ States: starting -> running -> quieting -> quiet -> stopping -> stopped; only fo
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from swarm_consumer import collection
 from swarm_consumer.app import App
@@ -22,32 +23,23 @@ from swarm_consumer.event_loop import EventLoop
 from swarm_consumer.events import ClientError, ErrorOccurred, StateChanged
 from swarm_consumer.execution import Execution
 from swarm_consumer.lane import Run
-from swarm_consumer.owner import librdkafka_logger
+from swarm_consumer.owner import librdkafka_log
 from swarm_consumer.producer import Producer
 from swarm_consumer.producer_properties import producer_properties
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.selection import Selection
+from swarm_consumer.signals import Flag
+from swarm_consumer.watchdog import dead_thread
 from swarm_consumer.workers import Workers
 
 EXIT_CLEAN = 0
 EXIT_FATAL = 1
 EXIT_DRAIN_OVERRUN = 4
 
+WATCH_S = 1
+"""How often the threads of the node are looked at."""
 CLOSE_GRACE_S = 1.0
 """What a client is given beyond the drain deadline to come back from close(), before it is left behind."""
-
-
-class Flag(Protocol):
-    """An order from outside, such as a supervisor's: it can be looked at, waited for, and polled."""
-
-    def is_set(self) -> bool:
-        """Whether the order was given."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for it."""
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable once the order was given."""
 
 
 class Runtime:
@@ -90,10 +82,10 @@ class Runtime:
         self.producer = Producer(
             producer_properties(kafka, app.producer_properties, app.client_id, node_id),
             on_error=self._producer_error,
-            logger=librdkafka_logger,
+            logger=librdkafka_log,
         )
-        self._event_loop = EventLoop()
-        self._workers = Workers(app.concurrency)
+        self._event_loop = EventLoop(self._loop_error)
+        self._workers = Workers(app.concurrency, on_failure=self._thread_failed)
         self._execution = Execution(self._bus, self.producer, self._event_loop)
 
     # -- running -------------------------------------------------------------------------------------------------
@@ -110,8 +102,9 @@ class Runtime:
         static members leave their groups for good. Installs no signal handler; what one raises here, such as Python's
         own KeyboardInterrupt, stops and drains before it goes on.
 
-        Returns 0 after a clean stop, 1 after a fatal client error, 4 when the drain deadline passed with work still
-        in flight; after 4, threads may still be alive: leave the process with os._exit.
+        Returns 0 after a clean stop, 1 after a fatal error of a client, of the producer or of a thread of the node,
+        4 when the drain deadline passed with work still in flight; after 4, threads may still be alive: leave with
+        os._exit.
         Raises ConfigurationError when a client refuses its properties.
         """
         if self._pid != os.getpid():
@@ -120,6 +113,7 @@ class Runtime:
             raise RuntimeError("a Runtime runs once; make a new one")
         self._clients += [self._make_client(group) for group in self._groups]
         self._execution.after_batch = self._after_batch
+        self._bus.on_interruption = functools.partial(self.stop, "KeyboardInterrupt was raised")
         with collection.spared(self._most_in_flight()):
             self._workers.start()
             for client in self._clients:
@@ -130,7 +124,10 @@ class Runtime:
                 self.stop(f"{type(error).__name__} was raised")
                 self._finish(leaving)
                 raise
-            return self._finish(leaving)
+            code = self._finish(leaving)
+        self._bus.on_interruption = None
+        self._bus.raise_interruption()
+        return code
 
     def stop(self, reason: str = "stop() was called") -> None:
         """Stop: finish what is at work, store and commit it, close. May be called from any thread or signal handler."""
@@ -155,7 +152,7 @@ class Runtime:
         return [*self._workers.occupied(), *hooks]
 
     def fatal_error(self) -> str | None:
-        """Return the reason of a fatal client error, None while there is none."""
+        """Return the reason why this node cannot go on (a client, the producer, a thread); None while it can."""
         if self._fatal is not None:
             return self._fatal
         for client in self._clients:
@@ -215,9 +212,11 @@ class Runtime:
                 self._stop_reason = "told to stop"
             if self._stop_reason is not None:
                 return
-            if any(
-                client.fatal or client.configuration_error or not client.thread.is_alive() for client in self._clients
-            ):
+            dead = dead_thread(self._clients, self._workers, self._event_loop)  # before the reasons that one may have
+            if self.fatal_error() or any(client.configuration_error for client in self._clients):
+                return
+            if dead is not None:
+                self._fail(f"the thread {dead} ended without a word: nothing it was responsible for goes on")
                 return
             if quieting is not None and quieting.is_set():
                 self._quiet_wanted = True
@@ -235,15 +234,16 @@ class Runtime:
             if self.phase == "starting" and all(client.last_poll is not None for client in self._clients):
                 self._enter("running")
             settled = self.phase in ("running", "quiet")
-            poller.poll(None if settled else 20)
+            poller.poll(1000 * WATCH_S if settled else 20)
             self._swallow()
+            self.producer.serve()
 
     def _finish(self, leaving: Callable[[], bool] | None) -> int:
         deadline = time.monotonic() + self.drain_timeout
         misconfigured = next((one.configuration_error for one in self._clients if one.configuration_error), None)
         self._fatal = self.fatal_error()
         self._enter("stopping", self._fatal or (str(misconfigured) if misconfigured else self._stop_reason) or "")
-        leave = bool(leaving()) if leaving is not None else False
+        leave = leaving is not None and bool(self._bus.call("the callable that says whether to leave", leaving))
         for client in self._clients:
             client.stop(deadline, leaving=leave)
         for client in self._clients:
@@ -281,11 +281,21 @@ class Runtime:
     def _enter(self, state: str, reason: str = "") -> None:
         previous, self.phase = self.phase, state
         for callback in self._after_state:
-            try:
-                callback()
-            except (Exception, SystemExit) as error:  # noqa: BLE001  a Ctrl-C that comes now is none of its errors
-                self._bus.emit(ErrorOccurred(where="after_state callback", error=error))
+            self._bus.call("after_state callback", callback)
         self._bus.emit(StateChanged(state=state, previous=previous, reason=reason))
+
+    def _fail(self, reason: str) -> None:
+        if self._fatal is None:
+            self._fatal = reason
+            self._bus.emit(ClientError(subscription_group="node", code="_FAIL", reason=reason, fatal=True))
+        self._wake()
+
+    def _thread_failed(self, reason: str, error: BaseException) -> None:
+        self._bus.emit(ErrorOccurred(where="worker thread", error=error))
+        self._fail(reason)
+
+    def _loop_error(self, error: BaseException) -> None:
+        self._bus.emit(ErrorOccurred(where="a task or callback on the event loop", error=error))
 
     def _wake(self) -> None:
         # Signal-safe: one write that never blocks. A full pipe means that a wake-up is under way already.

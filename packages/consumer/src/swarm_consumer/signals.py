@@ -1,4 +1,4 @@
-"""Signal handlers for an app that runs without a supervisor; installed only when asked, and taken back at the end."""
+"""Orders from outside: a flag, and signal handlers for an app without a supervisor, installed only when asked."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ class Stoppable(Protocol):
 
     def quiet(self) -> None:
         """Take no more; from a signal handler."""
+
+
+class Flag(Protocol):
+    """An order from outside, such as a supervisor's: it can be looked at, waited for, and polled."""
+
+    def is_set(self) -> bool:
+        """Whether the order was given."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for it."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable once the order was given."""
 
 
 @contextlib.contextmanager

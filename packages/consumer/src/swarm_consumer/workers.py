@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Protocol
 
+from swarm_consumer.events import describe
 from swarm_consumer.lane import Lane, Run
 
 
@@ -20,12 +22,16 @@ class LaneOwner(Protocol):
 class Workers:
     """`count` threads over one queue of (group, lane), and one more, made when needed, for hooks at the end.
 
-    All are daemon threads: a handler that never returns must not keep the process from ending.
+    All are daemon threads: a handler that never returns must not keep the process from ending. `on_failure` is called
+    with a sentence and the error when something other than a handler raises on one of them; the thread goes on.
     """
 
-    def __init__(self, count: int, name: str = "swarm-worker") -> None:
+    def __init__(
+        self, count: int, name: str = "swarm-worker", on_failure: Callable[[str, BaseException], None] | None = None
+    ) -> None:
         self.count = count
         self._name = name
+        self._on_failure = on_failure
         self._queue: SimpleQueue[tuple[LaneOwner, Lane] | None] = SimpleQueue()
         self._hooks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._occupied: list[Run | None] = [None] * count
@@ -54,10 +60,13 @@ class Workers:
         """Return what the workers are at."""
         return [run for run in self._occupied if run is not None]
 
+    def dead(self) -> str | None:
+        """Return the name of a thread that was started and is no more; None while all are there."""
+        threads = [*self._threads, *([self._hook_thread] if self._hook_thread is not None else [])]
+        return next((thread.name for thread in threads if thread.ident is not None and not thread.is_alive()), None)
+
     def stop(self, timeout_s: float) -> bool:
         """Ask all threads to end after what they are at; whether they did within `timeout_s` seconds."""
-        import time
-
         for _ in self._threads:
             self._queue.put(None)
         threads = list(self._threads)
@@ -75,9 +84,19 @@ class Workers:
 
         get = self._queue.get
         while (item := get()) is not None:
-            owner, lane = item
-            owner.work(lane, occupy)
+            try:
+                owner, lane = item
+                owner.work(lane, occupy)
+            except BaseException as error:  # noqa: BLE001  a worker that dies unseen is a node that does nothing
+                self._failed(f"{self._name}-{index}", error)
 
     def _run_hooks(self) -> None:
         while (hook := self._hooks.get()) is not None:
-            hook()
+            try:
+                hook()
+            except BaseException as error:  # noqa: BLE001  see _work
+                self._failed(f"{self._name}-hooks", error)
+
+    def _failed(self, thread: str, error: BaseException) -> None:
+        if self._on_failure is not None:
+            self._on_failure(f"the thread {thread} failed outside of a handler: {describe(error)}", error)
