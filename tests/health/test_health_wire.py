@@ -25,6 +25,7 @@ from swarm_health._wire import (
     StatisticsMerger,
     StatisticsPart,
     WireNode,
+    WirePartition,
     cut_text,
     decode,
     encode,
@@ -175,7 +176,9 @@ many_partitions = st.tuples(st.lists(partitions, min_size=1, max_size=5), st.int
     lambda drawn: list(itertools.islice(itertools.cycle(drawn[0]), drawn[1]))
 )
 extras = st.dictionaries(
-    st.text(max_size=30), counts | st.floats(allow_nan=False) | st.text(max_size=100) | st.booleans(), max_size=60
+    st.text(max_size=30),
+    counts | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=100) | st.booleans(),
+    max_size=60,
 )
 nodes = st.builds(
     NodeStatistics,
@@ -294,3 +297,27 @@ def test_what_is_merged_is_what_users_encode_as_json():
     (merged,) = merge(encode_statistics(sent, 1, 0))
     assert msgspec.json.decode(msgspec.json.encode(merged))["partitions"][0]["topic"] == "flights"
     assert Statistics(merged) == Statistics(sent)
+
+
+NOT_FINITE = (float("nan"), float("inf"), float("-inf"))
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+def test_what_is_no_finite_number_does_not_travel(value):
+    """JSON has no NaN: one of them would make the snapshot of a whole swarm unreadable."""
+    sent = NodeStatistics(
+        rss_mb=value, cpu_s=1.5, partitions=[PartitionStatistics("t", 0, in_flight_age_s=value)],
+        extra={"loss": value, "accuracy": 0.5},
+    )  # fmt: skip
+    (whole,) = merge(encode_statistics(sent, 1, 0))
+    assert (whole.rss_mb, whole.cpu_s, whole.partitions[0].in_flight_age_s) == (None, 1.5, None)
+    assert whole.extra == {"accuracy": 0.5}
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+def test_what_another_writer_lets_through_stops_at_the_reader(value):
+    part = StatisticsPart(
+        1, 1, 1, WireNode(rss_mb=value), [WirePartition("t", 0, in_flight_age_s=value)], {"loss": value, "good": 1.0}
+    )
+    (whole,) = merge([encode(part, 0)])
+    assert (whole.rss_mb, whole.partitions[0].in_flight_age_s, whole.extra) == (None, None, {"good": 1.0})

@@ -224,6 +224,38 @@ def test_client_errors_are_sentences(tmp_path):
             client.status()
 
 
+NOT_A_NUMBER = """
+def target(node):
+    from swarm_health import NodeStatistics
+    node.report(NodeStatistics(rss_mb=float("inf"), extra={"loss": float("nan"), "good": 1}))
+    return beat(node)
+
+sys.exit(supervise(target, control_socket="c.sock").run())
+"""
+
+
+def test_a_node_that_reports_a_nan_hides_nobody(start, tmp_path):
+    swarm = start(NOT_A_NUMBER)
+    swarm.running(1)
+    with ControlClient(tmp_path / "c.sock") as client:
+        statistics = client.status().nodes[0].statistics
+    assert statistics is not None
+    assert (statistics.rss_mb, statistics.extra) == (None, {"good": 1})
+
+
+def test_a_client_takes_null_among_the_extra_values_for_unknown(start, tmp_path):
+    """As a supervisor of an earlier version sends it for a NaN."""
+    swarm = start(NOT_A_NUMBER)
+    swarm.running(1)
+    with ControlClient(tmp_path / "c.sock") as client:
+        snapshot = client.request("status")["snapshot"]
+        snapshot["nodes"][0]["statistics"]["extra"]["loss"] = None
+        client.request = lambda command: {"snapshot": snapshot}
+        statistics = client.status().nodes[0].statistics
+    assert statistics is not None
+    assert statistics.extra == {"good": 1}
+
+
 def test_commands_by_client(swarm, tmp_path):
     with ControlClient(tmp_path / "c.sock") as client:
         client.restart(1)

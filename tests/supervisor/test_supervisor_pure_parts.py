@@ -2,6 +2,7 @@
 
 import os
 import select
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from swarm_supervisor import events as all_events
 from swarm_supervisor.cpus import available_cpus, cgroup_quota
 from swarm_supervisor.deadlines import NEVER, Deadlines
 from swarm_supervisor.events import StacksDumped, encode_event, every_event
+from swarm_supervisor.flags import Flag
 from swarm_supervisor.loop import Loop
 from swarm_supervisor.oom import OomWatch
 from swarm_supervisor.restart_policy import RestartHistory, after_unplanned_exit
@@ -155,6 +157,64 @@ def test_timers_run_in_order_and_a_cancelled_one_never():
     assert called == [1, 3]
     assert loop.next_timer() is None
     loop.close()
+
+
+def test_a_timer_that_is_set_by_a_timer_waits_for_the_next_turn():
+    """ "Call soon" again and again must not keep the loop from its descriptors: TERM would never be seen."""
+    loop, called = Loop(), []
+
+    def again():
+        called.append(1)
+        assert len(called) <= 3, "the loop never turns"
+        loop.call_at(0.0, again)
+
+    loop.call_at(0.0, again)
+    for turn in (1, 2, 3):
+        loop.run_timers(5.0)
+        assert len(called) == turn
+    loop.close()
+
+
+def test_a_timer_can_cancel_one_that_is_due_in_the_same_turn():
+    loop, called = Loop(), []
+    loop.call_at(1.0, lambda: other.cancel())
+    other = loop.call_at(2.0, lambda: called.append("cancelled"))
+    loop.run_timers(3.0)
+    assert called == []
+    loop.close()
+
+
+@pytest.mark.parametrize("timeout", [30 * 86400.0, float("inf"), 1e300])
+def test_a_flag_can_be_waited_for_longer_than_the_kernel_waits(timeout):
+    flag = Flag()
+    timer = threading.Timer(0.05, flag.set)
+    timer.start()
+    assert flag.wait(timeout)
+    timer.join()
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan")])
+def test_a_wait_of_no_time_is_none(timeout):
+    assert not Flag().wait(timeout)
+
+
+def test_a_flag_is_seen_in_every_process_that_was_forked_before_it_was_set():
+    flag = Flag()
+    told, tells = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.write(tells, b"x")
+            code = 0 if flag.wait(30.0) and flag.is_set() and not flag.set() else 1
+        finally:
+            os._exit(code)
+    os.read(told, 1)
+    assert flag.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not flag.set()
+    os.close(told)
+    os.close(tells)
 
 
 def write(path, text):

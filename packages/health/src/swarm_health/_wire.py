@@ -5,6 +5,7 @@ grow at their end: a reader ignores elements that it does not know and fills in 
 changes only when an old reader would misunderstand.
 """
 
+import math
 from typing import Annotated, Any
 
 import msgspec
@@ -143,6 +144,8 @@ def cut_text(text: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
 def encode_statistics(statistics: NodeStatistics, sequence: int, dropped: int) -> list[bytes]:
     """Return the payloads of a set of statistics: one, or as many as its partitions and extra values need.
 
+    Values that are no finite numbers (NaN, infinities) do not travel: see `_finite`.
+
     TypeError if a field holds what a reader would refuse; ValueError if more than `MAX_PARTS` payloads are needed.
     """
     try:
@@ -167,10 +170,10 @@ def encode_statistics(statistics: NodeStatistics, sequence: int, dropped: int) -
 def _whole_part(statistics: NodeStatistics, sequence: int) -> StatisticsPart:
     fields = {name: getattr(statistics, name) for name in NodeStatistics.__struct_fields__}
     partitions, extra, topics = (fields.pop(name) for name in ("partitions", "extra", "topics"))
-    node = WireNode(**fields)
+    node = WireNode(**_finite(fields))
     node.state = cut_text(node.state, _MAX_NAME_BYTES)
-    rows = [WirePartition(*msgspec.structs.astuple(partition)) for partition in partitions]
-    sums = [WireTopic(*msgspec.structs.astuple(topic)) for topic in topics]
+    rows = [WirePartition(*map(_known, msgspec.structs.astuple(partition))) for partition in partitions]
+    sums = [WireTopic(*map(_known, msgspec.structs.astuple(topic))) for topic in topics]
     named: list[WirePartition | WireTopic] = [*rows, *sums]
     for row in named:
         row.topic = cut_text(row.topic, _MAX_NAME_BYTES)
@@ -178,8 +181,19 @@ def _whole_part(statistics: NodeStatistics, sequence: int) -> StatisticsPart:
     texts = {
         cut_text(key, _MAX_NAME_BYTES): cut_text(value, _MAX_NAME_BYTES) if isinstance(value, str) else value
         for key, value in extra.items()
+        if _known(value) is not None
     }
     return StatisticsPart(sequence, 1, 1, node, rows, texts, sums)
+
+
+def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a node without NaN and infinities: JSON has none of them, and one would spoil a whole snapshot."""
+    return {name: _known(value) for name, value in fields.items()}
+
+
+def _known(value: Any) -> Any:
+    """The value; None, which means unknown, in place of a NaN or an infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _split(whole: StatisticsPart, dropped: int) -> list[StatisticsPart]:
@@ -238,10 +252,13 @@ def _merged(parts: list[StatisticsPart]) -> NodeStatistics | None:
     node = parts[0].node
     if node is None or any(part.part != number or part.parts != len(parts) for number, part in enumerate(parts, 1)):
         return None
-    fields = msgspec.structs.asdict(node)
+    # A writer of another version, or of another language, may have let them through.
+    fields = _finite(msgspec.structs.asdict(node))
     fields["partitions"] = [
-        PartitionStatistics(*msgspec.structs.astuple(row)) for part in parts for row in part.partitions
+        PartitionStatistics(*map(_known, msgspec.structs.astuple(row))) for part in parts for row in part.partitions
     ]
-    fields["extra"] = {key: value for part in parts for key, value in part.extra.items()}
-    fields["topics"] = [TopicStatistics(*msgspec.structs.astuple(row)) for part in parts for row in part.topics]
+    fields["extra"] = {key: value for part in parts for key, value in part.extra.items() if _known(value) is not None}
+    fields["topics"] = [
+        TopicStatistics(*map(_known, msgspec.structs.astuple(row))) for part in parts for row in part.topics
+    ]
     return NodeStatistics(**fields)

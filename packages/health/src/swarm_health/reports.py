@@ -75,7 +75,7 @@ class NodeStatistics(msgspec.Struct, kw_only=True):
     """Processor time used so far, user and system, in seconds."""
     partitions: list[PartitionStatistics] = []
     extra: dict[str, int | float | str | bool] = {}
-    """The user's own numbers and words."""
+    """The user's own numbers and words. One that is NaN or infinite is left out: it cannot be told from unknown."""
     topics: list[TopicStatistics] = []
     """What was done of each topic since the start of this process; partitions come and go, these sums stay."""
 

@@ -62,7 +62,7 @@ class ControlClient:
 
     def status(self) -> Snapshot:
         """Return the swarm at this moment."""
-        return self._checked(self.request("status").get("snapshot"), Snapshot)
+        return self._checked(_without_unknown(self.request("status").get("snapshot")), Snapshot)
 
     def quiet(self) -> None:
         """Have all nodes finish what they have and take no more."""
@@ -166,6 +166,17 @@ class _Stacks(msgspec.Struct):
 
     node_id: int
     text: str
+
+
+def _without_unknown(snapshot: Any) -> Any:
+    """The snapshot as it came, without extra values that are null: one node's NaN must not hide a whole swarm."""
+    nodes = snapshot.get("nodes") if isinstance(snapshot, dict) else None
+    for node in nodes if isinstance(nodes, list) else ():
+        statistics = node.get("statistics") if isinstance(node, dict) else None
+        extra = statistics.get("extra") if isinstance(statistics, dict) else None
+        if isinstance(extra, dict) and isinstance(statistics, dict):
+            statistics["extra"] = {key: value for key, value in extra.items() if value is not None}
+    return snapshot
 
 
 def _printable(text: str) -> str:

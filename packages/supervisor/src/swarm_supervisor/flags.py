@@ -3,14 +3,21 @@
 import os
 import select
 import termios
+import time
 from array import array
 from collections.abc import Generator
 from fcntl import ioctl
 from typing import Any
 
+_LONGEST_WAIT_S = 86400.0
+"""poll(2) takes 2**31 - 1 ms at most, 24.8 days: a longer wait is made of several."""
+
 
 class Flag:
-    """Set once and for ever. Safe to set in a signal handler and to wait for in any thread."""
+    """Set once and for ever. Safe to set in a signal handler and to wait for in any thread.
+
+    A process that was forked from the one that sets it sees it too: the descriptor is shared, the attribute is not.
+    """
 
     def __init__(self) -> None:
         self._set = False
@@ -18,6 +25,8 @@ class Flag:
 
     def is_set(self) -> bool:
         """Whether the flag is set."""
+        if not self._set:
+            self._set = _readable(self._fd, 0.0)
         return self._set
 
     def fileno(self) -> int:
@@ -26,7 +35,7 @@ class Flag:
 
     def set(self) -> bool:
         """Set the flag. Return False if it was set already."""
-        if self._set:
+        if self.is_set():
             return False
         self._set = True
         os.eventfd_write(self._fd, 1)
@@ -34,13 +43,14 @@ class Flag:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the flag is set, at most ``timeout`` seconds; return whether it is."""
-        if not self.is_set():
-            poll = select.poll()
-            poll.register(self.fileno(), select.POLLIN)
-            # A signal handler runs in the middle of this poll, and the poll then goes on (PEP 475): the descriptor is
-            # what ends it.
-            poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
-        return self.is_set()
+        # A signal handler runs in the middle of this poll, which then continues (PEP 475): the descriptor ends it.
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            left = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
+            if not left > 0:
+                return False
+            _readable(self.fileno(), min(left, _LONGEST_WAIT_S))
+        return True
 
     async def wait_async(self) -> None:
         """Wait in the running asyncio loop until the flag is set."""
@@ -67,27 +77,31 @@ class Flag:
         return self.wait_async().__await__()
 
 
-class OrdersFlag(Flag):
-    """A flag that the supervisor sets: so many bytes have come through the pipe of orders.
+class GoFlag(Flag):
+    """A flag that the supervisor sets, with the first byte that comes through the pipe of orders.
 
     The bytes are never read, so that every thread sees the same, at any time: one byte is "go", two are "go, and your
     id goes for good".
     """
 
-    def __init__(self, pipe_fd: int, count: int) -> None:
+    def __init__(self, pipe_fd: int) -> None:
         """Watch the read end of the pipe of orders, which somebody else owns."""
         self._set = False
         self._fd = pipe_fd
-        self._count = count
-
-    def is_set(self) -> bool:
-        """Whether the flag is set."""
-        if not self._set:
-            waiting = array("i", [0])
-            ioctl(self._fd, termios.FIONREAD, waiting)
-            self._set = waiting[0] >= self._count
-        return self._set
 
     def set(self) -> bool:
         """Only the supervisor sets this flag. RuntimeError."""
         raise RuntimeError("only the supervisor sets this flag")
+
+
+def orders_waiting(pipe_fd: int) -> int:
+    """Return how many bytes have come through the pipe of orders."""
+    waiting = array("i", [0])
+    ioctl(pipe_fd, termios.FIONREAD, waiting)
+    return waiting[0]
+
+
+def _readable(fd: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))

@@ -136,10 +136,14 @@ class Loop:
                 reader.callback(mask)
 
     def run_timers(self, now: float) -> None:
-        """Call back every timer that is due."""
+        """Call back every timer that is due. One that a callback sets waits for the next turn, even if it is due."""
+        due: list[Timer] = []
         while (timer := self._timers.pop(now)) is not None:
-            if isinstance(timer, Timer) and timer.callback is not None:
-                callback, timer.callback = timer.callback, None
+            assert isinstance(timer, Timer)
+            due.append(timer)
+        for timer in due:
+            callback, timer.callback = timer.callback, None
+            if callback is not None:  # else it was cancelled, perhaps by the one before
                 callback()
 
     def close(self) -> None:

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from types import FrameType
 
 from swarm_health import NodeStatistics, Writer
+from swarm_supervisor import offspring
 from swarm_supervisor.events import ErrorOccurred, Event, NodeStarted
-from swarm_supervisor.flags import Flag, OrdersFlag
+from swarm_supervisor.flags import Flag, GoFlag, orders_waiting
 from swarm_supervisor.fork import ORPHANED
 from swarm_supervisor.prctl import set_thread_name
 
@@ -46,56 +47,70 @@ class Node:
         """Set when this node shall finish its work and return."""
         self.quieting = Flag()
         """Set when this node shall take no more work, and stay."""
-        self.go: Flag = OrdersFlag(orders_fd, 1)
+        self.go: Flag = GoFlag(orders_fd)
         """Set when the work may begin: at once, but in the spare of a planned replacement only when the old node has
         gone."""
-        self._leaving = OrdersFlag(orders_fd, 2)
+        self._orders_fd = orders_fd
         self._writer = writer
+        self._pid = os.getpid()
 
     @property
     def leaving(self) -> bool:
         """Whether this node's id goes for good (scaled down): leave groups, release what is bound to the id."""
-        return self._leaving.is_set()
+        return orders_waiting(self._orders_fd) >= 2
 
     def healthy(self) -> bool:
         """Report that all is well; call it at least every liveness_interval from the thread that works.
 
         Never blocks; False if the report was dropped. Ends this process, with exit code 3, if the supervisor is gone.
+        RuntimeError in a process that this node has forked, as for every report: it would beat for a node that hangs.
         """
-        return self._reported(self._writer.healthy())
+        return self._reported(self._writer.healthy)
 
     def unhealthy(self, code: int, reason: str) -> bool:
         """Report what is wrong: the supervisor stops this node. ``code`` is a `swarm_health.Status` or one of yours.
 
         Never blocks; False if the report was dropped. ValueError if the code is not a positive int.
         """
-        return self._reported(self._writer.unhealthy(code, reason))
+        return self._reported(lambda: self._writer.unhealthy(code, reason))
 
     def ready(self) -> bool:
         """Report that this spare is prepared: to be followed by ``node.go.wait()``. Means nothing otherwise."""
-        return self._reported(self._writer.ready())
+        return self._reported(self._writer.ready)
 
     def report(self, statistics: NodeStatistics) -> bool:
         """Report numbers. They are no heartbeat. Never blocks; False if some of them were dropped."""
-        return self._reported(self._writer.statistics(statistics))
+        return self._reported(lambda: self._writer.statistics(statistics))
 
     def orphaned(self) -> bool:
         """Whether the supervisor is gone. The kernel kills orphans (PR_SET_PDEATHSIG); this is the second look."""
         return os.getppid() != self.supervisor_pid
 
-    def _reported(self, written: bool) -> bool:
+    def _reported(self, report: Callable[[], bool]) -> bool:
+        if (pid := os.getpid()) != self._pid:
+            raise RuntimeError(
+                f"process {pid} is not node {self.id} but was forked by it (process {self._pid}), and only the node "
+                "itself may report: send your news to it, through a queue for instance"
+            )
         if self.orphaned():
             # What an orphan does is not watched any more, and its successor may be running: not even a drain is safe.
             os._exit(ORPHANED)
-        return written
+        return report()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            # A process that the node has forked inherits this handler. Its own stop (Process.terminate()) is not the
+            # node's.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         # A repeated signal means nothing here: only the supervisor escalates.
         if self.stopping.set():
             self._writer.stopping(signal.Signals(number).name)
 
     def _quiet(self, number: int, frame: FrameType | None) -> None:
-        self.quieting.set()
+        if os.getpid() == self._pid:
+            self.quieting.set()
 
 
 def run_node(
@@ -117,6 +132,7 @@ def run_node(
     _reset_signals(node)
     _detach_stdin()
     _reseed()
+    offspring.forget_inherited()
     if dump_fd >= 0:
         # The handler of faulthandler is C: it writes also while other C code holds the GIL.
         faulthandler.register(DUMP_SIGNAL, file=dump_fd, all_threads=True, chain=False)
@@ -138,6 +154,7 @@ def run_node(
         logger.exception("node %d failed: the target raised %s", node.id, type(error).__name__)
         return 1
     finally:
+        offspring.end_all()
         for handler in logging.getLogger().handlers + logger.handlers:
             with contextlib.suppress(Exception):
                 handler.flush()
