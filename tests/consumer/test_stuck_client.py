@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 
-from swarm_consumer import owner
+from swarm_consumer import owner, stuck_client
 from swarm_consumer.events import Assigned, ClientError
 
 
 def test_a_client_that_never_lets_go_ends_the_node(embedded_broker, make_app, start, monkeypatch):
-    monkeypatch.setattr(owner, "LET_GO_S", 1.0)
+    monkeypatch.setattr(stuck_client, "LET_GO_S", 1.0)
     # What librdkafka does to itself needs a cluster that is fenced at the wrong moment; here any state will do.
-    monkeypatch.setattr(owner, "_LETTING_GO", frozenset(("steady",)))
+    monkeypatch.setattr(stuck_client, "LETTING_GO", frozenset(("steady",)))
     embedded_broker.create_topic("flights", 1)
     app = make_app(kafka={"statistics.interval.ms": 200})
     app.consume("flights", group="g")(lambda messages: None)

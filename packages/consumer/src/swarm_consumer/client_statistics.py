@@ -28,8 +28,14 @@ class _Group(msgspec.Struct):
     state: str = ""
 
 
+class _Broker(msgspec.Struct):
+    source: str = ""
+    state: str = ""
+
+
 class _Statistics(msgspec.Struct):
     cgrp: _Group | None = None
+    brokers: dict[str, _Broker] = {}
     topics: dict[str, _Topic] = {}
 
 
@@ -42,6 +48,10 @@ class ClientStatistics:
     def __init__(self) -> None:
         self.join_state: str | None = None
         self.join_state_since: float | None = None
+        self.group_state: str | None = None
+        """The state of the group's coordinator: "up" where the client has one."""
+        self.brokers: tuple[tuple[str, str], ...] = ()
+        """Source and state of each broker that the client lists."""
         self.lags: dict[Key, int] = {}
         self._readable_ends: dict[Key, int] = {}
         self.end_offsets: dict[Key, int] = {}
@@ -56,6 +66,8 @@ class ClientStatistics:
             return
         if statistics.cgrp is not None:
             self._joined(statistics.cgrp.join_state, now)
+            self.group_state = statistics.cgrp.state
+        self.brokers = tuple((broker.source, broker.state) for broker in statistics.brokers.values())
         lags, ends, readable, received = {}, {}, {}, {}
         for topic, partitions in statistics.topics.items():
             for number, one in partitions.partitions.items():

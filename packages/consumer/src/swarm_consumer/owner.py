@@ -35,14 +35,12 @@ from swarm_consumer.progress import Key
 from swarm_consumer.rebalances import Rebalances
 from swarm_consumer.redaction import ScrubbingFilter
 from swarm_consumer.retry import Backoff
+from swarm_consumer.stuck_client import StuckClientWatch
 
 FATAL_DRAIN_S = 5.0
 """What handlers at work are given when the client has died."""
 LEAVE_S = 2.0
 """How long a static member that leaves for good waits for its partitions to be taken."""
-LET_GO_S = 15.0
-"""A client that has not let go of its partitions after so long never will: it waits for answers of brokers only."""
-_LETTING_GO = frozenset(("wait-unassign-to-complete", "wait-incr-unassign-to-complete"))
 
 _abandoned: list[confluent_kafka.Consumer] = []
 """Stuck clients. Neither close() nor the destructor of one returns: they are left for the end of the process."""
@@ -68,7 +66,7 @@ class Owner:
         self._ends_to_tell = False  # some partition's end was reached and eofed() not called yet
         self._has_ticks = any("tick" in route.hooks for route in group.group.routes)
         self._repetitions = Repetitions()
-        self._stuck = False
+        self._watch = StuckClientWatch()
 
     def run(self) -> None:
         """Make the client, turn until told to stop, drain, close."""
@@ -274,7 +272,7 @@ class Owner:
             return
         self.rebalances.closing = True
         try:
-            if self._stuck:
+            if self._watch.stuck:
                 _abandoned.append(client)
                 return
             if group.leaving and group.fatal is None:
@@ -315,27 +313,12 @@ class Owner:
         group = self.group
         now = time.monotonic()
         group.statistics.update(text, now)
-        self._check_letting_go(now)
+        stuck = self._watch.look(group.statistics, now)
+        if stuck is not None:
+            group.fail(f"{group.subscription_group}: {stuck}; it does not recover from that: the node must start again")
         if group.bus.wants(StatisticsEmitted):
             try:
                 statistics = msgspec.json.decode(text, type=dict)
             except UNREADABLE:  # raised out of poll(), it would end this thread and the node
                 return
             group.bus.emit(StatisticsEmitted(subscription_group=group.subscription_group, statistics=statistics))
-
-    def _check_letting_go(self, now: float) -> None:
-        """End the node when its client waits for ever.
-
-        Seen with librdkafka 2.16: while all brokers of a cluster are fenced, metadata names none. The client drops
-        those it knows, their threads do not end while something refers to them, it looks for no others before they have
-        ended, and the rebalance waits for commits that were sent to them. Its issue 5301 is of the same kind.
-        """
-        group = self.group
-        state, since = group.statistics.join_state, group.statistics.join_state_since
-        if self._stuck or state not in _LETTING_GO or since is None or now - since < LET_GO_S:
-            return
-        self._stuck = True
-        group.fail(
-            f"{group.subscription_group}: the client has not let go of partitions for {now - since:.0f} s (join state "
-            f"{state}) and does not recover from that by itself: the node must start again"
-        )
