@@ -16,7 +16,9 @@ KEY = ("flights", 0)
 
 def route(**options):
     app = App("lanes", {"bootstrap.servers": "nowhere:1"})
-    app.topic("flights", **{"max_messages": 3, **options})(type("Handler", (Consumer,), {}))
+    app.topic("flights", **{"max_messages": 3, **options})(
+        type("Handler", (Consumer,), {"consume": lambda self, messages: None})
+    )
     return app.routes[0]
 
 

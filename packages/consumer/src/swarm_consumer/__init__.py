@@ -6,7 +6,7 @@ Importing it starts no thread and makes no client; the client library itself is 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from swarm_consumer.app import App, Group
+    from swarm_consumer.app import App
     from swarm_consumer.batch import Batch
     from swarm_consumer.cluster_check import ClusterReport, check_cluster
     from swarm_consumer.consumer import Consumer
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
         DeliveryError,
         DeserializationError,
         ForkError,
+        LifespanError,
         SwarmConsumerError,
+        WarmupError,
     )
+    from swarm_consumer.group import Group
+    from swarm_consumer.lifespan import NodeInfo
     from swarm_consumer.message import Message
     from swarm_consumer.producer import Producer
-    from swarm_consumer.runtime import Flag, Runtime
+    from swarm_consumer.runtime import Runtime
     from swarm_consumer.selection import Selection
+    from swarm_consumer.signals import Flag
 
 __version__ = "0.1.0"
 
@@ -43,12 +48,15 @@ __all__ = [
     "ForkError",
     "Group",
     "Json",
+    "LifespanError",
     "Message",
     "MessagePack",
+    "NodeInfo",
     "Producer",
     "Runtime",
     "Selection",
     "SwarmConsumerError",
+    "WarmupError",
     "check_cluster",
 ]
 
@@ -63,16 +71,19 @@ _MODULES = {
     "Delivery": "deliveries",
     "DeliveryError": "errors",
     "DeserializationError": "errors",
-    "Flag": "runtime",
+    "Flag": "signals",
     "ForkError": "errors",
-    "Group": "app",
+    "Group": "group",
     "Json": "deserialization",
+    "LifespanError": "errors",
     "Message": "message",
     "MessagePack": "deserialization",
+    "NodeInfo": "lifespan",
     "Producer": "producer",
     "Runtime": "runtime",
     "Selection": "selection",
     "SwarmConsumerError": "errors",
+    "WarmupError": "errors",
     "check_cluster": "cluster_check",
 }
 

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from swarm_consumer import handlers
+from swarm_consumer.annotations import payload_of
 from swarm_consumer.bus import Bus, Listener
-from swarm_consumer.checks import check_number, check_topic
+from swarm_consumer.checks import check_flag, check_mapping, check_name, check_number, check_topic
 from swarm_consumer.consumer import Consumer, FunctionConsumer
 from swarm_consumer.declared_topics import DeclaredTopic, declared_topic
-from swarm_consumer.deserialization import Decoders, compile_decoder
+from swarm_consumer.deserialization import Decoders, check_decoder, compile_decoder
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Event
+from swarm_consumer.group import Group
+from swarm_consumer.hooks import Hooked, Hooks
+from swarm_consumer.place import Place, caller, declared
+from swarm_consumer.property_checks import check_properties
 from swarm_consumer.redaction import redacted
-from swarm_consumer.routing import (
-    Property,
-    Route,
-    SubscriptionGroup,
-    check_properties,
-    merge,
-    placed,
-    subscription_groups,
-)
-from swarm_consumer.settings import DEFAULT_PROPERTIES, topic_settings
+from swarm_consumer.routing import Property, Route, SubscriptionGroup, merge, placed, subscription_groups
+from swarm_consumer.settings import DEFAULT_PROPERTIES, check_defaults, topic_settings
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from swarm_consumer.selection import Selection
+    from swarm_consumer.settings import GroupedTopicOptions, TopicKeywords
 
 ConsumerClass = TypeVar("ConsumerClass", bound=type[Consumer])
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -44,29 +44,7 @@ _PRODUCER_OWNED = {
 }
 
 
-class Group:
-    """A consumer group with settings of its own: ``app.group("delays", kafka={...}).topic("flights")``."""
-
-    def __init__(self, app: App, name: str, kafka: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> None:
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"a consumer group's name must be a non-empty string, not {name!r}")
-        check_properties(kafka or {}, f"group {name!r}")
-        topic_settings({**app.settings, **settings, **_ttl(settings)}, f"group {name!r}")
-        self.app = app
-        self.name = name
-        self.properties = placed(kafka or {}, f"group {name!r}")
-        self.settings = dict(settings)
-
-    def topic(self, *names: str, **options: Any) -> Callable[[ConsumerClass], ConsumerClass]:
-        """Do what `App.topic` does, in this group."""
-        return self.app.topic(*names, group=self.name, **options)
-
-    def consume(self, *names: str, **options: Any) -> Callable[[Function], Function]:
-        """Do what `App.consume` does, in this group."""
-        return self.app.consume(*names, group=self.name, **options)
-
-
-class App:
+class App(Hooked):
     """Topics, who consumes them, and how.
 
     client_id: what brokers and their logs call this app.
@@ -90,24 +68,27 @@ class App:
         group: str | None = None,
         concurrency: int = 1,
         revocation_timeout: float | None = None,
-        **settings: Any,
+        **settings: Unpack[TopicKeywords],
     ) -> None:
-        if not isinstance(client_id, str) or not client_id:
-            raise ConfigurationError(f"App(client_id): a non-empty string is needed, not {client_id!r}")
-        check_properties(kafka or {}, "App(kafka=...)")
-        check_properties(producer or {}, "App(producer=...)", _PRODUCER_OWNED)
-        check_number(concurrency, 1, 1000, "concurrency", "App", whole=True)
-        if revocation_timeout is not None:
-            check_number(revocation_timeout, 0, 86400, "revocation_timeout", "App")
-        topic_settings({**settings, **_ttl(settings)}, "App")
+        with declared(caller()):
+            check_name(client_id, "client_id", "App")
+            if group is not None:
+                check_name(group, "group", "App")
+            check_properties({} if kafka is None else kafka, "App(kafka=...)")
+            check_properties({} if producer is None else producer, "App(producer=...)", _PRODUCER_OWNED)
+            check_number(concurrency, 1, 1000, "concurrency", "App", whole=True)
+            if revocation_timeout is not None:
+                check_number(revocation_timeout, 0, 86400, "revocation_timeout", "App")
+            check_defaults(settings, "App")
         self.client_id = client_id
         self.kafka: dict[str, Any] = dict(kafka or {})
         self.producer_properties: dict[str, Any] = dict(producer or {})
         self.default_group = group or client_id
         self.concurrency = concurrency
         self.revocation_timeout = revocation_timeout
-        self.settings: dict[str, Any] = settings
+        self.settings: dict[str, Any] = dict(settings)
         self.bus = Bus()
+        self.hooks = Hooks()
         self._properties = merge(placed(DEFAULT_PROPERTIES, "Swarm's defaults"), placed(self.kafka, "App(kafka=...)"))
         self._groups: dict[str, Group] = {}
         self._routes: list[Route] = []
@@ -118,13 +99,14 @@ class App:
 
     # -- declaring -----------------------------------------------------------------------------------------------
 
-    def group(self, name: str, *, kafka: Mapping[str, Any] | None = None, **settings: Any) -> Group:
+    def group(self, name: str, *, kafka: Mapping[str, Any] | None = None, **settings: Unpack[TopicKeywords]) -> Group:
         """Declare a consumer group's own properties and settings; topics declared in it inherit them."""
-        if name in self._groups:
-            raise ConfigurationError(f"group {name!r} is declared twice; declare its settings in one place")
-        if any(route.group == name for route in self._routes):
-            raise ConfigurationError(f"group {name!r} already has topics; declare its settings before them")
-        group = self._groups[name] = Group(self, name, kafka, settings)
+        with declared(caller()):
+            if name in self._groups:
+                raise ConfigurationError(f"group {name!r} is declared twice; declare its settings in one place")
+            if any(route.group == name for route in self._routes):
+                raise ConfigurationError(f"group {name!r} already has topics; declare its settings before them")
+            group = self._groups[name] = Group(self, name, kafka, settings)
         return group
 
     def topic(
@@ -140,63 +122,79 @@ class App:
         partitions: int | None = None,
         replication: int | None = None,
         config: Mapping[str, Any] | None = None,
-        **settings: Any,
+        **settings: Unpack[TopicKeywords],
     ) -> Callable[[ConsumerClass], ConsumerClass]:
         """Declare who consumes one or more topics: a decorator for a Consumer class. A name with ^ is a pattern.
 
-        payload, key: a msgspec type (JSON), Json(...), MessagePack(...), a callable of bytes, one of confluent-kafka's
-            schema-registry deserializers, or None for raw bytes. headers: a callable of the list of pairs.
+        payload, key: a msgspec type (JSON; str is a JSON string), a pydantic model, Json(...), MessagePack(...), a
+            callable of bytes, one of confluent-kafka's schema-registry deserializers, or None for raw bytes. A payload
+            that is left out follows the annotation: ``def consume(self, messages: Batch[Order])``.
+        headers: a callable of the list of pairs.
         kafka: client properties of these topics; topics of a group that differ in them get clients of their own.
         subscription_group: an explicit name for the client these topics share.
         active: False leaves the topics out without removing the declaration.
         partitions, replication, config: what the topics are to be like in the cluster, as in `declare_topic`.
+
+        Raises ConfigurationError, with the file and line of this call, for whatever cannot work.
         """
-        if not names:
-            raise ConfigurationError("topic() needs the name of at least one topic")
-        if partitions is None and (replication is not None or config):
-            raise ConfigurationError(f"topic {names[0]!r}: replication and config need partitions beside them")
+        place = caller()
+        with declared(place):
+            if not names:
+                raise ConfigurationError("topic() needs the name of at least one topic")
+            for name in names:
+                check_topic(name)
+            where = f"topic {names[0]!r}"
+            if partitions is None and (replication is not None or config):
+                raise ConfigurationError(f"{where}: replication and config need partitions beside them")
+            check_flag(active, "active", where)
+            for option, value in (("group", group), ("subscription_group", subscription_group)):
+                if value is not None:
+                    check_name(value, option, where)
+            if headers is not None:
+                check_decoder(headers, names[0], "headers")
+            check_mapping(config or {}, "config", where)
 
         def declare(consumer: ConsumerClass) -> ConsumerClass:
-            if not (isinstance(consumer, type) and issubclass(consumer, Consumer)):
-                raise ConfigurationError(
-                    f"@app.topic({names[0]!r}) takes a class derived from Consumer, not {consumer!r}; for a function "
-                    f"use @app.consume"
-                )
-            group_name = group or self.default_group
-            for name in names:
-                if partitions is not None:
-                    self.declare_topic(name, partitions=partitions, replication=replication, config=config)
-                self._declare(
-                    name, group_name, consumer, payload, key, headers, kafka or {}, subscription_group, active, settings
-                )
+            with declared(place):
+                if not (isinstance(consumer, type) and issubclass(consumer, Consumer)):
+                    raise ConfigurationError(
+                        f"@app.topic({names[0]!r}) takes a class derived from Consumer, not {consumer!r}; for a "
+                        f"function use @app.consume"
+                    )
+                handlers.check_consumer(consumer)
+                code = consumer.function if issubclass(consumer, FunctionConsumer) else consumer.consume
+                wanted = payload_of(code, payload, place.names)
+                route = {"consumer": consumer, "explicit_subscription_group": subscription_group, "active": active}
+                for name in names:
+                    decoders = Decoders(
+                        compile_decoder(wanted, name, "payload"), compile_decoder(key, name, "key"), headers
+                    )
+                    self._declare(
+                        name,
+                        group or self.default_group,
+                        {} if kafka is None else kafka,
+                        settings,
+                        place,
+                        decoders=decoders,
+                        **route,
+                    )
+                    if partitions is not None:
+                        self.declare_topic(name, partitions=partitions, replication=replication, config=config)
             return consumer
 
         return declare
 
-    def consume(self, *names: str, **options: Any) -> Callable[[Function], Function]:
+    def consume(self, *names: str, **options: Unpack[GroupedTopicOptions]) -> Callable[[Function], Function]:
         """Declare a function as the handler of topics; it is given the batch, and the Consumer if it takes two.
 
         The options are those of `topic`. The function itself is returned unchanged.
         """
+        place = caller()
+        declare_class = self.topic(*names, **options)
 
         def declare(function: Function) -> Function:
-            if not callable(function) or isinstance(function, type):
-                raise ConfigurationError(f"@app.consume takes a function, not {function!r}; for a class use @app.topic")
-            parameters = [
-                parameter
-                for parameter in inspect.signature(function).parameters.values()
-                if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-                and parameter.default is parameter.empty
-            ]
-            if not 1 <= len(parameters) <= 2:
-                raise ConfigurationError(
-                    f"{function!r} must take the batch, or the batch and the consumer; it takes {len(parameters)} "
-                    f"arguments"
-                )
-            name = getattr(function, "__qualname__", type(function).__qualname__)
-            attributes = {"function": staticmethod(function), "wants_consumer": len(parameters) == 2}
-            attributes["__doc__"] = function.__doc__
-            self.topic(*names, **options)(type(name, (FunctionConsumer,), attributes))
+            with declared(place):
+                declare_class(handlers.function_consumer(function))
             return function
 
         return declare
@@ -205,33 +203,25 @@ class App:
         self,
         topic: str,
         group: str,
-        consumer: type[Consumer],
-        payload: Any,
-        key: Any,
-        headers: Callable[..., Any] | None,
         kafka: Mapping[str, Any],
-        subscription_group: str | None,
-        active: bool,
         settings: Mapping[str, Any],
+        place: Place,
+        **fields: Any,
     ) -> None:
         where = f"topic {topic!r}"
-        check_topic(topic)
         check_properties(kafka, where)
-        if group not in self._groups:
-            self._groups[group] = Group(self, group, None, {})
-        declared = self._groups[group]
-        decoders = Decoders(compile_decoder(payload, topic, "payload"), compile_decoder(key, topic, "key"), headers)
+        of_group = self._groups.get(group) or Group(self, group, None, {})
         route = Route(
             topic=topic,
             group=group,
-            consumer=consumer,
-            decoders=decoders,
-            settings=topic_settings({**self.settings, **declared.settings, **settings}, where),
-            properties=merge(self._properties, declared.properties, placed(kafka, where)),
-            explicit_subscription_group=subscription_group,
-            active=active,
+            settings=topic_settings({**self.settings, **of_group.settings, **settings}, where),
+            properties=merge(self._properties, of_group.properties, placed(kafka, where)),
+            place=str(place),
+            **fields,
         )
-        subscription_groups([*self._routes, route], self._base_properties())  # conflicts are refused here and now
+        base = {**self._base_properties(), group: merge(self._properties, of_group.properties)}
+        subscription_groups([*self._routes, route], base)  # conflicts are refused here and now
+        self._groups[group] = of_group
         self._routes.append(route)
 
     def declare_topic(
@@ -243,11 +233,12 @@ class App:
         least. replication: for a topic that is made; None: the broker's default. config: topic configurations. Raises
         ConfigurationError for values that cannot be, and for a topic declared twice in different ways.
         """
-        declared = declared_topic(name, partitions, replication, config or {})
-        known = self._declared_topics.setdefault(name, declared)
-        if known != declared:
-            raise ConfigurationError(f"topic {name!r} is declared twice, as {known} and as {declared}")
-        return declared
+        with declared(caller()):
+            topic = declared_topic(name, partitions, replication, {} if config is None else config)
+            known = self._declared_topics.setdefault(name, topic)
+            if known != topic:
+                raise ConfigurationError(f"topic {name!r} is declared twice, as {known} and as {topic}")
+        return topic
 
     def override(self, kafka: Mapping[str, Any], where: str) -> None:
         """Let these properties win over all that the code says, for every topic, every group and the producer.
@@ -299,12 +290,20 @@ class App:
 
     def subscribe(self, listener: Listener) -> None:
         """Call `listener` with every event, on the thread where it happens; it should return quickly."""
+        with declared(caller()):
+            handlers.check_listener(listener, "app.subscribe", 1)
         self.bus.subscribe(listener)
 
     def on(self, event: type[Event]) -> Callable[[ListenerFunction], ListenerFunction]:
-        """Decorate a listener for one type of event: ``@app.on(BatchFailed)``."""
+        """Decorate a listener for one type of event: ``@app.on(BatchFailed)``, from swarm_consumer.events."""
+        place = caller()
+        with declared(place):
+            if not (isinstance(event, type) and issubclass(event, Event)):
+                raise ConfigurationError(f"@app.on takes a class of swarm_consumer.events, not {event!r}")
 
         def declare(listener: ListenerFunction) -> ListenerFunction:
+            with declared(place):
+                handlers.check_listener(listener, f"@app.on({event.__name__})", 1)
             self.bus.subscribe(listener, event)
             return listener
 
@@ -324,8 +323,3 @@ class App:
             return runtime.run()
         with handling(runtime):
             return runtime.run()
-
-
-def _ttl(settings: Mapping[str, Any]) -> dict[str, Any]:
-    # As a default for all topics, long_running may come without the TTL that each topic then has to give.
-    return {"consuming_ttl": 1e6} if settings.get("long_running") and "consuming_ttl" not in settings else {}

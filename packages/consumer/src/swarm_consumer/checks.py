@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from swarm_consumer.errors import ConfigurationError
@@ -18,8 +19,28 @@ def check_number(value: Any, low: float, high: float, name: str, where: str, *, 
         raise ConfigurationError(f"{where}: {name} must be {kind} from {low:g} to {high:g}, not {value!r}")
 
 
-def check_topic(topic: str) -> None:
+def check_flag(value: Any, name: str, where: str) -> None:
+    """Raise ConfigurationError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{where}: {name} must be True or False, not {value!r}")
+
+
+def check_name(value: Any, name: str, where: str) -> None:
+    """Raise ConfigurationError unless `value` is a text of at least one character."""
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"{where}: {name} must be a non-empty string, not {value!r}")
+
+
+def check_mapping(value: Any, name: str, where: str) -> None:
+    """Raise ConfigurationError unless `value` is a mapping."""
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{where}: {name} must be a mapping of names to values, not {value!r}")
+
+
+def check_topic(topic: Any) -> None:
     """Raise ConfigurationError for what can be neither a topic's name nor a pattern."""
+    if not isinstance(topic, str):
+        raise ConfigurationError(f"{topic!r} cannot be a topic: a name or a pattern is a string")
     if topic.startswith("^"):
         try:
             re.compile(topic)

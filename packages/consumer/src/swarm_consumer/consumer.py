@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from swarm_consumer.batch import Batch
 from swarm_consumer.deliveries import Delivery
+from swarm_consumer.errors import ConsumptionError
 from swarm_consumer.message import Message
 from swarm_consumer.producer import Producer
 
@@ -43,6 +44,7 @@ class Consumer:
     """
 
     _context: _Context
+    _state: Any
 
     # -- hooks ---------------------------------------------------------------------------------------------------
 
@@ -84,6 +86,16 @@ class Consumer:
     def partition(self) -> int:
         """The partition of this instance."""
         return self._context.partition
+
+    @property
+    def state(self) -> Any:
+        """What the app's lifespan yields in this process; None without one. Not there yet in the constructor."""
+        try:
+            return self._state
+        except AttributeError:
+            raise ConsumptionError(
+                f"{type(self).__qualname__}: self.state is there from initialized() on, not in the constructor"
+            ) from None
 
     @property
     def attempt(self) -> int:

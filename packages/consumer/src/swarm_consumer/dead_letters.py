@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import confluent_kafka
 
-from swarm_consumer.checks import check_number, check_topic
+from swarm_consumer.checks import check_flag, check_number, check_topic
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.record_headers import headers_of
 
@@ -27,8 +27,9 @@ class DeadLetters:
     max_retries: attempts after the first, before that.
     independent: each message has its own count; otherwise the count is the batch's, and once it is used up further
         messages of that batch that fail are diverted at once.
-    max_consecutive: at most this many in a row.
-    max_ratio: at most this share of the partition's recent messages (about the last thousand, and at least 100).
+    max_consecutive: at most this many in a row; None: any number.
+    max_ratio: at most this share of the partition's recent messages (about the last thousand, and at least 100); half
+        of them by default. 1 or None: no limit.
 
     Beyond a limit nothing is diverted any more: the partition stays at the message and keeps trying, because a fault
     that hits everything is a fault of the code, and a dead-letter topic is no place for a whole topic.
@@ -40,10 +41,11 @@ class DeadLetters:
     max_retries: int = 3
     independent: bool = False
     max_consecutive: int | None = None
-    max_ratio: float | None = None
+    max_ratio: float | None = 0.5
 
     def check(self, where: str) -> None:
         """Raise ConfigurationError for values that cannot work."""
+        check_flag(self.independent, "dead_letters.independent", where)
         if self.topic is not None:
             check_topic(self.topic)
             if self.topic.startswith("^"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,8 +51,9 @@ class Decoders:
 def compile_decoder(specification: Any, topic: str, field: str) -> Decode | None:
     """Return a bytes-to-object function for what the user wrote; None for raw bytes.
 
-    A type goes to msgspec as JSON, `Json` and `MessagePack` say the format, one of confluent-kafka's schema-registry
-    deserializers is given its context, and any other callable is called with the bytes.
+    A type goes to msgspec as JSON (str too: a JSON string), `Json` and `MessagePack` say the format, a pydantic model
+    or TypeAdapter validates JSON by itself, one of confluent-kafka's schema-registry deserializers is given its
+    context, and any other callable is called with the bytes.
     Raises ConfigurationError for anything else, and for a type msgspec has no decoder for.
     """
     if specification is None or specification is bytes:
@@ -62,9 +64,12 @@ def compile_decoder(specification: Any, topic: str, field: str) -> Decode | None
         return _msgspec(msgspec.msgpack.Decoder, specification.type, specification.strict, topic, field)
     if _is_registry_deserializer(specification):
         return _with_context(specification, topic, field)
+    if _is_pydantic(specification):
+        return _pydantic(specification)
     if isinstance(specification, type) or typing.get_origin(specification) is not None or specification is Any:
         return _msgspec(msgspec.json.Decoder, specification, True, topic, field)
     if callable(specification):
+        check_decoder(specification, topic, field)
         decode: Decode = specification
         return decode
     raise ConfigurationError(
@@ -73,11 +78,42 @@ def compile_decoder(specification: Any, topic: str, field: str) -> Decode | None
     )
 
 
+def check_decoder(function: Any, topic: str, field: str) -> None:
+    """Raise ConfigurationError for a decoding function that returns no object: a coroutine, or a generator."""
+    if not callable(function):
+        raise ConfigurationError(f"topic {topic!r}: {field} must be a function, not {function!r}")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(
+            f"topic {topic!r}: {field}={function!r} is async, and decoding is not awaited: give a plain function"
+        )
+    if inspect.isgeneratorfunction(function):
+        raise ConfigurationError(
+            f"topic {topic!r}: {field}={function!r} contains yield, so that it returns a generator and no {field}: "
+            f"return the decoded object"
+        )
+
+
+def _is_pydantic(specification: Any) -> bool:
+    """Whether this is a pydantic model or TypeAdapter; pydantic itself is never imported here."""
+    if isinstance(specification, type):
+        return callable(getattr(specification, "model_validate_json", None))
+    return callable(getattr(specification, "validate_json", None))
+
+
+def _pydantic(specification: Any) -> Decode:
+    validate: Decode = getattr(
+        specification, "model_validate_json" if isinstance(specification, type) else "validate_json"
+    )
+    return validate
+
+
 def _msgspec(decoder: Any, wanted: Any, strict: bool, topic: str, field: str) -> Decode:
     try:
         information = msgspec.inspect.type_info(wanted)
-        if isinstance(information, msgspec.inspect.CustomType):
-            raise TypeError(f"msgspec does not know {wanted!r}; give a function of bytes instead")
+        unknown = _unknown_type(information, set())
+        if unknown is not None:
+            inside = "" if unknown is wanted else f" the {unknown.__qualname__} in"
+            raise TypeError(f"msgspec does not know{inside} it; give a function of bytes, or a pydantic TypeAdapter")
         decode: Decode = decoder(wanted, strict=strict).decode
     except (TypeError, ValueError, NameError) as error:
         raise ConfigurationError(f"topic {topic!r}: {field}={wanted!r} cannot be decoded into: {error}") from error
@@ -101,3 +137,16 @@ def _with_context(deserializer: Any, topic: str, field: str) -> Decode:
         return deserializer(data, context)
 
     return decode
+
+
+def _unknown_type(information: Any, seen: set[int]) -> Any:
+    """Return a class that msgspec could only decode with a hook, and that every payload would need; None: all known."""
+    if id(information) in seen:
+        return None
+    seen.add(id(information))
+    if isinstance(information, msgspec.inspect.CustomType):
+        return information.cls
+    inner = [getattr(information, name, None) for name in ("item_type", "key_type", "value_type")]
+    inner += getattr(information, "item_types", ())
+    inner += [field.type for field in getattr(information, "fields", ()) if field.required]
+    return next((found for one in inner if one is not None and (found := _unknown_type(one, seen)) is not None), None)

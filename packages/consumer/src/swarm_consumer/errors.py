@@ -8,7 +8,22 @@ class SwarmConsumerError(Exception):
 
 
 class ConfigurationError(SwarmConsumerError, ValueError):
-    """A setting, a route or a property that cannot work; one sentence, meant for exit code 2."""
+    """A setting, a route or a property that cannot work; one sentence, meant for exit code 2.
+
+    ``place`` is the ``file:line`` of the declaration that is meant, None where no line of code is.
+    """
+
+    def __init__(self, message: str, *, place: str | None = None) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+class WarmupError(SwarmConsumerError):
+    """A warm-up of the application failed: nothing was started. Its cause is ``__cause__``."""
+
+
+class LifespanError(SwarmConsumerError):
+    """The application's lifespan failed at its start or its end: the node ends. Its cause is ``__cause__``."""
 
 
 class ForkError(SwarmConsumerError, RuntimeError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from swarm_consumer.errors import ConsumptionError
@@ -39,6 +40,14 @@ class EventLoop:
         thread = self._thread
         gone = thread is not None and thread.ident is not None and not thread.is_alive() and not self._stopping
         return thread.name if gone and thread is not None else None
+
+    def submit(self, coroutine: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
+        """Start the coroutine as a task of its own on the loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._started())
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back on the loop's thread."""
+        self._started().call_soon_threadsafe(callback)
 
     def stop(self, timeout_s: float) -> None:
         """Cancel what is left and end the loop's thread."""

@@ -40,6 +40,7 @@ class Execution:
         self._producer = producer
         self._event_loop = event_loop
         self.after_batch: tuple[Callable[[], None], ...] = ()
+        self.state: Any = None  # what the app's lifespan yields
 
     def consume(self, client: GroupState, run: Run, again: bool) -> None:
         """Give a batch to the lane's consumer and report how it went."""
@@ -213,6 +214,7 @@ class Execution:
     def _instance(self, client: GroupState, lane: Lane) -> Consumer:
         consumer = lane.route.consumer()
         consumer._context = PartitionContext(client, lane, self._producer)
+        consumer._state = self.state
         lane.consumer = consumer
         return consumer
 

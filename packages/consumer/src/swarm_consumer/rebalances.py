@@ -10,9 +10,11 @@ import confluent_kafka
 from confluent_kafka import TopicPartition
 
 from swarm_consumer import commits
+from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverrun, Revoked, describe
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
+from swarm_consumer.routing import SubscriptionGroup
 
 Callback = Callable[[confluent_kafka.Consumer, list[TopicPartition]], None]
 
@@ -152,3 +154,17 @@ class Rebalances:
                 continue
             group.changed.wait(min(remaining, 0.5))
         group.waiting_below = -1
+
+
+def revocation_timeout_s(given: float | None, group: SubscriptionGroup) -> float:
+    """Return the group's revocation budget; raises ConfigurationError when it does not fit into the poll interval."""
+    longest = group.max_poll_interval_s
+    if given is None:
+        return min(30.0, 0.8 * longest)
+    if given >= longest:
+        raise ConfigurationError(
+            f"revocation_timeout ({given:g} s) must be shorter than max.poll.interval.ms of "
+            f"subscription group {group.name!r} ({longest:g} s): it is longer by "
+            f"{given - longest:g} s, and the broker would have taken the partitions away by then"
+        )
+    return given

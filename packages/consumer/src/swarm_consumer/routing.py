@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from swarm_consumer.consumer import Consumer
+from swarm_consumer.dead_letter_loops import check_dead_letters
 from swarm_consumer.deserialization import Decoders
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.redaction import is_secret
-from swarm_consumer.settings import DEFAULT_ASSIGNOR, OWNED_PROPERTIES, TopicSettings
+from swarm_consumer.settings import DEFAULT_ASSIGNOR, TopicSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +37,21 @@ class Route:
     properties: Mapping[str, Property]
     explicit_subscription_group: str | None = None
     active: bool = True
+    place: str = ""  # file:line of the declaration
 
     @property
     def is_pattern(self) -> bool:
         """Whether `topic` is a regular expression."""
         return self.topic.startswith("^")
+
+    @property
+    def handler(self) -> str:
+        """The handler with the place of its declaration, for error messages."""
+        return f"{self.consumer.__qualname__}{f' at {self.place}' if self.place else ''}"
+
+    def covers(self, topic: str) -> bool:
+        """Whether a topic of this name would be consumed: by its name, or by a pattern that begins to match it."""
+        return re.match(self.topic, topic) is not None if self.is_pattern else self.topic == topic
 
     @functools.cached_property
     def hooks(self) -> frozenset[str]:
@@ -83,7 +94,7 @@ class SubscriptionGroup:
             if route.is_pattern:
                 patterns.append(route)
         for route in patterns:
-            if re.match(route.topic, topic):
+            if route.covers(topic):
                 return route
         # librdkafka's and the broker's regular expressions are not Python's: with one pattern there is no doubt.
         return patterns[0] if len(patterns) == 1 else None
@@ -94,17 +105,6 @@ class Routed(Protocol):
 
     def subscription_groups(self) -> list[SubscriptionGroup]:
         """Return all of them."""
-
-
-def check_properties(kafka: Mapping[str, Any], where: str, owned: Mapping[str, str] = OWNED_PROPERTIES) -> None:
-    """Raise ConfigurationError for a property that is ours, naming it, the place, and what to use instead."""
-    for name, value in kafka.items():
-        if not isinstance(name, str):
-            raise ConfigurationError(f"{where}: a property name must be a string, not {name!r}")
-        if name in owned:
-            raise ConfigurationError(f"{where}: the property {name} is Swarm's own: {owned[name]}")
-        if value is None:
-            raise ConfigurationError(f"{where}: the property {name} is None; leave it out instead")
 
 
 def merge(*layers: Mapping[str, Property]) -> dict[str, Property]:
@@ -134,8 +134,8 @@ def subscription_groups(routes: Iterable[Route], base: Mapping[str, Mapping[str,
         twin = seen.setdefault((route.group, route.topic), route)
         if twin is not route:
             raise ConfigurationError(
-                f"topic {route.topic!r} is declared twice in group {route.group!r}, for {twin.consumer.__qualname__} "
-                f"and {route.consumer.__qualname__}; give one of them another group"
+                f"topic {route.topic!r} is declared twice in group {route.group!r}, for {twin.handler} and "
+                f"{route.handler}; give one of them another group"
             )
         name = route.explicit_subscription_group or _default_name(route, base.get(route.group, {}))
         buckets.setdefault((route.group, name), []).append(route)
@@ -146,8 +146,8 @@ def subscription_groups(routes: Iterable[Route], base: Mapping[str, Mapping[str,
             different = _difference(first, other)
             if different is not None:
                 raise ConfigurationError(
-                    f"topics {first.topic!r} and {other.topic!r} cannot share subscription group {name!r}: "
-                    f"{different} differs"
+                    f"topics {first.topic!r} and {other.topic!r} ({first.handler}, {other.handler}) cannot share "
+                    f"subscription group {name!r}: {different} differs; leave subscription_group= out of one of them"
                 )
         if name in groups:
             raise ConfigurationError(
@@ -157,6 +157,7 @@ def subscription_groups(routes: Iterable[Route], base: Mapping[str, Mapping[str,
         members = sorted(members, key=lambda route: route.topic)
         groups[name] = SubscriptionGroup(name=name, group=group, routes=tuple(members), properties=first.properties)
     _check_membership(groups.values())
+    check_dead_letters([route for group in groups.values() for route in group.routes])
     return list(groups.values())
 
 

@@ -23,9 +23,11 @@ from swarm_consumer.event_loop import EventLoop
 from swarm_consumer.events import ClientError, ErrorOccurred, StateChanged
 from swarm_consumer.execution import Execution
 from swarm_consumer.lane import Run
+from swarm_consumer.lifespan import Lifespan, NodeInfo
 from swarm_consumer.owner import librdkafka_log
 from swarm_consumer.producer import Producer
 from swarm_consumer.producer_properties import producer_properties
+from swarm_consumer.rebalances import revocation_timeout_s
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.selection import Selection
 from swarm_consumer.signals import Flag
@@ -46,6 +48,7 @@ class Runtime:
     """Runs an app in this process. Make it where it runs: after a fork, not before.
 
     node_id: the number of this process in a swarm; part of static member ids, client ids and transactional ids.
+    generation: which process of that number this is, for the app's lifespan.
     selection: which topics and groups to run.
     drain_timeout: seconds from the order to stop until run() returns, whatever handlers do.
 
@@ -57,10 +60,14 @@ class Runtime:
         app: App,
         *,
         node_id: int | None = None,
+        generation: int = 1,
         selection: Selection | None = None,
         drain_timeout: float = 45.0,
     ) -> None:
         check_number(drain_timeout, 0.1, 86400, "drain_timeout", "Runtime")
+        if node_id is not None:
+            check_number(node_id, 0, 10**6, "node_id", "Runtime", whole=True)
+        check_number(generation, 1, 10**12, "generation", "Runtime", whole=True)
         selection = selection or Selection()
         selection.check(app)
         self.app = app
@@ -68,7 +75,9 @@ class Runtime:
         self.drain_timeout = float(drain_timeout)
         self.phase = "starting"
         self._groups = selection.apply(app.subscription_groups())
-        self._revocation_timeouts = {group.name: _revocation_timeout(app, group) for group in self._groups}
+        self._revocation_timeouts = {
+            group.name: revocation_timeout_s(app.revocation_timeout, group) for group in self._groups
+        }
         self._bus = app.bus
         self._clients: list[SubscriptionClient] = []
         self._fatal: str | None = None
@@ -87,8 +96,22 @@ class Runtime:
         self._event_loop = EventLoop(self._loop_error)
         self._workers = Workers(app.concurrency, on_failure=self._thread_failed)
         self._execution = Execution(self._bus, self.producer, self._event_loop)
+        node = NodeInfo(id=node_id, generation=generation)
+        self._lifespan = Lifespan(app.hooks.lifespan, node, self._event_loop, self._bus)
 
     # -- running -------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Call the app's warm-ups that were not called yet, and enter its lifespan. Else `run` does so.
+
+        For whoever wants to know that it went well before anything reports that this process lives. In the thread that
+        calls `run` afterwards, whose end leaves the lifespan. Raises WarmupError and LifespanError.
+        """
+        if self._pid != os.getpid():
+            raise ConfigurationError("this Runtime was made in another process; make it after the fork")
+        self.app.hooks.warm_up()
+        self._lifespan.enter()
+        self._execution.state = self._lifespan.state
 
     def run(
         self,
@@ -105,12 +128,23 @@ class Runtime:
         Returns 0 after a clean stop, 1 after a fatal error of a client, of the producer or of a thread of the node,
         4 when the drain deadline passed with work still in flight; after 4, threads may still be alive: leave with
         os._exit.
-        Raises ConfigurationError when a client refuses its properties.
+        Raises ConfigurationError when a client refuses its properties, WarmupError and LifespanError when the app's own
+        hooks fail; the lifespan is left whatever happens.
         """
-        if self._pid != os.getpid():
-            raise ConfigurationError("this Runtime was made in another process; make it after the fork")
         if self.phase != "starting":
             raise RuntimeError("a Runtime runs once; make a new one")
+        self.prepare()
+        try:
+            code = self._consume(stopping, quieting, leaving)
+        except BaseException as error:
+            self._lifespan.leave(error, 0.0)
+            self._event_loop.stop(CLOSE_GRACE_S)
+            raise
+        if self._lifespan.error is not None:
+            raise self._lifespan.error
+        return code
+
+    def _consume(self, stopping: Flag | None, quieting: Flag | None, leaving: Callable[[], bool] | None) -> int:
         self._clients += [self._make_client(group) for group in self._groups]
         self._execution.after_batch = self._after_batch
         self._bus.on_interruption = functools.partial(self.stop, "KeyboardInterrupt was raised")
@@ -122,7 +156,7 @@ class Runtime:
                 self._wait(stopping, quieting)
             except BaseException as error:  # KeyboardInterrupt, or what a signal handler of the user's raises
                 self.stop(f"{type(error).__name__} was raised")
-                self._finish(leaving)
+                self._finish(leaving, error)
                 raise
             code = self._finish(leaving)
         self._bus.on_interruption = None
@@ -238,7 +272,7 @@ class Runtime:
             self._swallow()
             self.producer.serve()
 
-    def _finish(self, leaving: Callable[[], bool] | None) -> int:
+    def _finish(self, leaving: Callable[[], bool] | None, raised: BaseException | None = None) -> int:
         deadline = time.monotonic() + self.drain_timeout
         misconfigured = next((one.configuration_error for one in self._clients if one.configuration_error), None)
         self._fatal = self.fatal_error()
@@ -250,6 +284,8 @@ class Runtime:
             client.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
         hanging = [client for client in self._clients if client.thread.is_alive()]
         overrun = any(client.overrun for client in self._clients)
+        # Before the event loop ends: an async lifespan is on it.
+        self._lifespan.leave(raised, deadline - time.monotonic())
         unsent = 0
         if not hanging:
             unsent = self.producer.close(max(0.5, deadline - time.monotonic()))
@@ -324,20 +360,3 @@ class Runtime:
             if descriptor is not None:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
-
-
-def _revocation_timeout(app: App, group: SubscriptionGroup) -> float:
-    """Return the group's revocation budget; raises ConfigurationError when it does not fit into the poll interval."""
-    longest = group.max_poll_interval_s
-    if app.revocation_timeout is None:
-        return min(30.0, 0.8 * longest)
-    if app.revocation_timeout >= longest:
-        raise ConfigurationError(
-            f"revocation_timeout ({app.revocation_timeout:g} s) must be shorter than max.poll.interval.ms of "
-            f"subscription group {group.name!r} ({longest:g} s): it is longer by "
-            f"{app.revocation_timeout - longest:g} s, and the broker would have taken the partitions away by then"
-        )
-    return app.revocation_timeout
-
-
-__all__ = ["Flag", "Runtime"]

@@ -49,7 +49,7 @@ class Selection:
         }
         for kind, names in known.items():
             for verb in ("include", "exclude"):
-                for wanted in getattr(self, f"{verb}_{kind.replace('-', '_')}"):
+                for wanted in _names(getattr(self, f"{verb}_{kind.replace('-', '_')}"), f"{verb}-{kind}"):
                     if not any(fnmatch.fnmatchcase(name, wanted) for name in names):
                         raise ConfigurationError(
                             f"{verb}-{kind}: nothing is named {wanted!r}{nearest(wanted, names)} "
@@ -68,3 +68,9 @@ def _wanted(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     if include:
         return False
     return not any(fnmatch.fnmatchcase(name, glob) for glob in exclude)
+
+
+def _names(given: object, where: str) -> Sequence[str]:
+    if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(one, str) for one in given):
+        raise ConfigurationError(f"{where} must be a list of names and globs, not {given!r}")
+    return given

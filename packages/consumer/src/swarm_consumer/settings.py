@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict
 
-from swarm_consumer.checks import check_number, nearest
+from swarm_consumer.checks import check_flag, check_number, nearest
 from swarm_consumer.dead_letters import DeadLetters
 from swarm_consumer.errors import ConfigurationError
 
@@ -40,13 +40,52 @@ OWNED_PROPERTIES: Mapping[str, str] = {
     "log_cb": "librdkafka's log goes through the logger swarm_consumer.librdkafka",
     "rebalance_cb": "subscribe to Assigned, Revoked and Lost events instead",
     "offset_commit_cb": "subscribe to Committed events instead",
+    "offset.store.method": "offsets are kept by the broker; any other method would switch commits off",
+    "auto.commit.enable": "Swarm commits what is stored every auto.commit.interval.ms, on revocation and on stop",
+    "default.topic.config": "give its properties directly",
     "enable.partition.eof": "define the hook eofed() in the consumer and it is switched on",
     "transactional.id": "it belongs to the producer: App(producer={'transactional.id': prefix})",
     "auto.offset.reset": "the place to start is the initial_offset= of a topic or of App",
 }
 """Properties that are ours, each with what to use instead."""
 
-INITIAL_OFFSETS = {"earliest": "earliest", "latest": "latest", "error": "error"}
+INITIAL_OFFSETS = ("earliest", "latest", "error")
+
+
+class TopicKeywords(TypedDict, total=False):
+    """The settings of a topic as keywords; `TopicSettings` explains them."""
+
+    max_messages: int
+    max_wait: float
+    initial_offset: Literal["earliest", "latest", "error"]
+    retry_backoff: float
+    retry_backoff_max: float
+    manual_marking: bool
+    long_running: bool
+    consuming_ttl: float | None
+    max_held_messages: int | None
+    tick_interval: float
+    dead_letters: DeadLetters | None
+
+
+class TopicOptions(TopicKeywords, total=False):
+    """The keywords of ``app.topic`` and ``app.consume`` but for the group; `App.topic` explains them."""
+
+    payload: Any
+    key: Any
+    headers: Callable[..., Any] | None
+    kafka: Mapping[str, Any] | None
+    subscription_group: str | None
+    active: bool
+    partitions: int | None
+    replication: int | None
+    config: Mapping[str, Any] | None
+
+
+class GroupedTopicOptions(TopicOptions, total=False):
+    """The same with the consumer group."""
+
+    group: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +131,8 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
     if unknown:
         raise ConfigurationError(f"{where}: unknown setting {unknown[0]!r}{nearest(unknown[0], TOPIC_SETTING_NAMES)}")
     settings = TopicSettings(**given)
+    check_flag(settings.manual_marking, "manual_marking", where)
+    check_flag(settings.long_running, "long_running", where)
     check_number(settings.max_messages, 1, 100_000, "max_messages", where, whole=True)
     check_number(settings.max_wait, 0.001, 3600, "max_wait", where)
     check_number(settings.retry_backoff, 0, 86400, "retry_backoff", where)
@@ -110,7 +151,7 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
         if not isinstance(settings.dead_letters, DeadLetters):
             raise ConfigurationError(f"{where}: dead_letters must be a DeadLetters, not {settings.dead_letters!r}")
         settings.dead_letters.check(where)
-    if settings.initial_offset not in INITIAL_OFFSETS:
+    if not isinstance(settings.initial_offset, str) or settings.initial_offset not in INITIAL_OFFSETS:
         raise ConfigurationError(
             f"{where}: initial_offset must be one of {', '.join(INITIAL_OFFSETS)}, not {settings.initial_offset!r}"
         )
@@ -120,3 +161,10 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
             f"stuck, because max.poll.interval.ms no longer bounds it"
         )
     return settings
+
+
+def check_defaults(given: Mapping[str, Any], where: str) -> None:
+    """Check settings that are defaults for topics to come: long_running may wait for the TTL that each topic gives."""
+    check_flag(given.get("long_running", False), "long_running", where)
+    waits = given.get("long_running") and given.get("consuming_ttl") is None
+    topic_settings({**given, "consuming_ttl": 1e6} if waits else given, where)

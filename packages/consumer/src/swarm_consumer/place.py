@@ -1,0 +1,89 @@
+"""Where the user's own code declared something: file and line, for sentences that are to be acted on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from swarm_consumer.errors import ConfigurationError
+
+_INSIDE = ("swarm_consumer", "confluent_kafka", "contextlib", "functools")
+"""Packages whose frames are passed over: the caller is whoever called them."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of somebody's code; ``str()`` is ``file:line``, relative to the working directory where it is below."""
+
+    file: str
+    line: int
+    names: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The local names there: what an annotation as text may refer to."""
+
+    def __str__(self) -> str:
+        return f"{shown(self.file)}:{self.line}"
+
+
+def shown(file: str) -> str:
+    """Return the file's name as a user would type it: relative when it is below the working directory."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (ValueError, OSError):  # elsewhere, or the working directory is gone
+        return file
+
+
+def caller() -> Place:
+    """Return the line of the nearest caller outside of this package and the client library."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_back is not None and _is_inside(frame):
+        frame = frame.f_back
+    if frame is None:
+        return Place("<unknown>", 0)
+    local = {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
+    return Place(os.path.abspath(frame.f_code.co_filename), frame.f_lineno, local)
+
+
+def _is_inside(frame: FrameType) -> bool:
+    name = str(frame.f_globals.get("__name__", ""))
+    return any(name == package or name.startswith(f"{package}.") for package in _INSIDE)
+
+
+def place_of(function: Any) -> str:
+    """Return ``file:line`` of a function or class, or its name where it has no source (built-in, compiled)."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return str(getattr(function, "__qualname__", type(function).__qualname__))
+    return f"{shown(code.co_filename)}:{code.co_firstlineno}"
+
+
+@contextlib.contextmanager
+def declared(place: Place) -> Iterator[None]:
+    """Let a ConfigurationError of the block begin with the place of the declaration, unless it names one already."""
+    try:
+        yield
+    except ConfigurationError as error:
+        if error.place is not None:
+            raise
+        placed = ConfigurationError(f"{place}: {error}", place=str(place))
+        raise placed from error.__cause__
+
+
+def place_in(error: BaseException) -> str:
+    """Return ``, at file:line`` of the last line of the user's own that an error came through, or an empty string."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _is_library(frame.filename)]
+    return f", at {shown(own[-1].filename)}:{own[-1].lineno}" if own else ""
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith(("<", sys.base_prefix + os.sep)) or "site-packages" in file or _HERE in file
+
+
+_HERE = f"{os.sep}swarm_consumer{os.sep}"
