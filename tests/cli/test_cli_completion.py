@@ -27,7 +27,7 @@ def run(*command: object, **environment: str) -> str:
         ("swarm-cli topics re", ["repartition"]),
         ("swarm-cli groups ", ["seek", "reset"]),
         ("swarm-cli swarm --include-t", ["--include-topics"]),
-        ("swarm-cli server my_app:app --log-format ", ["text", "json"]),
+        ("swarm-cli server my_app:app --log-format ", ["text", "json", "app"]),
         ("swarm-cli swarm --log-level w", ["warning"]),
         ("swarm-cli swarm --nodes a", ["auto"]),
         ("swarm-cli swarm --memory-metric r", ["rss"]),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import sys
 
 import pytest
@@ -68,3 +69,40 @@ def test_what_a_message_from_outside_says_cannot_steer_a_terminal() -> None:
     line = logs.TextFormatter().format(made)
     assert all(each.isprintable() or each == "\n" for each in line)
     assert line.count(r"\x1b]0;owned\x07 \x9b2J \u202etxt.exe \r done") == 2
+
+
+def test_what_the_application_gave_as_extra_is_a_field_and_replaces_none_of_ours() -> None:
+    line = json.loads(logs.JsonFormatter().format(record("x", order=7, customer={"id": 3}, node="mine", pid="mine")))
+    assert (line["order"], line["customer"]) == (7, {"id": 3})
+    assert line["node"] != "mine"
+    assert line["pid"] != "mine"
+    assert not {"args", "msg", "levelno", "taskName", "event"} & set(line)
+
+
+def test_a_traceback_that_the_record_brings_is_not_made_again() -> None:
+    made = logging.LogRecord("x", logging.ERROR, __file__, 1, "failed", (), (ValueError, ValueError("x"), None))
+    made.exc_text = "folded\x1b[31m"
+    assert json.loads(logs.JsonFormatter().format(made))["exception"] == "folded\x1b[31m"
+    assert logs.TextFormatter().format(made).endswith("folded\\x1b[31m")
+
+
+APP_DECIDES = """
+import logging, sys
+from swarm_cli import logs
+logs.configure("server", "info", "app")
+logging.getLogger("swarm_consumer").info("before the import")
+if sys.argv[1] == "sets up":
+    logging.basicConfig(format="MINE %(message)s", level=logging.INFO, stream=sys.stderr)
+logs.settle()
+logging.getLogger("swarm_consumer").info("after the import")
+"""
+
+
+@pytest.mark.parametrize(("what", "last"), [("sets up", "MINE after the import"), ("sets nothing", " server [")])
+def test_the_application_decides_where_it_is_left_to_it(what: str, last: str) -> None:
+    done = subprocess.run([sys.executable, "-c", APP_DECIDES, what], capture_output=True, text=True, check=True)
+    first, second = done.stderr.splitlines()
+    assert first.endswith("before the import")
+    assert " server [" in first
+    assert last in second
+    assert second.endswith("after the import")

@@ -18,6 +18,8 @@ FIELDS = (
     "topic", "partition", "offset", "group", "subscription_group", "first_offset", "last_offset", "attempt",
     "retry_in_s", "reason", "code",
 )  # fmt: skip
+# The attributes that every record has, and our own: anything else came with `extra={...}`.
+_OF_A_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "event", "taskName"}
 OURS = ("swarm_cli", "swarm_supervisor", "swarm_consumer", "swarm_liveness", "swarm_health")
 
 # A terminal obeys escape sequences, and reorders text at marks of direction (https://trojansource.codes): a record may
@@ -29,6 +31,7 @@ _role = "swarm-cli"
 _node: int | None = None
 _handler: logging.Handler | None = None
 _level = logging.INFO
+_left_to_the_app = False
 
 
 def name_node(node_id: int) -> None:
@@ -41,11 +44,20 @@ def configure(role: str, level: str, form: str, handler: logging.Handler | None 
     """Send every record of this process to one handler: stderr, or `handler`, at `level`, as "text" or "json".
 
     `role` is what this process is in its lines: "supervisor", "server". A supervisor never waits for its stderr.
+    With the form "app" the application decides (structlog, ECS, a cloud's severity): our lines are text until it is
+    imported, then they go where its own records go. An application that sets nothing up gets text.
     """
-    global _role, _handler, _level
+    global _role, _handler, _level, _left_to_the_app
     _role, _level = role, logging.getLevelNamesMapping()[level.upper()]
     _handler = handler or _on_stderr(role)
     _handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(_colours(sys.stderr)))
+    _left_to_the_app = form == "app"
+    if _left_to_the_app:
+        # logging.basicConfig in the application does nothing where the root has a handler already: ours stays off it.
+        for name in OURS:
+            logging.getLogger(name).addHandler(_handler)
+            logging.getLogger(name).setLevel(_level)
+        return
     root = logging.getLogger()
     for other in list(root.handlers):
         root.removeHandler(other)
@@ -74,6 +86,13 @@ def settle() -> None:
     if _handler is None:
         return
     root = logging.getLogger()
+    if _left_to_the_app:
+        for name in OURS:
+            logging.getLogger(name).removeHandler(_handler)
+        if not root.handlers:
+            root.addHandler(_handler)
+            root.setLevel(_level)
+        return
     for logger in [root, *(each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger))]:
         if logger.name.partition(".")[0] in OURS:
             logger.disabled = False
@@ -129,7 +148,8 @@ class TextFormatter(logging.Formatter):
         message = record.getMessage().rstrip("\n").replace("\n", "\n    ").translate(HARMLESS)
         line = f"{stamp}.{int(record.msecs):03d} {level} {_role} [{record.process}] {record.name}: {message}"
         if record.exc_info:
-            line += "\n    " + self.formatException(record.exc_info).replace("\n", "\n    ")
+            trace = (record.exc_text or self.formatException(record.exc_info)).translate(HARMLESS)
+            line += "\n    " + trace.replace("\n", "\n    ")
         return line
 
     def formatException(self, ei: Any) -> str:
@@ -162,8 +182,10 @@ class JsonFormatter(logging.Formatter):
         if event is not None:
             line["event"] = type(event).__name__
         line |= facts(record)
+        # What the application gave as `extra`; a name of ours is not replaced.
+        line |= {name: value for name, value in vars(record).items() if name not in _OF_A_RECORD and name not in line}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
 
     def shorten(self, line: str, limit: int) -> str:

@@ -186,7 +186,7 @@ class Settings:
     ] = None
 
     log_level: Annotated[str, _option("Least severity shown.", LOG, "LEVEL", _one_of(*_LEVELS), words=_LEVELS)] = "info"
-    log_format: Annotated[str, _choice("The form of a log line.", LOG, "text", "json")] = "text"
+    log_format: Annotated[str, _choice("The form of a log line.", LOG, "text", "json", "app")] = "text"
     probe: Annotated[str | None, _option("Serve probes, metrics and a page at / (off).", LOG, "[HOST:]PORT")] = None
     metrics_detail: Annotated[
         str, _choice("How far /metrics tells partitions apart.", LOG, "partition", "topic", "node", rare=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from swarm_consumer.events import ErrorOccurred, Event, describe
+from swarm_consumer.folded_traceback import folded
+from swarm_consumer.repeated_failures import RepeatedFailures
 
 logger = logging.getLogger("swarm_consumer")
 
@@ -26,6 +29,8 @@ class Bus:
     def __init__(self) -> None:
         self._listeners: list[tuple[type[Event], Listener]] = []
         self._log_failures = 0
+        self._repeated = RepeatedFailures()
+        self._repeated_lock = threading.Lock()
         self.context = ""
         self.interruption: KeyboardInterrupt | None = None
         self.on_interruption: Callable[[], None] | None = None
@@ -75,13 +80,41 @@ class Bus:
     def _log(self, event: Event) -> None:
         try:
             if logger.isEnabledFor(event.level):
-                error = getattr(event, "error", None)
-                trace = error if isinstance(error, BaseException) and event.level >= logging.ERROR else None
-                logger.log(event.level, "%s%s", self.context, event, exc_info=trace, extra={"event": event})
+                with self._repeated_lock:
+                    telling = self._repeated.judge(event, time.monotonic())
+                if telling.summary is not None:
+                    logger.log(event.level, "%s%s", self.context, telling.summary)
+                if telling.line:
+                    self._tell(event, telling.traceback)
         except BaseException as error:  # noqa: BLE001  logging catches what handlers raise, but not what filters do
             self._note_interruption(error)
             self._log_failures += 1
             tell_broken_log(self._log_failures, event, error)
+
+    def tell_repeated(self, *, at_the_end: bool = False) -> None:
+        """Log how often failures have come again that were only counted. For a caller that turns every second or so."""
+        with self._repeated_lock:
+            due = self._repeated.due(time.monotonic(), all_of_them=at_the_end)
+        for level, text in due:
+            try:
+                logger.log(level, "%s%s", self.context, text)
+            except BaseException as error:  # noqa: BLE001  see _log
+                self._note_interruption(error)
+                self._log_failures += 1
+                tell_broken_log(self._log_failures, text, error)
+
+    def _tell(self, event: Event, with_traceback: bool) -> None:
+        error = getattr(event, "error", None)
+        if not (with_traceback and isinstance(error, BaseException) and event.level >= logging.ERROR):
+            logger.log(event.level, "%s%s", self.context, event, extra={"event": event})
+            return
+        # A record that brings its text is not formatted again (logging.Formatter.format); the error itself stays in
+        # exc_info, for handlers that send it somewhere.
+        trace = (type(error), error, error.__traceback__)
+        name, level, extra = logger.name, event.level, {"event": event}
+        record = logger.makeRecord(name, level, __file__, 0, "%s%s", (self.context, event), trace, "emit", extra)
+        record.exc_text = folded(error)
+        logger.handle(record)
 
     def _note_interruption(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():

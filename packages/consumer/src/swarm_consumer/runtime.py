@@ -270,6 +270,7 @@ class Runtime:
             settled = self.phase in ("running", "quiet")
             poller.poll(1000 * WATCH_S if settled else 20)
             self._swallow()
+            self._bus.tell_repeated()
             self.producer.serve()
 
     def _finish(self, leaving: Callable[[], bool] | None, raised: BaseException | None = None) -> int:
@@ -307,6 +308,7 @@ class Runtime:
                     reason=f"{unsent} messages were produced outside of batches and not sent before the deadline",
                 )
             )
+        self._bus.tell_repeated(at_the_end=True)
         self._enter("stopped", self._fatal or "")
         if misconfigured is not None:
             raise misconfigured
