@@ -82,7 +82,7 @@ def test_another_user_is_refused_even_if_the_mode_lets_him_in(swarm, tmp_path):
         (b'{"command": "dance"}', "there is no command 'dance'"),
         (b'{"command": "scale"}', 'needs "nodes"'),
         (b'{"command": "scale", "nodes": 0}', "at least 1"),
-        (b'{"command": "scale", "nodes": 100000000}', "file descriptors"),
+        (b'{"command": "scale", "nodes": 100000000}', "at most 4096"),
         (b'{"command": "restart", "node": 77}', "there is no node 77"),
         (b'{"command": "trace", "node": 77}', "there is no node 77"),
         (b'{"command": "status", "surprise": 1}', "surprise"),

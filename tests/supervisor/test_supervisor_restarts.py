@@ -123,7 +123,7 @@ sys.exit(supervisor.run())
 def test_the_oom_killer_is_named_as_the_cause_of_a_kill_that_was_not_ours(start):
     """The kernel's count is a file of the test here: it goes up while the node is killed, as in a container."""
     swarm = start("""
-import swarm_supervisor.runner as runner
+import swarm_supervisor.processes as processes
 from swarm_supervisor.oom import OomWatch
 group = Path("cgroup/app")
 group.mkdir(parents=True)
@@ -131,7 +131,7 @@ Path("proc").mkdir()
 Path("proc/cgroup").write_text("0::/app\\n")
 count = group / "memory.events"
 count.write_text("low 0\\noom 0\\noom_kill 2\\n")
-runner.OomWatch = lambda: OomWatch(Path("proc"), Path("cgroup"))
+processes.OomWatch = lambda: OomWatch(Path("proc"), Path("cgroup"))
 
 def target(node):
     node.healthy()

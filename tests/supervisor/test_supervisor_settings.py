@@ -1,11 +1,14 @@
 """Settings: what is refused, and how."""
 
+import os
+import subprocess
+import sys
 import typing
 
 import pytest
 
 from swarm_supervisor import Settings, SettingsError, Supervisor
-from swarm_supervisor.supervisor import SettingsKeywords
+from swarm_supervisor.settings import SettingsKeywords
 
 
 @pytest.mark.parametrize(
@@ -53,8 +56,31 @@ def test_a_target_that_cannot_be_called_is_refused():
 
 
 def test_more_nodes_than_there_are_descriptors_for_are_refused_before_any_fork():
-    with pytest.raises(SettingsError, match=r"nodes need about \d+ file descriptors and the limit is \d+"):
-        Supervisor(lambda node: 0, nodes=10_000_000).run()
+    code = """
+import os, resource
+from swarm_supervisor import SettingsError, Supervisor
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+held = [os.open(os.devnull, os.O_RDONLY) for _ in range(int(os.environ["HELD"]))]
+try:
+    Supervisor(lambda node: 125, nodes=20).run()
+except SettingsError as error:
+    print(error)
+"""
+    for held, words in ((100, "the limit is 256: raise it (ulimit -Hn), or run at most 1"), (190, "(ulimit -Hn)\n")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "HELD": str(held)},
+        )
+        assert "20 nodes need about 184 file descriptors beside the" in done.stdout, done.stderr
+        assert words in done.stdout
+
+
+def test_a_number_of_nodes_that_nobody_means_is_refused():
+    with pytest.raises(SettingsError, match="nodes must be at most 4096, not 100000"):
+        Supervisor(lambda node: 0, nodes=100_000)
 
 
 def test_zero_delay_is_allowed_and_defaults_are_those_of_the_documentation():

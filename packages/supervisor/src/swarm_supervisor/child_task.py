@@ -43,7 +43,7 @@ class ChildTask:
         beside_threads = bool(check_threads("ignore"))
         self._read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
 
-        def body(mask: set[signal.Signals]) -> int:
+        def body(mask: set[int]) -> int:
             os.setpgid(0, 0)  # a Ctrl-C is for the supervisor, which ends this child itself
             close_inherited()
             return answer(function, self._read_fd, write_fd, mask)

@@ -61,6 +61,14 @@ class Deadlines:
         thing.deadline = None
         return thing
 
+    def sweep(self) -> None:
+        """Drop the entries of things that have no deadline any more."""
+        for entry in self._heap:
+            if entry[2].deadline is None:
+                entry[2].scheduled = NEVER
+        self._heap = [entry for entry in self._heap if entry[0] == entry[2].scheduled]
+        heapq.heapify(self._heap)
+
     def __len__(self) -> int:
         """How many entries there are, outdated ones included."""
         return len(self._heap)

@@ -14,8 +14,8 @@ from typing import NoReturn
 from swarm_pidfd import Pidfd
 from swarm_supervisor.prctl import set_parent_death_signal
 from swarm_supervisor.signals import HANDLED
+from swarm_supervisor.streams import discard_buffered
 from swarm_supervisor.threads import check_threads
-from swarm_supervisor.warmup import flush_streams
 
 ORPHANED = 3
 """Exit code of a process whose supervisor is gone."""
@@ -27,7 +27,7 @@ class ChildFailed(RuntimeError):
     """What ran in a short-lived child did not give a result. The text says why."""
 
 
-def fork(body: Callable[[set[signal.Signals]], int], *, beside_threads: bool = False) -> int:
+def fork(body: Callable[[set[int]], int], *, beside_threads: bool = False) -> int:
     """Fork; return the child's pid. In the child run ``body`` and end with the exit code that it returns.
 
     The signals that a supervisor and its nodes handle are blocked across the fork: what arrives in the child before it
@@ -35,17 +35,29 @@ def fork(body: Callable[[set[signal.Signals]], int], *, beside_threads: bool = F
     nothing of the parent's stack, of atexit or of the finalizers. OSError (EAGAIN, ENOMEM): no process could be made;
     nothing has changed then.
     """
-    flush_streams()
     parent = os.getpid()
+    pid = -1
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_ACROSS)
     try:
-        with _no_warning() if beside_threads else contextlib.nullcontext():
-            pid = os.fork()
-        if pid == 0:
-            _run_child(body, {signal.Signals(number) for number in mask}, parent)
-        return pid
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            with _no_warning() if beside_threads else contextlib.nullcontext():
+                pid = os.fork()
+            if pid == 0:
+                _run_child(body, set(mask), parent)
+            return pid
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    except BaseException:
+        if pid > 0:  # a handler of the application's has raised right here: nobody would know this child
+            end_child(pid)
+        raise
+
+
+def end_child(pid: int) -> None:
+    """Kill a child that nobody has reaped yet, and reap it."""
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):  # SIGCHLD ignored: the kernel has reaped it
+        os.waitpid(pid, 0)
 
 
 @contextlib.contextmanager
@@ -56,10 +68,11 @@ def _no_warning() -> Iterator[None]:
         yield
 
 
-def _run_child(body: Callable[[set[signal.Signals]], int], mask: set[signal.Signals], parent: int) -> NoReturn:
+def _run_child(body: Callable[[set[int]], int], mask: set[int], parent: int) -> NoReturn:
     code = 1
     try:
         die_with_parent(parent)
+        discard_buffered()
         code = body(mask)
     except BaseException:  # noqa: BLE001 - nothing may leave the child, whatever it is
         with contextlib.suppress(BaseException):
@@ -103,7 +116,7 @@ def run_in_child(function: Callable[[], bytes], timeout_s: float) -> bytes:
         os.close(read_fd)
 
 
-def answer(function: Callable[[], bytes], read_fd: int, write_fd: int, mask: set[signal.Signals]) -> int:
+def answer(function: Callable[[], bytes], read_fd: int, write_fd: int, mask: set[int]) -> int:
     """In a short-lived child: write what the function returns, or why it does not, for `outcome`; the exit code."""
     os.close(read_fd)
     signal.set_wakeup_fd(-1)

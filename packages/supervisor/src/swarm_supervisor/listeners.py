@@ -1,11 +1,13 @@
 """Who is told about what."""
 
 import logging
+import os
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from swarm_supervisor.containment import must_pass, name_of, text_of
 from swarm_supervisor.events import ErrorOccurred, Event, NodeStarted, StacksDumped
-from swarm_supervisor.node import guarded
 
 logger = logging.getLogger("swarm_supervisor")
 
@@ -14,10 +16,15 @@ Listener = Callable[[Any], None]
 
 
 class Listeners:
-    """The listeners of a supervisor. Each takes one event; one that raises is reported and hurts nobody."""
+    """The listeners of a supervisor. Each takes one event; one that raises is reported and hurts nobody.
+
+    The log is one of them: a handler or a filter of the application's may raise like any listener.
+    """
 
     def __init__(self) -> None:
         self.errors = 0
+        self.pid = os.getpid()
+        """The process that contains errors: see `containment.must_pass`."""
         self._every: list[Listener] = []
         self._sometimes: list[tuple[Listener, Callable[[], bool]]] = []
         self._typed: dict[type[Event], list[Listener]] = {}
@@ -39,7 +46,10 @@ class Listeners:
         return lambda: self._sometimes.remove(entry)
 
     def on(self, kind: type[Event]) -> Callable[[F], F]:
-        """Tell the decorated function about one kind of event. TypeError if it is no kind of event."""
+        """Tell the decorated function about one kind of event, or about all kinds that a base class has.
+
+        TypeError if it is no kind of event.
+        """
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise TypeError(f"on() takes a class of swarm_supervisor.events, not {kind!r}")
 
@@ -51,32 +61,76 @@ class Listeners:
 
     def wants(self, kind: type[Event]) -> bool:
         """Whether anybody would be told, so that events of which there are many need not be made for nobody."""
-        if self._every or kind in self._typed or logger.isEnabledFor(kind.level):
+        if self._every or any(each in self._typed for each in kind.__mro__) or _logged(kind):
             return True
         return bool(self._sometimes) and any(wanted() for _, wanted in self._sometimes)
 
     def tell(self, event: Event) -> None:
-        """Log an event and tell the listeners."""
-        _log(event)
-        for listener in (*self._typed.get(type(event), ()), *self._every, *self._now_wanted()):
-            error = guarded(listener, event)
-            if error is not None:
-                self.errors += 1
-                if not isinstance(event, ErrorOccurred):  # a listener of errors that raises is not told of its own
-                    self.tell(error)
+        """Log an event and tell the listeners. Raises nothing that a listener or a log handler raises."""
+        self._tell(_log, event)
+        for kind in type(event).__mro__:
+            for listener in self._typed.get(kind, ()):
+                self._tell(listener, event)
+        for listener in (*self._every, *(each for each, wanted in self._sometimes if wanted())):
+            self._tell(listener, event)
 
-    def _now_wanted(self) -> list[Listener]:
-        return [listener for listener, wanted in self._sometimes if wanted()]
+    def contain(self, where: str, error: BaseException, node_id: int | None = None) -> None:
+        """Report an error, and raise it again if it must not be contained."""
+        if must_pass(error, self.pid):
+            raise error
+        note(logging.DEBUG, "error in %s", where, error=error)
+        self.tell(ErrorOccurred(at=time.monotonic(), where=where, error=text_of(error), node_id=node_id))
 
     def tell_in_node(self, event: NodeStarted) -> None:
         """In a node: tell the listeners of `NodeStarted`. Those of everything are the supervisor's."""
-        _log(event)
+        note(event.level, "%s", event)
         for listener in self._typed.get(type(event), ()):
             error = guarded(listener, event)
             if error is not None:
                 logger.error("%s", error)
                 for other in self._typed.get(ErrorOccurred, ()):
                     guarded(other, error)
+
+    def _tell(self, listener: Listener, event: Event) -> None:
+        try:
+            listener(event)
+        except BaseException as error:
+            if must_pass(error, self.pid):
+                raise
+            self.errors += 1
+            if not isinstance(event, ErrorOccurred):  # a listener of errors that raises is not told of its own
+                self.tell(_failed(listener, event, error))
+
+
+def note(level: int, message: str, *values: object, error: BaseException | None = None) -> None:
+    """Log a line of the supervisor's own. What a handler or filter raises is dropped: there is nowhere to tell it."""
+    try:
+        logger.log(level, message, *values, exc_info=error)
+    except BaseException as raised:
+        if must_pass(raised, os.getpid()):
+            raise
+
+
+def guarded(listener: Listener, event: Event) -> ErrorOccurred | None:
+    """Call a listener; return what it raised, if it did."""
+    try:
+        listener(event)
+    except Exception as error:  # noqa: BLE001 - a listener hurts nobody
+        return _failed(listener, event, error)
+    return None
+
+
+def _failed(listener: Listener, event: Event, error: BaseException) -> ErrorOccurred:
+    where = "the log" if listener is _log else f"listener {name_of(listener)}"
+    note(logging.DEBUG, "%s raised", where, error=error)
+    return ErrorOccurred(at=time.monotonic(), where=f"{where} of {type(event).__name__}", error=text_of(error))
+
+
+def _logged(kind: type[Event]) -> bool:
+    try:
+        return logger.isEnabledFor(kind.level)
+    except Exception:  # noqa: BLE001 - a logger class of the application's: whoever is told will see it raise
+        return True
 
 
 def _log(event: Event) -> None:

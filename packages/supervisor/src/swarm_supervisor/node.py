@@ -5,7 +5,6 @@ The parent's view of the same process is `node_handle.NodeHandle`.
 
 import contextlib
 import faulthandler
-import gc
 import logging
 import os
 import random
@@ -17,10 +16,11 @@ from types import FrameType
 
 from swarm_health import NodeStatistics, Writer
 from swarm_supervisor import offspring
-from swarm_supervisor.events import ErrorOccurred, Event, NodeStarted
+from swarm_supervisor.containment import text_of
+from swarm_supervisor.events import NodeStarted
 from swarm_supervisor.flags import Flag, GoFlag, orders_waiting
 from swarm_supervisor.fork import ORPHANED
-from swarm_supervisor.prctl import set_thread_name
+from swarm_supervisor.prctl import cut_name, set_thread_name
 
 logger = logging.getLogger("swarm_supervisor.node")
 
@@ -117,7 +117,7 @@ def run_node(
     node: Node,
     target: Callable[[Node], int | None],
     *,
-    mask: set[signal.Signals],
+    mask: set[int],
     close_inherited: Callable[[], None],
     listeners: Callable[[NodeStarted], None],
     dump_fd: int,
@@ -136,8 +136,7 @@ def run_node(
     if dump_fd >= 0:
         # The handler of faulthandler is C: it writes also while other C code holds the GIL.
         faulthandler.register(DUMP_SIGNAL, file=dump_fd, all_threads=True, chain=False)
-    set_thread_name(f"{node.name}-{node.id}")
-    gc.enable()
+    set_thread_name(cut_name(node.name, f"-{node.id}"))
     if quiet:
         node.quieting.set()
     # The supervisor blocks TSTP to read it from a descriptor; whoever started it may have blocked others.
@@ -150,7 +149,7 @@ def run_node(
     except SystemExit as request:
         return _exit_code(request.code)
     except BaseException as error:
-        node._writer.stopping(f"{type(error).__name__}: {error}")
+        node._writer.stopping(text_of(error))
         logger.exception("node %d failed: the target raised %s", node.id, type(error).__name__)
         return 1
     finally:
@@ -158,21 +157,6 @@ def run_node(
         for handler in logging.getLogger().handlers + logger.handlers:
             with contextlib.suppress(Exception):
                 handler.flush()
-
-
-def guarded(listener: Callable[[Event], None], event: Event) -> ErrorOccurred | None:
-    """Call a listener; return what it raised, if it did."""
-    try:
-        listener(event)
-    except Exception as error:  # noqa: BLE001 - a listener hurts nobody
-        name = getattr(listener, "__qualname__", repr(listener))
-        logger.debug("listener %s raised", name, exc_info=True)
-        return ErrorOccurred(
-            at=time.monotonic(),
-            where=f"listener {name} of {type(event).__name__}",
-            error=f"{type(error).__name__}: {error}",
-        )
-    return None
 
 
 def _wait_for_go(node: Node) -> bool:
@@ -209,8 +193,7 @@ def _drop_terminal_signals() -> None:
 
 def _reset_signals(node: Node) -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGUSR2, signal.SIGCHLD, signal.SIGTTIN):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(DUMP_SIGNAL, signal.SIG_IGN)  # until faulthandler takes it
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a background group may write to its terminal
     for number in STOP_SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup's promise

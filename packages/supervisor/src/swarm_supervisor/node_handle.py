@@ -128,8 +128,10 @@ class NodeHandle:
     def kill(self) -> None:
         """Send KILL to the process and to its group: what its handlers started goes with it."""
         self.killed = True
-        self.pidfd.signal(signal.SIGKILL)
-        self.kill_group()
+        try:
+            self.pidfd.signal(signal.SIGKILL)
+        finally:  # a process that may not be signalled may have started others that may
+            self.kill_group()
 
     def kill_group(self) -> None:
         """Send KILL to the process group. Only before the leader is reaped: until then its number cannot be reused."""
@@ -184,7 +186,7 @@ class NodeHandle:
     def state(self) -> str:
         """Return the letter that /proc shows: R, S, D, T (stopped), Z; "" if the process is gone."""
         try:
-            text = Path(f"/proc/{self.pid}/stat").read_text()
+            text = Path(f"/proc/{self.pid}/stat").read_bytes().decode("utf-8", "replace")  # the name is any bytes
         except OSError:
             return ""
         return text.rpartition(")")[2].split()[0]
@@ -197,9 +199,10 @@ class NodeHandle:
         """Return all of them: pidfd, health pipe, orders, stacks."""
         return self.pidfd.fileno(), self.reader.fileno(), self._orders, self._dump
 
-    def close(self) -> None:
-        """Close every descriptor."""
-        self.pidfd.close()
+    def close(self, *, keep_pidfd: bool = False) -> None:
+        """Close every descriptor, or all but the pidfd."""
+        if not keep_pidfd:
+            self.pidfd.close()
         self.reader.close()
         self.dump_wanted = False  # a timer may still come to look for it
         for name in ("_orders", "_dump"):

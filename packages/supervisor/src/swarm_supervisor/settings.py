@@ -6,10 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 DO_NOT_RESTART = 125
 """Exit code by which a node says that it must not be restarted, under every restart mode, as in s6."""
+
+
+MOST_NODES = 4096
+"""More on one machine is taken for a typing error."""
 
 
 class SettingsError(ValueError):
@@ -82,6 +86,32 @@ class Settings:
         return cls(**{**values, "control_socket": Path(socket) if isinstance(socket, str) else socket})
 
 
+class SettingsKeywords(TypedDict, total=False):
+    """The keywords of `Supervisor`: the fields of `Settings`, which explains them."""
+
+    nodes: int | Literal["auto"]
+    name: str
+    liveness_interval: float
+    statistics_interval: float
+    node_report_timeout: float
+    boot_timeout: float
+    stack_dump_timeout: float
+    shutdown_timeout: float
+    shutdown_grace: float
+    node_restart_delay: float
+    restart_delay_max: float
+    stable_after: float
+    max_restarts: int
+    restart_window: float
+    restart: Literal["always", "on-failure", "never"]
+    on_crash_loop: Literal["degrade", "exit"]
+    max_unavailable: int
+    target_waits_for_go: bool
+    threads: Literal["warn", "refuse", "ignore"]
+    subreaper: bool
+    control_socket: Path | str | None
+
+
 _POSITIVE = (
     "liveness_interval", "statistics_interval", "node_report_timeout", "boot_timeout", "shutdown_timeout",
     "restart_window",
@@ -98,6 +128,7 @@ def _check_types(settings: Settings) -> None:
     nodes: object = settings.nodes
     if nodes != "auto" and not _is_count(nodes):
         raise SettingsError(f'nodes must be "auto" or a whole number of at least 1, not {nodes!r}')
+    check_most_nodes(nodes)
     for name in ("max_unavailable", "max_restarts"):
         value = getattr(settings, name)
         if not _is_count(value):
@@ -117,6 +148,12 @@ def _check_types(settings: Settings) -> None:
         raise SettingsError(f"name must be a printable text, not {settings.name!r}")
     if settings.control_socket is not None and not isinstance(settings.control_socket, Path):
         raise SettingsError(f"control_socket must be a path, not {settings.control_socket!r}")
+
+
+def check_most_nodes(nodes: object) -> None:
+    """`SettingsError` for a number of nodes that nobody means."""
+    if isinstance(nodes, int) and nodes > MOST_NODES:
+        raise SettingsError(f"nodes must be at most {MOST_NODES}, not {nodes}: a machine has no use for more")
 
 
 def _check_combinations(settings: Settings) -> None:

@@ -7,7 +7,8 @@ import struct
 from types import FrameType
 from typing import Any
 
-from swarm_supervisor.prctl import signal_descriptor
+from swarm_supervisor.containment import Interrupted
+from swarm_supervisor.prctl import set_signal_action, signal_action, signal_descriptor
 
 STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP})
 FORCING = frozenset({signal.SIGINT, signal.SIGTERM})
@@ -20,25 +21,38 @@ HANDLED = (
     signal.SIGTTIN,
     signal.SIGUSR2,
 )
+_GIVEN_BACK = (signal.SIGUSR2, signal.SIGPIPE, signal.SIGCHLD)
+"""What is the application's in a node, and the supervisor's while it runs."""
 _SI_KERNEL = 0x80
+_WAKE = b"\0"
+"""No signal has this number."""
 
 
 class SignalInbox:
     """Takes signals from `open` until `close`; between the two they wait in a pipe."""
 
     def __init__(self) -> None:
+        """Change nothing yet."""
         self._read_fd = -1
         self._write_fd = -1
-        self._handlers: dict[int, Any] = {}
-        self._wakeup_fd = -1
-        self._mask: set[int] = set()
+        self._handlers: dict[int, tuple[Any, bytes]] = {}
+        """What was there before, as Python and as the kernel know it."""
+        self._wakeup_fd: int | None = None
+        self._mask: set[int] | None = None
         self._terminal_fd = -1
         self._stops = 0
         self.interruptible = False
-        """Whether a second INT or TERM raises KeyboardInterrupt: while the application's own code runs."""
+        """Whether a second INT or TERM raises `Interrupted`: while the application's own code runs."""
 
     def open(self, *, children: bool) -> None:
-        """Install the handlers. ``children``: report SIGCHLD too. Only in the main thread."""
+        """Install the handlers. ``children``: report SIGCHLD too. Only in the main thread. All or nothing."""
+        try:
+            self._open(children)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, children: bool) -> None:
         self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # PEP 475: a Python handler alone would not end epoll_wait. The byte in the pipe does.
         self._wakeup_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
@@ -46,14 +60,33 @@ class SignalInbox:
             # nohup's promise: a hang-up that was ignored at the start stays ignored.
             if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue
-            self._handlers[number] = signal.signal(number, self._notice)
+            self._install(number, self._notice)
         # Inherited SIG_IGN makes the kernel reap children by itself, and their exit statuses are lost (waitid(2)).
-        self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, self._notice if children else signal.SIG_DFL)
+        self._install(signal.SIGCHLD, self._notice if children else signal.SIG_DFL)
+        # Python ignores it from its start, but the usual recipe for `| head` does not: a client that hangs up before
+        # its answer, or an order to a node that has just died, would end the supervisor without a word.
+        self._install(signal.SIGPIPE, signal.SIG_IGN)
         self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {*HANDLED, signal.SIGCHLD})
         # A Ctrl-Z comes from the kernel, a "kill -TSTP" from a process: only signalfd(2) tells which. Its handler is
         # for another thread that takes the signal first.
         self._terminal_fd = signal_descriptor(signal.SIGTSTP)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+
+    def _install(self, number: int, handler: Any) -> None:
+        # The kernel's own record, first: Python does not know of a handler in C (faulthandler.register()).
+        action = signal_action(number)
+        self._handlers[number] = signal.signal(number, handler), action
+
+    def _put_back(self, number: int) -> None:
+        handler, action = self._handlers[number]
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        set_signal_action(number, action)
+
+    def wake(self) -> None:
+        """End the loop's wait, from any thread."""
+        if self._write_fd >= 0:
+            with contextlib.suppress(BlockingIOError):  # full: it is awake
+                os.write(self._write_fd, _WAKE)
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when a signal has come."""
@@ -80,16 +113,32 @@ class SignalInbox:
 
     def close(self) -> None:
         """Put back everything that `open` changed."""
-        self._discard_pending()  # a TSTP that came too late would stop the process when its mask is put back
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        for number, handler in self._handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._handlers.clear()
-        signal.set_wakeup_fd(self._wakeup_fd)
-        self.close_in_child()
+        if self._mask is not None:
+            self._discard_pending()  # a TSTP that came too late would stop the process when its mask is put back
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            self._mask = None
+        for number in list(self._handlers):
+            self._put_back(number)
+            del self._handlers[number]
+        if self._wakeup_fd is not None:
+            signal.set_wakeup_fd(self._wakeup_fd)
+            self._wakeup_fd = None
+        self._close_descriptors()
 
     def close_in_child(self) -> None:
-        """Close the pipe; the child has reset the handlers itself."""
+        """In a forked child: close the pipe, and put back the application's handlers that only a supervisor minds.
+
+        SIGCHLD ignored is not put back: it comes from whoever started this program, and takes exit statuses away.
+        """
+        for number in _GIVEN_BACK:
+            if number in self._handlers:
+                if number == signal.SIGCHLD and self._handlers[number][0] is signal.SIG_IGN:
+                    signal.signal(number, signal.SIG_DFL)
+                else:
+                    self._put_back(number)
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
         for fd in (self._read_fd, self._write_fd, self._terminal_fd):
             if fd >= 0:
                 os.close(fd)
@@ -104,4 +153,4 @@ class SignalInbox:
         if number in FORCING:
             self._stops += 1
             if self.interruptible and self._stops > 1:
-                raise KeyboardInterrupt
+                raise Interrupted

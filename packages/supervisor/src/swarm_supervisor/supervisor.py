@@ -1,63 +1,29 @@
 """The supervisor as its user sees it."""
 
 import contextlib
-import gc
-import logging
 import os
 import resource
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
-from swarm_supervisor import messages, prctl
+from swarm_supervisor import messages
 from swarm_supervisor.child_task import ChildTask, Done
 from swarm_supervisor.control import CommandError, ControlServer, Request
 from swarm_supervisor.cpus import available_cpus
 from swarm_supervisor.events import Event
+from swarm_supervisor.host import borrow_process, check_descriptors, open_descriptors
 from swarm_supervisor.listeners import Listener, Listeners
 from swarm_supervisor.loop import Loop, Timer
 from swarm_supervisor.node import Node
-from swarm_supervisor.runner import Runner, error_event, thaw_memory
-from swarm_supervisor.settings import Settings, SettingsError
+from swarm_supervisor.runner import Runner
+from swarm_supervisor.settings import Settings, SettingsError, SettingsKeywords, check_most_nodes
 from swarm_supervisor.signals import SignalInbox
 from swarm_supervisor.snapshot import Snapshot, take_snapshot
-
-logger = logging.getLogger("swarm_supervisor")
+from swarm_supervisor.streams import detach
 
 F = TypeVar("F", bound=Callable[[Any], None])
-
-FDS_A_NODE = 6
-"""Descriptors that the supervisor needs for a node: pidfd, health pipe, orders, stacks, and as much again for a moment
-while one of them is forked; with its spare twice that, but not for all nodes at once."""
-_FDS_OF_OUR_OWN = 64
-
-
-class SettingsKeywords(TypedDict, total=False):
-    """The keywords of `Supervisor`: the fields of `Settings`, which explains them."""
-
-    nodes: int | Literal["auto"]
-    name: str
-    liveness_interval: float
-    statistics_interval: float
-    node_report_timeout: float
-    boot_timeout: float
-    stack_dump_timeout: float
-    shutdown_timeout: float
-    shutdown_grace: float
-    node_restart_delay: float
-    restart_delay_max: float
-    stable_after: float
-    max_restarts: int
-    restart_window: float
-    restart: Literal["always", "on-failure", "never"]
-    on_crash_loop: Literal["degrade", "exit"]
-    max_unavailable: int
-    target_waits_for_go: bool
-    threads: Literal["warn", "refuse", "ignore"]
-    subreaper: bool
-    control_socket: Path | str | None
 
 
 class Supervisor:
@@ -120,30 +86,20 @@ class Supervisor:
         if self._runner is not None:
             raise RuntimeError("this supervisor is running already")
         nodes = available_cpus() if self.settings.nodes == "auto" else self.settings.nodes
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        _raise_descriptor_limit(limits, nodes)
-        frozen_before = gc.get_freeze_count()
-        was_subreaper = prctl.is_child_subreaper()
         inbox = SignalInbox()
-        inbox.open(children=self.settings.subreaper or os.getpid() == 1)
-        self._loop = Loop()
-        try:
-            return self._run(nodes, inbox)
-        finally:
-            self._loop.close()
-            self._loop = self._runner = None
-            inbox.close()
-            thaw_memory(frozen_before)
-            if prctl.is_child_subreaper() != was_subreaper:
-                prctl.set_child_subreaper(was_subreaper)
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        with contextlib.ExitStack() as undo:
+            give_back_limits = borrow_process(undo, self.settings, nodes, inbox)
+            self._listeners.pid = os.getpid()
+            self._loop = Loop(self._listeners.contain)
+            undo.callback(self._close_loop)
+            return self._run(nodes, inbox, give_back_limits)
 
     def stop(self, reason: str = "stop() was called", exit_code: int = 0) -> None:
         """Stop all nodes in order; run() then returns. To be called in a listener or a callback of the loop.
 
         ``exit_code``: what it returns if nothing worse comes.
         """
-        self._running().command(messages.StopSwarm(reason, exit_code))
+        self._running(any_thread=True).command(messages.StopSwarm(reason, exit_code))
 
     def hold(self, reason: str) -> None:
         """Fork no node until `release`: something is awaited first, as ``reason`` says in the snapshot.
@@ -153,13 +109,13 @@ class Supervisor:
         """
         self._held = reason
         if self._runner is not None:
-            self._runner.command(messages.Hold(reason))
+            self._running(any_thread=True).command(messages.Hold(reason))
 
     def release(self) -> None:
         """Fork the nodes that `hold` kept back."""
         self._held = ""
         if self._runner is not None:
-            self._runner.command(messages.Release())
+            self._running(any_thread=True).command(messages.Release())
 
     def in_child(self, function: Callable[[], bytes], timeout_s: float, done: Done) -> None:
         """Run a function in a short-lived forked child; ``done`` is called, from the loop, with what it returns.
@@ -174,7 +130,7 @@ class Supervisor:
             ChildTask(
                 function,
                 timeout_s,
-                lambda result: self._guarded("child", lambda: done(result)),
+                done,
                 loop=self._loop,
                 close_inherited=runner.close_inherited,
             )
@@ -186,23 +142,25 @@ class Supervisor:
 
     def quiet(self, reason: str = "quiet() was called") -> None:
         """Have all nodes finish what they have and take no more."""
-        self._running().command(messages.QuietSwarm(reason))
+        self._running(any_thread=True).command(messages.QuietSwarm(reason))
 
     def restart(self, node_id: int | None = None, reason: str = "restart() was called") -> None:
         """Replace the process of one node, or of all, max_unavailable at a time. ValueError: there is no such node.
 
         New processes are forked from the loaded supervisor: they run the same code as the old ones.
         """
-        runner = self._running()
+        runner = self._running(any_thread=True)
         _check_node(runner, node_id)
         runner.command(messages.Restart(reason, node_id))
 
     def scale(self, nodes: int) -> None:
         """Run so many nodes from now on. The highest ids go first. `SettingsError` if that cannot be."""
-        runner = self._running()
+        runner = self._running(any_thread=True)
         if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
             raise SettingsError(f"the number of nodes must be a whole number of at least 1, not {nodes!r}")
-        _check_descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0], nodes)
+        check_most_nodes(nodes)
+        in_use = open_descriptors() - len(runner.processes.owned)
+        check_descriptors(nodes, in_use, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         runner.command(messages.Scale(nodes))
 
     def trace(self, node_id: int | None = None) -> list[int]:
@@ -222,20 +180,24 @@ class Supervisor:
     def add_reader(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Have the loop call back with the ready events (select.EPOLLIN, ...) of a descriptor. It must not block.
 
-        An exception in the callback is reported as `ErrorOccurred`. The descriptor is closed in nodes. ValueError if it
-        has a reader already.
+        An exception in the callback is reported as `ErrorOccurred`; a callback that raises each time is called after
+        pauses of up to a second. In nodes the descriptor is /dev/null, and so are those in it if it is an epoll.
+        ValueError if it has a reader already; OSError if it is one that epoll refuses (a regular file).
         """
         if fd in self._readers:
             raise ValueError(f"file descriptor {fd} has a reader already: remove that one first")
-        self._readers[fd] = (events, callback)
         if self._loop is not None:
-            self._loop.add_reader(fd, events, self._guarded_reader(callback))
+            self._running()
+            self._loop.add_reader(fd, events, callback)
+        self._readers[fd] = (events, callback)
 
     def modify_reader(self, fd: int, events: int) -> None:
         """Wait for other events of a descriptor. KeyError if it has no reader."""
-        self._readers[fd] = (events, self._readers[fd][1])
+        callback = self._readers[fd][1]
         if self._loop is not None:
+            self._running()
             self._loop.modify_reader(fd, events)
+        self._readers[fd] = (events, callback)
 
     def remove_reader(self, fd: int) -> bool:
         """Call back no more; to be done before the descriptor is closed. False if it has no reader."""
@@ -247,33 +209,46 @@ class Supervisor:
         """Have the loop call back once, at a moment of time.monotonic(). Only while running: RuntimeError before."""
         if self._loop is None:
             raise RuntimeError("timers belong to a run: call call_at() in a listener or a callback")
-        return self._loop.call_at(deadline, lambda: self._guarded("timer", callback))
+        self._running()
+        return self._loop.call_at(deadline, callback)
 
-    def _run(self, nodes: int, inbox: SignalInbox) -> int:
+    def _run(self, nodes: int, inbox: SignalInbox, give_back_limits: Callable[[], None]) -> int:
         assert self._loop is not None
         for fd, (events, callback) in self._readers.items():
-            self._loop.add_reader(fd, events, self._guarded_reader(callback))
-        if self.settings.subreaper:
-            prctl.set_child_subreaper(True)
+            self._loop.add_reader(fd, events, callback)
         control, end_publishing = self._open_control()
         runner = self._runner = Runner(self._target, self.settings, nodes, self._listeners, self._loop, inbox)
-        runner.close_in_child = [*([control.close_in_child] if control is not None else []), *self._close_in_child]
+        runner.close_in_child = [give_back_limits, self._close_readers, *self._close_in_child]
+        if control is not None:
+            runner.close_in_child.append(control.close_in_child)
         if self._held:
             runner.command(messages.Hold(self._held))
         try:
             return runner.run()
         except BaseException as error:
             if os.getpid() == runner.pid:
-                runner.emit(error_event("the supervisor itself: all nodes are killed", error))
-                runner.kill_all()
+                runner.give_up(error)
             raise
         finally:
-            for child in self._children:
-                child.close()
-            self._children.clear()
-            if control is not None:
+            if os.getpid() == runner.pid:
+                runner.processes.leave()
+                for child in self._children:
+                    child.close()
+                self._children.clear()
                 end_publishing()
-                control.close()
+                if control is not None:
+                    control.close()
+            elif control is not None:  # a process that a listener has forked: the socket is not its own
+                control.close_in_child()
+
+    def _close_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.close()
+        self._loop = self._runner = None
+
+    def _close_readers(self) -> None:
+        """In a forked process: let nothing that the loop reads here be held open there."""
+        detach([fd for fd in self._readers if fd > 2])
 
     def _open_control(self) -> tuple[ControlServer | None, Callable[[], None]]:
         if self.settings.control_socket is None:
@@ -305,36 +280,21 @@ class Supervisor:
                 )
         return {}
 
-    def _running(self) -> Runner:
-        if self._runner is None:
+    def _running(self, *, any_thread: bool = False) -> Runner:
+        runner = self._runner
+        if runner is None:
             raise RuntimeError("this supervisor is not running")
-        return self._runner
-
-    def _guarded_reader(self, callback: Callable[[int], None]) -> Callable[[int], None]:
-        return lambda events: self._guarded("reader", lambda: callback(events))
-
-    def _guarded(self, what: str, callback: Callable[[], None]) -> None:
-        try:
-            callback()
-        except Exception as error:  # noqa: BLE001 - a callback hurts nobody
-            logger.debug("a callback raised", exc_info=True)
-            self._listeners.tell(error_event(what, error))
-
-
-def _raise_descriptor_limit(limits: tuple[int, int], nodes: int) -> None:
-    hard = limits[1]
-    _check_descriptors(hard, nodes)
-    with contextlib.suppress(OSError, ValueError):  # "unlimited" is more than the kernel grants (fs.nr_open)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _check_descriptors(limit: int, nodes: int) -> None:
-    needed = nodes * FDS_A_NODE + _FDS_OF_OUR_OWN
-    if limit != resource.RLIM_INFINITY and needed > limit:
-        raise SettingsError(
-            f"{nodes} nodes need about {needed} file descriptors and the limit is {limit}: raise it (ulimit -Hn) or "
-            f"run at most {max(1, (limit - _FDS_OF_OUR_OWN) // FDS_A_NODE)} nodes"
-        )
+        if os.getpid() != runner.pid:
+            raise RuntimeError(
+                f"process {os.getpid()} is a node, or another child of the supervisor: command the supervisor in its "
+                f"own process ({runner.pid}), or through its control socket"
+            )
+        if not any_thread and threading.current_thread() is not threading.main_thread():
+            raise RuntimeError(
+                "this belongs to the thread of the loop: call it in a listener or a callback; stop(), quiet(), "
+                "restart() and scale() may be called in any thread"
+            )
+        return runner
 
 
 def _check_node(runner: Runner, node_id: int | None) -> None:

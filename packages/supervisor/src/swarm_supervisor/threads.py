@@ -18,10 +18,15 @@ def other_threads() -> list[str]:
     for task in os.listdir("/proc/self/task"):
         if int(task) != own:
             try:
-                names.append(Path(f"/proc/self/task/{task}/comm").read_text().strip())
+                names.append(_text(Path(f"/proc/self/task/{task}/comm").read_bytes()))
             except OSError:
                 continue  # it has ended in the meantime
     return sorted(names)
+
+
+def _text(name: bytes) -> str:
+    # A name is 15 bytes, which may end in the middle of a character, or be no text at all.
+    return name.decode("utf-8", "replace").strip()
 
 
 def check_threads(policy: str) -> list[str]:

@@ -1,0 +1,75 @@
+"""The stacks of nodes: asked for, awaited, told."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from swarm_supervisor import messages
+from swarm_supervisor.events import StacksDumped
+from swarm_supervisor.listeners import Listeners
+from swarm_supervisor.loop import Loop
+from swarm_supervisor.node_handle import NodeHandle
+
+_LOOK_S = 0.025
+
+
+class Dumps:
+    """Nothing tells when a memfd is written to: it is looked at, 2 us each time, until the dump is whole."""
+
+    def __init__(
+        self,
+        listeners: Listeners,
+        loop: Loop,
+        *,
+        decide: Callable[[Any], None],
+        alive: Callable[[NodeHandle], bool],
+        timeout_s: float,
+    ) -> None:
+        """``alive`` tells whether a process has not been reaped yet."""
+        self._listeners = listeners
+        self._loop = loop
+        self._decide = decide
+        self._alive = alive
+        self._timeout_s = timeout_s
+
+    def ask(self, handle: NodeHandle) -> bool:
+        """Ask a process for its stacks. Return False if there will be none."""
+        if self._timeout_s == 0 or not handle.ask_for_stacks():
+            return False
+        self._look(handle, time.monotonic() + self._timeout_s)
+        return True
+
+    def give_up(self, handle: NodeHandle) -> None:
+        """Go on without the stacks of a process."""
+        self._loop.call_at(time.monotonic(), lambda: self._there(handle))
+
+    def take(self, handle: NodeHandle) -> None:
+        """Tell what a process has dumped, if it has."""
+        text = handle.take_dump()
+        if text:
+            self._listeners.tell(
+                StacksDumped(
+                    at=time.monotonic(),
+                    node_id=handle.node_id,
+                    generation=handle.generation,
+                    pid=handle.pid,
+                    text=text,
+                )
+            )
+
+    def _look(self, handle: NodeHandle, until: float) -> None:
+        now = time.monotonic()
+        if not handle.dump_wanted:
+            return
+        if handle.dump_grown():
+            self._there(handle)
+        elif now < until:
+            self._loop.call_at(min(now + _LOOK_S, until), lambda: self._look(handle, until))
+
+    def _there(self, handle: NodeHandle) -> None:
+        if not self._alive(handle):
+            return
+        try:
+            self.take(handle)
+        finally:
+            self._decide(messages.StacksThere(handle.node_id, handle.generation))

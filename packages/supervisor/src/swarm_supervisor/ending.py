@@ -1,0 +1,71 @@
+"""The end of all nodes without the core, which has failed: TERM, the time of a shutdown, then KILL."""
+
+import contextlib
+import select
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+from swarm_supervisor.node_handle import NodeHandle
+from swarm_supervisor.signals import FORCING, SignalInbox
+
+_LOOK_MS = 1000.0
+
+
+class Ending:
+    """Ends nodes one by one or all together; no node that makes trouble keeps another one from its end."""
+
+    def __init__(self, handles: Sequence[NodeHandle], inbox: SignalInbox) -> None:
+        """Take over the handles. A second INT or TERM that comes through the inbox cuts the time short."""
+        self._handles = list(handles)
+        self._inbox = inbox
+        self._asked = 0
+
+    def drain(self, patience_s: float, grace_s: float, tell: Callable[[], None]) -> None:
+        """Ask all to stop, tell, wait, and kill and reap those that are left. Every handle is closed afterwards."""
+        try:
+            for handle in self._handles:
+                with contextlib.suppress(BaseException):
+                    handle.term()
+            with contextlib.suppress(BaseException):
+                tell()  # after the signals: whatever listeners do, the nodes have been asked
+            self._wait(patience_s)
+        finally:
+            self._kill(grace_s)
+
+    def _kill(self, grace_s: float) -> None:
+        for handle in self._handles:
+            with contextlib.suppress(BaseException):
+                if not _ended(handle):  # a pid that is reaped may be another process's by now
+                    handle.kill()
+        with contextlib.suppress(BaseException):
+            self._wait(grace_s, forced=True)
+        for handle in self._handles:
+            with contextlib.suppress(BaseException):
+                handle.close()
+
+    def _wait(self, timeout_s: float, *, forced: bool = False) -> None:
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            running = [handle for handle in self._handles if not _ended(handle)]
+            if not running or (not forced and self._forced()):
+                return
+            poll = select.poll()
+            for handle in running:
+                poll.register(handle.pidfd.fileno(), select.POLLIN)
+            if not forced:
+                poll.register(self._inbox.fileno(), select.POLLIN)
+            poll.poll(min(left_s * 1000, _LOOK_MS))
+
+    def _forced(self) -> bool:
+        self._asked += sum(
+            signal.Signals(number) in FORCING for number in self._inbox.take() if number < signal.SIGRTMIN
+        )
+        return self._asked > 1
+
+
+def _ended(handle: NodeHandle) -> bool:
+    try:
+        return handle.reap() is not None
+    except BaseException:  # noqa: BLE001 - one that cannot be waited for does not keep the others from their end
+        return True

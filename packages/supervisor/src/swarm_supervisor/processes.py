@@ -1,0 +1,250 @@
+"""The processes of the nodes: forks, signals, hears and reaps them, as the core decides."""
+
+import contextlib
+import logging
+import select
+import signal
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from swarm_pidfd import Pidfd
+from swarm_supervisor import messages
+from swarm_supervisor.containment import must_pass, text_of
+from swarm_supervisor.dumps import Dumps
+from swarm_supervisor.ending import Ending
+from swarm_supervisor.events import AfterFork, BeforeFork, NodeReported
+from swarm_supervisor.forking import NodeForker
+from swarm_supervisor.listeners import Listeners, note
+from swarm_supervisor.loop import Loop
+from swarm_supervisor.node_handle import GO, LEAVE, NodeHandle
+from swarm_supervisor.oom import OomWatch
+from swarm_supervisor.signals import SignalInbox
+from swarm_supervisor.strangers import reap_strangers
+from swarm_supervisor.threads import ForkRefusedError
+
+T = TypeVar("T")
+
+_LOOK_EVERY_S = 2.0
+_left: list[Pidfd] = []
+"""Processes that a run had to leave behind: reaped by the next run, if this program lives on."""
+
+
+class Processes:
+    """The handles of all processes, and what is done with each.
+
+    Whatever fails at one of them is reported and concerns that one alone: silence, a deadline or the next KILL still
+    ends it.
+    """
+
+    def __init__(
+        self,
+        forker: NodeForker,
+        listeners: Listeners,
+        loop: Loop,
+        *,
+        decide: Callable[[Any], None],
+        dump_timeout_s: float,
+    ) -> None:
+        """``decide`` takes what has happened and carries out what follows from it."""
+        self.owned = array("i")
+        """Descriptors of the handles: numbers without objects."""
+        self._forker = forker
+        self._listeners = listeners
+        self._loop = loop
+        self._decide = decide
+        self._handles: dict[tuple[int, int], NodeHandle] = {}
+        self._oom = OomWatch()
+        _left[:] = [pidfd for pidfd in _left if not pidfd.cleanup()]
+        self._dumps = Dumps(listeners, loop, decide=decide, alive=self._alive, timeout_s=dump_timeout_s)
+        self.actions: dict[type, Callable[[Any], None]] = {
+            messages.Fork: self._fork,
+            messages.Term: self._term,
+            messages.Kill: self._kill,
+            messages.Dump: self._dump,
+            messages.Go: lambda action: self._order(action, GO),
+            messages.Leave: lambda action: self._order(action, LEAVE),
+            messages.Quiet: self._quiet,
+        }
+
+    def dump_stacks(self, nodes: list[tuple[int, int]]) -> list[int]:
+        """Ask processes, by node id and generation, for their stacks; return the ids of those that were asked."""
+        handles = [self._handles[each] for each in nodes if each in self._handles]
+        return [handle.node_id for handle in handles if self._attempt("dump", handle, self._dumps.ask, handle)]
+
+    def reap_children(self) -> None:
+        """Reap what has ended and is no node of ours: the orphans that a subreaper, or PID 1, inherits."""
+        handles = {handle.pid: handle for handle in self._handles.values()}
+
+        def node_ended(pid: int) -> bool:
+            handle = handles.pop(pid)
+            self._ended(handle)
+            return not self._alive(handle)
+
+        for pid, status in reap_strangers(handles.__contains__, node_ended):
+            note(logging.DEBUG, "reaped process %d, which is no node of ours: it %s", pid, status)
+
+    def end_all(self, inbox: SignalInbox, patience_s: float, grace_s: float, tell: Callable[[], None]) -> None:
+        """End every node without the core, which has failed."""
+        ending = Ending(list(self._handles.values()), inbox)
+        self._handles.clear()
+        ending.drain(patience_s, grace_s, tell)
+
+    def leave(self) -> None:
+        """At the end of a run: let go of processes that not even KILL has ended in time (state D)."""
+        for handle in list(self._handles.values()):
+            left = handle.pidfd
+            self._release(handle, keep_pidfd=True)
+            _left.append(left)
+
+    def _fork(self, action: messages.Fork) -> None:
+        key = action.node_id, action.generation
+        self._listeners.tell(
+            BeforeFork(at=time.monotonic(), node_id=action.node_id, generation=action.generation, spare=action.spare)
+        )
+        started = time.monotonic()
+        try:
+            handle = self._forker.fork(action)
+            try:
+                self._watch(handle)
+            except BaseException:
+                self._undo(handle)
+                raise
+        except BaseException as error:
+            if must_pass(error, self._listeners.pid):
+                raise
+            why = str(error) if isinstance(error, OSError | ForkRefusedError) else text_of(error)
+            self._decide(messages.ForkFailed(*key, why))
+            return
+        now = time.monotonic()
+        self._decide(messages.Forked(*key, handle.pid, now - started))
+        self._listeners.tell(
+            AfterFork(
+                at=now,
+                node_id=handle.node_id,
+                generation=handle.generation,
+                pid=handle.pid,
+                spare=action.spare,
+                duration_s=now - started,
+            )
+        )
+
+    def _watch(self, handle: NodeHandle) -> None:
+        self._handles[handle.node_id, handle.generation] = handle
+        self.owned.extend(handle.descriptors())
+        self._loop.add_reader(handle.reader.fileno(), select.EPOLLIN, lambda _: self._reported(handle), patient=True)
+        self._loop.add_reader(handle.pidfd.fileno(), select.EPOLLIN, lambda _: self._ended(handle))
+
+    def _undo(self, handle: NodeHandle) -> None:
+        """End a process that cannot be watched: it has just been forked, and must not run."""
+        handle.kill()
+        handle.pidfd.wait(_LOOK_EVERY_S)
+        self._release(handle)
+
+    def _release(self, handle: NodeHandle, *, keep_pidfd: bool = False) -> None:
+        self._handles.pop((handle.node_id, handle.generation), None)
+        for fd in (handle.reader.fileno(), handle.pidfd.fileno()):
+            self._attempt("end", handle, self._loop.remove_reader, fd)
+        for fd in handle.descriptors():
+            with contextlib.suppress(ValueError):
+                self.owned.remove(fd)
+        self._attempt("end", handle, lambda: handle.close(keep_pidfd=keep_pidfd))
+
+    def _alive(self, handle: NodeHandle) -> bool:
+        return (handle.node_id, handle.generation) in self._handles
+
+    def _reported(self, handle: NodeHandle) -> None:
+        report, closed = handle.read()
+        if closed:
+            self._loop.remove_reader(handle.reader.fileno())
+        if report is None:
+            return
+        if self._listeners.wants(NodeReported):
+            self._listeners.tell(
+                NodeReported(
+                    at=time.monotonic(),
+                    node_id=handle.node_id,
+                    generation=handle.generation,
+                    pid=handle.pid,
+                    status=report.status,
+                    reason=report.reason,
+                    statistics=report.statistics,
+                )
+            )
+        self._decide(report)
+        now = time.monotonic()
+        if now >= handle.look_at and not handle.dump_wanted:
+            handle.look_at = now + _LOOK_EVERY_S
+            self._dumps.take(handle)  # of a TTIN that somebody else has sent
+
+    def _ended(self, handle: NodeHandle) -> None:
+        self._attempt("last words", handle, self._reported, handle)
+        self._attempt("dump", handle, self._dumps.take, handle)
+        if handle.killed or self._attempt("end", handle, handle.died_of_signal):
+            # What its handlers started goes with it; a node that exits by itself may leave things on purpose.
+            self._attempt("end", handle, handle.kill_group)
+        status = handle.reap()
+        if status is None or not self._alive(handle):
+            return  # a stale wake-up: it lives
+        self._release(handle)
+        hint = ""
+        if status.signal == signal.SIGKILL and not handle.killed:
+            hint = self._attempt("end", handle, self._oom.hint) or ""
+        self._decide(messages.Exited(handle.node_id, handle.generation, status.code, status.signal, str(status), hint))
+
+    def _attempt(self, what: str, handle: NodeHandle, function: Callable[..., T], *arguments: Any) -> T | None:
+        """Do something about a process; what it raises is reported, and the rest goes on."""
+        try:
+            return function(*arguments)
+        except BaseException as error:  # noqa: BLE001 - see `Listeners.contain`
+            self._listeners.contain(what, error, handle.node_id)
+            return None
+
+    def _handle_of(self, action: messages.NodeAction) -> NodeHandle | None:
+        return self._handles.get((action.node_id, action.generation))
+
+    def _term(self, action: messages.Term) -> None:
+        if (handle := self._handle_of(action)) is not None:
+            self._attempt("dump", handle, self._dumps.take, handle)
+            with _permission(handle):
+                if handle.term():
+                    note(
+                        logging.WARNING,
+                        "node %d (pid %d) was stopped by a signal: continued",
+                        handle.node_id,
+                        handle.pid,
+                    )
+
+    def _kill(self, action: messages.Kill) -> None:
+        if (handle := self._handle_of(action)) is not None:
+            self._attempt("dump", handle, self._dumps.take, handle)
+            with _permission(handle):
+                handle.kill()
+
+    def _dump(self, action: messages.Dump) -> None:
+        if (handle := self._handle_of(action)) is not None and not self._attempt(
+            "dump", handle, self._dumps.ask, handle
+        ):
+            self._dumps.give_up(handle)
+
+    def _order(self, action: messages.NodeAction, what: bytes) -> None:
+        if (handle := self._handle_of(action)) is not None:
+            handle.order(what)
+
+    def _quiet(self, action: messages.Quiet) -> None:
+        if (handle := self._handle_of(action)) is not None:
+            with _permission(handle):
+                handle.quiet()
+
+
+@contextlib.contextmanager
+def _permission(handle: NodeHandle) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionError(
+            error.errno,
+            f"pid {handle.pid} may not be signalled: it has become another user's process (setuid, sudo), so end it "
+            "by hand, or let the supervisor run as that user",
+        ) from error

@@ -1,0 +1,87 @@
+"""What the supervisor does about each signal that it gets."""
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from swarm_supervisor import messages
+from swarm_supervisor.events import SignalReceived
+from swarm_supervisor.listeners import Listeners
+from swarm_supervisor.signals import FORCING, HANDLED, STOPPING, SignalInbox
+
+
+class SignalAnswers:
+    """Takes signals from the inbox, gives commands, and tells of both."""
+
+    def __init__(
+        self,
+        inbox: SignalInbox,
+        listeners: Listeners,
+        *,
+        command: Callable[[Any], None],
+        stopping: Callable[[], bool],
+        children_ended: Callable[[], None],
+        dump_stacks: Callable[[], list[int]],
+        pid: int,
+    ) -> None:
+        """``command`` takes what is to be decided; ``stopping`` tells whether the swarm is on its way out already."""
+        self._inbox = inbox
+        self._listeners = listeners
+        self._command = command
+        self._stopping = stopping
+        self._children_ended = children_ended
+        self._dump_stacks = dump_stacks
+        self._pid = pid
+        self._asked = False
+        """Whether an INT or TERM has come: the next one forces. A stop that began otherwise does not count."""
+
+    def take(self) -> None:
+        """Answer the signals that have come."""
+        for number in self._inbox.take():
+            try:
+                self._take(number)
+            except BaseException as error:  # noqa: BLE001 - of one signal: those behind it are answered all the same
+                self._listeners.contain(f"signal {number}", error)
+
+    def take_terminal(self) -> None:
+        """Answer each TSTP that has come: a Ctrl-Z is refused."""
+        for typed in self._inbox.take_terminal():
+            action = "quieting"
+            if typed:
+                action = f'ignored: typed at the terminal; "kill -TSTP {self._pid}" quiets the swarm'
+            else:
+                self._command(messages.QuietSwarm("SIGTSTP"))
+            self._tell(signal.SIGTSTP, action)
+
+    def _take(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            self._children_ended()
+        elif number in HANDLED:
+            self._tell(signal.Signals(number), self._answer(signal.Signals(number)))
+        # Any other number is a signal of the application's own: the wakeup descriptor hears of all of them, and
+        # real-time signals have no name.
+
+    def _tell(self, number: signal.Signals, action: str) -> None:
+        self._listeners.tell(SignalReceived(at=time.monotonic(), signal=number, name=number.name, action=action))
+
+    def _answer(self, number: signal.Signals) -> str:
+        name = number.name
+        if number in STOPPING:
+            forced = number in FORCING and self._asked
+            self._asked = self._asked or number in FORCING
+            if forced:
+                self._command(messages.ForceStop(f"second {name}"))
+                return "killing all nodes"
+            if self._stopping():
+                return "stopping already"
+            self._command(messages.StopSwarm(name))
+            return "stopping"
+        if number == signal.SIGTSTP:
+            self._command(messages.QuietSwarm(name))
+            return "quieting"
+        if number == signal.SIGUSR2:
+            self._command(messages.Restart(name))
+            return "rolling restart"
+        asked = self._dump_stacks()
+        return f"asking {len(asked)} node(s) for their stacks"
