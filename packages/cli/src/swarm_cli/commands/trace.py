@@ -9,6 +9,7 @@ from swarm_cli.exit_codes import ExitCode
 from swarm_cli.operation import AsJson, Control, operation, say, say_json, timeout_option
 from swarm_cli.running_swarms import chosen_path, connected
 from swarm_cli.views.figures import printable
+from swarm_cli.views.stacks import short
 
 if TYPE_CHECKING:
     from swarm_supervisor import Snapshot
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 def trace(
     node: Annotated[int | None, typer.Argument(metavar="NODE", help="The id of one node (default: all).")] = None,
     control: Control = None,
-    timeout: Annotated[float, timeout_option("Wait for so long for the stacks.")] = 5.0,
+    timeout: Annotated[float, timeout_option("Stop waiting for the stacks after SECONDS.")] = 5.0,
+    whole: Annotated[bool, typer.Option("--all", help="Show every thread and frame.", show_envvar=False)] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Print the stack of every thread of one node, or of all.
+    """Print where the application is in one node, or in all: file, line and calls of each thread.
 
-    It works for a node that hangs in C code too.
+    It also works for a node that hangs in C code. --all shows the threads of Swarm and of libraries too.
 
     Exit code 1 when a node did not answer.
 
@@ -46,7 +48,9 @@ def trace(
         )
     else:
         for id_ in sorted(stacks):
-            say(f"node {id_} (pid {wanted.get(id_, '-')})\n{printable(stacks[id_].rstrip(), lines=True)}\n")
+            pid = wanted.get(id_, "-")
+            text = printable(stacks[id_].rstrip(), lines=True)
+            say(f"node {id_} (pid {pid})\n{text}\n" if whole else short(id_, pid, text))
     if missing:
         raise CommandError(
             f"no stacks within {timeout:g} s from {_nodes(missing)}: see `swarm-cli status`; a stopped process cannot "

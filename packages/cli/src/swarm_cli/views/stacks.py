@@ -1,0 +1,108 @@
+"""The stacks of a node as an operator wants them: what the application does first, Swarm's own threads after it. Pure.
+
+The text is faulthandler's: "Thread 0x... (most recent call first):", then a line a frame, innermost first.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_THREAD = re.compile(r"^(?:Current thread|Thread) (0x[0-9a-fA-F]+)(?: \[(.+?)\])?.*:$")
+_FRAME = re.compile(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
+_LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen ")
+_PACKAGES = re.compile(r"/swarm_(?:pidfd|health|supervisor|consumer|liveness|cli)/(?!_flights/)")
+# What a thread of Swarm's is there for, by a file that only its stack has; the first that matches counts.
+_ROLES = (
+    ("/swarm_consumer/event_loop.py", "event loop of async handlers"),
+    ("/swarm_consumer/workers.py", "worker"),
+    ("/swarm_consumer/owner.py", "Kafka client"),
+    ("/swarm_liveness/", "reporter"),
+    ("/swarm_consumer/runtime.py", "main thread"),
+    ("/swarm_supervisor/", "main thread"),
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One line of a stack."""
+
+    file: str
+    line: str
+    function: str
+
+    @property
+    def of_swarm(self) -> bool:
+        """Whether it is in one of Swarm's packages."""
+        return _PACKAGES.search(self.file) is not None
+
+    @property
+    def of_application(self) -> bool:
+        """Whether it is neither Swarm's nor a library's."""
+        return not self.of_swarm and not any(part in self.file for part in _LIBRARIES)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+@dataclass(frozen=True)
+class Thread:
+    """One thread, its innermost frame first."""
+
+    name: str
+    frames: Sequence[Frame]
+
+    @property
+    def role(self) -> str:
+        """What it is there for; its name, or "thread", where its stack does not say."""
+        for part, role in _ROLES:
+            if any(part in frame.file for frame in self.frames):
+                return role
+        return f"thread {self.name}" if self.name else "thread"
+
+    @property
+    def place(self) -> Frame | None:
+        """Where it is in the application: the innermost frame there; None if it is not in it."""
+        return next((frame for frame in self.frames if frame.of_application), None)
+
+    @property
+    def of_interest(self) -> list[Frame]:
+        """Frames from the innermost on, up to where Swarm has called the application."""
+        outermost = max(number for number, frame in enumerate(self.frames) if frame.of_application)
+        return [frame for frame in self.frames[: outermost + 1] if not frame.of_swarm]
+
+
+def threads_of(text: str) -> list[Thread]:
+    """Read a dump: a thread that is there twice counts once, a line that is no thread and no frame is passed over."""
+    found: dict[str, tuple[str, list[Frame]]] = {}
+    frames: list[Frame] = []
+    for line in text.splitlines():
+        if thread := _THREAD.match(line):
+            name = thread[2] or ""
+            frames = []
+            if thread[1] not in found:
+                found[thread[1]] = (name, frames)
+        elif frame := _FRAME.match(line):
+            frames.append(Frame(frame[1], frame[2], frame[3]))
+    return [Thread(name, frames) for name, frames in found.values()]
+
+
+def short(node: int, pid: object, text: str) -> str:
+    """Say where the application is in a node, thread by thread; one line for all the rest.
+
+    A dump that cannot be read is returned as it is: better too much than a wrong answer.
+    """
+    threads = threads_of(text)
+    if not any(thread.frames for thread in threads):
+        return f"node {node} (pid {pid})\n{text.rstrip()}\n"
+    busy = [thread for thread in threads if thread.place is not None]
+    rest = [thread for thread in threads if thread.place is None]
+    places = ", ".join(str(thread.place) for thread in busy)
+    lines = [f"node {node} (pid {pid}): {f'in {places}' if busy else 'no thread is in the application'}"]
+    for thread in busy:
+        lines.append(f"  {thread.role}, innermost call first:")
+        lines += [f"    {frame}" for frame in thread.of_interest]
+    if rest:
+        roles = [thread.role for thread in rest]
+        told = ", ".join(f"{roles.count(role)} x {role}" for role in dict.fromkeys(roles))
+        lines.append(f"  not in the application: {told} (--all shows them)")
+    return "\n".join(lines) + "\n"
