@@ -47,9 +47,36 @@ def test_a_name_that_cannot_be_a_packages_is_refused(name: str, tmp_path: Path) 
 def test_nothing_is_overwritten_and_nothing_written_beside_it(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("mine")
     with pytest.raises(UsageError, match="Dockerfile is there already"):
-        write_project(tmp_path, "orders")
+        write_project(tmp_path, "orders", into_existing=True)
     assert [path.name for path in tmp_path.iterdir()] == ["Dockerfile"]
     assert (tmp_path / "Dockerfile").read_text() == "mine"
+
+
+@pytest.mark.parametrize("there", ["shop.py", "main.py", "src/x.py"])
+def test_a_folder_with_files_is_refused_unless_forced(tmp_path: Path, there: str) -> None:
+    """`init .` used to write nine files between the code of a project."""
+    folder = tmp_path / "store"
+    (folder / there).parent.mkdir(parents=True)
+    (folder / there).write_text("")
+    with pytest.raises(UsageError, match=r"has files already .*--force"):
+        write_project(folder, None)
+    assert len(list(folder.iterdir())) == 1
+    assert write_project(folder, None, into_existing=True).package == "store"
+
+
+def test_a_package_that_would_hide_a_module_is_refused_also_when_forced(tmp_path: Path) -> None:
+    """`swarm-cli swarm shop:app` said "module 'shop' has no attribute 'app'" after such an init."""
+    (tmp_path / "shop.py").write_text("app = 1")
+    for forced in (False, True):
+        with pytest.raises(UsageError, match=r"shop\.py would be hidden by the package shop"):
+            write_project(tmp_path, "shop", into_existing=forced)
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.py"]
+
+
+def test_what_comes_before_the_code_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "LICENSE").write_text("")
+    assert write_project(tmp_path, "orders").package == "orders"
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -73,7 +100,7 @@ def test_the_command_says_what_to_do_next(tmp_path: Path) -> None:
     assert again.returncode == 2
     assert again.stderr.count("\n") == 1
     named = subprocess.run(
-        [sys.executable, "-m", "swarm_cli", "init", ".", "--name", "order totals"],
+        [sys.executable, "-m", "swarm_cli", "init", ".", "--name", "order totals", "--force"],
         cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert named.returncode == 0, named.stderr

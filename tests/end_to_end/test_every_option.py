@@ -26,7 +26,7 @@ GENERAL = {"--help", "--help-all"}
 ELSEWHERE: dict[str, set[str]] = {
     "top": {"--control", "--interval"},  # test_operations_top, in a pseudo-terminal
     "demo": {"--nodes"},  # test_demo
-    "init": {"--name"},  # test_init
+    "init": {"--name", "--force"},  # test_init
     "broker": {"--port", "--brokers", "--topic", "--round-trip-time", "--fault"},  # test_broker_command
     "": {"--version", "--debug", "--install-completion", "--show-completion"},  # tests/cli
 }

@@ -50,12 +50,22 @@ def project(name: str) -> Project:
     return Project(name, package, files)
 
 
-def write_project(folder: Path, name: str | None) -> Project:
+def write_project(folder: Path, name: str | None, *, into_existing: bool = False) -> Project:
     """Write a project into a folder, which is made if need be.
 
-    Raises UsageError, with nothing written, when a file is there already; CommandError when one cannot be written.
+    Raises UsageError, with nothing written, when a file is there already, when the folder has files of somebody's and
+    `into_existing` is False, or when a module there has the package's name; CommandError when one cannot be written.
     """
     made = project(folder.resolve().name if name is None else name)
+    module = folder / f"{made.package}.py"
+    if module.exists():
+        raise UsageError(f"{module} would be hidden by the package {made.package}: give the project another --name.")
+    others = sorted(path.name for path in folder.iterdir() if not _comes_first(path)) if folder.is_dir() else []
+    if others and not into_existing:
+        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise UsageError(
+            f"{folder} has files already ({shown}): choose a new one, or add --force to write beside them."
+        )
     there = sorted(path for path in made.files if (folder / path).exists())
     if there:
         raise UsageError(f"{folder / there[0]} is there already, and nothing is overwritten: choose another folder.")
@@ -67,6 +77,11 @@ def write_project(folder: Path, name: str | None) -> Project:
         except OSError as error:
             raise CommandError(f"{folder / path} cannot be written: {error.strerror}.") from error
     return made
+
+
+def _comes_first(path: Path) -> bool:
+    """Whether a file is one that a project's folder often has before its code."""
+    return path.name.startswith(".") or path.name.upper().startswith(("README", "LICENSE", "LICENCE"))
 
 
 def _filled(text: str, names: Mapping[str, str]) -> str:
