@@ -1,52 +1,222 @@
-"""The lag that is told of a partition: what the last statistics know, against how far the work has come by now."""
+"""What is told of a partition: where it begins, how far it is behind, since when. Unknown is never 0."""
 
 import json
 
-from hypothesis import given
+import pytest
+from confluent_kafka import Message
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm_consumer.client_statistics import ClientStatistics
+from swarm_consumer import App, Consumer
+from swarm_consumer.client_statistics import NOTHING, ClientStatistics, KnownPartition
+from swarm_consumer.counters import DURATION_BOUNDS_S, Counters
+from swarm_consumer.lanes import Lanes
+from swarm_consumer.partition_figures import partition_figures
+from swarm_consumer.progress import Ledger
 
 KEY = ("flights", 3)
 
 
+class Handler(Consumer):
+    def consume(self, messages):
+        """Never called here."""
+
+
+def document(**partition):
+    return json.dumps({"topics": {KEY[0]: {"partitions": {str(KEY[1]): partition}}}})
+
+
 def told(**partition):
     statistics = ClientStatistics()
-    statistics.update(json.dumps({"topics": {KEY[0]: {"partitions": {str(KEY[1]): partition}}}}), 1.0)
+    statistics.update(document(**partition), 1.0)
     return statistics
 
 
-def test_what_was_worked_off_since_the_statistics_is_no_lag():
-    statistics = told(consumer_lag=2684, committed_offset=800, hi_offset=3484)
-    assert statistics.lag(KEY, 800) == 2684
-    assert statistics.lag(KEY, 3000) == 484
-    assert statistics.lag(KEY, 3484) == 0
-    assert statistics.lag(KEY, 3500) == 0, "handled what has come since: not a negative lag"
+@pytest.fixture
+def lanes():
+    app = App("lag", {"bootstrap.servers": "nowhere:1"})
+    app.topic(KEY[0], max_messages=3)(Handler)
+    lanes = Lanes(Ledger())
+    lanes.assign(KEY, app.routes[0], 0.0)
+    return lanes
 
 
-def test_an_open_transaction_is_no_lag():
-    """Behind the last stable offset nothing can be read: the client tells its lag against that."""
-    assert told(consumer_lag=5, committed_offset=10, hi_offset=40).lag(KEY, 15) == 0
+def figures(lanes, known=NOTHING, committed=None, end=None):
+    return partition_figures(lanes.by_key[KEY], lanes.ledger.position(KEY), known, committed, end)
 
 
-def test_before_the_first_commit_the_end_of_the_log_counts():
-    assert told(consumer_lag=-1, committed_offset=-1001, hi_offset=9).lag(KEY, 4) == 5
+def handle(lanes, failed=False):
+    run = lanes.take(lanes.by_key[KEY], 0.0)
+    lanes.finish(run, failed, 0.1)
 
 
-def test_before_the_first_message_the_clients_own_figure_stands():
-    assert told(consumer_lag=7, committed_offset=2, hi_offset=9).lag(KEY, None) == 7
+def oldest(lane, marked):
+    return lane.oldest_unhandled(marked).offset()
 
 
-def test_what_nobody_knows_is_not_zero():
-    assert ClientStatistics().lag(KEY, 5) is None
-    assert told(consumer_lag=-1, committed_offset=-1001, hi_offset=-1001).lag(KEY, 5) is None
+class TestPosition:
+    def test_it_begins_at_what_is_committed(self, lanes):
+        assert figures(lanes, KnownPartition(committed=7, end=12), 7).position == 7
+
+    def test_it_begins_at_the_first_record_that_comes_where_nothing_is_committed(self, lanes, make_records):
+        lanes.receive(lanes.by_key[KEY], make_records(40, 5))
+        handle(lanes, failed=True)
+        assert figures(lanes, KnownPartition(end=50)).position == 40, "of a handler that fails from its first record"
+        assert figures(lanes, KnownPartition(end=50)).lag == 10
+
+    def test_it_begins_where_the_policy_says_before_anything_comes(self, lanes):
+        assert figures(lanes, KnownPartition(end=9, fetched=9)).position == 9
+        assert figures(lanes, KnownPartition(end=9, fetched=9, waiting=4)).position is None, "it is further back"
+
+    def test_then_it_is_what_was_handled(self, lanes, make_records):
+        lanes.receive(lanes.by_key[KEY], make_records(40, 5))
+        handle(lanes)
+        assert (figures(lanes, KnownPartition(end=50)).position, figures(lanes, KnownPartition(end=50)).lag) == (43, 7)
+
+    def test_a_seek_begins_anew(self, lanes, make_records):
+        lane = lanes.by_key[KEY]
+        lanes.receive(lane, make_records(40, 2))
+        lanes.sought(lane, 10)
+        assert figures(lanes, KnownPartition(end=50)).lag == 40
+        lanes.receive(lane, make_records(10, 2))
+        assert figures(lanes, KnownPartition(end=50)).position == 10
 
 
-@given(
-    committed=st.integers(0, 10**12), lag=st.integers(0, 10**9), positions=st.lists(st.integers(0, 10**12), min_size=2)
-)
-def test_work_never_raises_the_lag(committed, lag, positions):
-    statistics = told(consumer_lag=lag, committed_offset=committed, hi_offset=committed + lag)
-    lags = [statistics.lag(KEY, position) for position in sorted(positions)]
-    assert lags == sorted(lags, reverse=True)
-    assert min(lags) >= 0
+class TestLag:
+    def test_what_nobody_knows_is_not_zero(self, lanes, make_records):
+        assert figures(lanes).lag is None
+        assert figures(lanes, NOTHING, committed=5).lag is None, "the end is not known"
+        assert figures(lanes, KnownPartition(end=5)).lag is None, "the position is not known"
+        lanes.receive(lanes.by_key[KEY], make_records(0, 3))
+        assert figures(lanes).lag == 3, "at least what is here"
+        handle(lanes)
+        assert figures(lanes).lag is None, "whether more has come, nobody knows"
+
+    def test_what_has_come_since_the_statistics_counts(self, lanes, make_records):
+        lanes.receive(lanes.by_key[KEY], make_records(0, 6))
+        assert figures(lanes, KnownPartition(end=2)).lag == 6
+
+    @pytest.mark.parametrize("last", [5, 9])
+    def test_offsets_without_records_at_the_end_are_no_lag(self, lanes, make_records, last):
+        """The marker of a transaction, an aborted one, a record that compaction took: nothing of it ever comes."""
+        lanes.receive(lanes.by_key[KEY], make_records(0, 3))
+        at_the_end = KnownPartition(end=last, fetched=last)
+        assert figures(lanes, at_the_end).lag == last, "not before the records are handled"
+        handle(lanes)
+        assert figures(lanes, at_the_end).lag == 0
+        assert figures(lanes, KnownPartition(end=last, fetched=3)).lag == last - 3, "nor before it was fetched"
+        assert figures(lanes, KnownPartition(end=last, fetched=last, waiting=1)).lag == last - 3
+
+    def test_what_a_batch_in_work_holds_is_lag(self, lanes, make_records):
+        lanes.receive(lanes.by_key[KEY], make_records(0, 3))
+        lanes.take(lanes.by_key[KEY], 0.0)
+        assert figures(lanes, KnownPartition(end=4, fetched=4)).lag == 4
+
+    def test_what_retention_has_deleted_is_no_lag(self, lanes):
+        assert figures(lanes, KnownPartition(committed=2, start=10, end=12), 2).lag == 2
+
+    def test_an_end_that_was_asked_for_counts(self, lanes):
+        assert figures(lanes, KnownPartition(committed=2, end=5, fetched=5), 2, end=20).lag == 18
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        committed=st.none() | st.integers(0, 50),
+        end=st.none() | st.integers(0, 60),
+        fetched=st.none() | st.integers(0, 60),
+        waiting=st.integers(0, 1),
+        first=st.integers(0, 40),
+        held=st.integers(0, 12),
+        handled=st.integers(0, 4),
+    )
+    def test_zero_is_told_only_when_all_that_is_known_of_is_handled(
+        self, committed, end, fetched, waiting, first, held, handled
+    ):
+        app = App("lag", {"bootstrap.servers": "nowhere:1"})
+        app.topic(KEY[0], max_messages=3)(Handler)
+        lanes = Lanes(Ledger())
+        lane = lanes.assign(KEY, app.routes[0], 0.0)
+        if held:
+            lanes.receive(lane, [Message(topic=KEY[0], partition=3, offset=first + one) for one in range(held)])
+        for _ in range(min(handled, -(-held // 3))):
+            handle(lanes)
+        known = KnownPartition(committed=committed, end=end, fetched=fetched, waiting=waiting)
+        now = figures(lanes, known, committed)
+        assert now.lag is None or now.lag >= 0
+        if now.lag == 0:
+            assert end is not None
+            assert lane.drained
+            position = now.position if now.position is not None else 0
+            assert position >= end or (fetched is not None and fetched >= end and not waiting)
+        if held and not handled:
+            assert now.lag
+
+
+class TestOldest:
+    def test_it_is_the_first_record_that_is_not_handled(self, lanes, make_records):
+        lane = lanes.by_key[KEY]
+        assert figures(lanes).oldest_at is None
+        lanes.receive(lane, make_records(0, 6))
+        run = lanes.take(lane, 0.0)
+        assert oldest(lane, None) == 0
+        lanes.ledger.mark(KEY, run.epoch, 2)
+        assert oldest(lane, lanes.ledger.position(KEY)) == 2
+        lanes.finish(run, True, 0.1)
+        assert oldest(lane, lanes.ledger.position(KEY)) == 2, "it waits for its next attempt"
+        lanes.ledger.mark(KEY, run.epoch, 3)
+        assert oldest(lane, lanes.ledger.position(KEY)) == 3
+
+
+class TestClientStatistics:
+    def test_behind_the_last_stable_offset_nothing_can_be_read(self):
+        assert told(hi_offset=40, ls_offset=15).known(KEY).end == 15
+        assert told(hi_offset=40, ls_offset=-1).known(KEY).end == 40
+
+    def test_names_of_offsets_are_no_offsets(self):
+        assert told(committed_offset=-1001, hi_offset=-1001, lo_offset=-2, next_offset=-1).known(KEY) == NOTHING
+
+    def test_what_the_broker_has_taken_wins_over_what_the_client_found(self):
+        statistics = told(committed_offset=5)
+        assert statistics.committed_offset(KEY) == 5
+        statistics.committed([(*KEY, 8)])
+        assert statistics.committed_offset(KEY) == 8
+        statistics.assigned([KEY])
+        assert statistics.committed_offset(KEY) is None, "of an earlier assignment"
+
+    @given(st.lists(st.integers(0, 1000), max_size=30))
+    def test_bytes_only_grow_also_when_the_client_is_made_anew(self, readings):
+        statistics, before = ClientStatistics(), 0
+        for reading in readings:
+            statistics.update(document(rxbytes=reading), 1.0)
+            assert statistics.received_bytes(KEY) >= max(before, reading)
+            before = statistics.received_bytes(KEY)
+        statistics.update(json.dumps({"topics": {}}), 2.0)
+        assert statistics.received_bytes(KEY) == before, "nor do they fall when the partition leaves"
+
+
+class TestCounters:
+    @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.booleans(), st.floats(0, 1000)), max_size=30))
+    def test_topics_are_the_sum_of_what_their_partitions_did(self, runs):
+        counters = Counters()
+        for partition in range(3):
+            counters.assigned(("flights", partition))
+
+        class Run:
+            def __init__(self, partition):
+                self.lane = type("Lane", (), {"key": ("flights", partition)})
+                self.attempt = 1
+                self.records = [None] * 4
+
+        for partition, failed, diverted, duration in runs:
+            counters.count(Run(partition), failed or diverted, diverted, duration)
+        topic = counters.topics()["flights"]
+        parts = [counters.of(("flights", partition)) for partition in range(3)]
+        assert topic.messages == sum(part["messages"] for part in parts) == counters.totals()["messages"]
+        assert topic.errors == sum(part["errors"] for part in parts)
+        assert sum(topic.durations) == len(runs)
+        assert len(topic.durations) == len(DURATION_BOUNDS_S) + 1
+
+    def test_a_partition_that_came_begins_at_zero(self):
+        counters = Counters()
+        counters.assigned(KEY)
+        assert counters.topics()[KEY[0]].messages == 0
+        assert counters.of(KEY) == {"messages": 0, "batches": 0, "errors": 0}

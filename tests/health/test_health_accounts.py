@@ -1,5 +1,6 @@
 """The books of a swarm: counters only grow whatever happens, and a partition that nobody has is shown so."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,16 +40,32 @@ def test_a_partition_of_a_dead_process_stays_with_what_was_last_known_until_some
     assert [one.lag for one in books.partitions(15.0)] == [1]
 
 
+def shown(books, now):
+    return [one.unowned_s for one in books.partitions(now)]
+
+
 def test_a_partition_that_went_to_another_swarm_is_forgotten():
-    for end, kept in (
-        (lambda books: books.take(0, 1, told(), 10.0), MOVING_S),
-        (lambda b: b.ended(0, 1, 10.0), ORPHANED_S),
-    ):
-        books = Accounts()
-        books.take(0, 1, told(row()), 1.0)
-        end(books)
-        assert [one.unowned_s for one in books.partitions(9.0 + kept)] == [kept - 1.0]
-        assert books.partitions(10.0 + kept) == []
+    books = Accounts()
+    books.take(0, 1, told(row()), 1.0)
+    books.take(0, 1, told(), 10.0)
+    assert shown(books, 9.0 + MOVING_S) == [MOVING_S - 1.0]
+    assert shown(books, 10.0 + MOVING_S) == []
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_a_partition_of_a_dead_process_is_kept_until_there_is_a_successor(in_order):
+    """A process that stops in order gives its partitions back first, and tells that: it makes no difference."""
+    books = Accounts()
+    books.take(0, 1, told(row(0), row(1)), 1.0)
+    if in_order:
+        books.take(0, 1, told(), 9.9)
+    books.ended(0, 1, 10.0)
+    assert len(shown(books, 9.0 + ORPHANED_S)) == 2
+    books.take(0, 2, told(), 200.0)
+    books.take(0, 2, told(row(0)), 201.0)
+    assert shown(books, 200.0 + MOVING_S)[0] is None
+    assert len(shown(books, 200.9 + MOVING_S)) == 2
+    assert shown(books, 201.0 + MOVING_S) == [None], "it works, and the other partition is not here"
 
 
 def test_a_late_word_of_the_old_owner_does_not_take_a_partition_from_the_new_one():

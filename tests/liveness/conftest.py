@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from swarm_health import NodeStatistics
+from swarm_health import Accounts, NodeStatistics, PartitionAccount, TopicStatistics, Totals
 
 
 @dataclass
@@ -136,6 +136,7 @@ class Node:
     last_exit: str = ""
     crash_loop: bool = False
     statistics: NodeStatistics | None = None
+    totals: Totals = field(default_factory=Totals)
 
 
 @dataclass
@@ -150,6 +151,22 @@ class Swarm:
     uptime_s: float = 60.0
     restarts: int = 0
     nodes: list[Node] = field(default_factory=lambda: [Node(0), Node(1)])
+    running: int = -1
+    totals: Totals = field(default_factory=Totals)
+    topics: list[TopicStatistics] = field(default_factory=list)
+    partitions: list[PartitionAccount] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Count as a supervisor does: from what the nodes tell, if nothing else is given."""
+        if self.running < 0:
+            self.running = sum(node.state == "running" and node.status == 0 for node in self.nodes)
+        accounts = Accounts()
+        for node in self.nodes:
+            if node.statistics is not None:
+                accounts.take(node.id, node.generation, node.statistics, 0.0)
+                node.totals = accounts.node(node.id)
+        if not self.partitions:
+            self.totals, self.topics, self.partitions = accounts.total(), accounts.topics(), accounts.partitions(0.0)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from swarm_health import PartitionStatistics
+from swarm_health import PartitionStatistics, TopicStatistics
 from swarm_liveness.memory_watch import MemoryState
 from swarm_liveness.node_statistics import node_statistics
+from swarm_liveness.settings import Limits
 
 MEMORY = MemoryState(rss_mb=120.0, uss_mb=14.0, pss_mb=40.0)
 
@@ -51,3 +52,25 @@ def test_unknown_keys_go_to_extra_when_they_are_plain() -> None:
 def test_partitions_of_the_wrong_kind_are_refused_with_a_sentence() -> None:
     with pytest.raises(TypeError, match="give a sequence"):
         node_statistics({"partitions": 3}, [], [], MEMORY, 0.0, 0.0)
+
+
+def test_a_group_that_was_never_polled_has_an_age(poll: Any) -> None:
+    polls = [poll("a", last_poll=9.0), poll("hangs", last_poll=None)]
+    made = node_statistics({}, polls, [], MEMORY, 0.0, 10.0, Limits(), {"hangs": 2.0})
+    assert made.poll_age_s == 8.0
+
+
+def test_topics_may_be_mappings_and_partitions_carry_their_group_and_limit(poll: Any) -> None:
+    numbers = {
+        "partitions": [
+            {"topic": "t", "partition": 0, "group": "own", "in_flight_limit_s": 3600.0},
+            {"topic": "t", "partition": 0, "group": "audit"},
+        ],
+        "topics": [{"group": "audit", "topic": "t", "messages": 4, "colour": "red"}],
+    }
+    polls = [poll("audit", max_poll_interval_s=120.0)]
+    made = node_statistics(numbers, polls, [], MEMORY, 0.0, 0.0)
+    assert [(one.group, one.in_flight_limit_s) for one in made.partitions] == [("own", 3600.0), ("audit", 120.0)]
+    assert made.topics == [TopicStatistics("audit", "t", messages=4)]
+    limited = node_statistics(numbers, polls, [], MEMORY, 0.0, 0.0, Limits(consuming_ttl=60.0))
+    assert [one.in_flight_limit_s for one in limited.partitions] == [3600.0, 60.0], "the topic's own wins"

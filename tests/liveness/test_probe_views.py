@@ -79,13 +79,31 @@ def test_status_shows_everything_a_node_at_a_time(swarm: Any, node: Any) -> None
     )
     snapshot = swarm(nodes=[node(0, statistics=statistics), node(1)])
     parts = list(status_parts(snapshot, {"ready": ready(snapshot)}))
-    assert len(parts) == 4
+    assert [part.count(b'{"id"') for part in parts if b'{"id"' in part] == [1, 1]
     body = json.loads(b"".join(parts))
     assert body["checks"] == {"ready": {"ok": True, "reasons": []}}
     assert body["nodes"][0]["statistics"]["partitions"][0]["lag"] == 7
     assert body["nodes"][0]["statistics"]["poll_age_s"] is None
     assert body["nodes"][0]["statistics"]["extra"] == {"cache": 1}
     assert body["nodes"][1]["statistics"] is None
+    assert [(one["node"], one["lag"]) for one in body["partitions"]] == [(0, 7)]
+
+
+def test_many_partitions_are_told_in_parts(swarm: Any, node: Any) -> None:
+    rows = [PartitionStatistics(topic="flights", partition=number, lag=1) for number in range(1000)]
+    snapshot = swarm(nodes=[node(0, statistics=NodeStatistics(partitions=rows))])
+    parts = list(status_parts(snapshot, {}))
+    assert [one["partition"] for one in json.loads(b"".join(parts))["partitions"]] == list(range(1000))
+    assert max(part.count(b'"unowned_s"') for part in parts) == 100
+
+
+def test_a_quiet_swarm_is_not_ready_and_its_nodes_are_healthy(swarm: Any, node: Any) -> None:
+    """status, /readyz and the page said three numbers of nodes."""
+    quiet = NodeStatistics(state="quiet")
+    snapshot = swarm(state="quiet", nodes=[node(0, statistics=quiet), node(1, statistics=quiet)])
+    assert ready(snapshot).reasons == ("the swarm is quiet", "node 0 is quiet", "node 1 is quiet")
+    dead = swarm(nodes=[node(0), node(1, state="backing off", pid=None)])
+    assert ready(dead).reasons[-1] == "1 of 2 wanted nodes are healthy"
 
 
 def test_no_nodes_is_valid_json(swarm: Any) -> None:

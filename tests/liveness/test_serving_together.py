@@ -106,7 +106,7 @@ def ask(supervisor: Supervisor, port: int, path: str) -> tuple[bytes, bytes]:
 
 def test_a_supervisor_serves_from_its_own_loop_and_counts_its_events(swarm: Any) -> None:
     supervisor = Supervisor(swarm())
-    server = serve_supervisor(supervisor, "0", version="7", notifier=Notifier({}))
+    server = serve_supervisor(supervisor, "0", version="7", swarm_version="8", notifier=Notifier({}))
     assert server is not None
     try:
         supervisor.tell("AfterFork", node_id=1, generation=2, spare=False)
@@ -116,7 +116,7 @@ def test_a_supervisor_serves_from_its_own_loop_and_counts_its_events(swarm: Any)
             assert json.loads(body)["status"] == "ok"
         _, body = ask(supervisor, server.port, "/metrics")
         text = body.decode()
-        assert 'swarm_info{name="flights",version="7"} 1.0' in text
+        assert 'swarm_info{name="flights",swarm_version="8",version="7"} 1.0' in text
         assert 'swarm_node_restarts_total{node="1",reason="exit"} 1.0' in text
         assert "swarm_probe_answered_total 2.0" in text
     finally:

@@ -4,12 +4,13 @@ import importlib
 import logging
 import os
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from swarm_cli import logs
+from swarm_cli import __version__, logs
 from swarm_cli.configuration import Configuration, option_name
 from swarm_cli.errors import CommandError, UsageError
 from swarm_cli.exit_codes import ExitCode
@@ -173,7 +174,7 @@ def say_settings(settings: Settings, listener: "LivenessListener", supervisor: M
 
 
 @contextmanager
-def outward(supervisor: "Supervisor", settings: Settings) -> Iterator[None]:
+def outward(supervisor: "Supervisor", settings: Settings, application: str) -> Iterator[None]:
     """Serve probes and metrics from the supervisor's own loop, and tell systemd, where either was asked for.
 
     Raises ProbeError (exit code 2) when the address cannot be served.
@@ -183,7 +184,13 @@ def outward(supervisor: "Supervisor", settings: Settings) -> Iterator[None]:
         return
     from swarm_liveness.serving import serve_supervisor
 
-    server = serve_supervisor(supervisor, settings.probe, detail=cast("Detail", settings.metrics_detail))
+    server = serve_supervisor(
+        supervisor,
+        settings.probe,
+        version=application_version(application),
+        swarm_version=__version__,
+        detail=cast("Detail", settings.metrics_detail),
+    )
     try:
         yield
     finally:
@@ -192,18 +199,41 @@ def outward(supervisor: "Supervisor", settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def probes_of_process(listener: "LivenessListener", runtime: "Runtime", settings: Settings) -> Iterator[None]:
+def probes_of_process(
+    listener: "LivenessListener", runtime: "Runtime", settings: Settings, application: str
+) -> Iterator[None]:
     """Serve the same endpoints for one process, from a thread of its own; raises ProbeError (exit code 2)."""
     if settings.probe is None:
         yield
         return
     from swarm_liveness.serving import ProcessProbes
 
-    probes = ProcessProbes(listener, runtime, settings.probe, detail=cast("Detail", settings.metrics_detail))
+    probes = ProcessProbes(
+        listener,
+        runtime,
+        settings.probe,
+        version=application_version(application),
+        swarm_version=__version__,
+        detail=cast("Detail", settings.metrics_detail),
+    )
     try:
         yield
     finally:
         probes.close()
+
+
+def application_version(application: str) -> str:
+    """The version of a `module:attribute`: `__version__` of its package, else of the distribution of that name."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    name = application.partition(":")[0].partition(".")[0]
+    told = getattr(sys.modules.get(name), "__version__", None)
+    if isinstance(told, str):
+        return told
+    try:
+        return version(name)
+    except (PackageNotFoundError, ValueError):
+        return ""
 
 
 class NodeTarget:

@@ -2,45 +2,70 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
 from swarm_consumer.lane import Run
 from swarm_consumer.progress import Key
 
+DURATION_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Classes of how long a batch takes, as swarm_health.DURATION_BOUNDS_S names them; a last one has no bound."""
+
+
+@dataclass(slots=True)
+class TopicCounters:
+    """What was done of one topic, whichever partitions of it were here."""
+
+    messages: int = 0
+    batches: int = 0
+    errors: int = 0
+    retries: int = 0
+    dead_lettered: int = 0
+    durations: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS_S) + 1))
+    duration_s: float = 0.0
+
 
 class Counters:
-    """Totals of a group and of each of its partitions. Not thread-safe: the caller holds the group's lock."""
+    """Sums of a group by topic and by partition; they only grow. Not thread-safe: the caller holds the group's lock."""
 
     def __init__(self) -> None:
-        self._batches = self._messages = self._errors = self._retries = self._dead_lettered = 0
+        self._topics: dict[str, TopicCounters] = {}
         self._partitions: dict[Key, list[int]] = {}  # messages, batches, errors
 
-    def count(self, run: Run, failed: bool, diverted: bool) -> None:
+    def assigned(self, key: Key) -> None:
+        """Begin at 0 with a partition that came for the first time: a figure that is missing cannot be seen to rise."""
+        self._topics.setdefault(key[0], TopicCounters())
+        self._partitions.setdefault(key, [0, 0, 0])
+
+    def count(self, run: Run, failed: bool, diverted: bool, duration_s: float) -> None:
         """Count a batch that has ended."""
-        partition = self._partitions.get(run.lane.key)
-        if partition is None:
-            partition = self._partitions[run.lane.key] = [0, 0, 0]
+        key = run.lane.key
+        self.assigned(key)
+        topic, partition = self._topics[key[0]], self._partitions[key]
+        topic.durations[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
+        topic.duration_s += duration_s
         if run.attempt > 1:
-            self._retries += 1
+            topic.retries += 1
         if diverted:
-            self._dead_lettered += 1
+            topic.dead_lettered += 1
         if failed:
-            self._errors += 1
+            topic.errors += 1
             partition[2] += 1
             return
         messages = len(run.records)
-        self._batches += 1
-        self._messages += messages
+        topic.batches += 1
+        topic.messages += messages
         partition[0] += messages
         partition[1] += 1
 
     def totals(self) -> dict[str, int]:
         """Return the group's totals under the names of the health protocol."""
-        return {
-            "batches": self._batches,
-            "messages": self._messages,
-            "errors": self._errors,
-            "retries": self._retries,
-            "dead_lettered": self._dead_lettered,
-        }
+        names = ("batches", "messages", "errors", "retries", "dead_lettered")
+        return {name: sum(getattr(one, name) for one in self._topics.values()) for name in names}
+
+    def topics(self) -> dict[str, TopicCounters]:
+        """Return the sums of each topic."""
+        return self._topics
 
     def of(self, key: Key) -> dict[str, int]:
         """Return one partition's."""

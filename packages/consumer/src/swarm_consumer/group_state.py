@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
 
 import confluent_kafka
@@ -25,6 +26,7 @@ from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientError, PartitionPaused, PartitionResumed
 from swarm_consumer.lane import Lane, LaneState, Outcome, Run
 from swarm_consumer.lanes import Lanes
+from swarm_consumer.partition_figures import partition_figures
 from swarm_consumer.progress import Key, Ledger
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.workers import Workers
@@ -73,7 +75,8 @@ class GroupState:
         self.attention = False  # a lane waits for a time or a seek: the owner looks at all lanes at each turn
         self.waiting_below = -1  # the owner sleeps until fewer messages than this are held; -1: it does not sleep
         self.wake_runtime = wake
-        self._counters = Counters()
+        self.counters = Counters()
+        self._behind: dict[Key, float] = {}  # since when a partition is known to have lag
         self._requests: deque[Callable[[confluent_kafka.Consumer], None]] = deque()
 
     # -- the poll stamp ------------------------------------------------------------------------------------------
@@ -166,7 +169,7 @@ class GroupState:
             if run.lane.blocked or run.lane.pending_seek is not None:
                 self.attention = True
             if run.action == "consume":
-                self._counters.count(run, failed, diverted)
+                self.counters.count(run, failed, diverted, time.monotonic() - run.started)
             if outcome.queue:
                 self.workers.submit(self, self.lanes.by_key[run.lane.key])
             if self.waiting_below >= 0 and (
@@ -242,28 +245,54 @@ class GroupState:
     def totals(self) -> dict[str, int]:
         """Return the counters of this group since its start."""
         with self.lock:
-            return {**self._counters.totals(), "bytes": sum(self.statistics.received_bytes.values())}
+            return {**self.counters.totals(), "bytes": sum(self.statistics.received().values())}
 
-    def partition_statistics(self, started: dict[Key, float], now: float) -> list[dict[str, object]]:
-        """Return counters, lag and progress of each assigned partition."""
-        statistics = self.statistics
+    def topic_statistics(self) -> list[dict[str, object]]:
+        """Return what was done of each topic since the start; partitions that have left are included."""
+        received: dict[str, int] = {}
+        for (topic, _), amount in self.statistics.received().items():
+            received[topic] = received.get(topic, 0) + amount
         with self.lock:
-            positions = {key: self.lanes.ledger.position(key) for key in sorted(self.lanes.by_key)}
             return [
-                {
-                    "topic": key[0],
-                    "partition": key[1],
-                    **self._counters.of(key),
-                    "bytes": statistics.received_bytes.get(key, 0),
-                    "lag": statistics.lag(key, position),
-                    "position": position,
-                    "committed": statistics.committed_offsets.get(key),
-                    "in_flight_age_s": now - started[key] if key in started else None,
-                }
-                for key, position in positions.items()
+                {"group": self.group.name, "topic": topic, "bytes": received.get(topic, 0), **asdict(counters)}
+                for topic, counters in sorted(self.counters.topics().items())
             ]
+
+    def partition_statistics(self, now: float) -> list[dict[str, object]]:
+        """Return counters, lag and progress of each assigned partition."""
+        with self.lock:
+            self._behind = {key: since for key, since in self._behind.items() if key in self.lanes.by_key}
+            return [self._partition(key, lane, now) for key, lane in sorted(self.lanes.by_key.items())]
+
+    def _partition(self, key: Key, lane: Lane, now: float) -> dict[str, object]:
+        statistics = self.statistics
+        committed = statistics.committed_offset(key)
+        figures = partition_figures(lane, self.lanes.ledger.position(key), statistics.known(key), committed)
+        if figures.lag:
+            since = self._behind.setdefault(key, now)
+        else:
+            self._behind.pop(key, None)
+        return {
+            "group": self.group.name,
+            "topic": key[0],
+            "partition": key[1],
+            **self.counters.of(key),
+            "bytes": statistics.received_bytes(key),
+            "lag": figures.lag,
+            # Without a record at hand the lag is at least as old as we know of it.
+            "lag_s": figures.lag if not figures.lag else _age_s(figures.oldest_at, now - since),
+            "position": figures.position,
+            "committed": committed,
+            "in_flight_age_s": None if lane.running is None else now - lane.running.started,
+            "in_flight_limit_s": lane.route.settings.consuming_ttl,
+        }
 
     def lane_states(self) -> dict[Key, LaneState]:
         """Return each assigned partition's state."""
         with self.lock:
             return {key: lane.state for key, lane in self.lanes.by_key.items()}
+
+
+def _age_s(timestamp: float | None, at_least: float) -> float:
+    # A timestamp is a matter of the producer's clock, which may be ahead of ours.
+    return at_least if timestamp is None else max(0.0, time.time() - timestamp)

@@ -107,12 +107,12 @@ class Lane:
         "backoff",
         "consumer",
         "dead_letter_count",
-        "end_offset",
         "eof",
         "epoch",
         "expected",
         "failing_offset",
         "failures",
+        "first_offset",
         "flow_paused",
         "held",
         "initialized",
@@ -153,7 +153,7 @@ class Lane:
         self.flow_paused = False
         self.eof = False
         self.expected: int | None = None  # the next offset the client should give us
-        self.end_offset: int | None = None
+        self.first_offset: int | None = None  # of the first record that came under the present epoch
         self.rate = 0.0  # messages a second the handler manages, smoothed
         self.next_tick = now + settings.tick_interval
 
@@ -161,3 +161,18 @@ class Lane:
     def blocked(self) -> bool:
         """Whether what waits here cannot be worked on for now."""
         return self.state in (LaneState.WAITING, LaneState.PAUSED)
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing that came waits or is at work."""
+        at_work = self.running is not None and bool(self.running.records)
+        return not self.held and self.retry is None and not at_work and self.pending_seek is None
+
+    def oldest_unhandled(self, marked: int | None) -> confluent_kafka.Message | None:
+        """Return the first record that came and is not done; everything before the offset `marked` is."""
+        running = self.running.records if self.running is not None else []
+        for records in (running, self.retry or [], self.held):
+            for record in records:
+                if marked is None or (record.offset() or 0) >= marked:
+                    return record
+        return None

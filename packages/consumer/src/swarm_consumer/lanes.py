@@ -64,7 +64,10 @@ class Lanes:
             lane.retry = None
             lane.failures = 0
             lane.isolated = False
+            lane.first_offset = None
         last = records[-1].offset()
+        if lane.first_offset is None:
+            lane.first_offset = first
         lane.expected = None if last is None else last + 1
         if lane.held:
             lane.held.extend(records)
@@ -215,7 +218,7 @@ class Lanes:
         lane.retry = None
         lane.failures = 0
         lane.isolated = False
-        lane.expected = None
+        lane.expected = lane.first_offset = None
         lane.pending_seek = None
         lane.epoch = self.ledger.restart(lane.key, position)
 

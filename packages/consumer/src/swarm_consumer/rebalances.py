@@ -57,6 +57,7 @@ class Rebalances:
                 if route is None:
                     continue
                 group.lanes.assign(key, route, now)
+                group.counters.assigned(key)
                 keys.append(key)
             self._on_change()
         self.assigned_once = True

@@ -19,8 +19,8 @@ from swarm_health.reports import NodeStatistics, PartitionStatistics, TopicStati
 
 MOVING_S = 30.0
 """How long a partition that a living process gave back is shown without an owner: after that it is another swarm's."""
-ORPHANED_S = 600.0
-"""The same for a partition whose process died: a static member may be away for minutes."""
+ORPHANED_S = 300.0
+"""The same for a partition whose process ended and has no successor yet; one that works again has `MOVING_S` left."""
 MOST_PARTITIONS = 50_000
 """Partitions that are told apart; those beyond count in the sums of their topic alone."""
 MOST_TOPICS = 5_000
@@ -88,13 +88,13 @@ class _Life:
 class _Holding:
     """Where a partition is, or was, and what was last told of it."""
 
-    __slots__ = ("kept_s", "life", "row", "since")
+    __slots__ = ("life", "owned", "row", "since", "until")
 
     def __init__(self, row: PartitionStatistics, life: tuple[int, int]) -> None:
         self.row = row
-        self.life: tuple[int, int] | None = life
-        self.since = 0.0
-        self.kept_s = 0.0
+        self.life = life
+        self.owned = True
+        self.since = self.until = 0.0
 
 
 class Accounts:
@@ -107,6 +107,7 @@ class Accounts:
         self._partitions: dict[Key, Counts] = {}
         self._holdings: dict[Key, _Holding] = {}
         self._unowned: set[Key] = set()
+        self._known: set[Key] = set()  # all that there ever were
         self._shown: list[PartitionAccount] | None = None
 
     def take(self, node: int, generation: int, statistics: NodeStatistics, now: float) -> None:
@@ -118,9 +119,11 @@ class Accounts:
         held = set()
         for row in statistics.partitions:
             key = row.group, row.topic, row.partition
+            if key not in self._known:
+                if len(self._known) >= MOST_PARTITIONS:
+                    continue
+                self._known.add(key)
             before = self._holdings.get(key)
-            if before is None and len(self._holdings) >= MOST_PARTITIONS:
-                continue
             if row.lag is None and before is not None and before.row.lag is not None:
                 # The new owner does not know yet: until then the last that was known stands.
                 row = replace(row, lag=before.row.lag, lag_s=before.row.lag_s)
@@ -130,7 +133,12 @@ class Accounts:
             told = (row.messages, row.batches, row.bytes, row.errors)
             known = life.partitions.get(key)
             life.partitions[key] = told if known is None else _highest(known, told)
-        self._let_go(name, life.held - held, now, MOVING_S)
+        self._let_go(name, life.held - held, now)
+        if held and not life.held:
+            for key in self._unowned:
+                holding = self._holdings[key]
+                if holding.life[0] == node and holding.life != name:
+                    holding.until = min(holding.until, now + MOVING_S)
         life.held = held
         self._shown = None
 
@@ -145,7 +153,11 @@ class Accounts:
             _add_topic(self._topics.setdefault(place, TopicStatistics(*place)), topic)
         for key, counts in life.partitions.items():
             self._partitions[key] = _sum(self._partitions.get(key, NOTHING), counts)
-        self._let_go(name, life.held, now, ORPHANED_S)
+        self._let_go(name, life.held, now)
+        for key in self._unowned:
+            holding = self._holdings[key]
+            if holding.life == name:
+                holding.until = holding.since + ORPHANED_S
         self._shown = None
 
     def node(self, node: int) -> Totals:
@@ -212,34 +224,32 @@ class Accounts:
         if rest is not None:
             _raise_topic(life.topics.setdefault((OTHER, OTHER), TopicStatistics(OTHER, OTHER)), rest)
 
-    def _let_go(self, name: tuple[int, int], keys: Iterable[Key], now: float, kept_s: float) -> None:
+    def _let_go(self, name: tuple[int, int], keys: Iterable[Key], now: float) -> None:
         for key in keys:
             holding = self._holdings[key]
             if holding.life == name:  # else another process has told of it since
-                holding.life, holding.since, holding.kept_s = None, now, kept_s
+                holding.owned, holding.since, holding.until = False, now, now + MOVING_S
                 self._unowned.add(key)
 
     def _forget(self, now: float) -> None:
-        for key in list(self._unowned):
-            holding = self._holdings[key]
-            if now - holding.since >= holding.kept_s:
-                del self._holdings[key]
-                self._unowned.discard(key)
-                self._shown = None
+        for key in [key for key in self._unowned if now >= self._holdings[key].until]:
+            del self._holdings[key]
+            self._unowned.discard(key)
+            self._shown = None
 
 
 def _account(key: Key, holding: _Holding, counts: Counts) -> PartitionAccount:
-    row, life = holding.row, holding.life
+    row, owned = holding.row, holding.owned
     return PartitionAccount(
         *key,
-        None if life is None else life[0],
-        0.0 if life is None else None,
+        holding.life[0] if owned else None,
+        None if owned else 0.0,
         *counts,
         row.lag,
         row.lag_s,
         row.position,
         row.committed,
-        None if life is None else row.in_flight_age_s,
+        row.in_flight_age_s if owned else None,
         row.in_flight_limit_s,
     )
 

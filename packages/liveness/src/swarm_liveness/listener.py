@@ -155,12 +155,14 @@ class LivenessListener:
             self._thread.start()
 
     def stop(self, timeout: float = 1.0) -> None:
-        """End the reporter thread, waiting at most `timeout` seconds for it. Idempotent."""
+        """End the reporter thread, waiting at most `timeout` seconds for it; report the last figures. Idempotent."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
+            if not self._thread.is_alive():  # what was done since its last report would be missing from every sum
+                self._report_statistics(time.monotonic())
         self._thread = self._observable = self._reporter = None
         with self._memory_lock:
             self._memory_source.close()
@@ -178,7 +180,11 @@ class LivenessListener:
         with self._memory_lock:
             memory = self._memory
         numbers: Mapping[str, object] = observable.statistics()
-        return node_statistics(numbers, observable.polls(), observable.runs(), memory, time.process_time(), now)
+        polls = observable.polls()
+        first_seen = {poll.subscription_group: self._started for poll in polls} | self._first_seen
+        return node_statistics(
+            numbers, polls, observable.runs(), memory, time.process_time(), now, self.limits, first_seen
+        )
 
     # What follows runs in the reporter thread, but for _batch_ended.
 

@@ -8,27 +8,34 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate, zip_longest
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.utils import floatToGoString
 
-from swarm_health import NodeStatistics, PartitionStatistics
+from swarm_health import NodeStatistics, TopicStatistics
+from swarm_health.reports import DURATION_BOUNDS_S
 from swarm_liveness.memory import MB, ProcessMemory
 from swarm_liveness.metrics_table import METRICS, Detail
 from swarm_liveness.metrics_table import Metric as TableEntry
+from swarm_liveness.partition_series import OTHER, PartitionSeries
 from swarm_liveness.probe import Answer, ProbeServer
 from swarm_liveness.settings import LivenessSettingsError
 from swarm_liveness.snapshots import NodeView, SnapshotView
-from swarm_liveness.swarm_events import SwarmEvents
+from swarm_liveness.swarm_events import RESTART_REASONS, STOP_REASONS, SwarmEvents
 from swarm_liveness.views import ready
 
 STATES = ("starting", "running", "degraded", "quieting", "quiet", "stopping", "stopped")
-OTHER = "other"
 
 # One sample: the values of the labels in the table's order, and the figure. None figures are left out.
-Sample = tuple[tuple[str, ...], float | int | None]
+Sample = tuple[tuple[str, ...], float | int | TopicStatistics | None]
 Samples = dict[str, list[Sample]]
 SAMPLES_A_PART = 100
+PARTITIONS_A_PART = 200
+MOST_TOPICS = 100
+"""Topics with series of their own: a histogram is worth seventeen other metrics."""
+_COUNTERS = ("messages", "batches", "bytes", "errors", "retries", "dead_lettered")
 
 
 class SwarmCollector:
@@ -44,6 +51,7 @@ class SwarmCollector:
         events: SwarmEvents | None = None,
         probe: Callable[[], ProbeServer | None] = lambda: None,
         version: str = "",
+        swarm_version: str = "",
         detail: Detail = "partition",
         max_partitions: int = 1000,
     ) -> None:
@@ -54,8 +62,9 @@ class SwarmCollector:
             events: counts the supervisor's events; without it the counters made of events are left out.
             probe: gives the probe server that shall be told of too, if any.
             version: the application's own version, for swarm_info.
+            swarm_version: the version of Swarm, for swarm_info.
             detail: how far the figures of partitions go: each "partition", each "topic", or "node" for none.
-            max_partitions: how many series a partition metric may have; the rest is summed up.
+            max_partitions: how many series a partition metric may have at most; the rest is summed up.
 
         Raises:
             LivenessSettingsError: detail is unknown or max_partitions is below 1.
@@ -67,9 +76,10 @@ class SwarmCollector:
         self._snapshot = snapshot
         self._events = events
         self._probe = probe
-        self._version = version
+        self._versions = version, swarm_version
         self._detail = detail
-        self._max_partitions = max_partitions
+        self._partition_series = PartitionSeries(max_partitions, detail)
+        self._topics: dict[tuple[str, str], tuple[str, str]] = {}
         self._memory = ProcessMemory()
 
     def collect(self) -> Iterator[Metric]:
@@ -88,8 +98,9 @@ class SwarmCollector:
             yield b""
         for metric in METRICS:
             of_metric = samples[metric.name]
-            for start in range(0, len(of_metric), SAMPLES_A_PART):
-                text = generate_latest(_OneFamily(_family(metric, of_metric[start : start + SAMPLES_A_PART])))
+            at_once = SAMPLES_A_PART // (len(DURATION_BOUNDS_S) + 3) if metric.kind == "histogram" else SAMPLES_A_PART
+            for start in range(0, len(of_metric), at_once):
+                text = generate_latest(_OneFamily(_family(metric, of_metric[start : start + at_once])))
                 # HELP and TYPE, the first two lines, may stand only once in an exposition.
                 yield text if start == 0 else text.split(b"\n", 2)[2]
 
@@ -102,16 +113,13 @@ class SwarmCollector:
         snapshot = self._snapshot()
         self._swarm(snapshot, samples)
         self._probes(samples)
-        shown = not_shown = 0
         for node in snapshot.nodes:
             yield
             self._node(node, samples)
-            if self._detail != "node" and node.statistics is not None:
-                added, left = self._partitions(node, self._max_partitions - shown, samples)
-                shown += added
-                not_shown += left
         if self._detail != "node":
-            samples["swarm_partitions_not_shown"].append(((), not_shown))
+            self._topic_sums(snapshot, samples)
+            yield
+            yield from self._partitions(snapshot, samples)
         for name, of_metric in samples.items():
             samples[name] = [(labels, value) for labels, value in of_metric if value is not None]
 
@@ -121,14 +129,17 @@ class SwarmCollector:
             "swarm_degraded": int(snapshot.state == "degraded"),
             "swarm_uptime_seconds": snapshot.uptime_s,
             "swarm_nodes_wanted": snapshot.wanted,
-            "swarm_nodes_healthy": sum(_up(node) for node in snapshot.nodes),
+            "swarm_nodes_healthy": snapshot.running,
             "swarm_restarts_total": snapshot.restarts,
+            "swarm_messages_total": snapshot.totals.messages,
+            "swarm_partitions_unowned": sum(one.node is None for one in snapshot.partitions),
+            "swarm_partitions_lag_unknown": sum(one.lag is None for one in snapshot.partitions),
             "swarm_supervisor_resident_memory_bytes": self._memory.rss_mb() * MB,
             "swarm_supervisor_cpu_seconds_total": time.process_time(),
         }
         for name, value in single.items():
             samples[name].append(((), value))
-        samples["swarm_info"].append(((snapshot.name, self._version), 1))
+        samples["swarm_info"].append(((snapshot.name, *self._versions), 1))
         samples["swarm_state"] = [((state,), int(state == snapshot.state)) for state in STATES]
         events = self._events
         if events is None:
@@ -137,14 +148,19 @@ class SwarmCollector:
         samples["swarm_supervisor_errors_total"] = [((where,), count) for where, count in events.errors.items()]
         samples["swarm_supervisor_signals_total"] = [((name,), count) for name, count in events.signals.items()]
         samples["swarm_node_starts_total"] = [((str(node),), count) for node, count in events.starts.items()]
-        samples["swarm_node_kills_total"] = [((str(node),), count) for node, count in events.kills.items()]
-        samples["swarm_node_crash_loops_total"] = [((str(node),), count) for node, count in events.crash_loops.items()]
-        samples["swarm_node_restarts_total"] = [
-            ((str(node), reason), count) for (node, reason), count in events.restarts.items()
-        ]
-        samples["swarm_node_stops_total"] = [
-            ((str(node), reason), count) for (node, reason), count in events.stops.items()
-        ]
+        # From 0 on, for every node and reason there is: increase() of a series that begins with 1 is 0.
+        ids = [node.id for node in snapshot.nodes]
+        begun = dict.fromkeys(ids, 0)
+        for name, counts in (("kills", events.kills), ("crash_loops", events.crash_loops)):
+            samples[f"swarm_node_{name}_total"] = [((str(node),), count) for node, count in (begun | counts).items()]
+        for name, reasons, by_reason in (
+            ("restarts", RESTART_REASONS, events.restarts),
+            ("stops", STOP_REASONS, events.stops),
+        ):
+            zeros = {(node, reason): 0 for node in ids for reason in reasons}
+            samples[f"swarm_node_{name}_total"] = [
+                ((str(node), reason), count) for (node, reason), count in (zeros | by_reason).items()
+            ]
         samples["swarm_node_exits_total"] = [
             ((str(node), code, name), count) for (node, code, name), count in events.exits.items()
         ]
@@ -159,6 +175,8 @@ class SwarmCollector:
             "uptime_seconds": node.uptime_s,
             "report_age_seconds": node.last_report_age_s,
         }
+        figures |= {f"{name}_total": getattr(node.totals, name) for name in _COUNTERS}
+        figures["cpu_seconds_total"] = node.totals.cpu_s
         samples["swarm_node_state"].append(((*labels, node.state), 1))
         if node.statistics is not None:
             figures |= _node_figures(node.statistics)
@@ -168,25 +186,28 @@ class SwarmCollector:
         for name, value in figures.items():
             samples[f"swarm_node_{name}"].append((labels, value))
 
-    def _partitions(self, node: NodeView, room: int, samples: Samples) -> tuple[int, int]:
-        """Samples of a node's partitions, `room` of them at most: how many were shown, and how many summed up."""
-        assert node.statistics is not None
-        groups: dict[tuple[str, str, str], list[PartitionStatistics]] = defaultdict(list)
-        shown = summed = 0
-        for one in sorted(node.statistics.partitions, key=lambda one: (one.topic, one.partition)):
-            if self._detail == "topic":
-                label = ""
-            elif shown < room:
-                label = str(one.partition)
-                shown += 1
-            else:
-                label = OTHER
-                summed += 1
-            groups[str(node.id), one.topic, label].append(one)
-        for labels, group in groups.items():
-            for name, value in _partition_figures(group).items():
+    def _topic_sums(self, snapshot: SnapshotView, samples: Samples) -> None:
+        sums: dict[tuple[str, str], TopicStatistics] = {}
+        for topic in snapshot.topics:
+            place = topic.group, topic.topic
+            if place not in self._topics:
+                self._topics[place] = place if len(self._topics) < MOST_TOPICS else (OTHER, OTHER)
+            shown = self._topics[place]
+            sums[shown] = topic if shown not in sums else _together(sums[shown], topic)
+        for shown, topic in sums.items():
+            for name in _COUNTERS:
+                samples[f"swarm_topic_{name}_total"].append((shown, getattr(topic, name)))
+            if topic.durations:
+                samples["swarm_topic_batch_seconds"].append((shown, topic))
+
+    def _partitions(self, snapshot: SnapshotView, samples: Samples) -> Iterator[None]:
+        for number, (labels, figures) in enumerate(self._partition_series.take(snapshot.partitions)):
+            if number % PARTITIONS_A_PART == 0:
+                yield
+            for name, value in figures.items():
                 samples[f"swarm_partition_{name}"].append((labels, value))
-        return shown, summed
+        not_shown = self._partition_series.summed_up(snapshot.partitions)
+        samples["swarm_partitions_not_shown"].append(((), not_shown))
 
     def _probes(self, samples: Samples) -> None:
         probe = self._probe()
@@ -208,12 +229,30 @@ class _OneFamily:
 
 
 def _family(metric: TableEntry, samples: list[Sample]) -> Metric:
+    if metric.kind == "histogram":
+        return _histogram(metric, samples)
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     family = kind(metric.name, metric.meaning, labels=metric.labels)
     for labels, value in samples:
-        assert value is not None  # _gather has left those out
+        assert isinstance(value, int | float)  # _gather has left out those that are None
         family.add_metric(labels, value)
     return family
+
+
+def _histogram(metric: TableEntry, samples: list[Sample]) -> Metric:
+    histogram = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+    for labels, topic in samples:
+        assert isinstance(topic, TopicStatistics)
+        bounds = [*map(floatToGoString, DURATION_BOUNDS_S), "+Inf"]
+        buckets = list(zip(bounds, accumulate(topic.durations), strict=True))
+        histogram.add_metric(labels, buckets, topic.duration_s)
+    return histogram
+
+
+def _together(one: TopicStatistics, other: TopicStatistics) -> TopicStatistics:
+    sums = {name: getattr(one, name) + getattr(other, name) for name in (*_COUNTERS, "duration_s")}
+    durations = [a + b for a, b in zip_longest(one.durations, other.durations, fillvalue=0)]
+    return TopicStatistics(OTHER, OTHER, **sums, durations=durations)
 
 
 def _up(node: NodeView) -> bool:
@@ -222,29 +261,6 @@ def _up(node: NodeView) -> bool:
 
 def _node_figures(statistics: NodeStatistics) -> dict[str, float | int | None]:
     return {
-        "messages_total": statistics.messages,
-        "batches_total": statistics.batches,
-        "bytes_total": statistics.bytes,
-        "errors_total": statistics.errors,
-        "retries_total": statistics.retries,
-        "dead_lettered_total": statistics.dead_lettered,
         "in_flight_age_seconds": statistics.in_flight_age_s or 0.0,
         "poll_age_seconds": statistics.poll_age_s,
-        "cpu_seconds_total": statistics.cpu_s,
-    }
-
-
-def _partition_figures(group: list[PartitionStatistics]) -> dict[str, float | int | None]:
-    """The figures of one partition, or of several summed up."""
-    lags = [one.lag for one in group if one.lag is not None]
-    alone = group[0] if len(group) == 1 else None
-    return {
-        "messages_total": sum(one.messages for one in group),
-        "batches_total": sum(one.batches for one in group),
-        "bytes_total": sum(one.bytes for one in group),
-        "errors_total": sum(one.errors for one in group),
-        "lag_messages": sum(lags) if lags else None,
-        "position": alone.position if alone is not None else None,
-        "committed": alone.committed if alone is not None else None,
-        "in_flight_age_seconds": max(one.in_flight_age_s or 0.0 for one in group),
     }

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["gauge", "counter"]
-Level = Literal["swarm", "node", "partition", "probe"]
+Kind = Literal["gauge", "counter", "histogram"]
+Level = Literal["swarm", "node", "topic", "partition", "probe"]
 Detail = Literal["partition", "topic", "node"]
 """How fine the figures of partitions are told: each, summed by topic, or summed by node."""
 
@@ -35,7 +35,11 @@ def _node(name: str, kind: Kind, meaning: str, *labels: str) -> Metric:
 
 
 def _partition(name: str, kind: Kind, meaning: str) -> Metric:
-    return Metric(f"swarm_partition_{name}", kind, "partition", ("node", "topic", "partition"), meaning)
+    return Metric(f"swarm_partition_{name}", kind, "partition", ("group", "topic", "partition"), meaning)
+
+
+def _topic(name: str, kind: Kind, meaning: str) -> Metric:
+    return Metric(f"swarm_topic_{name}", kind, "topic", ("group", "topic"), meaning)
 
 
 def _probe(name: str, kind: Kind, meaning: str) -> Metric:
@@ -43,20 +47,28 @@ def _probe(name: str, kind: Kind, meaning: str) -> Metric:
 
 
 METRICS: tuple[Metric, ...] = (
-    _swarm("info", "gauge", "1; the labels say who this is", "name", "version"),
+    _swarm(
+        "info",
+        "gauge",
+        "1; the labels say who this is: the application with its version (empty: it has none), and Swarm's own",
+        *("name", "version", "swarm_version"),
+    ),
     _swarm("state", "gauge", "1 for the state the swarm is in, 0 for the others", "state"),
     _swarm("ready", "gauge", "1 if /readyz says 200"),
     _swarm("degraded", "gauge", "1 if a node is in a crash loop, has failed for good or cannot be forked"),
     _swarm("uptime_seconds", "gauge", "seconds since the supervisor started"),
     _swarm("nodes_wanted", "gauge", "nodes that there should be"),
-    _swarm("nodes_healthy", "gauge", "nodes that run and report healthy"),
+    _swarm("nodes_healthy", "gauge", "wanted nodes that run and report healthy"),
     _swarm("restarts_total", "counter", "processes started in place of others"),
+    _swarm("messages_total", "counter", "messages handled by all nodes, those that are no more included"),
     _swarm("supervisor_loop_lag_seconds", "gauge", "the most, in the last minute, that the loop came after a deadline"),
     _swarm("supervisor_errors_total", "counter", "errors that the supervisor survived, by what it did", "where"),
     _swarm("supervisor_signals_total", "counter", "signals that the supervisor received", "signal"),
     _swarm("supervisor_resident_memory_bytes", "gauge", "RSS of the supervisor"),
     _swarm("supervisor_cpu_seconds_total", "counter", "CPU time of the supervisor, user and system"),
     _swarm("partitions_not_shown", "gauge", 'partitions beyond the limit of series, summed up as partition="other"'),
+    _swarm("partitions_unowned", "gauge", "partitions that no node has at the moment"),
+    _swarm("partitions_lag_unknown", "gauge", "partitions whose lag is not known: sums of lag leave them out"),
     _node("up", "gauge", "1 if the node runs and reports healthy"),
     _node("status", "gauge", "last status: 0 healthy, -1 silent, 1 polling, 2 consuming, 3 memory, 4 stability"),
     _node("state", "gauge", "1; the label says what its process does (running, booting, stopping, …)", "state"),
@@ -70,24 +82,40 @@ METRICS: tuple[Metric, ...] = (
     _node("kills_total", "counter", "times it had to be killed"),
     _node("exits_total", "counter", "exits by exit code or signal", "code", "signal"),
     _node("crash_loops_total", "counter", "crash loops that were recognised"),
-    _node("messages_total", "counter", "messages handled by this process"),
-    _node("batches_total", "counter", "batches handled by this process"),
-    _node("bytes_total", "counter", "bytes of the messages handled"),
+    _node("messages_total", "counter", "messages handled"),
+    _node("batches_total", "counter", "batches handled"),
+    _node("bytes_total", "counter", "bytes of keys and values received"),
     _node("errors_total", "counter", "batches whose handler raised"),
     _node("retries_total", "counter", "batches that were tried again"),
     _node("dead_lettered_total", "counter", "messages diverted to a dead-letter topic"),
     _node("in_flight_age_seconds", "gauge", "how long the oldest hook in progress has been running"),
-    _node("poll_age_seconds", "gauge", "how long ago the least recently polled subscription group was polled"),
+    _node(
+        "poll_age_seconds",
+        "gauge",
+        "how long ago the least recently polled subscription group was polled, or began to wait for its first poll",
+    ),
     _node("memory_bytes", "gauge", "memory by kind: rss, uss (its own alone), pss (shared pages divided)", "kind"),
-    _node("cpu_seconds_total", "counter", "CPU time of this process, user and system"),
+    _node("cpu_seconds_total", "counter", "CPU time, user and system"),
+    _topic("messages_total", "counter", "messages handled"),
+    _topic("batches_total", "counter", "batches handled"),
+    _topic("bytes_total", "counter", "bytes of keys and values received"),
+    _topic("errors_total", "counter", "batches whose handler raised"),
+    _topic("retries_total", "counter", "batches that were tried again"),
+    _topic("dead_lettered_total", "counter", "messages diverted to a dead-letter topic"),
+    _topic("batch_seconds", "histogram", "how long the handler took for a batch, attempts that failed included"),
     _partition("messages_total", "counter", "messages handled"),
     _partition("batches_total", "counter", "batches handled"),
-    _partition("bytes_total", "counter", "bytes of the messages handled"),
+    _partition("bytes_total", "counter", "bytes of keys and values received"),
     _partition("errors_total", "counter", "batches whose handler raised"),
-    _partition("lag_messages", "gauge", "messages that are there and not yet handled"),
+    _partition("lag_messages", "gauge", "messages that are there and not yet handled; missing: not known"),
+    _partition(
+        "lag_seconds", "gauge", "age of the oldest message that is there and not yet handled, or the least it is"
+    ),
     _partition("position", "gauge", "offset of the next message to be handled"),
-    _partition("committed", "gauge", "committed offset"),
+    _partition("committed", "gauge", "committed offset; missing: none is"),
+    _partition("owner", "gauge", "id of the node that has it; -1: none has it at the moment"),
     _partition("in_flight_age_seconds", "gauge", "how long its batch in progress has been running"),
+    _partition("in_flight_limit_seconds", "gauge", "how long a batch of it may run before its node is stopped"),
     _probe("connections", "gauge", "open connections of the probe server"),
     _probe("accepted_total", "counter", "connections accepted"),
     _probe("evicted_total", "counter", "silent connections closed to make room for newer ones"),
@@ -99,16 +127,47 @@ METRICS: tuple[Metric, ...] = (
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 
+_RULES = """\
+What the figures promise, here, in `/status`, `swarm-cli status`, `top` and on the page, which all show the same ones:
+
+- **Unknown is not 0.** A lag that is not known has no series and is shown as "-"; `swarm_partitions_lag_unknown` counts
+  them. A sum of which a part is not known is shown as "≥ 1,234".
+- **Every figure of a partition carries its group**, the name of its subscription group (`swarm-cli routes`): the
+  consumer group's own, unless its topics have properties that differ.
+- **Positions begin at the assignment**: at the first record that comes, before that at the committed offset, else where
+  `initial_offset` begins. So a handler that fails from its first record has a lag.
+- **Lag ends at 0.** When all that came is handled and the client has fetched up to the end, the lag is 0, although the
+  last offsets of a partition may hold no record: markers of transactions, aborted or compacted records. Under
+  `read_committed` the end is the last stable offset. The end is as old as the client's statistics
+  (`statistics.interval.ms`, 5 s), the position is today's.
+- **A partition that nobody has is shown so**: `swarm_partition_owner` is -1 and the other figures are the last that
+  were known, until a node has it. One that no node takes within 30 s of a living owner's farewell, or of the return of
+  a dead one, belongs to another swarm and is left out; so is one that nobody had for 300 s.
+- **Counters only grow**, over restarts, rebalances and nodes that are no more, until the supervisor itself starts anew.
+  What a process that is killed did after its last report (`statistics_interval`, 1 s) is not in them.
+- **Counters begin at 0**: kills, crash loops, restarts and stops of every node by every reason there is, so that
+  `increase()` sees the first event.
+- **One number of healthy nodes**: `swarm_nodes_healthy` is what every view calls running: wanted nodes that run and
+  report healthy.
+"""
+
 _HEADINGS: tuple[tuple[Level, str, str], ...] = (
     ("swarm", "The swarm and its supervisor", "One series each, or one per value of a label that has few."),
-    ("node", "Nodes", "One series a node; counters begin anew with each process, which `rate()` knows how to treat."),
+    ("node", "Nodes", "One series a node. Counters are sums over all processes that the node has had."),
+    (
+        "topic",
+        "Topics",
+        "One series for each topic of a group, over all nodes; none with `--metrics-detail node`. Beyond 100 topics "
+        'the rest is summed up as `group="other"`, `topic="other"`.',
+    ),
     (
         "partition",
         "Partitions",
-        "One series for each partition that a node has. With `--metrics-detail topic` the partitions of a topic are "
-        "summed up, with `--metrics-detail node` there are none. Beyond 1000 partitions the rest of each node and "
-        'topic is summed up as `partition="other"`: there messages, bytes, errors and lag are sums, ages are the '
-        "largest, and offsets are left out.",
+        "One series for each partition that a node has or had. With `--metrics-detail topic` the partitions of a topic "
+        'are summed up as `partition=""`, with `--metrics-detail node` there are none. There are 1000 series a metric '
+        'at most: from the 901st on, partitions are summed up by topic as `partition="other"`, and beyond 1000 series '
+        'as `topic="other"`. A partition keeps the series that it was given first. In a sum, messages, bytes, errors '
+        "and lag are sums, ages are the largest, offsets and owners are left out.",
     ),
     ("probe", "The probe server itself", "Only where it serves them."),
 )
@@ -125,6 +184,8 @@ def markdown() -> str:
         "text format: `swarm-cli swarm my_app:app --probe 8080`, then `curl localhost:8080/metrics`. All nodes appear",
         "in one place: nothing else is to be scraped, and no Kafka connection is made. A dashboard and alerts are in",
         "[deploy/grafana](../deploy/grafana/swarm.json) and [deploy/prometheus](../deploy/prometheus/alerts.yaml).",
+        "",
+        *_RULES.splitlines(),
         "",
     ]
     for level, title, text in _HEADINGS:

@@ -53,6 +53,7 @@ def serve_supervisor(
     address: str | None = None,
     *,
     version: str = "",
+    swarm_version: str = "",
     detail: Detail = "partition",
     max_partitions: int = 1000,
     notifier: Notifier | None = None,
@@ -66,6 +67,7 @@ def serve_supervisor(
         supervisor: a swarm_supervisor.Supervisor, or what looks like one.
         address: as `parse_address` takes it; None: no probes, systemd alone.
         version: the application's version, for the metric swarm_info.
+        swarm_version: that of Swarm, for the same.
         detail: how far partition metrics go: "partition", "topic" or "node".
         max_partitions: how many series a partition metric may have.
         notifier: whom to notify; None: the service manager of this process's environment, if any.
@@ -89,6 +91,7 @@ def serve_supervisor(
         events=events,
         probe=lambda: server,
         version=version,
+        swarm_version=swarm_version,
         detail=detail,
         max_partitions=max_partitions,
     )
@@ -110,6 +113,7 @@ class ProcessProbes:
         *,
         name: str = "server",
         version: str = "",
+        swarm_version: str = "",
         detail: Detail = "partition",
         max_partitions: int = 1000,
     ) -> None:
@@ -126,6 +130,7 @@ class ProcessProbes:
             observer.snapshot,
             probe=lambda: self.server,
             version=version,
+            swarm_version=swarm_version,
             detail=detail,
             max_partitions=max_partitions,
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from swarm_health import NodeStatistics
+from swarm_health import Accounts, NodeStatistics, PartitionAccount, TopicStatistics, Totals
 from swarm_liveness.listener import LivenessListener
 from swarm_liveness.protocols import Observable
 
@@ -62,7 +62,11 @@ class NodeView(Protocol):
 
     @property
     def statistics(self) -> NodeStatistics | None:
-        """What it last told of itself."""
+        """What its present process last told of itself."""
+
+    @property
+    def totals(self) -> Totals:
+        """What all its processes have done together."""
 
 
 class SnapshotView(Protocol):
@@ -89,6 +93,10 @@ class SnapshotView(Protocol):
         """How many nodes there should be."""
 
     @property
+    def running(self) -> int:
+        """How many of them run and report healthy: the number that every view shows."""
+
+    @property
     def uptime_s(self) -> float:
         """Seconds since the start."""
 
@@ -99,6 +107,18 @@ class SnapshotView(Protocol):
     @property
     def nodes(self) -> Sequence[NodeView]:
         """All nodes."""
+
+    @property
+    def totals(self) -> Totals:
+        """What the swarm has done since its start."""
+
+    @property
+    def topics(self) -> Sequence[TopicStatistics]:
+        """The same by group and topic."""
+
+    @property
+    def partitions(self) -> Sequence[PartitionAccount]:
+        """Every partition that a node has, or had lately."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +137,7 @@ class ProcessNode:
     last_exit: str = ""
     crash_loop: bool = False
     statistics: NodeStatistics | None = None
+    totals: Totals = field(default_factory=Totals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +149,13 @@ class ProcessSnapshot:
     state: str
     reason: str
     wanted: int = 1
+    running: int = 0
     uptime_s: float = 0.0
     restarts: int = 0
     nodes: Sequence[ProcessNode] = field(default_factory=tuple)
+    totals: Totals = field(default_factory=Totals)
+    topics: Sequence[TopicStatistics] = field(default_factory=tuple)
+    partitions: Sequence[PartitionAccount] = field(default_factory=tuple)
 
 
 class ProcessObserver:
@@ -142,6 +167,7 @@ class ProcessObserver:
         self._observable = observable
         self._name = name
         self._started = time.monotonic()
+        self._accounts = Accounts()
 
     def snapshot(self) -> ProcessSnapshot:
         """This process now: unhealthy is "degraded", its phase is its state otherwise."""
@@ -149,6 +175,8 @@ class ProcessObserver:
         verdict = self._listener.verdict(now)
         phase = self._observable.phase
         uptime = now - self._started
+        statistics = self._listener.statistics(now)
+        self._accounts.take(0, 1, statistics, now)
         node = ProcessNode(
             pid=os.getpid(),
             state=phase,
@@ -156,7 +184,8 @@ class ProcessObserver:
             last_report_age_s=0.0,
             status=verdict.code,
             reason=verdict.reason,
-            statistics=self._listener.statistics(now),
+            statistics=statistics,
+            totals=self._accounts.node(0),
         )
         degraded = not verdict.healthy and phase in ("starting", "running")
         return ProcessSnapshot(
@@ -164,6 +193,10 @@ class ProcessObserver:
             name=self._name,
             state="degraded" if degraded else phase,
             reason=verdict.reason,
+            running=int(phase == "running" and verdict.healthy),
             uptime_s=uptime,
             nodes=(node,),
+            totals=self._accounts.total(),
+            topics=self._accounts.topics(),
+            partitions=self._accounts.partitions(now),
         )

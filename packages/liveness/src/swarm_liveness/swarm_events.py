@@ -21,6 +21,11 @@ _STATUS_NAMES = {
     Status.STABILITY: "stability",
 }
 
+STOP_REASONS = (*_STATUS_NAMES.values(), "custom")
+"""Every reason of a stop that there is."""
+RESTART_REASONS = (*STOP_REASONS, "exit", "signal")
+"""Every reason of a restart that there is."""
+
 
 def status_name(status: int) -> str:
     """A health status as a label: few values, so that custom codes do not grow the number of series."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from swarm_liveness.snapshots import NodeView, SnapshotView
 
+ROWS_A_PART = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -56,10 +58,10 @@ def ready(snapshot: SnapshotView) -> Check:
             reasons.append(f"node {node.id} {trouble}")
         else:
             well += 1
-    if well < snapshot.wanted:
-        reasons.append(f"{well} of {snapshot.wanted} wanted nodes are healthy")
-    elif snapshot.state == "running":
+    if well >= snapshot.wanted and snapshot.state == "running":
         return Check(True)  # one that is on its way out, beyond the wanted number, does not count
+    if snapshot.running < snapshot.wanted:
+        reasons.append(f"{snapshot.running} of {snapshot.wanted} wanted nodes are healthy")
     return Check(False, tuple(reasons))
 
 
@@ -88,13 +90,19 @@ def check_body(check: Check, snapshot: SnapshotView) -> bytes:
 
 
 def status_parts(snapshot: SnapshotView, checks: Mapping[str, Check]) -> Iterator[bytes]:
-    """The JSON body of everything, a node at a time: with many partitions the whole would keep a loop too long."""
-    top = {name: value for name, value in plain_fields(snapshot) if name != "nodes"}
+    """The JSON body of everything, a part at a time: with many partitions the whole would keep a loop too long."""
+    lists = ("nodes", "topics", "partitions")
+    top = {name: value for name, value in plain_fields(snapshot) if name not in lists}
     top["checks"] = {name: {"ok": check.ok, "reasons": list(check.reasons)} for name, check in checks.items()}
-    yield encode(top)[:-1] + b', "nodes": ['
-    for number, node in enumerate(snapshot.nodes):
-        yield (b", " if number else b"") + encode(plain(node))
-    yield b"]}"
+    yield encode(plain(top))[:-1]
+    for name in lists:
+        yield f', "{name}": ['.encode()
+        rows, at_once = getattr(snapshot, name), 1 if name == "nodes" else ROWS_A_PART
+        for start in range(0, len(rows), at_once):
+            part = encode([plain(row) for row in rows[start : start + at_once]])[1:-1]
+            yield (b", " if start else b"") + part
+        yield b"]"
+    yield b"}"
 
 
 def encode(value: object) -> bytes:

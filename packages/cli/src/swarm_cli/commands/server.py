@@ -49,7 +49,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     listener.before_fork()
     runtime = Runtime(application, selection=selection, **settings.given("drain_timeout"))
     # Bound before anything else is done: a port in use costs a sentence.
-    with composition.probes_of_process(listener, runtime, settings):
+    with composition.probes_of_process(listener, runtime, settings, configuration.application):
         try:
             with preflight.interruptible():
                 # No fork follows in this process, so it may ask by itself.

@@ -63,7 +63,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
         **given,
     )
     composition.limit_memory(supervisor, listener, nodes)
-    with composition.outward(supervisor, settings):
+    with composition.outward(supervisor, settings, configuration.application):
         try:
             with preflight.interruptible():
                 preflight.examine(preflight.ask_in_child(load, slack_s), outline, nodes, settings)
