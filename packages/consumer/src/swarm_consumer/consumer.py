@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from swarm_consumer.batch import Batch
-from swarm_consumer.deliveries import Delivery
+from swarm_consumer.deliveries import Deliveries, Delivery
 from swarm_consumer.errors import ConsumptionError
 from swarm_consumer.message import Message
 from swarm_consumer.producer import Producer
@@ -20,10 +20,11 @@ class _Context(Protocol):
     topic: str
     partition: int
     producer: Producer
-    deliveries: Any
 
     @property
     def attempt(self) -> int: ...
+    @property
+    def elsewhere(self) -> Deliveries: ...
     def is_revoked(self) -> bool: ...
     def is_stopping(self) -> bool: ...
     def mark(self, message: Message[Any] | int, metadata: str | None, blocking: bool, timeout: float) -> bool: ...
@@ -52,7 +53,12 @@ class Consumer:
         """Called once, before the first batch of this partition. If it raises, it is retried like a batch."""
 
     def consume(self, messages: Batch[Any]) -> Any:
-        """Handle one batch: messages of one partition, in order. May be ``async def``."""
+        """Handle one batch: messages of one partition, in order. May be ``async def``.
+
+        Its return marks the batch as done; raise to have it again. What it returns is not looked at, except that an
+        awaitable or a future is waited for, and that what has not run (a generator, map(), a list of coroutines) and
+        False fail the batch.
+        """
         raise NotImplementedError(f"{type(self).__qualname__} does not define consume(self, messages)")
 
     def revoked(self) -> None:
@@ -72,7 +78,11 @@ class Consumer:
 
     @contextlib.contextmanager
     def wrap(self, action: str) -> Iterator[None]:
-        """Surround every other hook; `action` is its name. A context manager that yields once."""
+        """Surround every other hook; `action` is its name. A context manager that yields once.
+
+        It sees what the hook raises and may raise something else, but not call it done: a failure that it keeps to
+        itself is still a failure.
+        """
         yield
 
     # -- where and what ------------------------------------------------------------------------------------------
@@ -134,6 +144,10 @@ class Consumer:
         """Mark this message (or offset) and all before it as done; return whether the partition is still ours.
 
         With `blocking`, wait up to `timeout` seconds until the broker has the commit and return False if it has not.
+        `metadata` is kept beside exactly this offset; it goes when the offset moves on. After `self.produce()` the mark
+        counts once all of that is acknowledged, in hooks too. From a thread of your own it waits for that here, and
+        raises DeliveryError, then and later, if something that such threads produced was not delivered: nobody can say
+        for which message it was. Call `Delivery.wait` in them to deal with it.
         Raises ValueError for a message that was not delivered to this consumer.
         """
         return self._context.mark(message, metadata, blocking, timeout)
@@ -184,7 +198,11 @@ class Consumer:
 
     @property
     def producer(self) -> Producer:
-        """The node's producer, made on first use."""
+        """The node's producer, made on first use.
+
+        What is produced on it, rather than with `self.produce`, no batch waits for; a failure is reported as
+        ErrorOccurred.
+        """
         return self._context.producer
 
     def produce(
@@ -200,7 +218,8 @@ class Consumer:
         """Produce a message. It is acknowledged by the broker before this batch counts as done.
 
         bytes and str go as they are, None is a tombstone, anything else becomes JSON. Returns a `Delivery` to wait
-        on; nobody has to. If the broker does not acknowledge, the batch fails and is retried. With a transactional.id
+        on; nobody has to. If the broker does not acknowledge, the batch fails and is retried; a DeliveryError that
+        `Delivery.wait` has raised is yours to deal with and fails nothing more. With a transactional.id
         it is for transactions alone: ConsumptionError outside of one.
         """
         return self._context.produce(

@@ -14,6 +14,7 @@ SOURCE_TOPIC = "swarm-source-topic"
 SOURCE_PARTITION = "swarm-source-partition"
 SOURCE_OFFSET = "swarm-source-offset"
 SOURCE_GROUP = "swarm-source-group"
+SOURCE_TIMESTAMP = "swarm-source-timestamp"
 ATTEMPTS = "swarm-attempts"
 ERROR = "swarm-error"
 _MAX_ERROR_BYTES = 1000
@@ -102,14 +103,16 @@ class DeadLetterCount:
 def letter_headers(
     record: confluent_kafka.Message, group: str, attempts: int, error: BaseException
 ) -> list[tuple[str, bytes | None]]:
-    """Return the record's headers and, after them, where it came from and why it is here."""
+    """Return the record's headers and, after them, where and when it came from and why it is here."""
     from swarm_consumer.events import describe
 
+    _, timestamp = record.timestamp()
     added = {
         SOURCE_TOPIC: str(record.topic()),
         SOURCE_PARTITION: str(record.partition()),
         SOURCE_OFFSET: str(record.offset()),
         SOURCE_GROUP: group,
+        **({SOURCE_TIMESTAMP: str(timestamp)} if timestamp > 0 else {}),
         ATTEMPTS: str(attempts),
         ERROR: describe(error),
     }

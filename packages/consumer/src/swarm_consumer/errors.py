@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 
+def _text_of(cause: BaseException) -> str:
+    try:
+        return str(cause) or type(cause).__name__
+    except Exception:  # noqa: BLE001  a decoder's error is anybody's
+        return type(cause).__name__
+
+
 class SwarmConsumerError(Exception):
     """Base of every error this package raises on its own account."""
 
@@ -42,9 +49,7 @@ class DeserializationError(SwarmConsumerError):
         self.partition = partition
         self.offset = offset
         self.field = field
-        super().__init__(
-            f"{topic}[{partition}] offset {offset}: the {field} cannot be decoded: {cause or type(cause).__name__}"
-        )
+        super().__init__(f"{topic}[{partition}] offset {offset}: the {field} cannot be decoded: {_text_of(cause)}")
 
 
 class DeliveryError(SwarmConsumerError):

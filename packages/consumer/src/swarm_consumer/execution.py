@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,6 @@ from swarm_consumer.batch import Batch
 from swarm_consumer.bus import Bus
 from swarm_consumer.consumer import Consumer
 from swarm_consumer.dead_letters import letter_headers
-from swarm_consumer.deliveries import Deliveries
 from swarm_consumer.event_loop import EventLoop
 from swarm_consumer.events import (
     BatchFailed,
@@ -24,9 +22,10 @@ from swarm_consumer.events import (
     RetryStarted,
 )
 from swarm_consumer.group_state import GroupState
-from swarm_consumer.lane import Lane, Run
+from swarm_consumer.lane import Lane, Run, run_in_hand
 from swarm_consumer.partition_context import PartitionContext
 from swarm_consumer.producer import Producer
+from swarm_consumer.returned import complete
 
 SETTLE_TIMEOUT_S = 60.0
 """How long a batch waits at its end for the acknowledgement of what it produced, before it counts as failed."""
@@ -122,18 +121,16 @@ class Execution:
         if record is None or limits is None:
             return False
         if limits.topic is not None:
-            headers = letter_headers(record, run.lane.route.group, run.attempt, error)
-            _, timestamp = record.timestamp()
-            letter: dict[str, Any] = {"key": record.key(), "headers": headers}
-            if timestamp > 0:
-                letter["timestamp_ms"] = timestamp
             try:
+                # Without the record's timestamp: a letter as old as its record may be past the retention of its topic.
+                headers = letter_headers(record, run.lane.route.group, run.attempt, error)
+                letter: dict[str, Any] = {"key": record.key(), "headers": headers}
                 if self._producer.transactional:
                     with self._producer.transaction(SETTLE_TIMEOUT_S):
-                        self._producer.produce(limits.topic, record.value(), **letter)
+                        self._producer.produce(limits.topic, record.value(), told=True, **letter)
                 else:
-                    self._producer.produce(limits.topic, record.value(), **letter).wait(SETTLE_TIMEOUT_S)
-            except Exception as failure:  # noqa: BLE001  no letter, no progress: the message is tried again
+                    self._producer.produce(limits.topic, record.value(), told=True, **letter).wait(SETTLE_TIMEOUT_S)
+            except BaseException as failure:  # noqa: BLE001  no letter, no progress: the message is tried again
                 self._bus.emit(
                     ErrorOccurred(
                         where=f"dead letter for offset {run.first_offset}",
@@ -164,51 +161,61 @@ class Execution:
         if run is None:
             return
         client.hook_run = run
+        token = run_in_hand.set(run)
         try:
             self._in_wrap(lane, action, getattr(lane.consumer, action))
-            context = lane.consumer._context
-            if context.deliveries.pending:
-                self._producer.settle(context.deliveries, SETTLE_TIMEOUT_S)
+            self._settle(run)
         except BaseException as error:  # noqa: BLE001  a hook must hurt nobody
+            self._after_failure(run)
             self._bus.emit(
                 ErrorOccurred(where=f"hook {action}()", error=error, topic=run.topic, partition=run.partition)
             )
         finally:
+            run_in_hand.reset(token)
             client.hook_run = None
             client.finish(run, failed=False)
 
     def _call(self, client: GroupState, run: Run, batch: Batch[Any]) -> BaseException | None:
         lane = run.lane
+        run.reached = False
+        token = run_in_hand.set(run)
         try:
             consumer = lane.consumer
             if consumer is None:
                 consumer = self._instance(client, lane)
-            context = consumer._context
-            context.deliveries = deliveries = Deliveries()
             if not lane.initialized:
                 if "initialized" in lane.route.hooks:
                     self._in_wrap(lane, "initialized", consumer.initialized)
                 lane.initialized = True
+                client.count_attempts_anew(run)
             if "wrap" in lane.route.hooks:
-                self._in_wrap(lane, "consume", lambda: consumer.consume(batch))
-            else:
-                result = consumer.consume(batch)
-                if result is not None:
-                    self._await(result)
-            if deliveries.pending or deliveries.failed is not None:
-                self._producer.settle(deliveries, SETTLE_TIMEOUT_S)
+                self._in_wrap(lane, "consume", functools.partial(_reach, run, consumer, batch))
+            elif (result := _reach(run, consumer, batch)) is not None:
+                complete("consume", result, self._event_loop)
+            if run.deliveries.unsettled or run.deferred is not None:
+                self._settle(run)
         except BaseException as error:  # noqa: BLE001  the caller decides what follows
-            self._keep_deferred_mark(run)
+            self._after_failure(run)
             return error
+        finally:
+            run_in_hand.reset(token)
         return None
 
-    def _keep_deferred_mark(self, run: Run) -> None:
-        """After a failure: a mark that waited for acknowledgements counts only if all of them came."""
-        if run.deferred is None or run.lane.consumer is None:
+    def _settle(self, run: Run) -> None:
+        """Wait for what a run has produced; raises DeliveryError when something was not delivered."""
+        self._producer.settle(run.deliveries, SETTLE_TIMEOUT_S)
+        if run.deferred is not None and run.lane.consumer is not None:
+            self._producer.settle(run.lane.consumer._context.elsewhere, SETTLE_TIMEOUT_S)
+
+    def _after_failure(self, run: Run) -> None:
+        """A mark that waits for acknowledgements counts after a failure only if each of them came."""
+        if run.deferred is None:
             return
         try:
-            self._producer.settle(run.lane.consumer._context.deliveries, SETTLE_TIMEOUT_S)
-        except Exception:  # noqa: BLE001  the failure itself is reported
+            self._settle(run)
+        except BaseException:  # noqa: BLE001  the failure itself is reported
+            run.deferred = None
+        if run.deliveries.tainted:
             run.deferred = None
 
     def _instance(self, client: GroupState, lane: Lane) -> Consumer:
@@ -220,14 +227,20 @@ class Execution:
 
     def _in_wrap(self, lane: Lane, action: str, call: Callable[[], Any]) -> None:
         assert lane.consumer is not None
-        surroundings = (
-            lane.consumer.wrap(action)
-            if "wrap" in lane.route.hooks
-            else contextlib.nullcontext()  # most consumers do not define it
-        )
-        with surroundings:
-            self._await(call())
+        if "wrap" not in lane.route.hooks:  # most consumers do not define it
+            complete(action, call(), self._event_loop)
+            return
+        failure: BaseException | None = None
+        with lane.consumer.wrap(action):
+            try:
+                complete(action, call(), self._event_loop)
+            except BaseException as error:
+                failure = error
+                raise
+        if failure is not None:
+            raise failure  # the wrap kept it to itself: a failure is none of its to call done
 
-    def _await(self, result: Any) -> None:
-        if inspect.iscoroutine(result):
-            self._event_loop.run(result)
+
+def _reach(run: Run, consumer: Consumer, batch: Batch[Any]) -> Any:
+    run.reached = True
+    return consumer.consume(batch)

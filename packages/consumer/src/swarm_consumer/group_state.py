@@ -159,6 +159,13 @@ class GroupState:
         with self.lock:
             return self.lanes.divertible(run)
 
+    def count_attempts_anew(self, run: Run) -> None:
+        """Begin with the first attempt at consume(): those that ended in initialized() were none of its."""
+        with self.lock:
+            if run.lane.failures:
+                run.lane.failures = 0
+                run.attempt = 1
+
     def finish(self, run: Run, failed: bool, *, diverted: bool = False) -> Outcome:
         """Write down how a run ended, queue the lane again if it has more to do; return the Outcome."""
         with self.lock:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import confluent_kafka
 
 from swarm_consumer.dead_letters import DeadLetterCount
+from swarm_consumer.deliveries import Deliveries
 from swarm_consumer.progress import Key
 from swarm_consumer.retry import Backoff
 
@@ -51,6 +53,7 @@ class Run:
         "alone",
         "attempt",
         "deferred",
+        "deliveries",
         "epoch",
         "first_offset",
         "lane",
@@ -58,6 +61,7 @@ class Run:
         "marks_only",
         "max_poll_interval_s",
         "partition",
+        "reached",
         "records",
         "resume_state",
         "seek",
@@ -86,6 +90,12 @@ class Run:
         self.deferred: tuple[int, str | None, int | None] | None = None  # a mark that waits for acknowledgements
         self.alone = False  # a message of a failed batch, by itself, to find out which one fails
         self.resume_state: LaneState | None = None  # where a hook found the lane
+        self.deliveries = Deliveries()
+        self.reached = True  # whether consume() was called: only what it raises can make a dead letter
+
+
+run_in_hand: ContextVar[Run | None] = ContextVar("run_in_hand", default=None)
+"""The run that the present thread or task works for; None in threads of a handler's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class Lanes:
         run = lane.running = Run(lane, "consume", records, now, self._max_poll_interval_s)
         run.alone = alone
         if run.last_offset is not None:
-            self.ledger.deliver(lane.key, lane.epoch, run.last_offset + 1)
+            self.ledger.deliver(lane.key, lane.epoch, run.last_offset + 1, run.first_offset)
         lane.state = LaneState.RUNNING
         return run
 
@@ -127,7 +127,7 @@ class Lanes:
         """
         lane = run.lane
         limits = lane.route.settings.dead_letters
-        if limits is None or len(run.records) != 1 or run.action != "consume":
+        if limits is None or len(run.records) != 1 or run.action != "consume" or not run.reached:
             return None
         if not self.ledger.owns(lane.key, run.epoch) or self.by_key.get(lane.key) is not lane:
             return None
@@ -167,7 +167,12 @@ class Lanes:
             lane.dead_letter_count.dead_lettered()
             if lane.route.settings.dead_letters is not None and lane.route.settings.dead_letters.independent:
                 lane.failures = 0
-            return self._passed(lane, run)
+            # Where only marks move the offset, a letter moves it only if nothing before it waits for a mark.
+            manual = lane.route.settings.manual_marking
+            assert run.first_offset is not None
+            return self._passed(
+                lane, run, mark=not manual or self.ledger.all_done_before(lane.key, run.epoch, run.first_offset)
+            )
         if not failed:
             lane.dead_letter_count.succeeded(len(run.records))
             return self._succeeded(lane, run)
@@ -269,10 +274,11 @@ class Lanes:
             return _QUEUE if self._ready(lane) else _REST
         return self._passed(lane, run)
 
-    def _passed(self, lane: Lane, run: Run) -> Outcome:
-        """Mark a run's messages as done and go on behind them."""
+    def _passed(self, lane: Lane, run: Run, *, mark: bool = True) -> Outcome:
+        """Mark a run's messages as done, and go on behind them."""
         assert run.last_offset is not None
-        self.ledger.mark(lane.key, run.epoch, run.last_offset + 1, leader_epoch=run.records[-1].leader_epoch())
+        if mark:
+            self.ledger.mark(lane.key, run.epoch, run.last_offset + 1, leader_epoch=run.records[-1].leader_epoch())
         if run.alone and lane.retry is None:
             lane.isolated = False
             lane.failures = 0
@@ -289,7 +295,7 @@ class Lanes:
         lane.retry = (remaining + (lane.retry or [])) or None
         limits = lane.route.settings.dead_letters
         refusal = None
-        if limits is not None and remaining and lane.failures > limits.max_retries:
+        if limits is not None and remaining and run.reached and lane.failures > limits.max_retries:
             if not run.alone and len(run.records) > 1:
                 lane.isolated = True
                 return Outcome(queue=self._ready(lane), isolating=True, first_unmarked=first)

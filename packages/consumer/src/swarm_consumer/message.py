@@ -94,9 +94,16 @@ class Message(msgspec.Struct, Generic[Payload], eq=False):  # a Struct is made i
 
     @property
     def timestamp(self) -> datetime | None:
-        """When the producer, or the broker on appending, stamped the message (UTC); None when it carries no time."""
+        """When the producer, or the broker on appending, stamped the message (UTC).
+
+        None when it carries no time, or one that is no date, such as microseconds where Kafka counts milliseconds:
+        `timestamp_ms` has the number as it came.
+        """
         milliseconds = self.timestamp_ms
-        return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+        try:
+            return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
 
     @property
     def timestamp_ms(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -12,15 +13,11 @@ from swarm_consumer import commits
 from swarm_consumer.deliveries import Deliveries, Delivery
 from swarm_consumer.errors import ConsumptionError
 from swarm_consumer.group_state import GroupState
-from swarm_consumer.lane import Lane
+from swarm_consumer.lane import Lane, run_in_hand
 from swarm_consumer.message import Message
 from swarm_consumer.offsets import topic_partition
 from swarm_consumer.producer import Producer
 from swarm_consumer.progress import Storable
-
-
-def _first(mark: tuple[int, str | None, int | None]) -> int:
-    return mark[0]
 
 
 class PartitionContext:
@@ -31,7 +28,8 @@ class PartitionContext:
         self._lane = lane
         self.topic, self.partition = lane.key
         self.producer = producer
-        self.deliveries = Deliveries()
+        self._elsewhere = Deliveries()
+        self._elsewhere_epoch = lane.epoch
         self._in_transaction = False
         self._transaction_mark: tuple[int, str | None] | None = None
 
@@ -58,43 +56,57 @@ class PartitionContext:
 
     def mark(self, message: Message[Any] | int, metadata: str | None, blocking: bool, timeout: float) -> bool:
         """See Consumer.mark_as_consumed."""
-        if isinstance(message, Message):
-            if (message.topic, message.partition) != self._lane.key:
-                raise ValueError(f"{message!r} does not belong to {self.topic}[{self.partition}]")
-            offset, leader_epoch = message.offset, message.leader_epoch
-        else:
-            offset, leader_epoch = message, None
+        offset, leader_epoch = self._place(message)
+        _check_metadata(metadata)
         run = self._lane.running
+        epoch = run.epoch if run is not None else self._lane.epoch
+        with self._client.lock:
+            if not self._client.lanes.ledger.deliverable(self._lane.key, epoch, offset + 1):
+                return False
         if self._in_transaction:
             if blocking:
                 raise ConsumptionError(
                     "a mark inside a transaction is committed with it; it cannot be waited for alone"
                 )
-            if run is not None and run.last_offset is not None and offset > run.last_offset:
-                raise ValueError(f"offset {offset} of {self.topic}[{self.partition}] has not been delivered yet")
             self._transaction_mark = (offset + 1, metadata)
-            with self._client.lock:
-                return run is not None and self._client.lanes.ledger.owns(self._lane.key, run.epoch)
-        deliveries = self.deliveries
-        if deliveries.pending or deliveries.failed is not None:
-            # What was produced for these messages must be acknowledged before they may count as done. The mark is
-            # kept until the end of the run, which waits for that anyway; a blocking one waits here.
-            if blocking or run is None:
-                self.producer.settle(deliveries, timeout)
-            else:
-                if run.last_offset is not None and offset > run.last_offset:
-                    raise ValueError(f"offset {offset} of {self.topic}[{self.partition}] has not been delivered yet")
-                with self._client.lock:
-                    run.deferred = max(
-                        run.deferred or (0, None, None), (offset + 1, metadata, leader_epoch), key=_first
-                    )
-                    return self._client.lanes.ledger.owns(self._lane.key, run.epoch)
+            return True
+        # What was produced must be acknowledged before messages may count as done. In a handler or hook the mark is
+        # kept until its end, which waits for that anyway; a blocking one, and one from another thread, waits here.
+        waiting = [each for each in (run.deliveries if run is not None else None, self.elsewhere) if each is not None]
+        if any(each.unsettled for each in waiting):
+            if run is not None and not blocking and run_in_hand.get() is run:
+                if run.deferred is None or run.deferred[0] <= offset + 1:
+                    run.deferred = (offset + 1, metadata, leader_epoch)
+                return True
+            for each in waiting:
+                self.producer.settle(each, timeout)
         with self._client.lock:
-            epoch = run.epoch if run is not None else self._lane.epoch
             ours = self._client.lanes.ledger.mark(self._lane.key, epoch, offset + 1, metadata, leader_epoch)
         if ours and blocking:
             return commits.commit_blocking(self._client, self._lane.key, epoch, timeout)
         return ours
+
+    @property
+    def elsewhere(self) -> Deliveries:
+        """What threads of the handler's own have produced since the partition was assigned or sought.
+
+        Nobody can say for which message: so one that was not delivered holds every later mark.
+        """
+        if self._elsewhere_epoch != self._lane.epoch:
+            with self._client.lock:
+                if self._elsewhere_epoch != self._lane.epoch:
+                    self._elsewhere, self._elsewhere_epoch = Deliveries(), self._lane.epoch
+        return self._elsewhere
+
+    def _place(self, message: Message[Any] | int) -> tuple[int, int | None]:
+        if not isinstance(message, Message):
+            offset = operator.index(message)
+            if offset < 0:
+                raise ValueError(f"there is no offset {offset}")
+            return offset, None
+        if (message.topic, message.partition) != self._lane.key:
+            raise ValueError(f"{message!r} does not belong to {self.topic}[{self.partition}]")
+        return message.offset, message.leader_epoch
 
     @contextlib.contextmanager
     def transaction(self, timeout: float) -> Iterator[None]:
@@ -122,7 +134,7 @@ class PartitionContext:
                 place = topic_partition(Storable(*self._lane.key, *mark))
                 scope.add_offsets([place], self._client.group_metadata(timeout))
         # Committed: what was produced is acknowledged, and the ledger follows.
-        self.deliveries = Deliveries()
+        run.deliveries = Deliveries()
         if mark is not None:
             with self._client.lock:
                 self._client.lanes.ledger.mark(self._lane.key, run.epoch, mark[0], mark[1])
@@ -169,4 +181,17 @@ class PartitionContext:
             raise ConsumptionError(
                 "this app's producer has a transactional.id: produce inside `with self.transaction():`"
             )
-        return self.producer.produce(topic, value, deliveries=self.deliveries, **options)
+        run = self._lane.running
+        if run is not None and run_in_hand.get() is run:
+            return self.producer.produce(topic, value, deliveries=(run.deliveries,), told=True, **options)
+        groups = (self.elsewhere,) if run is None else (run.deliveries, self.elsewhere)
+        return self.producer.produce(topic, value, deliveries=groups, **options)
+
+
+def _check_metadata(metadata: str | None) -> None:
+    """Refuse here what the client would refuse in its own thread, where nobody could be told."""
+    if metadata is None:
+        return
+    if not isinstance(metadata, str):
+        raise TypeError(f"metadata is text, not {type(metadata).__name__}: {metadata!r}")
+    metadata.encode()

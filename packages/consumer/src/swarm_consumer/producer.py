@@ -47,10 +47,12 @@ class Producer:
         properties: Mapping[str, Any],
         on_error: Callable[[confluent_kafka.KafkaError], None] | None = None,
         logger: Any = None,
+        on_undelivered: Callable[[DeliveryError], None] | None = None,
     ) -> None:
         self._properties = dict(properties)
         self._on_error = on_error
         self._logger = logger
+        self._on_undelivered = on_undelivered
         self._lock = threading.Lock()
         self._transaction_lock = threading.RLock()
         self._client: confluent_kafka.Producer | None = None
@@ -94,11 +96,16 @@ class Producer:
         partition: int | None = None,
         timestamp_ms: int | None = None,
         timeout: float = 30.0,
-        deliveries: Deliveries | None = None,
+        deliveries: tuple[Deliveries, ...] = (),
+        told: bool = False,
     ) -> Delivery:
-        """Queue a message to be sent. A full local queue is waited for up to `timeout` seconds, then DeliveryError."""
+        """Queue a message to be sent. A full local queue is waited for up to `timeout` seconds, then DeliveryError.
+
+        Called on the producer itself, nothing waits for the message but its `Delivery`; a failure that nobody waits for
+        is reported as ErrorOccurred. `deliveries` and `told` are for the runtime, which waits for those of its runs.
+        """
         client = self.client
-        delivery = Delivery(self.await_all, topic, deliveries)
+        delivery = Delivery(self.await_all, topic, deliveries, None if told else self._on_undelivered)
         options: dict[str, Any] = {}
         if partition is not None:
             options["partition"] = partition
@@ -108,8 +115,8 @@ class Producer:
             options["headers"] = headers
         payload, encoded_key = encode(value), encode(key)
         deadline = time.monotonic() + timeout
-        if deliveries is not None:
-            deliveries.added()
+        for group in deliveries:
+            group.added()
         try:
             while True:
                 try:
@@ -123,12 +130,12 @@ class Producer:
                         ) from None
                     client.poll(0.05)
         except confluent_kafka.KafkaException as error:
-            if deliveries is not None:
-                deliveries.removed()
+            for group in deliveries:
+                group.removed()
             raise DeliveryError(f"not queued for {topic}: {error.args[0].str()}") from error
         except BaseException:
-            if deliveries is not None:
-                deliveries.removed()
+            for group in deliveries:
+                group.removed()
             raise
         else:
             client.poll(0)
@@ -140,10 +147,8 @@ class Producer:
         """Wait until everything of a run is acknowledged. Raises DeliveryError when something is not."""
         if deliveries.pending:
             self.await_all(lambda: deliveries.pending == 0, timeout)
-        if deliveries.failed is not None:
-            error = deliveries.failed.error
-            if error is not None:
-                raise error
+        if (error := deliveries.failure) is not None:
+            raise error
         if deliveries.pending:
             raise DeliveryError(f"{deliveries.pending} messages were not acknowledged within {timeout:g} s")
 

@@ -19,6 +19,7 @@ Key = tuple[str, int]
 @dataclass(slots=True)
 class _Entry:
     epoch: int
+    begun: int | None = None  # the first offset handed to a handler
     delivered: int | None = None  # next offset after the last message handed to a handler
     position: int | None = None  # next offset: everything before it is handled or marked
     stored: int | None = None  # what was last given out to be stored
@@ -81,14 +82,41 @@ class Ledger:
         entry = self._entries.get(key)
         return entry is not None and entry.epoch == epoch
 
-    def deliver(self, key: Key, epoch: int, next_offset: int) -> bool:
-        """Note that messages before `next_offset` have been handed to a handler; False for a stale epoch."""
+    def deliver(self, key: Key, epoch: int, next_offset: int, first: int | None = None) -> bool:
+        """Note that messages from `first` to before `next_offset` have been handed to a handler.
+
+        False for a stale epoch.
+        """
+        entry = self._entries.get(key)
+        if entry is None or entry.epoch != epoch:
+            return False
+        if entry.begun is None:
+            entry.begun = first
+        if entry.delivered is None or next_offset > entry.delivered:
+            entry.delivered = next_offset
+        return True
+
+    def deliverable(self, key: Key, epoch: int, next_offset: int) -> bool:
+        """Whether everything before `next_offset` may be marked under this epoch; False for a stale one.
+
+        Raises ValueError for an offset that no handler has been given yet.
+        """
         entry = self._entries.get(key)
         if entry is None or entry.epoch != epoch:
             return False
         if entry.delivered is None or next_offset > entry.delivered:
-            entry.delivered = next_offset
+            topic, partition = key
+            raise ValueError(
+                f"offset {next_offset - 1} of {topic}[{partition}] cannot be marked: it has not been delivered yet"
+            )
         return True
+
+    def all_done_before(self, key: Key, epoch: int, offset: int) -> bool:
+        """Whether nothing that was handed out before `offset` waits for a mark."""
+        entry = self._entries.get(key)
+        if entry is None or entry.epoch != epoch:
+            return False
+        return offset == (entry.begun if entry.position is None else entry.position)
 
     def mark(
         self,
@@ -100,21 +128,17 @@ class Ledger:
     ) -> bool:
         """Note that everything before `next_offset` is done; False for a stale epoch.
 
-        A mark below the present position changes nothing: progress never goes back, except by `restart`.
-        Raises ValueError for an offset that no handler has been given yet.
+        A mark below the present position changes nothing: progress never goes back, except by `restart`. Metadata
+        belongs to one position: it goes when the position moves on. Raises ValueError as `deliverable` does.
         """
-        entry = self._entries.get(key)
-        if entry is None or entry.epoch != epoch:
+        if not self.deliverable(key, epoch, next_offset):
             return False
-        if entry.delivered is None or next_offset > entry.delivered:
-            topic, partition = key
-            raise ValueError(
-                f"offset {next_offset - 1} of {topic}[{partition}] cannot be marked: it has not been delivered yet"
-            )
-        if entry.position is None or next_offset > entry.position or metadata is not None:
-            entry.position = next_offset if entry.position is None else max(next_offset, entry.position)
-            entry.metadata = metadata if metadata is not None else entry.metadata
-            entry.leader_epoch = leader_epoch
+        entry = self._entries[key]
+        if entry.position is None or next_offset > entry.position:
+            entry.position, entry.metadata, entry.leader_epoch = next_offset, metadata, leader_epoch
+            self._changed.add(key)
+        elif next_offset == entry.position and metadata is not None and metadata != entry.metadata:
+            entry.metadata = metadata
             self._changed.add(key)
         return True
 

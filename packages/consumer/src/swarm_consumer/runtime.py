@@ -18,7 +18,7 @@ from swarm_consumer.app import App
 from swarm_consumer.checks import check_number
 from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.client_properties import ClientProperties
-from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.errors import ConfigurationError, DeliveryError
 from swarm_consumer.event_loop import EventLoop
 from swarm_consumer.events import ClientError, ErrorOccurred, StateChanged
 from swarm_consumer.execution import Execution
@@ -92,6 +92,7 @@ class Runtime:
             producer_properties(kafka, app.producer_properties, app.client_id, node_id),
             on_error=self._producer_error,
             logger=librdkafka_log,
+            on_undelivered=self._undelivered,
         )
         self._event_loop = EventLoop(self._loop_error)
         self._workers = Workers(app.concurrency, on_failure=self._thread_failed)
@@ -321,6 +322,9 @@ class Runtime:
         for callback in self._after_state:
             self._bus.call("after_state callback", callback)
         self._bus.emit(StateChanged(state=state, previous=previous, reason=reason))
+
+    def _undelivered(self, error: DeliveryError) -> None:
+        self._bus.emit(ErrorOccurred(where="a message that was produced outside of consume() and hooks", error=error))
 
     def _fail(self, reason: str) -> None:
         if self._fatal is None:
