@@ -18,9 +18,9 @@ from swarm_consumer.app import App
 from swarm_consumer.checks import check_number
 from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.client_properties import ClientProperties
-from swarm_consumer.errors import ConfigurationError, DeliveryError
+from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.event_loop import EventLoop
-from swarm_consumer.events import ClientError, ErrorOccurred, StateChanged
+from swarm_consumer.events import ClientError, StateChanged
 from swarm_consumer.execution import Execution
 from swarm_consumer.lane import Run
 from swarm_consumer.lifespan import Lifespan, NodeInfo
@@ -31,7 +31,7 @@ from swarm_consumer.rebalances import revocation_timeout_s
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.selection import Selection
 from swarm_consumer.signals import Flag
-from swarm_consumer.watchdog import dead_thread
+from swarm_consumer.watchdog import Watchdog, dead_thread
 from swarm_consumer.workers import Workers
 
 EXIT_CLEAN = 0
@@ -87,15 +87,16 @@ class Runtime:
         self._after_state: tuple[Callable[[], None], ...] = ()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pid = os.getpid()
+        self._watchdog = Watchdog(self._bus, self._wake)
         kafka = {name: one.value for name, one in app._properties.items()}
         self.producer = Producer(
             producer_properties(kafka, app.producer_properties, app.client_id, node_id),
             on_error=self._producer_error,
             logger=librdkafka_log,
-            on_undelivered=self._undelivered,
+            on_undelivered=self._watchdog.undelivered,
         )
-        self._event_loop = EventLoop(self._loop_error)
-        self._workers = Workers(app.concurrency, on_failure=self._thread_failed)
+        self._event_loop = EventLoop(self._watchdog.loop_failed)
+        self._workers = Workers(app.concurrency, on_failure=self._watchdog.worker_failed)
         self._execution = Execution(self._bus, self.producer, self._event_loop)
         node = NodeInfo(id=node_id, generation=generation)
         self._lifespan = Lifespan(app.hooks.lifespan, node, self._event_loop, self._bus)
@@ -188,12 +189,8 @@ class Runtime:
 
     def fatal_error(self) -> str | None:
         """Return the reason why this node cannot go on (a client, the producer, a thread); None while it can."""
-        if self._fatal is not None:
-            return self._fatal
-        for client in self._clients:
-            if client.fatal is not None:
-                return client.fatal
-        return self.producer.fatal_error
+        reasons = (self._fatal, self._watchdog.fatal, *(client.fatal for client in self._clients))
+        return next((reason for reason in reasons if reason is not None), self.producer.fatal_error)
 
     def complaint(self) -> tuple[int, str] | None:
         """Return the code and the reason that a handler gave to `Consumer.unhealthy`, None while there is none."""
@@ -251,7 +248,7 @@ class Runtime:
             if self.fatal_error() or any(client.configuration_error for client in self._clients):
                 return
             if dead is not None:
-                self._fail(f"the thread {dead} ended without a word: nothing it was responsible for goes on")
+                self._watchdog.fail(f"the thread {dead} ended without a word: nothing it was responsible for goes on")
                 return
             if quieting is not None and quieting.is_set():
                 self._quiet_wanted = True
@@ -322,22 +319,6 @@ class Runtime:
         for callback in self._after_state:
             self._bus.call("after_state callback", callback)
         self._bus.emit(StateChanged(state=state, previous=previous, reason=reason))
-
-    def _undelivered(self, error: DeliveryError) -> None:
-        self._bus.emit(ErrorOccurred(where="a message that was produced outside of consume() and hooks", error=error))
-
-    def _fail(self, reason: str) -> None:
-        if self._fatal is None:
-            self._fatal = reason
-            self._bus.emit(ClientError(subscription_group="node", code="_FAIL", reason=reason, fatal=True))
-        self._wake()
-
-    def _thread_failed(self, reason: str, error: BaseException) -> None:
-        self._bus.emit(ErrorOccurred(where="worker thread", error=error))
-        self._fail(reason)
-
-    def _loop_error(self, error: BaseException) -> None:
-        self._bus.emit(ErrorOccurred(where="a task or callback on the event loop", error=error))
 
     def _wake(self) -> None:
         # Signal-safe: one write that never blocks. A full pipe means that a wake-up is under way already.

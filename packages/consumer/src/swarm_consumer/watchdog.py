@@ -1,12 +1,43 @@
-"""The watchdog: sees a thread of the node that has ended though nobody told it to."""
+"""The watchdog: why a node cannot go on, and whether a thread of it has ended though nobody told it to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from swarm_consumer.bus import Bus
 from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.event_loop import EventLoop
+from swarm_consumer.events import ClientError, ErrorOccurred
 from swarm_consumer.workers import Workers
+
+
+class Watchdog:
+    """Keeps the first reason to end the node, `fatal`; `wake` is called when there is one. From any thread."""
+
+    def __init__(self, bus: Bus, wake: Callable[[], None]) -> None:
+        self._bus = bus
+        self._wake = wake
+        self.fatal: str | None = None
+
+    def fail(self, reason: str) -> None:
+        """End the node for this reason."""
+        if self.fatal is None:
+            self.fatal = reason
+            self._bus.emit(ClientError(subscription_group="node", code="_FAIL", reason=reason, fatal=True))
+        self._wake()
+
+    def worker_failed(self, reason: str, error: BaseException) -> None:
+        """Take what was raised on a worker or hook thread outside of any handler."""
+        self._bus.emit(ErrorOccurred(where="worker thread", error=error))
+        self.fail(reason)
+
+    def loop_failed(self, error: BaseException) -> None:
+        """Take what a task or callback raised to end the event loop, which goes on."""
+        self._bus.emit(ErrorOccurred(where="a task or callback on the event loop", error=error))
+
+    def undelivered(self, error: BaseException) -> None:
+        """Take the failure of a message that nobody waits for."""
+        self._bus.emit(ErrorOccurred(where="a message that was produced outside of consume() and hooks", error=error))
 
 
 def dead_thread(clients: Iterable[SubscriptionClient], workers: Workers, event_loop: EventLoop) -> str | None:
