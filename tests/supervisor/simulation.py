@@ -28,6 +28,7 @@ from swarm_supervisor.events import (
 from swarm_supervisor.fleet import Fleet, Life, Mode, next_deadline
 from swarm_supervisor.lifecycle import KILL_AGAIN_AFTER_S, TABLE, State, Transition, Trigger
 from swarm_supervisor.settings import Settings
+from swarm_supervisor.snapshot import take_snapshot
 
 EPSILON = 1e-6
 NOT_RESTARTED = 125
@@ -55,7 +56,7 @@ class Process:
     __slots__ = (
         "alive", "announced", "answers_dump", "beats", "dumped", "generation", "healthy_at", "kill_at", "kill_told",
         "killed", "killed_at", "last_report", "left", "memory", "node_id", "obeys_term", "pid", "silent_since",
-        "slow_to_die", "spare", "stop_at", "stop_status", "stopping", "termed", "working",
+        "slow_to_die", "spare", "stop_at", "stop_status", "stopping", "termed", "well_at", "working",
     )  # fmt: skip
 
     def __init__(self, node_id: int, generation: int, pid: int, spare: bool) -> None:
@@ -71,6 +72,7 @@ class Process:
         self.announced = self.kill_told = self.left = False
         self.healthy_at: float | None = None
         self.last_report: float | None = None
+        self.well_at: float | None = None
         self.silent_since: float | None = None
         self.stopping = False
         self.stop_at: float | None = None
@@ -94,6 +96,8 @@ class Auditor:
     9. Every stop is announced before the signal, every kill before the kill, every death after it.
     10. Whatever has happened: when faults end, all wanted nodes run again; when the swarm stops, it ends in time with
         nothing left alive and the right exit code.
+    11. The swarm ends when nothing is left to run. What is shown says "running" again when all nodes run.
+    12. A spare that is warm takes over however the old process has ended, unless the node is done.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -146,7 +150,9 @@ class Auditor:
         if not counted:
             return
         settings, node_id = self.settings, process.node_id
-        stable = process.healthy_at is not None and now - process.healthy_at >= settings.stable_after
+        # What it hung or drained for once it was blamed is no healthy time.
+        until = now if process.stop_status == 0 or process.well_at is None else process.well_at
+        stable = process.healthy_at is not None and until - process.healthy_at >= settings.stable_after
         self.row[node_id] = 1 if stable else self.row[node_id] + 1
         stamps = self.stamps.setdefault(node_id, [])
         stamps.append(now)
@@ -179,6 +185,10 @@ class Auditor:
                 self.fail(f"invariant 10: node {member.id} has a spare for nothing")
         if fleet.mode is Mode.STOPPING and fleet.budget.deadline is None:
             self.fail("invariant 6: a shutdown without a budget")
+        if fleet.mode in (Mode.RUNNING, Mode.QUIET) and all(
+            member.main.state is State.DEAD and member.spare is None for member in fleet.members.values()
+        ):
+            self.fail("invariant 11: nothing is left to run, and the swarm does not end")
 
 
 class World:
@@ -396,6 +406,7 @@ class World:
         if self.auditor.spares.pop(process.node_id, None) is not process:
             raise Violation("go for what is no spare")
         process.working = True
+        self.auditor.not_before.pop(process.node_id, None)  # an operator, or a limit, has asked for this process
         self.auditor.goes_to_work(process, self.now)
         self._boot(process)
 
@@ -631,6 +642,8 @@ class World:
         if process.alive:
             if not process.announced and process.working:
                 process.last_report = self.now
+                if status in (0, 3):  # over its memory limit, a node turns all the same
+                    process.well_at = self.now
             process.memory = process.memory or status == 3
             self.decide(m.Reported(process.node_id, process.generation, status, "" if status == 0 else "trouble"))
 
@@ -827,9 +840,12 @@ class World:
         self._exits[cell] = (code, signal)
         self.auditor.gone(process, self.now)
         text = f"exited with code {code}" if signal is None else f"killed by signal {signal}"
+        warm = self._warm_spare(process)
         self.decide(m.Exited(process.node_id, process.generation, code, signal, text))
         if cell not in self._exited_told:
             raise Violation("invariant 9: a death was not told")
+        if warm is not None and not warm.working and warm.killed:
+            raise Violation("invariant 12: a warm spare was killed when it was needed")
         self._exited_told.discard(cell)
         self._running_told.discard(cell)
         del self._exits[cell]
@@ -839,6 +855,18 @@ class World:
         self.processes.pop(cell, None)
         if process.node_id not in self.fleet.members:
             self.known.discard(process.node_id)
+
+    def _warm_spare(self, process: Process) -> Process | None:
+        """The warm spare of a process that has ended at work; None if it has none, or needs none."""
+        member = self.fleet.members.get(process.node_id)
+        spare = self.auditor.spares.get(process.node_id)
+        if not process.working or member is None or spare is None or self.auditor.shutdown_at is not None:
+            return None
+        code, _ = self._exits[process.node_id, process.generation]
+        done = code == NOT_RESTARTED or (self.settings.restart != "always" and code == 0)
+        done = done or self.settings.restart == "never" or self.settings.on_crash_loop == "exit"
+        ready = member.spare is not None and member.spare.state is State.WARM
+        return spare if ready and not done and not spare.killed and member.id < self.fleet.wanted else None
 
     def revive(self) -> None:
         """An operator starts again what has ended for good."""
@@ -874,6 +902,9 @@ class World:
             raise Violation(f"invariant 10: there are nodes {sorted(self.fleet.members)} of {self.fleet.wanted}")
         if self.fleet.queue or self.fleet.rollout is not None:
             raise Violation("invariant 10: a rolling restart never ends")
+        shown = take_snapshot(self.fleet, self.now, pid=1)
+        if not any(member.failed for member in self.fleet.members.values()) and shown.state == "degraded":
+            raise Violation(f"invariant 11: all is well and shown as {shown.state}: {shown.reason}")
 
     def interrupted(self) -> None:
         """A short life with much trouble, and an end at any moment."""

@@ -2,6 +2,8 @@
 
 import pytest
 
+from swarm_supervisor.firing import fire
+from swarm_supervisor.fleet import Fleet
 from swarm_supervisor.lifecycle import TABLE, LifecycleError, Order, State, Trigger, durations, printed, transition
 from swarm_supervisor.settings import Settings
 
@@ -69,8 +71,21 @@ def test_durations_keep_the_dump_within_the_time_of_the_stop():
         assert lasts[State.STOPPING] >= 0
 
 
-def test_the_table_can_be_printed():
+def test_the_table_is_printed_whole_a_line_a_cell():
     lines = printed().splitlines()
-    assert len(lines) == len(TABLE)
-    assert any(line.split() == ["running", "silent"] for line in lines) is False
+    for line, ((state, trigger), (following, orders, _)) in zip(lines, TABLE.items(), strict=True):
+        before, after = line.split(" -> ")
+        assert before == f"{state.value:12} {trigger.value:16}"
+        told = after[13:]
+        assert after[:13].strip() == following.value
+        assert [order for order in told.split(", ") if order not in ("", "-")] == [order.value for order in orders]
     assert "running      due              -> dumping      emit NodeStopping, ask for its stacks" in lines
+
+
+def test_the_core_refuses_what_cannot_happen():
+    """By the same look-up as the table's own: a bug in the supervisor is no bad input."""
+    fleet = Fleet(Settings(nodes=1), 1, 0.0)
+    life = fleet.members[0].main
+    with pytest.raises(LifecycleError, match="'healthy' cannot happen to a life that is backing off"):
+        fire(fleet, life, Trigger.HEALTHY, 0.0, [])
+    assert life.state is State.BACKING_OFF

@@ -2,7 +2,7 @@
 
 import pytest
 
-from swarm_supervisor import decisions
+from swarm_supervisor import decisions, judgement, restart_policy
 from swarm_supervisor.lifecycle import TABLE, State, Transition
 from swarm_supervisor.settings import Settings
 
@@ -63,7 +63,33 @@ def test_no_deadline_of_a_state_can_go(simulation, state):
     assert broken(simulation, TABLE, without) is not None
 
 
-def test_the_delay_of_a_restart_cannot_go(simulation, monkeypatch):
+def test_the_delay_after_a_crash_cannot_go(simulation, monkeypatch):
+    real = judgement.after_unplanned_exit
+
+    def at_once(*arguments, **facts):
+        return real(*arguments, **facts)._replace(delay_s=0.0)
+
+    monkeypatch.setattr(judgement, "after_unplanned_exit", at_once)
+    assert "invariant 2" in broken(simulation, TABLE)
+
+
+def test_the_delay_after_a_signal_from_outside_cannot_go(simulation, monkeypatch):
+    real = judgement.sequel
+
+    def at_once(life, restart):
+        what = real(life, restart)
+        return judgement.Sequel.AT_ONCE if what is judgement.Sequel.AFTER_DELAY else what
+
+    monkeypatch.setattr(judgement, "sequel", at_once)
+    assert "invariant 2" in broken(simulation, TABLE)
+
+
+def test_the_doubling_of_a_delay_cannot_go(simulation, monkeypatch):
+    monkeypatch.setattr(restart_policy, "_MOST_DOUBLINGS", 0)
+    assert "invariant 2" in broken(simulation, TABLE)
+
+
+def test_the_retry_of_a_fork_that_failed_cannot_go(simulation, monkeypatch):
     monkeypatch.setattr(decisions, "FORK_RETRY_S", float("inf"))
     assert broken(simulation, TABLE) is not None
 

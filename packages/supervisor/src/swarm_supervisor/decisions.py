@@ -18,6 +18,7 @@ from swarm_supervisor.messages import Action, Emit
 
 FORK_RETRY_S = 1.0
 """The least time until a fork that failed is tried again: processes or descriptors do not come back in an instant."""
+_BOOTED = frozenset({State.RUNNING, State.DEAD})
 _TURNING = frozenset({State.BOOTING, State.RUNNING})
 _ON_ITS_WAY_OUT = frozenset({State.DUMPING, State.STOPPING, State.LAST_DUMP, State.KILLING, State.DEAD})
 
@@ -29,7 +30,7 @@ def step(fleet: Fleet, happening: Any, now: float) -> list[Action]:
     _STEPS[type(happening)](fleet, happening, now, out)
     if fleet.changed:
         if not fleet.booted:
-            fleet.booted = all(member.main.state is State.RUNNING for member in fleet.wanted_members())
+            fleet.booted = all(member.main.state in _BOOTED for member in fleet.wanted_members())
         if fleet.queue or fleet.rollout is not None:
             replacement.advance(fleet, now, out)
     return out
@@ -85,13 +86,13 @@ def _fork_failed(fleet: Fleet, happening: messages.ForkFailed, now: float, out: 
     if (found := _find(fleet, happening)) is None:
         return
     member, life = found
-    member.fork_error = happening.error
     out.append(Emit(ErrorOccurred(at=now, where="fork", error=happening.error, node_id=life.node_id)))
     if life.spare:
         stop(fleet, life, Cause.ABORTED, happening.error, now, out)
         member.spare = None
         replacement.fork_failed(fleet, member, happening.error, now, out)
         return
+    member.fork_error = happening.error  # not for a spare: the node itself runs
     fire(fleet, life, Trigger.FORK_FAILED, now, out)
     life.reason = f"the fork failed: {happening.error}"
     fleet.deadlines.set(life, now + max(FORK_RETRY_S, fleet.settings.node_restart_delay))
@@ -102,7 +103,7 @@ def _reported(fleet: Fleet, report: messages.Reported, now: float, out: list[Act
         return
     member, life = found
     if report.statistics is not None:
-        life.statistics = report.statistics
+        life.statistics, life.statistics_at = report.statistics, now
         fleet.accounts.take(report.node_id, report.generation, report.statistics, now)
     if report.said:
         life.said = report.said
@@ -130,6 +131,8 @@ def _status(fleet: Fleet, member: Member, life: Life, report: messages.Reported,
             life.reason = f"reported status {status}" + (f": {report.reason}" if report.reason else "")
         fire(fleet, life, Trigger.UNHEALTHY, now, out)
         return
+    if before not in _ON_ITS_WAY_OUT:
+        life.well_at = now
     fire(fleet, life, Trigger.HEALTHY, now, out)  # over its memory limit, a node turns all the same
     if before is State.BOOTING:
         replacement.running(fleet, member, now, out)
@@ -193,6 +196,7 @@ def _scale(fleet: Fleet, happening: messages.Scale, now: float, out: list[Action
     for member in sorted(fleet.members.values(), key=lambda each: -each.id):
         if member.id >= fleet.wanted:
             _remove(fleet, member, now, out)
+    shutdown.finish_if_over(fleet, now, out)  # the nodes that are left may all be done
 
 
 def _remove(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from swarm_supervisor import messages
 from swarm_supervisor.events import NodeExited, NodeRunning, NodeStopping, NodeTerminating
 from swarm_supervisor.fleet import UNPLANNED, Cause, Fleet, Life, Mode
-from swarm_supervisor.lifecycle import LifecycleError, Order, Trigger
+from swarm_supervisor.lifecycle import Order, Trigger, transition
 from swarm_supervisor.messages import Action, Emit
 
 SIGTERM, SIGKILL = 15, 9
@@ -14,10 +14,7 @@ SIGTERM, SIGKILL = 15, 9
 def fire(fleet: Fleet, life: Life, trigger: Trigger, now: float, out: list[Action]) -> None:
     """Apply the table to a life. `LifecycleError` if it has no such cell: that is a bug here, never bad input."""
     before = life.state
-    try:
-        following, orders, keep = fleet.table[before, trigger]
-    except KeyError:
-        raise LifecycleError(f"{trigger.value!r} cannot happen to a life that is {before.value}") from None
+    following, orders, keep = transition(before, trigger, fleet.table)
     life.state = following
     if not keep:
         duration = fleet.durations[following]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from swarm_health import Accounts, NodeStatistics
+from swarm_health import Accounts, NodeStatistics, Status
 from swarm_supervisor.deadlines import NEVER, Deadlines
 from swarm_supervisor.lifecycle import TABLE, State, Transition, Trigger, durations
 from swarm_supervisor.messages import Exited
@@ -33,6 +33,11 @@ class Cause(Enum):
 
 
 UNPLANNED = frozenset({Cause.SILENT, Cause.UNHEALTHY, Cause.MEMORY})
+_HUNG_SINCE: dict[int, Callable[[NodeStatistics], float | None]] = {
+    Status.CONSUMING: lambda statistics: statistics.in_flight_age_s,
+    Status.POLLING: lambda statistics: statistics.poll_age_s,
+}
+"""The age, at the moment of the statistics, of what an unhealthy status is about."""
 
 
 class Mode(Enum):
@@ -67,6 +72,8 @@ class Life:
     boot_at: float = 0.0
     healthy_at: float | None = None
     last_report_at: float | None = None
+    well_at: float | None = None
+    """Its last good report, before it was told to stop."""
     status: int = 0
     status_reason: str = ""
     cause: Cause | None = None
@@ -75,6 +82,7 @@ class Life:
     said: str = ""
     killed: bool = False
     statistics: NodeStatistics | None = None
+    statistics_at: float = 0.0
     exit: Exited | None = None
 
     @property
@@ -86,9 +94,18 @@ class Life:
         """Seconds since the fork."""
         return now - self.forked_at if self.pid is not None else 0.0
 
-    def stable(self, now: float, stable_after: float) -> bool:
-        """Whether it has been healthy for stable_after seconds."""
-        return self.healthy_at is not None and now - self.healthy_at >= stable_after
+    def stable(self, until: float, stable_after: float) -> bool:
+        """Whether it was healthy for stable_after seconds until a moment: now, or `well_until`."""
+        return self.healthy_at is not None and until - self.healthy_at >= stable_after
+
+    def well_until(self, now: float) -> float:
+        """Until when it was well, as far as is known: what a life hung for before it was blamed was no healthy time."""
+        if self.cause not in UNPLANNED or self.well_at is None:
+            return now
+        # A node beats for a handler until its TTL is over: what the batch that hung has taken was no healthy time.
+        hung_since = _HUNG_SINCE.get(self.status)
+        age = None if hung_since is None or self.statistics is None else hung_since(self.statistics)
+        return self.well_at if age is None else min(self.well_at, self.statistics_at - age)
 
 
 @dataclass(slots=True, eq=False)
@@ -166,7 +183,7 @@ class Fleet:
     held: str = ""
     """What is awaited before any node is forked; "" if nothing is."""
     booted: bool = False
-    """All wanted nodes have been running at the same time, once."""
+    """All wanted nodes have been running at the same time, once; those that are done do not count."""
     queue: deque[Request] = field(default_factory=deque)
     rollout: Rollout | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -206,6 +223,7 @@ class Fleet:
     def new_life(self, member: Member, due: float, now: float, reason: str) -> Life:
         """Give a node, whose main life is over, another one that is due then."""
         member.restarts += 1
+        member.failed = False
         self.restarts += 1
         member.main = life = Life(member.id, self.next_generation(member.id), now, reason=reason)
         self.deadlines.set(life, due)

@@ -8,7 +8,7 @@ from swarm_supervisor.firing import how_it_ended, planned
 from swarm_supervisor.fleet import Cause, Fleet, Life, Member, Mode
 from swarm_supervisor.lifecycle import State
 from swarm_supervisor.messages import Action, Emit
-from swarm_supervisor.restart_policy import after_unplanned_exit
+from swarm_supervisor.restart_policy import Restart, after_unplanned_exit
 from swarm_supervisor.settings import DO_NOT_RESTART
 
 
@@ -51,38 +51,24 @@ def after_death(fleet: Fleet, member: Member, life: Life, now: float, out: list[
 def _main_gone(fleet: Fleet, member: Member, life: Life, now: float, out: list[Action]) -> None:
     if member.id >= fleet.wanted:
         return
-    if replacement.old_gone(fleet, member, life, now, out):
-        return
     what = sequel(life, fleet.settings.restart)
     reason = member.last_exit
-    if what is Sequel.END:
-        member.failed = life.exit is None or life.exit.code != 0
-        out.append(Emit(NodeEnded(at=now, node_id=member.id, generation=life.generation, pid=life.pid, reason=reason)))
-        return
     delay_s, attempt = 0.0, 0
     if what is Sequel.AFTER_DELAY:
         delay_s = fleet.settings.node_restart_delay
     elif what is Sequel.COUNTED:
-        stable = life.stable(now, fleet.settings.stable_after)
-        verdict = after_unplanned_exit(member.history, fleet.settings, stable=stable, now=now, random=fleet.random())
+        verdict = _counted(fleet, member, life, now, out)
+        if verdict.crash_loop and fleet.settings.on_crash_loop == "exit":
+            shutdown.begin(fleet, f"node {member.id} is in a crash loop: {reason}", 5, now, out)
+            return
         delay_s, attempt = verdict.delay_s, verdict.attempt
-        if verdict.crash_loop:
-            out.append(
-                Emit(
-                    CrashLoop(
-                        at=now,
-                        node_id=member.id,
-                        generation=life.generation,
-                        pid=life.pid,
-                        restarts=max(member.history.row, len(member.history.exits)),
-                        window_s=fleet.settings.restart_window,
-                        reason=reason,
-                    )
-                )
-            )
-            if fleet.settings.on_crash_loop == "exit":
-                shutdown.begin(fleet, f"node {member.id} is in a crash loop: {reason}", 5, now, out)
-                return
+    if replacement.old_gone(fleet, member, life, what is Sequel.END, now, out):
+        return
+    if what is Sequel.END:
+        member.failed = life.exit is None or life.exit.code != 0
+        member.history.looping = False
+        out.append(Emit(NodeEnded(at=now, node_id=member.id, generation=life.generation, pid=life.pid, reason=reason)))
+        return
     fresh = fleet.new_life(member, now + delay_s, now, reason)
     out.append(
         Emit(
@@ -91,3 +77,25 @@ def _main_gone(fleet: Fleet, member: Member, life: Life, now: float, out: list[A
             )
         )
     )
+
+
+def _counted(fleet: Fleet, member: Member, life: Life, now: float, out: list[Action]) -> Restart:
+    """Count a crash, and tell of a crash loop that begins with it."""
+    settings, history = fleet.settings, member.history
+    stable = life.stable(life.well_until(now), settings.stable_after)
+    verdict = after_unplanned_exit(history, settings, stable=stable, now=now, random=fleet.random())
+    if verdict.crash_loop:
+        out.append(
+            Emit(
+                CrashLoop(
+                    at=now,
+                    node_id=member.id,
+                    generation=life.generation,
+                    pid=life.pid,
+                    restarts=max(history.row, len(history.exits)),
+                    window_s=settings.restart_window,
+                    reason=member.last_exit,
+                )
+            )
+        )
+    return verdict

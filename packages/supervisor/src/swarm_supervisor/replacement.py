@@ -17,17 +17,17 @@ from swarm_supervisor.firing import fire, how_it_ended, kill, stop
 from swarm_supervisor.fleet import Cause, Fleet, Kind, Life, Member, Mode, Replacement, Request, Rollout
 from swarm_supervisor.lifecycle import State, Trigger
 from swarm_supervisor.messages import Action, Emit
-from swarm_supervisor.settings import DO_NOT_RESTART
 
 
 def request_restart(fleet: Fleet, node_id: int | None, reason: str, now: float, out: list[Action]) -> None:
     """Ask for a new process of one node, or of every node that runs.
 
-    A node that waits for its delay is started now if it is named; one that has ended for good likewise.
+    A node that waits for its delay is started now if it is named; one that has ended for good likewise. One that is
+    scaled away gets no new process.
     """
     if fleet.mode in (Mode.STOPPING, Mode.STOPPED):
         return
-    if node_id is not None:
+    if node_id is not None and node_id < fleet.wanted:
         member = fleet.members[node_id]
         if member.main.state is State.BACKING_OFF:
             fleet.deadlines.set(member.main, now)
@@ -143,8 +143,11 @@ def stop_for_memory(fleet: Fleet, life: Life, reason: str, now: float, out: list
     fire(fleet, life, Trigger.UNHEALTHY, now, out)
 
 
-def old_gone(fleet: Fleet, member: Member, old: Life, now: float, out: list[Action]) -> bool:
-    """A main life is over. Return whether its spare takes over."""
+def old_gone(fleet: Fleet, member: Member, old: Life, ends: bool, now: float, out: list[Action]) -> bool:
+    """A main life is over. Return whether its spare takes over: it does if it is warm, unless the node ``ends``.
+
+    However the old one has ended, nothing is gained by a spare that is killed and a process that is forked later.
+    """
     current = member.replacement
     if current is None or current.old is not old:
         if current is not None:  # the replacement itself, after go
@@ -152,9 +155,7 @@ def old_gone(fleet: Fleet, member: Member, old: Life, now: float, out: list[Acti
             _halt(fleet, member, f"the new process died before it was healthy: {how_it_ended(old)}", now, out)
         return False
     spare = member.spare
-    gives_up = old.exit is not None and old.exit.code == DO_NOT_RESTART
-    replaced = old.cause is Cause.REPLACED and not gives_up
-    if replaced and spare is not None and spare.state is State.WARM:
+    if spare is not None and spare.state is State.WARM and not ends:
         current.old_ended_at = now
         member.main, member.spare = spare, None
         member.restarts += 1
@@ -163,7 +164,7 @@ def old_gone(fleet: Fleet, member: Member, old: Life, now: float, out: list[Acti
         fire(fleet, spare, Trigger.GO, now, out)
         return True
     drop(fleet, member, "nothing is left to take over from", now, out)
-    if replaced:
+    if old.cause is Cause.REPLACED and not ends:
         _halt(fleet, member, "its spare was lost while the old process stopped", now, out)
     return False
 

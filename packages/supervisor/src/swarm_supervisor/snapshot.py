@@ -110,15 +110,17 @@ def _state(fleet: Fleet, now: float) -> tuple[str, str]:
 def _trouble(fleet: Fleet, member: Member, now: float) -> str:
     if member.fork_error:
         return f"could not be forked: {member.fork_error}"
-    if _loops(fleet, member, now):
-        return f"is in a crash loop: {member.last_exit}"
     if member.failed:
         return f"has failed for good: {member.last_exit}"
+    if _loops(fleet, member, now):
+        return f"is in a crash loop: {member.last_exit}"
     return ""
 
 
 def _loops(fleet: Fleet, member: Member, now: float) -> bool:
-    return member.history.looping and not member.main.stable(now, fleet.settings.stable_after)
+    life = member.main
+    until = now if life.well_at is None else life.well_at  # one that has been silent since may be hung
+    return member.history.looping and not life.stable(until, fleet.settings.stable_after)
 
 
 def _is_quiet(life: Life) -> bool:

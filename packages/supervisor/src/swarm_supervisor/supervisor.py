@@ -151,6 +151,8 @@ class Supervisor:
         """
         runner = self._running(any_thread=True)
         _check_node(runner, node_id)
+        if node_id is not None and node_id >= runner.fleet.wanted:
+            raise ValueError(f"node {node_id} is being scaled away: it gets no new process (scale up to keep it)")
         runner.command(messages.Restart(reason, node_id))
 
     def scale(self, nodes: int) -> None:

@@ -1,0 +1,238 @@
+"""Single decisions of the pure core, each for a history that went wrong once."""
+
+import pytest
+
+from swarm_health import NodeStatistics, Status
+from swarm_supervisor import messages as m
+from swarm_supervisor.decisions import step
+from swarm_supervisor.events import CrashLoop, NodeRestarting, ReplacementAborted, ReplacementFinished
+from swarm_supervisor.fleet import Fleet
+from swarm_supervisor.lifecycle import State
+from swarm_supervisor.settings import Settings
+from swarm_supervisor.snapshot import take_snapshot
+
+
+class Script:
+    """A fleet, a clock that is moved by hand, and everything that the core has wanted so far."""
+
+    def __init__(self, nodes=1, **settings):
+        self.fleet = Fleet(Settings(nodes=nodes, **settings), nodes, 0.0, random=lambda: 0.0)
+        self.now = 0.0
+        self.actions = []
+
+    def do(self, happening, later=0.01):
+        self.now += later
+        new = step(self.fleet, happening, self.now)
+        self.actions += new
+        return new
+
+    def events(self, kind):
+        return [
+            action.event for action in self.actions if isinstance(action, m.Emit) and isinstance(action.event, kind)
+        ]
+
+    def main(self, node_id=0):
+        return self.fleet.members[node_id].main
+
+    def boot(self, node_id=0):
+        """Fork the main process of a node, whatever its delay, and let it report healthy."""
+        generation = self.main(node_id).generation
+        self.now = max(self.now, self.main(node_id).deadline or 0.0)
+        for _ in range(10):
+            if any(isinstance(each, m.Fork) and each.generation == generation and each.node_id == node_id
+                   for each in self.actions):  # fmt: skip
+                break
+            self.do(m.Tick())
+        self.do(m.Forked(node_id, generation, 100 * generation + node_id))
+        self.healthy(node_id)
+
+    def healthy(self, node_id=0, later=0.01):
+        self.do(m.Reported(node_id, self.main(node_id).generation, Status.HEALTHY), later)
+
+    def exits(self, node_id=0, code=1, signal=None, generation=None, later=0.01):
+        generation = self.main(node_id).generation if generation is None else generation
+        self.do(m.Exited(node_id, generation, code, signal, "gone"), later)
+
+    def until(self, state, node_id=0):
+        """Let deadlines pass until the main life of a node is in a state."""
+        for _ in range(20):
+            if self.main(node_id).state is state:
+                return
+            self.now = max(self.now, self.fleet.deadlines.next())
+            self.do(m.Tick())
+        raise AssertionError(f"node {node_id} is {self.main(node_id).state.value}")
+
+    def spare(self, node_id=0):
+        """Have a node replaced, up to where its spare is forked; the spare's generation."""
+        self.do(m.Restart("asked", node_id))
+        self.do(m.Tick())
+        spare = self.fleet.members[node_id].spare
+        self.do(m.Forked(node_id, spare.generation, 900))
+        return spare.generation
+
+    def warm_spare(self):
+        """A spare of node 0 that is warm while its old process runs: node 1 went down, so that may not be stopped."""
+        self.boot(0)
+        self.boot(1)
+        spare = self.spare(0)
+        self.exits(1)
+        self.do(m.Reported(0, spare, ready=True))
+        assert self.main(0).state is State.RUNNING
+        return spare
+
+    def snapshot(self):
+        return take_snapshot(self.fleet, self.now, pid=1)
+
+
+def test_scaling_down_to_nodes_that_are_done_ends_the_swarm():
+    script = Script(2, restart="on-failure")
+    script.boot(0)
+    script.boot(1)
+    script.exits(0, code=0)
+    script.exits(1)
+    assert script.main(1).state is State.BACKING_OFF
+    assert script.do(m.Scale(1))[-1] == m.Finish(0)
+
+
+@pytest.mark.parametrize("timeout", [60.0, 120.0, 3600.0])
+def test_a_node_that_hangs_after_each_boot_is_never_stable(timeout):
+    """What it hung for until it was noticed, and until it was dead, is no healthy time."""
+    script = Script(node_report_timeout=timeout, max_restarts=5)
+    for _ in range(5):
+        script.boot()
+        script.until(State.KILLING)
+        script.exits(code=None, signal=9)
+    assert [event.attempt for event in script.events(NodeRestarting)] == [1, 2, 3, 4, 5]
+    assert len(script.events(CrashLoop)) == 1
+    assert script.snapshot().state == "degraded"
+    script.boot()
+    script.do(m.Tick(), later=timeout - 1.0)  # healthy once, and silent since: it may be hung again
+    assert script.snapshot().state == "degraded"
+
+
+@pytest.mark.parametrize(
+    ("status", "age"), [(Status.CONSUMING, "in_flight_age_s"), (Status.POLLING, "poll_age_s")]
+)  # fmt: skip
+def test_a_handler_that_hangs_for_its_whole_ttl_again_and_again_is_no_stable_node(status, age):
+    """Its node beats for it until then. The batch that hung began with the life: no time was healthy."""
+    script = Script(node_report_timeout=60.0, max_restarts=5)
+    for _ in range(5):
+        script.boot()
+        for second in range(10, 301, 10):
+            script.healthy(later=10.0)
+            script.do(m.Reported(0, script.main().generation, statistics=NodeStatistics(**{age: float(second)})))
+        script.do(m.Reported(0, script.main().generation, status, "300 s in a batch"))
+        script.exits(code=4)
+    assert [event.attempt for event in script.events(NodeRestarting)] == [1, 2, 3, 4, 5]
+    assert len(script.events(CrashLoop)) == 1
+
+
+def test_a_hang_after_a_good_time_follows_a_stable_life():
+    script = Script(node_report_timeout=60.0)
+    for _ in range(3):
+        script.boot()
+        for _ in range(8):
+            script.healthy(later=10.0)
+        script.until(State.KILLING)
+        script.exits(code=None, signal=9)
+    assert [event.attempt for event in script.events(NodeRestarting)] == [1, 1, 1]
+
+
+def test_the_time_of_a_drain_makes_nobody_stable():
+    script = Script(stable_after=60.0)
+    for _ in range(3):
+        script.boot()
+        script.do(m.Reported(0, script.main().generation, Status.MEMORY, "600 MB"), later=5.0)
+        assert script.main().state is State.STOPPING
+        script.exits(code=0, later=58.0)
+    assert [event.attempt for event in script.events(NodeRestarting)] == [1, 2, 3]
+
+
+def test_a_spare_that_cannot_be_forked_leaves_the_swarm_as_it_was():
+    script = Script()
+    script.boot()
+    script.do(m.Restart("asked", 0))
+    script.do(m.Tick())
+    spare = script.fleet.members[0].spare
+    script.do(m.ForkFailed(0, spare.generation, "Resource temporarily unavailable"))
+    assert script.events(ReplacementAborted)
+    assert (script.snapshot().state, script.snapshot().running) == ("running", 1)
+
+
+def test_a_node_that_had_failed_for_good_and_runs_again_is_no_trouble():
+    script = Script(2)
+    script.boot(0)
+    script.boot(1)
+    script.exits(0, code=125)
+    assert script.snapshot().state == "degraded"
+    script.do(m.Restart("mended", 0))
+    script.boot(0)
+    assert script.snapshot().state == "running"
+
+
+def test_a_node_that_is_done_after_crashes_is_no_crash_loop():
+    script = Script(2, restart="on-failure", max_restarts=2)
+    script.boot(1)
+    for code in (1, 1, 0):
+        script.boot(0)
+        script.exits(0, code=code)
+    assert script.events(CrashLoop)
+    assert script.main(0).state is State.DEAD
+    assert script.snapshot().state == "running"
+
+
+def test_a_swarm_with_a_node_that_is_done_early_is_no_start_that_never_ends():
+    script = Script(2, restart="never")
+    script.boot(0)
+    script.do(m.Tick())
+    script.do(m.Forked(1, 1, 200))
+    script.exits(1, code=0)
+    assert script.snapshot().state == "running"
+
+
+def test_a_node_that_is_scaled_away_gets_no_new_process():
+    script = Script(2)
+    script.boot(0)
+    script.boot(1)
+    spare = script.spare(1)
+    script.do(m.Scale(1))
+    script.exits(1, code=0)
+    assert script.fleet.members[1].main.state is State.DEAD  # only its killed spare is left
+    script.do(m.Restart("asked", 1))
+    assert not [action for action in script.do(m.Tick()) if isinstance(action, m.Fork)]
+    script.exits(1, code=None, signal=9, generation=spare)
+    assert set(script.fleet.members) == {0}
+
+
+@pytest.mark.parametrize(("code", "signal"), [(1, None), (None, 9), (0, None), (None, 15)])
+def test_a_warm_spare_takes_over_at_once_however_the_old_process_ends(code, signal):
+    script = Script(2)
+    spare = script.warm_spare()
+    before = len(script.actions)
+    script.exits(0, code=code, signal=signal)
+    orders = script.actions[before:]
+    assert [action for action in orders if isinstance(action, m.Go | m.Kill | m.Fork)] == [m.Go(0, spare)]
+    script.healthy(0)
+    (finished,) = script.events(ReplacementFinished)
+    assert finished.generation == spare
+    counted = signal != 15
+    assert script.fleet.members[0].history.row == counted
+
+
+def test_a_warm_spare_does_not_hide_a_crash_loop():
+    script = Script(2, max_restarts=2, on_crash_loop="exit")
+    script.boot(0)
+    script.exits(0)
+    script.warm_spare()
+    script.exits(0)
+    assert script.events(CrashLoop)
+    assert script.fleet.exit_code == 5
+
+
+def test_a_spare_is_not_used_by_a_node_that_is_done():
+    script = Script(2, restart="on-failure")
+    spare = script.warm_spare()
+    script.exits(0, code=0)
+    assert script.main(0).state is State.DEAD
+    assert m.Kill(0, spare) in script.actions
+    assert m.Go(0, spare) not in script.actions
