@@ -41,6 +41,13 @@ class ClientProperties:
         """Return the properties for the client; secrets included, not to be shown."""
         return dict(self._properties)
 
+    @property
+    def incremental(self) -> bool:
+        """Whether a rebalance names what comes and goes, and not the whole assignment."""
+        properties = self._properties
+        protocol = str(properties.get("group.protocol", "classic"))
+        return protocol != "classic" or "cooperative" in str(properties["partition.assignment.strategy"])
+
     def where(self, name: str) -> str:
         """Return where a property was set."""
         given = self._group.properties.get(name)

@@ -19,6 +19,8 @@ from swarm_consumer.progress import Key, Storable
 
 RETRY_S = 0.1
 """Between two attempts of a blocking mark."""
+CONFIRM_S = 5.0
+"""A commit that was made at once and is not confirmed after so long is made again."""
 
 
 def store(group: GroupState, client: confluent_kafka.Consumer) -> None:
@@ -39,6 +41,34 @@ def store_offsets(group: GroupState, client: confluent_kafka.Consumer, storables
         # on this thread, so this is a partition the client gave up by itself; the next owner does it again.
         if error.args[0].code() != KafkaError._STATE:
             group.bus.emit(ErrorOccurred(where="store_offsets", error=error))
+
+
+def commit_now(group: GroupState, client: confluent_kafka.Consumer, keys: Iterable[Key]) -> None:
+    """Commit the positions of these partitions at once, whatever is committed; made again until it is confirmed.
+
+    The automatic commit passes over a stored offset below the committed one: going back needs a commit of its own. The
+    partitions are ours here, on the owner's thread, so it can rewind nobody else.
+    """
+    store(group, client)
+    with group.lock:
+        places = [present for key in keys if (present := group.lanes.ledger.present(key)) is not None]
+    if not places:
+        return
+    again = time.monotonic() + CONFIRM_S
+    group.unconfirmed.update({(one.topic, one.partition): (one.offset, again) for one in places})
+    try:
+        client.commit(offsets=[topic_partition(one) for one in places], asynchronous=True)
+    except KafkaException as error:
+        group.bus.emit(ErrorOccurred(where="commit", error=error, topic=places[0].topic, partition=places[0].partition))
+
+
+def confirm(group: GroupState, client: confluent_kafka.Consumer, now: float) -> None:
+    """Make the commits again that were made at once and that the broker has not taken."""
+    for key in [key for key in group.unconfirmed if key not in group.lanes.by_key]:
+        del group.unconfirmed[key]
+    due = [key for key, (_, again) in group.unconfirmed.items() if now >= again]
+    if due:
+        commit_now(group, client, due)
 
 
 def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -> bool:
@@ -80,6 +110,9 @@ def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPa
     if error is not None and error.code() == KafkaError._NO_OFFSET:
         return  # an interval in which nothing was stored
     refused = error or next((one.error for one in partitions if one.error is not None), None)
+    for one in partitions if error is None else ():
+        if one.error is None and group.unconfirmed.get((one.topic, one.partition), (-1, 0.0))[0] == one.offset:
+            del group.unconfirmed[one.topic, one.partition]
     offsets = tuple((one.topic, one.partition, one.offset) for one in partitions if one.offset >= 0)
     if refused is None:
         group.statistics.committed(offsets)

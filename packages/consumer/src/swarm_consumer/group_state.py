@@ -74,6 +74,9 @@ class GroupState:
         self.hook_run: Run | None = None
         self.attention = False  # a lane waits for a time or a seek: the owner looks at all lanes at each turn
         self.waiting_below = -1  # the owner sleeps until fewer messages than this are held; -1: it does not sleep
+        self.unconfirmed: dict[
+            Key, tuple[int, float]
+        ] = {}  # the owner's: commits made at once, when to make them again
         self.wake_runtime = wake
         self.counters = Counters()
         self._behind: dict[Key, float] = {}  # since when a partition is known to have lag

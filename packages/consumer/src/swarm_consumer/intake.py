@@ -13,7 +13,7 @@ from typing import Any
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from swarm_consumer import flow
+from swarm_consumer import commits, flow
 from swarm_consumer.events import ErrorOccurred, PartitionPaused, PartitionResumed, Polled
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
@@ -84,7 +84,7 @@ class Intake:
             bus = self._group.bus
             if bus.wants(Polled):
                 bus.emit(Polled(subscription_group=self._group.subscription_group, messages=len(records)))
-            self._distribute(records)
+            self._distribute(client, records)
         for key in ends:
             self._on_end(key)
 
@@ -135,22 +135,22 @@ class Intake:
         with_wait = self._lanes.next_wake() if self._group.attention else None
         return longest if with_wait is None else max(0.0, min(longest, with_wait - now))
 
-    def _distribute(self, records: list[confluent_kafka.Message]) -> None:
+    def _distribute(self, client: confluent_kafka.Consumer, records: list[confluent_kafka.Message]) -> None:
         """Hand records to their lanes; the client returns one partition after another, in long runs."""
         # Only C code walks the records here: a Python loop would cost more than all the rest of a turn.
         partitions = list(map(_partition_of, records))
         topic = self._single_topic
         if topic is not None and partitions.count(partitions[0]) == len(partitions):
-            self._receive((topic, partitions[0]), records)  # type: ignore[arg-type]
+            self._receive(client, (topic, partitions[0]), records)  # type: ignore[arg-type]
             return
         keys: Iterable[Any] = partitions if topic is not None else zip(map(_topic_of, records), partitions, strict=True)
         start = 0
         for key, run in groupby(keys):
             end = start + len(list(run))
-            self._receive(key if topic is None else (topic, key), records[start:end])
+            self._receive(client, key if topic is None else (topic, key), records[start:end])
             start = end
 
-    def _receive(self, key: Key, records: list[confluent_kafka.Message]) -> None:
+    def _receive(self, client: confluent_kafka.Consumer, key: Key, records: list[confluent_kafka.Message]) -> None:
         group = self._group
         with group.lock:
             lane = self._lanes.by_key.get(key)
@@ -160,6 +160,9 @@ class Intake:
             lane.eof = False
             if self._lanes.receive(lane, records):
                 group.workers.submit(group, lane)
+        if lane.went_back:
+            lane.went_back = False
+            commits.commit_now(group, client, [key])
 
     def _take_errors(self, records: list[confluent_kafka.Message]) -> tuple[list[confluent_kafka.Message], list[Key]]:
         """Report errors; return the messages, and the partitions whose end was reached."""

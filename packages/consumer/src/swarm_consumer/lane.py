@@ -137,7 +137,11 @@ class Lane:
         "revoking",
         "route",
         "running",
+        "seek_at",
+        "seek_failures",
+        "start",
         "state",
+        "went_back",
     )
 
     def __init__(self, key: Key, route: Route, epoch: int, now: float) -> None:
@@ -156,14 +160,18 @@ class Lane:
         self.dead_letter_count = DeadLetterCount()
         self.paused_until: float | None = None
         self.pending_seek: Any = None
+        self.seek_failures = 0
+        self.seek_at = 0.0  # when a seek that failed is tried again
         self.running: Run | None = None
         self.consumer: Consumer | None = None
         self.initialized = False
         self.revoking = False
         self.flow_paused = False
         self.eof = False
+        self.start: int | None = None  # where the partition began under this assignment, as far as known
         self.expected: int | None = None  # the next offset the client should give us
         self.first_offset: int | None = None  # of the first record that came under the present epoch
+        self.went_back = False  # the client gave an earlier one, and the commit that follows it is still to be made
         self.rate = 0.0  # messages a second the handler manages, smoothed
         self.next_tick = now + settings.tick_interval
 

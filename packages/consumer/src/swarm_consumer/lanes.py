@@ -41,6 +41,12 @@ class Lanes:
         lane = self.by_key[key] = Lane(key, route, self.ledger.assign(key), now)
         return lane
 
+    def begin(self, lane: Lane, start: int, *, commit: bool) -> None:
+        """Note where an assigned partition begins; with `commit` that is progress to be committed."""
+        lane.start = lane.expected = start
+        if commit:
+            lane.epoch = self.ledger.restart(lane.key, start)
+
     def close(self, key: Key) -> Lane | None:
         """Close the lane of a partition that is no longer ours; forget what it held. The ledger is the caller's."""
         lane = self.by_key.pop(key, None)
@@ -57,9 +63,11 @@ class Lanes:
         """Add messages in order; whether the lane is to be queued. The list becomes the lane's own."""
         first = records[0].offset()
         if lane.expected is not None and first is not None and first < lane.expected:
-            # The client went back without having been asked to: an offset reset after truncation. What was received
-            # before is void, and a batch still at work must not mark offsets that now mean other messages.
-            lane.epoch = self.ledger.restart(lane.key)
+            # The client went back without having been asked to: an offset reset, because the log is shorter than what
+            # was committed, sought or received. What was received before is void, and a batch still at work must not
+            # mark offsets that now mean other messages.
+            lane.epoch = self.ledger.restart(lane.key, first)
+            lane.went_back = True
             self._drop_held(lane)
             lane.retry = None
             lane.failures = 0
@@ -223,8 +231,10 @@ class Lanes:
         lane.retry = None
         lane.failures = 0
         lane.isolated = False
-        lane.expected = lane.first_offset = None
+        lane.first_offset = None
+        lane.expected = position  # beyond the end the client goes back, which `receive` must see
         lane.pending_seek = None
+        lane.seek_failures = 0
         lane.epoch = self.ledger.restart(lane.key, position)
 
     def thaw(self) -> list[Lane]:

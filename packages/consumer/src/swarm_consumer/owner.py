@@ -58,7 +58,9 @@ class Owner:
         self.group = group
         self.properties = properties
         self.intake = Intake(group, self._report_error, self._end_reached)
-        self.rebalances = Rebalances(group, revocation_timeout_s, self.intake.assignment_changed)
+        self.rebalances = Rebalances(
+            group, revocation_timeout_s, self.intake.assignment_changed, incremental=properties.incremental
+        )
         self._client: confluent_kafka.Consumer | None = None
         self._own_id_refused = 0  # refusals in a row of our static id
         self._own_id_refused_before = 0
@@ -167,6 +169,8 @@ class Owner:
         group = self.group
         group.serve_requests(client)
         commits.store(group, client)
+        if group.unconfirmed:
+            commits.confirm(group, client, time.monotonic())
         if group.lanes.frozen:
             return
         if group.attention:
@@ -186,7 +190,8 @@ class Owner:
             waiting = [lane for lane in lanes if lane.pending_seek is not None and not lane.running]
             group.attention = bool(waiting) or any(lane.blocked or lane.paused_until is not None for lane in lanes)
         for lane in waiting:
-            seeks.seek(group, client, lane)
+            if now >= lane.seek_at:
+                seeks.seek(group, client, lane)
 
     def _tick(self, now: float) -> None:
         group = self.group

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from swarm_consumer import commits
+from swarm_consumer import commits, seeks
 from swarm_consumer.deliveries import Deliveries, Delivery
 from swarm_consumer.errors import ConsumptionError
 from swarm_consumer.group_state import GroupState
@@ -164,10 +164,7 @@ class PartitionContext:
 
     def seek(self, target: int | datetime | str) -> None:
         """See Consumer.seek."""
-        if isinstance(target, str) and target not in ("earliest", "latest"):
-            raise ValueError(f"seek to an offset, a datetime, 'earliest' or 'latest', not {target!r}")
-        if isinstance(target, int) and target < 0:
-            raise ValueError(f"there is no offset {target}")
+        target = seeks.checked(target)
         run = self._lane.running
         if run is None or run.action != "consume":
             raise ConsumptionError("seek() is possible inside consume() only")

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 import confluent_kafka
 from confluent_kafka import TopicPartition
 
-from swarm_consumer import commits
+from swarm_consumer import commits, starts
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverrun, Revoked, describe
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
+from swarm_consumer.progress import Key
 from swarm_consumer.routing import SubscriptionGroup
 
 Callback = Callable[[confluent_kafka.Consumer, list[TopicPartition]], None]
@@ -25,10 +26,13 @@ class Rebalances:
     on_change is called with the lock held whenever lanes were opened or closed.
     """
 
-    def __init__(self, group: GroupState, revocation_timeout_s: float, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, group: GroupState, revocation_timeout_s: float, on_change: Callable[[], None], *, incremental: bool = True
+    ) -> None:
         self._group = group
         self._revocation_timeout_s = revocation_timeout_s
         self._on_change = on_change
+        self._incremental = incremental
         self.assigned_once = False  # since the present client was made
         self.closing = False  # the last revocation is the node's own end: `shutdown` was called, `revoked` is not
 
@@ -45,24 +49,42 @@ class Rebalances:
 
         return call
 
-    def assign(self, _: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
-        """Open a lane for each partition that came."""
+    def assign(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
+        """Open a lane for each partition that came, and find out where it begins."""
         group = self._group
-        keys = []
+        routes = {(one.topic, one.partition): group.group.route_of(one.topic) for one in partitions}
+        keys = [key for key, route in routes.items() if route is not None]
+        found = starts.committed(client, keys) if keys else None
+        pinned = self._pin(client, partitions, [key for key, offset in (found or {}).items() if offset is None])
         now = time.monotonic()
         with group.lock:
-            for partition in partitions:
-                key = (partition.topic, partition.partition)
-                route = group.group.route_of(partition.topic)
-                if route is None:
-                    continue
-                group.lanes.assign(key, route, now)
+            for key in keys:
+                route = routes[key]
+                assert route is not None
+                lane = group.lanes.assign(key, route, now)
                 group.counters.assigned(key)
-                keys.append(key)
+                start = pinned.get(key, (found or {}).get(key))
+                if start is not None:
+                    group.lanes.begin(lane, start, commit=key in pinned)
             self._on_change()
         self.assigned_once = True
         group.statistics.assigned(keys)
+        if pinned:
+            commits.commit_now(group, client, pinned)
         group.bus.emit(Assigned(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
+
+    def _pin(
+        self, client: confluent_kafka.Consumer, partitions: list[TopicPartition], without: list[Key]
+    ) -> dict[Key, int]:
+        """Have the client begin at the present end of partitions without a committed offset, under "latest"."""
+        if not without or self._group.group.routes[0].settings.initial_offset != "latest":
+            return {}
+        pinned = starts.ends(client, without)
+        if pinned:
+            for partition in partitions:
+                partition.offset = pinned.get((partition.topic, partition.partition), partition.offset)
+            (client.incremental_assign if self._incremental else client.assign)(partitions)
+        return pinned
 
     def revoke(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
         """Wait for what is at work, run the revoked hooks, and leave the progress to librdkafka's own commit.

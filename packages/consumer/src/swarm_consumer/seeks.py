@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+import time
 from datetime import datetime
+from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaException, TopicPartition
@@ -12,46 +15,85 @@ from swarm_consumer.events import ErrorOccurred, Sought
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
 from swarm_consumer.progress import Key
+from swarm_consumer.retry import Backoff
 
-TIMEOUT_S = 5.0
-"""How long the broker may take to name the offset of a time or of an end."""
+TIMEOUT_S = 2.0
+"""How long the broker may take to name the offset of a time or of an end; the owner thread waits for it."""
+LARGEST_OFFSET = 2**63 - 2
+_backoff = Backoff(1.0, 30.0)
+
+
+def checked(target: Any) -> int | datetime | str:
+    """Return what a handler wants to seek to, as `resolve` takes it. Raises TypeError and ValueError.
+
+    Here, where it is asked for, an error is the handler's; later it would be the owner thread's.
+    """
+    if isinstance(target, str):
+        if target not in ("earliest", "latest"):
+            raise ValueError(f"seek to an offset, a datetime, 'earliest' or 'latest', not {target!r}")
+        return target
+    if isinstance(target, datetime):
+        if target.utcoffset() is None:
+            raise ValueError(
+                f"seek to a datetime with a time zone, such as datetime.now(timezone.utc): {target!r} has none"
+            )
+        if target.timestamp() < 0:
+            raise ValueError(f"there are no records before 1970: {target!r}")
+        return target
+    try:
+        offset = operator.index(target)
+    except TypeError:
+        offset = None
+    if offset is None or isinstance(target, bool):
+        raise TypeError(f"seek to an offset (an int), a datetime, 'earliest' or 'latest', not {target!r}")
+    if not 0 <= offset <= LARGEST_OFFSET:
+        raise ValueError(f"there is no offset {offset}")
+    return offset
 
 
 def seek(group: GroupState, client: confluent_kafka.Consumer, lane: Lane) -> None:
-    """Do the seek that waits in a lane; one that fails is tried again at the next turn."""
+    """Do the seek that waits in a lane; one that fails is tried again after a pause."""
     target = lane.pending_seek
     try:
-        place = resolve(client, lane.key, target)
+        place = resolve(client, lane.key, target, lane.route.settings.initial_offset)
         client.seek(place)
     except KafkaException as error:
+        lane.seek_failures += 1
+        lane.seek_at = time.monotonic() + _backoff.delay_s(lane.seek_failures)
         group.bus.emit(ErrorOccurred(where="seek", error=error, topic=lane.key[0], partition=lane.key[1]))
         return
-    position = place.offset if place.offset >= 0 else None
     with group.lock:
-        group.lanes.sought(lane, position)
-    if position is not None:
-        # The automatic commit passes over a stored offset below the committed one: going back needs a commit of
-        # its own. The partition is ours here, on this thread, so it can rewind nobody else.
-        commits.store(group, client)
-        client.commit(offsets=[TopicPartition(*lane.key, position)], asynchronous=True)
-    group.bus.emit(Sought(topic=lane.key[0], partition=lane.key[1], target=str(target)))
+        group.lanes.sought(lane, place.offset)
+    commits.commit_now(group, client, [lane.key])
+    asked = str(target) if target == place.offset else f"{place.offset}, asked for {target}"
+    group.bus.emit(Sought(topic=lane.key[0], partition=lane.key[1], target=asked))
 
 
-def resolve(client: confluent_kafka.Consumer, key: Key, target: int | datetime | str) -> TopicPartition:
+def resolve(
+    client: confluent_kafka.Consumer, key: Key, target: int | datetime | str, initial_offset: str = "earliest"
+) -> TopicPartition:
     """Return the partition with the offset that a target means now. Raises KafkaException.
 
     Asked now, so that "latest" is the end of this moment and not of the later one at which the client would look it up.
+    An offset that the log has lost means the first that it has. One beyond its end is out of range for the client and
+    goes by initial_offset: the log is another than the one that the offset was kept for, and to go on at its end would
+    skip records.
     """
+    place = TopicPartition(*key)
+    if isinstance(target, datetime):
+        place.offset = int(target.timestamp() * 1000)
+        found = client.offsets_for_times([place], timeout=TIMEOUT_S)[0]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        if found.offset >= 0:
+            return TopicPartition(*key, found.offset)
+        target = "latest"  # nothing is that new: go on at the end
+    low, high = client.get_watermark_offsets(place, timeout=TIMEOUT_S)
+    if isinstance(target, int):
+        if target > high:
+            target = initial_offset if initial_offset in ("earliest", "latest") else target
+        elif target < low:
+            target = "earliest"
     if isinstance(target, int):
         return TopicPartition(*key, target)
-    place = TopicPartition(*key)
-    if isinstance(target, str):
-        low, high = client.get_watermark_offsets(place, timeout=TIMEOUT_S)
-        return TopicPartition(*key, low if target == "earliest" else high)
-    place.offset = int(target.timestamp() * 1000)
-    found = client.offsets_for_times([place], timeout=TIMEOUT_S)[0]
-    if found.error is not None:
-        raise KafkaException(found.error)
-    if found.offset < 0:  # nothing is that new: go on at the end
-        return TopicPartition(*key, client.get_watermark_offsets(place, timeout=TIMEOUT_S)[1])
-    return TopicPartition(*key, found.offset)
+    return TopicPartition(*key, low if target == "earliest" else high)

@@ -170,7 +170,9 @@ class _Runtime(Runtime):
 
 
 def _impatient(route: Route) -> Route:
-    settings = dataclasses.replace(route.settings, retry_backoff=0.0, retry_backoff_max=0.0, max_wait=0.001)
+    settings = dataclasses.replace(
+        route.settings, retry_backoff=0.0, retry_backoff_max=0.0, max_wait=0.001, initial_offset="earliest"
+    )
     return dataclasses.replace(route, settings=settings)
 
 
