@@ -33,7 +33,7 @@ def timeout_option(text: str) -> Any:
     return typer.Option(metavar="SECONDS", min=0, help=text, envvar="SWARM_TIMEOUT", show_envvar=False)
 
 
-Timeout = Annotated[float, timeout_option("Wait for so long at most; exit 1 then, while the swarm goes on.")]
+Timeout = Annotated[float, timeout_option("Stop waiting after SECONDS (exit 1); the swarm continues.")]
 
 
 def operation(command: Callable[P, int]) -> Callable[P, None]:

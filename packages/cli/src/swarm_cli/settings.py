@@ -121,7 +121,7 @@ class Settings:
 
     threads: Annotated[
         str | None,
-        _choice("Of others in the supervisor at a fork.", RUN, "warn", "refuse", "ignore", rare=True),
+        _choice("What to do about other threads at a fork.", RUN, "warn", "refuse", "ignore", rare=True),
     ] = None
     subreaper: Annotated[bool, _flag("Adopt and reap what nodes leave behind.", RUN, rare=True)] = False
 
@@ -130,7 +130,7 @@ class Settings:
     ] = None
     kafka: Annotated[list[str] | None, _option("A librdkafka property; repeatable.", KAFKA, "KEY=VALUE")] = None
     group_instance_id: Annotated[str | None, _option("Static members: prefix of their ids.", KAFKA, "PREFIX")] = None
-    connect_timeout: Annotated[float | None, _seconds("Exit with 1 if no broker answers so long.", KAFKA)] = None
+    connect_timeout: Annotated[float | None, _seconds("Give up (exit 1) if no broker answers.", KAFKA)] = None
     allow_missing_topics: Annotated[
         bool, _flag("Start although a topic does not exist, and wait for it.", KAFKA, rare=True)
     ] = False

@@ -36,7 +36,7 @@ def events(
     for_seconds: Annotated[
         float | None,
         typer.Option(
-            "--for", metavar="SECONDS", min=0, help="End after so long.", envvar="SWARM_FOR", show_envvar=False
+            "--for", metavar="SECONDS", min=0, help="End after SECONDS.", envvar="SWARM_FOR", show_envvar=False
         ),
     ] = None,
 ) -> int:

@@ -17,7 +17,7 @@ def quiet(control: Control = None, wait: Wait = True, timeout: Timeout = 60.0, a
 
     The nodes stay members of their groups.
 
-    There is no way back but new processes: `swarm-cli stop` and a new start.
+    This cannot be undone: stop the swarm and start it again.
 
     Example: swarm-cli quiet && swarm-cli stop
     """

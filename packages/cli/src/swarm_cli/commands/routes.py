@@ -1,4 +1,4 @@
-"""`swarm-cli routes APP`: what is consumed, by whom, and what of it would run."""
+"""`swarm-cli routes APP`: what is consumed, by whom, and which of it would run."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ def routes(
     configuration: Configuration,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)] = False,
 ) -> int:
-    """Show the topics of APP, their groups, their handlers, and what of it the filters let run.
+    """Show the topics of APP, their groups, their handlers, and which of them the filters select.
 
     Asks no broker.
 

@@ -1,4 +1,4 @@
-"""`swarm-cli scale N`: so many nodes from now on."""
+"""`swarm-cli scale N`: change the number of nodes."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +21,7 @@ def scale(
     timeout: Timeout = 120.0,
     as_json: AsJson = False,
 ) -> int:
-    """Run so many nodes from now on.
+    """Change the number of nodes.
 
     New ones are forked, or those with the highest ids drain and leave.
 

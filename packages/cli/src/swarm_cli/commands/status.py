@@ -32,7 +32,11 @@ def status(
     timeout: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", min=0.1, help="Wait so long for an answer.", envvar="SWARM_TIMEOUT", show_envvar=False
+            metavar="SECONDS",
+            min=0.1,
+            help="Stop waiting for an answer after SECONDS.",
+            envvar="SWARM_TIMEOUT",
+            show_envvar=False,
         ),
     ] = ANSWER_TIMEOUT_S,
 ) -> int:

@@ -54,11 +54,10 @@ def sentences(report: MemoryReport) -> list[str]:
         else f"the swarm holds {megabytes(-report.saved_mb)} MB more"
     )
     how = (
-        "Estimate: each would have for itself what its node has written or inherited; libraries and code they would "
-        "share too. --measure APP replaces the inherited part by a fresh process's."
+        "Estimate. For a measurement, run `swarm-cli memory --measure APP`."
         if report.fresh_mb is None
-        else f"Measured: a fresh process that has loaded the application holds {megabytes(report.fresh_mb)} MB of its "
-        "own; what each node has grown by since its fork comes on top. Libraries and code are shared either way."
+        else f"Measured: a fresh process with the application has {megabytes(report.fresh_mb)} MB of its own. What "
+        "each node has grown by since its fork is added. Libraries and code are shared either way."
     )
     return [
         f"In all {megabytes(report.total_mb)} MB (the sum of PSS), {megabytes(report.shared_mb)} MB of it shared.",
