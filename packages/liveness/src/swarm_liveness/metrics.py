@@ -63,7 +63,7 @@ class SwarmCollector:
             probe: gives the probe server that shall be told of too, if any.
             version: the application's own version, for swarm_info.
             swarm_version: the version of Swarm, for swarm_info.
-            detail: how far the figures of partitions go: each "partition", each "topic", or "node" for none.
+            detail: how far the figures of partitions go: each "partition", sums of each "topic", or "node" for none.
             max_partitions: how many series a partition metric may have at most; the rest is summed up.
 
         Raises:
@@ -116,9 +116,9 @@ class SwarmCollector:
         for node in snapshot.nodes:
             yield
             self._node(node, samples)
+        self._topic_sums(snapshot, samples)
+        yield
         if self._detail != "node":
-            self._topic_sums(snapshot, samples)
-            yield
             yield from self._partitions(snapshot, samples)
         for name, of_metric in samples.items():
             samples[name] = [(labels, value) for labels, value in of_metric if value is not None]

@@ -157,8 +157,8 @@ _HEADINGS: tuple[tuple[Level, str, str], ...] = (
     (
         "topic",
         "Topics",
-        "One series for each topic of a group, over all nodes; none with `--metrics-detail node`. Beyond 100 topics "
-        'the rest is summed up as `group="other"`, `topic="other"`.',
+        "One series for each topic of a group, over all nodes. Beyond 100 topics the rest is summed up as "
+        '`group="other"`, `topic="other"`.',
     ),
     (
         "partition",
