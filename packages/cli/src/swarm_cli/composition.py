@@ -93,9 +93,10 @@ def outline(load: Load, times: Any, drain_timeout: float | None) -> Outline:
 
     Raises UsageError or ConfigurationError.
     """
-    from swarm_cli import budgets
+    from swarm_cli import application_hooks, budgets
 
     app, selection = load()
+    application_hooks.check(app)
     groups = selection.apply(app.subscription_groups())
     if times is not None:
         drain_timeout = budgets.DRAIN_TIMEOUT_S if drain_timeout is None else drain_timeout
@@ -119,11 +120,13 @@ def outline_in_child(load: Load, times: Any, drain_timeout: float | None) -> Out
     """
     import msgspec
 
+    from swarm_cli import application_hooks
     from swarm_cli.errors import sentence
     from swarm_supervisor import ChildFailed, run_in_child
 
     def answer() -> bytes:
         try:
+            application_hooks.warn_without_preload(load()[0])
             return msgspec.json.encode(outline(load, times, drain_timeout))
         except Exception as error:
             said = sentence(error)
@@ -253,7 +256,10 @@ class NodeTarget:
         # For an application that wants to say in its output or its logs where it ran.
         os.environ |= {"SWARM_NODE_ID": str(node.id), "SWARM_NODE_GENERATION": str(node.generation)}
         app, selection = self.load()
-        runtime = Runtime(app, node_id=node.id, selection=selection, **self.settings.given("drain_timeout"))
+        given = self.settings.given("drain_timeout")
+        runtime = Runtime(app, node_id=node.id, generation=node.generation, selection=selection, **given)
+        # Before the first beat: a lifespan that hangs at its start is judged by boot_timeout.
+        runtime.prepare()
         self.listener.start(runtime, node)
         try:
             return runtime.run(stopping=node.stopping, quieting=node.quieting, leaving=lambda: node.leaving)

@@ -64,6 +64,8 @@ def sentence(error: Exception) -> tuple[str, int] | None:
         return str(error), error.exit_code
     if _is_configuration_error(error):
         return str(error), ExitCode.USAGE
+    if _is_one_of(error, ("swarm_consumer", "WarmupError"), ("swarm_consumer", "LifespanError")):
+        return f"{error} (--debug shows the traceback).", ExitCode.ERROR
     return None
 
 
@@ -83,13 +85,19 @@ def complain(sentence: str) -> None:
 
 
 def _is_configuration_error(error: Exception) -> bool:
-    # Only modules that are loaded can have raised: nothing is imported to find out.
-    known = (
+    return _is_one_of(
+        error,
         ("swarm_consumer", "ConfigurationError"),
+        ("swarm_consumer", "ForkError"),
         ("swarm_supervisor", "SettingsError"),
+        ("swarm_supervisor", "ForkRefusedError"),
         ("swarm_liveness", "LivenessSettingsError"),
         ("swarm_liveness.settings", "ProbeError"),
     )
+
+
+def _is_one_of(error: Exception, *known: tuple[str, str]) -> bool:
+    # Only modules that are loaded can have raised: nothing is imported to find out.
     classes = tuple(
         getattr(module, name) for package, name in known if (module := sys.modules.get(package)) is not None
     )

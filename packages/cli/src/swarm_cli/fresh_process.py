@@ -57,7 +57,7 @@ def main(descriptor: int, app: str) -> int:
     from swarm_consumer import Runtime
     from swarm_liveness import LivenessListener
 
-    load_app(app)
+    load_app(app).hooks.warm_up()
     Runtime, LivenessListener  # noqa: B018 - imported as `server` imports them
     gc.collect()
     os.write(descriptor, LOADED)

@@ -3,7 +3,6 @@
 import difflib
 import importlib
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +43,8 @@ def load_app(reference: str) -> "App":
 
 
 def _import(name: str) -> object:
+    from swarm_consumer import ConfigurationError, ForkError
+
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -58,14 +59,17 @@ def _import(name: str) -> object:
     except Exception as error:  # whatever the application's own code raises while it is imported
         if debugging():
             raise
+        if isinstance(error, (ConfigurationError, ForkError)):  # they name the line of the application that is meant
+            raise UsageError(f"{error}.") from error
         raise UsageError(f"cannot import {name!r}: {_cause(error)} (--debug shows the traceback).") from error
 
 
 def _cause(error: Exception) -> str:
     """The exception in one line, with the place in the application that raised it."""
     text = " ".join(str(error).split()) or "no message"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    place = f", at {frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else ""
+    from swarm_consumer.place import place_in
+
+    place = place_in(error)
     if isinstance(error, SyntaxError) and error.filename:
         place = ""  # its message names file and line already
     return f"{type(error).__name__}: {text}{place}"

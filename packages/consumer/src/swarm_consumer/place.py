@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -83,7 +85,9 @@ def place_in(error: BaseException) -> str:
 
 
 def _is_library(file: str) -> bool:
-    return file.startswith(("<", sys.base_prefix + os.sep)) or "site-packages" in file or _HERE in file
+    return file.startswith(("<", sysconfig.get_path("stdlib") + os.sep)) or _LIBRARIES.search(file) is not None
 
 
-_HERE = f"{os.sep}swarm_consumer{os.sep}"
+_LIBRARIES = re.compile(
+    r"[\\/](site-packages|dist-packages|swarm_(consumer|cli|supervisor|liveness|health|pidfd))[\\/]"
+)

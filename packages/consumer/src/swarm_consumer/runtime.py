@@ -17,6 +17,7 @@ from swarm_consumer import collection
 from swarm_consumer.app import App
 from swarm_consumer.checks import check_number
 from swarm_consumer.client import SubscriptionClient
+from swarm_consumer.client_guard import check_clients_allowed
 from swarm_consumer.client_properties import ClientProperties
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.event_loop import EventLoop
@@ -64,6 +65,7 @@ class Runtime:
         selection: Selection | None = None,
         drain_timeout: float = 45.0,
     ) -> None:
+        check_clients_allowed("Runtime")
         check_number(drain_timeout, 0.1, 86400, "drain_timeout", "Runtime")
         if node_id is not None:
             check_number(node_id, 0, 10**6, "node_id", "Runtime", whole=True)

@@ -38,13 +38,15 @@ def server(configuration: Configuration) -> int:
 
 def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     """Consume until stopped, or until the watch sees a change; the exit code."""
-    from swarm_cli import composition, preflight
+    from swarm_cli import application_hooks, composition, preflight
     from swarm_consumer import Runtime, check_cluster
     from swarm_consumer.signals import handling
 
     settings = configuration.settings
     application, selection = composition.configured_app(configuration)
     outline = composition.outline(lambda: (application, selection), None, None)
+    if not application_hooks.warm_up(application):
+        return ExitCode.CLEAN
     listener = composition.liveness(settings)
     listener.before_fork()
     runtime = Runtime(application, selection=selection, **settings.given("drain_timeout"))

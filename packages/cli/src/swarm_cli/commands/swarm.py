@@ -34,7 +34,14 @@ def swarm(configuration: Configuration) -> int:
 
 def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     """Supervise until stopped, or until the watch sees a change; the exit code."""
-    from swarm_cli import composition, preflight
+    from swarm_cli import application_hooks
+
+    with application_hooks.clients_refused():
+        return _supervise(configuration, watch)
+
+
+def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int:
+    from swarm_cli import application_hooks, composition, preflight
     from swarm_cli.control_path import control_path
     from swarm_supervisor import Supervisor
     from swarm_supervisor.cpus import available_cpus
@@ -47,9 +54,13 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     load: composition.Load
     if settings.preload:
         loaded = composition.configured_app(configuration)
+        application_hooks.check_no_client()
         load = lambda: loaded  # noqa: E731
         slack_s = 10.0
         outline = composition.outline(load, times, settings.drain_timeout)
+        # Before memory is measured for the limits of the nodes, which share what is loaded here.
+        if not application_hooks.warm_up(loaded[0]):
+            return ExitCode.CLEAN
     else:
         load = lambda: composition.configured_app(configuration)  # noqa: E731
         slack_s = composition.IMPORT_TIMEOUT_S
@@ -62,6 +73,8 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
         control_socket=control_path(settings.control),
         **given,
     )
+    if settings.preload:
+        application_hooks.connect(load()[0], supervisor)
     composition.limit_memory(supervisor, listener, nodes)
     with composition.outward(supervisor, settings, configuration.application):
         try:

@@ -1,0 +1,90 @@
+"""The hooks of an application, joined to what runs it: warm-up before the fork, listeners of the supervisor."""
+
+import difflib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from swarm_cli.errors import CommandError, UsageError, debugging
+from swarm_cli.preflight import Interrupted, interruptible
+
+if TYPE_CHECKING:
+    from swarm_consumer import App
+    from swarm_supervisor import Supervisor
+
+logger = logging.getLogger("swarm_cli")
+
+
+def check(app: "App") -> None:
+    """Raise UsageError (exit code 2) for a listener of an event that no supervisor has, with the nearest name."""
+    if not app.hooks.swarm:
+        return  # `server` works with nothing of the supervisor loaded
+    from swarm_supervisor.events import every_event
+
+    known = every_event()
+    for hook in app.hooks.swarm:
+        if hook.event not in known:
+            near = difflib.get_close_matches(hook.event, known, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}."
+            raise UsageError(f"{hook.place}: @app.on_swarm names no event of the supervisor: {hook.event!r}; {meant}")
+
+
+def connect(app: "App", supervisor: "Supervisor") -> None:
+    """Have the supervisor call the application's listeners."""
+    from swarm_supervisor.events import every_event
+
+    known = every_event()
+    for hook in app.hooks.swarm:
+        supervisor.on(known[hook.event])(hook.function)
+
+
+def warn_without_preload(app: "App") -> None:
+    """Say which hooks have no supervisor to be in: under --no-preload it never imports the application."""
+    if app.hooks.swarm:
+        names = ", ".join(sorted({hook.event for hook in app.hooks.swarm}))
+        logger.warning("the listeners of @app.on_swarm (%s) are not called under --no-preload: the supervisor does not "
+                       "import the application", names)  # fmt: skip
+
+
+def warm_up(app: "App") -> bool:
+    """Call the application's warm-ups; False when a signal asked for the end meanwhile.
+
+    Raises CommandError (exit code 1), with the file and line of what failed.
+    """
+    from swarm_consumer import WarmupError
+
+    try:
+        with interruptible():
+            app.hooks.warm_up()
+    except Interrupted:
+        return False
+    except WarmupError as error:
+        if debugging():
+            raise
+        raise CommandError(f"{error} (--debug shows the traceback).") from error
+    return True
+
+
+@contextmanager
+def clients_refused() -> Iterator[None]:
+    """Refuse Kafka clients in this process, the supervisor's; its nodes make them as they like."""
+    from swarm_consumer.client_guard import allow_clients, refuse_clients
+
+    refuse_clients()
+    try:
+        yield
+    finally:
+        allow_clients()
+
+
+def check_no_client() -> None:
+    """Raise UsageError (exit code 2) for a client that the import of the application has made all the same."""
+    from swarm_supervisor.threads import other_threads
+
+    native = [name for name in other_threads() if name.startswith("rdk:")]
+    if native:
+        raise UsageError(
+            f"the application makes a Kafka client on import (thread {native[0]}), and librdkafka does not survive the "
+            f"fork of the nodes: make it in @app.lifespan, or where a node first needs it."
+        )
