@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from swarm_cli import logs, preflight
+from swarm_cli.errors import UsageError
 from swarm_cli.main import program
 
 APP = """
@@ -63,11 +64,11 @@ def chosen(command: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) 
     """What the command is about to run when it has decided; or its exit code."""
     seen: list[Any] = []
 
-    def examine(ask: Any, outline: Any, nodes: int, settings: Any) -> None:
+    def named_servers(outline: Any) -> str:
         seen.append(outline.topics)
-        raise preflight.Interrupted
+        raise UsageError("decided")
 
-    monkeypatch.setattr(preflight, "examine", examine)
+    monkeypatch.setattr(preflight, "named_servers", named_servers)
     sys.modules.pop("filtered_shop", None)
     with pytest.raises(SystemExit) as ended:
         program([command, "filtered_shop:app", "--control", "off", *arguments])

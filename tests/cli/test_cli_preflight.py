@@ -45,14 +45,26 @@ AWAY = ClusterReport(error="connection refused")
 THERE = ClusterReport(reachable=True, topics={"orders": 4})
 
 
-def test_it_keeps_trying_without_a_limit_and_warns_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_keeps_trying_without_a_limit_and_says_so_at_once_and_then_each_minute(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         answer = preflight.await_cluster(clock.asking(*[AWAY] * 50, THERE), "k:9092", None, clock)
     assert answer is THERE
     assert len(clock.asked) == 51
-    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1
-    assert "k:9092" in warnings[0].getMessage()
+    assert clock.asked[0] == preflight.FIRST_ATTEMPT_S
+    said = [record.getMessage() for record in caplog.records]
+    assert clock.now / preflight.REPEAT_S / 2 < len(said) <= 1 + clock.now / preflight.REPEAT_S
+    assert said[0].startswith("no broker answers at k:9092: connection refused; trying again until one answers")
+    assert "no broker answers at k:9092 for 6" in said[1]
+
+
+def test_another_reason_is_said_at_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    asking = clock.asking(AWAY, AWAY, ClusterReport(error="no such host"), THERE)
+    preflight.await_cluster(asking, "k:9092", None, clock)
+    assert [record.getMessage().partition(": ")[2].partition(";")[0] for record in caplog.records] == [
+        "connection refused", "no such host"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.5, 3.0, 7.0, 60.0])

@@ -1,5 +1,6 @@
 """`--probe`: what a cluster and a Prometheus server are told, from the supervisor's own loop, and from one process."""
 
+import contextlib
 import json
 import os
 import re
@@ -35,6 +36,15 @@ def get(port: int, path: str) -> tuple[int, str]:
         return 0, str(error)
 
 
+def sockets(pid: int) -> set[str]:
+    """The sockets of a process, by their inodes, but for its standard streams."""
+    links = {}
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            links[int(fd.name)] = str(fd.readlink())
+    return {link for fd, link in links.items() if fd > 2 and link.startswith("socket:")}
+
+
 @pytest.mark.parametrize("command", ["swarm", "server"])
 def test_probes_and_metrics_of_a_consuming_process(
     command: str,
@@ -59,6 +69,11 @@ def test_probes_and_metrics_of_a_consuming_process(
     series = re.compile(r'^swarm_partition_messages_total\{.*partition="(\d*)"', re.MULTILINE)
     eventually(lambda: set(series.findall(get(port, "/metrics")[1])) == shown, 30, f"series of {shown}")
     assert get(port, "/elsewhere")[0] == 404
+    if command == "swarm":
+        own = sockets(swarm.popen.pid)
+        assert own, "the probe's and the control socket"
+        for node in swarm.running(2):
+            assert not own & sockets(node.pid), "a node holds a socket of its supervisor"
     assert swarm.stop() == 0
     assert get(port, "/livez")[0] == 0, "the port is closed with its process"
 

@@ -53,6 +53,10 @@ class Supervisor:
         self.listeners: list[Callable[[Any], None]] = []
         self.readers: dict[int, Callable[[int], None]] = {}
         self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.closing: list[Callable[[], None]] = []
+
+    def close_in_children(self, close: Callable[[], None]) -> None:
+        self.closing.append(close)
 
     def subscribe(self, listener: Callable[[Any], None]) -> None:
         self.listeners.append(listener)
@@ -128,7 +132,8 @@ def test_in_a_node_the_sockets_are_closed(swarm: Any) -> None:
     supervisor = Supervisor(swarm())
     server = serve_supervisor(supervisor, "0", notifier=Notifier({}))
     assert server is not None
-    supervisor.tell("NodeStarted", node_id=0, generation=1)
+    for close in supervisor.closing:  # as the supervisor does first thing in each fork
+        close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port), timeout=5)
     server._epoll.close()

@@ -194,15 +194,26 @@ class TestListener:
             silent(event(name))
         assert loop.timers == []
 
-    def test_a_node_closes_its_copy_of_the_socket_and_says_nothing(self, manager: socket.socket, swarm: Any) -> None:
-        listener = SystemdListener(Loop(), swarm, notifier(manager))
+    def test_more_time_is_asked_for_while_a_start_waits_and_until_it_is_ready(
+        self, manager: socket.socket, swarm: Any, node: Any
+    ) -> None:
+        now = swarm(nodes=[node(state="backing off")], state="starting", reason="waits for Kafka at k:9092", wanted=1)
+        loop = Loop()
+        listener = SystemdListener(loop, lambda: now, notifier(manager))
+        listener(event("Held"))
+        assert received(manager) == [
+            "STATUS=starting: 0 of 1 nodes healthy (waits for Kafka at k:9092)",
+            f"EXTEND_TIMEOUT_USEC={int(EXTEND_BY_S * 1e6)}",
+        ]
+        for _ in range(20):
+            assert loop.fire() <= EXTEND_EVERY_S
+            assert received(manager) == [f"EXTEND_TIMEOUT_USEC={int(EXTEND_BY_S * 1e6)}"]
+        listener(event("Held"))  # another reason: no second timer
+        assert len(loop.timers) == 1
+        now.nodes[0].state, now.state, now.reason = "running", "running", ""
         listener(event("NodeRunning"))
-        received(manager)
-        pid = os.fork()
-        if pid == 0:
-            listener(event("NodeStarted"))
-            os._exit(0 if listener.notifier._socket is None else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert received(manager)[-1].startswith("READY=1")
+        loop.fire()
         assert received(manager) == []
-        listener(event("Stopped"))
-        assert received(manager) == ["STATUS=told Stopped"]
+        assert loop.timers == []
+        listener.notifier.close()

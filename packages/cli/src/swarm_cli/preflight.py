@@ -1,6 +1,7 @@
-"""Ask the brokers before the first node exists, from a child process: a Kafka client may never live in a supervisor.
+"""What is asked of the brokers before the first node exists, how often, and what is made of the answer.
 
-What is asked: does any broker answer, does every property exist, does every topic exist, are there partitions enough.
+Does any broker answer, do all properties and all topics exist, are there partitions enough? A Kafka client may
+never live in a supervisor, so there a child process asks (`start_gate`); `server`, which forks nothing, asks by itself.
 """
 
 import logging
@@ -8,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -16,77 +18,94 @@ from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
     from swarm_cli.composition import Outline
-    from swarm_consumer import App, ClusterReport, Selection
+    from swarm_consumer import ClusterReport
 
 logger = logging.getLogger("swarm_cli")
 
+FIRST_ATTEMPT_S = 2.0
+"""How long the first attempt to reach a broker may take: short, since what is awaited is to be said at once."""
 ATTEMPT_S = 5.0
-"""How long one attempt to reach a broker may take."""
+"""How long each other may take."""
 PAUSE_S = 2.0
 """Between two attempts."""
+REPEAT_S = 60.0
+"""How often it is said again that no broker answers, while the reason is the same."""
 SERVERS = "bootstrap.servers"
 
 Ask = Callable[[float], "ClusterReport"]
-"""Ask the cluster within so many seconds: in a forked child, or in this process where no fork will follow."""
+"""Ask the cluster within so many seconds, in this process."""
 
 
 class Interrupted(Exception):
     """A signal asked for the end while the brokers were being asked."""
 
 
-def ask_in_child(load: "Callable[[], tuple[App, Selection]]", slack_s: float = 10.0) -> Ask:
-    """Ask from a short-lived forked child, so that no client is ever created in this process.
+@dataclass
+class Patience:
+    """How long each attempt may take, when to try again and when to give up. Pure but for its log lines."""
 
-    `load` runs in the child: it may have the application, or import it there, within `slack_s` seconds.
-    """
-    import msgspec
+    servers: str
+    connect_timeout: float | None
+    """Seconds after which to give up; None: never."""
+    started: float
+    told: str = ""
+    told_at: float = field(default=0.0)
+    attempts: int = 0
 
-    from swarm_consumer import ClusterReport, check_cluster
-    from swarm_supervisor import ChildFailed, run_in_child
+    def attempt_s(self, now: float) -> float:
+        """How long the attempt that begins now may take."""
+        most = ATTEMPT_S if self.attempts else FIRST_ATTEMPT_S
+        self.attempts += 1
+        left = most if self.connect_timeout is None else self.connect_timeout - (now - self.started)
+        return max(0.1, min(most, left))
 
-    def ask(timeout_s: float) -> "ClusterReport":
-        # The child may be slow to start on a busy machine: its own deadline is the timeout, ours comes after it.
-        try:
-            answer = run_in_child(
-                lambda: msgspec.json.encode(check_cluster(*load(), timeout_s)), timeout_s=timeout_s + slack_s
+    def failed(self, reason: str, now: float) -> float:
+        """After an attempt that nobody answered: seconds until the next. Raises CommandError (exit 1) at the end."""
+        waited = now - self.started
+        if self.connect_timeout is not None and waited >= self.connect_timeout:
+            raise CommandError(
+                f"no broker answers at {self.servers} after {waited:.0f} s: {reason}. Check the address and that the "
+                "broker runs, or give it longer with --connect-timeout."
             )
-        except ChildFailed as error:
-            raise CommandError(f"the brokers cannot be asked from a child process: {error}.") from error
-        return msgspec.json.decode(answer, type=ClusterReport)
+        if reason != self.told or now - self.told_at >= REPEAT_S:
+            until = (
+                "until one answers (--connect-timeout sets an end)"
+                if self.connect_timeout is None
+                else f"for {self.connect_timeout:g} s in all (--connect-timeout)"
+            )
+            since = f" for {waited:.0f} s" if self.told else ""
+            logger.warning("no broker answers at %s%s: %s; trying again %s", self.servers, since, reason, until)
+            self.told, self.told_at = reason, now
+        return PAUSE_S if self.connect_timeout is None else max(0.0, min(PAUSE_S, self.connect_timeout - waited))
 
-    return ask
+
+def named_servers(outline: "Outline") -> str:
+    """The brokers of an application. Raises UsageError where none is named."""
+    if not outline.servers:
+        raise UsageError(f"no broker is named: set {SERVERS} in App(kafka=...) or give --bootstrap-servers HOST:PORT.")
+    return ", ".join(outline.servers)
+
+
+def settled(report: "ClusterReport") -> bool:
+    """Whether there is nothing more to wait for: a broker has answered, or the client has refused a property."""
+    return report.reachable or bool(report.property_errors)
 
 
 def await_cluster(
     ask: Ask, servers: str, connect_timeout: float | None, clock: Callable[[], float] = time.monotonic
 ) -> "ClusterReport":
     """Ask until a broker answers; the answer. Raises CommandError (exit 1) when none does within `connect_timeout`."""
-    started = clock()
-    warned = False
+    patience = Patience(servers, connect_timeout, clock())
     while True:
-        left = None if connect_timeout is None else connect_timeout - (clock() - started)
-        report = ask(ATTEMPT_S if left is None else max(0.1, min(ATTEMPT_S, left)))
-        if report.reachable or report.property_errors:
+        report = ask(patience.attempt_s(clock()))
+        if settled(report):
             return report
-        waited = clock() - started
-        if connect_timeout is not None and waited >= connect_timeout:
-            raise CommandError(
-                f"no broker answers at {servers} after {waited:.0f} s ({report.error}): check the address and that "
-                "the broker runs, or give it longer with --connect-timeout."
-            )
-        until = "until it answers" if connect_timeout is None else f"for {connect_timeout:g} s in all"
-        (logger.info if warned else logger.warning)(
-            "no broker answers at %s (%s): trying again every %g s, %s", servers, report.error, PAUSE_S, until
-        )
-        warned = True
-        _pause(PAUSE_S if connect_timeout is None else max(0.0, min(PAUSE_S, connect_timeout - waited)))
+        _pause(patience.failed(report.error or "no answer", clock()))
 
 
 def examine(ask: Ask, outline: "Outline", nodes: int, settings: Settings) -> None:
     """Wait for the brokers and judge what they say. Raises CommandError or UsageError."""
-    if not outline.servers:
-        raise UsageError(f"no broker is named: set {SERVERS} in App(kafka=...) or give --bootstrap-servers HOST:PORT.")
-    servers = ", ".join(outline.servers)
+    servers = named_servers(outline)
     report = await_cluster(ask, servers, settings.connect_timeout)
     judge(report, outline.topics, nodes, servers, settings.allow_missing_topics)
 
@@ -133,6 +152,11 @@ def idle_warnings(report: "ClusterReport", groups: Mapping[str, Sequence[str]], 
                 f"{'has' if len(topics) == 1 else 'have'} {partitions} partition{'s' if partitions > 1 else ''}, and a "
                 "partition goes to one node at a time"
             )
+
+
+def interruption(servers: str) -> str:
+    """What is said of a Ctrl-C while the brokers were awaited."""
+    return f"interrupted while it waited for Kafka at {servers}: nothing was started."
 
 
 @contextmanager

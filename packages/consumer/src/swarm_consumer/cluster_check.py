@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from swarm_consumer.app import App
 from swarm_consumer.client_properties import ClientProperties, client_error
+from swarm_consumer.connection_reasons import connection_reason
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.selection import Selection
 
@@ -22,7 +23,7 @@ from swarm_consumer.selection import Selection
 class ClusterReport(msgspec.Struct, kw_only=True):
     """What was found.
 
-    reachable: whether a broker answered. error: why not, with the address. topics: partitions by topic name, None for
+    reachable: whether a broker answered. error: why not. topics: partitions by topic name, None for
     a topic that does not exist; patterns are not listed. property_errors: what clients say about their properties.
     """
 
@@ -67,9 +68,7 @@ def check_cluster(app: App, selection: Selection | None = None, timeout_s: float
                     problem = error.args[0].str()
                     client.poll(0)
             if metadata is None:
-                servers = app.kafka.get("bootstrap.servers", "localhost:9092")
-                told = "; ".join(reasons) or problem or "no answer"
-                report.error = properties.scrub(f"no broker answers at {servers} within {timeout_s:g} s: {told}")
+                report.error = properties.scrub(connection_reason(reasons, connection_reason([problem])))
                 continue
             report.reachable = True
             report.brokers = sorted({f"{broker.host}:{broker.port}" for broker in metadata.brokers.values()})

@@ -31,6 +31,9 @@ class SupervisorView(Loop, Protocol):
     def subscribe(self, listener: Callable[[Any], None]) -> object:
         """Tell a listener every event."""
 
+    def close_in_children(self, close: Callable[[], None]) -> object:
+        """Call back first thing in each process that is forked, to close what is not its own."""
+
     def snapshot(self) -> SnapshotView:
         """The state at this moment."""
 
@@ -79,6 +82,7 @@ def serve_supervisor(
     systemd = SystemdListener(supervisor, supervisor.snapshot, notifier)
     if systemd.notifier.enabled:
         supervisor.subscribe(systemd)
+        supervisor.close_in_children(systemd.notifier.close)
     if address is None:
         return None
     _check_extras()
@@ -97,7 +101,7 @@ def serve_supervisor(
     )
     server = _bind(collector, supervisor.snapshot, address, supervised=True)
     supervisor.subscribe(events)
-    supervisor.subscribe(_CloseInNode(server))
+    supervisor.close_in_children(server.close_in_child)
     server.attach(supervisor)
     return server
 
@@ -162,14 +166,3 @@ def _bind(
     host, port = parse_address(address)
     table = endpoints(snapshot, supervised=supervised, metrics=collector.endpoint())
     return ProbeServer(table, host=host, port=port)
-
-
-class _CloseInNode:
-    """Closes the probe's sockets in each node, first thing after the fork."""
-
-    def __init__(self, server: ProbeServer) -> None:
-        self._server = server
-
-    def __call__(self, event: Any) -> None:
-        if type(event).__name__ == "NodeStarted":
-            self._server.close_in_child()

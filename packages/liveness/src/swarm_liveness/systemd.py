@@ -17,7 +17,7 @@ from swarm_liveness.snapshots import SnapshotView
 
 # systemd wants the watchdog fed in less than its time; half of it is what sd_watchdog_enabled(3) recommends.
 WATCHDOG_SHARE = 0.5
-# While draining, more time is asked for this often, for three times as long.
+# While draining, or waiting at the start, more time is asked for this often, for three times as long.
 EXTEND_EVERY_S = 5.0
 EXTEND_BY_S = 3 * EXTEND_EVERY_S
 
@@ -78,7 +78,8 @@ class SystemdListener:
     """Follows a supervisor: `supervisor.subscribe(listener)`, with the supervisor as its loop and its snapshots.
 
     READY=1 when every wanted node is healthy for the first time; STATUS= at each change; RELOADING=1 while nodes are
-    replaced; STOPPING=1 and EXTEND_TIMEOUT_USEC while draining; WATCHDOG=1 from a timer of the loop.
+    replaced; STOPPING=1 and EXTEND_TIMEOUT_USEC while draining; the latter also while a start waits (for Kafka, as a
+    rule) and until its nodes run; WATCHDOG=1 from a timer of the loop.
     """
 
     def __init__(self, loop: Loop, snapshot: Callable[[], SnapshotView], notifier: Notifier | None = None) -> None:
@@ -90,6 +91,7 @@ class SystemdListener:
         self._stopping = False
         self._reloading = False
         self._begun = False
+        self._waits = False
         self._status = ""
 
     def __call__(self, event: Any) -> None:
@@ -97,13 +99,15 @@ class SystemdListener:
         if not self.notifier.enabled:
             return
         name = type(event).__name__
-        if name == "NodeStarted":  # in the node: the socket is the supervisor's
-            self.notifier.close()
-            return
-        if not self._begun and name in ("AfterFork", "Controlled"):
+        if not self._begun and name in ("Held", "AfterFork", "Controlled"):
             self._begun = True
             self._feed_watchdog()
-        if name == "Stopped":
+        if name == "Held":
+            self._follow()
+            if not self._waits:
+                self._waits = True
+                self._extend_start()
+        elif name == "Stopped":
             self._tell(STATUS=str(event))
             self.notifier.close()
         elif name == "Stopping":
@@ -116,7 +120,16 @@ class SystemdListener:
             if self._reloading:
                 self._reloading = False
                 self._tell(READY=1, STATUS=str(event))
-        elif name in ("NodeRunning", "NodeExited", "NodeStopping", "CrashLoop", "Quieting", "Scaled", "NodeRestarting"):
+        elif name in (
+            "Released",
+            "NodeRunning",
+            "NodeExited",
+            "NodeStopping",
+            "CrashLoop",
+            "Quieting",
+            "Scaled",
+            "NodeRestarting",
+        ):
             self._follow()
 
     def _follow(self) -> None:
@@ -147,6 +160,13 @@ class SystemdListener:
             return
         self._tell(EXTEND_TIMEOUT_USEC=int(EXTEND_BY_S * 1e6))
         self._loop.call_at(time.monotonic() + EXTEND_EVERY_S, self._extend)
+
+    def _extend_start(self) -> None:
+        """Ask for more time while the start waits for something: it is not this process that is late."""
+        if self._ready or self._stopping or self._snapshot().state != "starting":
+            return
+        self._tell(EXTEND_TIMEOUT_USEC=int(EXTEND_BY_S * 1e6))
+        self._loop.call_at(time.monotonic() + EXTEND_EVERY_S, self._extend_start)
 
     def _feed_watchdog(self) -> None:
         if self.notifier.watchdog_s is not None:

@@ -3,7 +3,6 @@
 Its clients have threads: only for a command's own process, never for one that forks.
 """
 
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
@@ -32,8 +31,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, not
 
 from swarm_cli.administration.positions import Partition
 from swarm_cli.administration.topic_plan import Change, Configure, Create, Delete, Repartition, TopicState
-from swarm_cli.errors import CommandError, UsageError
+from swarm_cli.errors import CommandError, UsageError, complain
 from swarm_consumer.client_errors import PASSING_ERRORS
+from swarm_consumer.connection_reasons import connection_reason
 from swarm_consumer.producer_properties import consumer_properties
 from swarm_consumer.redaction import scrub, secrets_of
 
@@ -46,6 +46,10 @@ CONTROLLER_S = 3.0
 """How long a cluster may be without a controller: an election takes less."""
 LOOK_S = 0.1
 """Between two looks at something that the cluster does not announce."""
+WORTH_A_WORD_S = 3.0
+"""A wait that is shorter than this is not announced."""
+MOST_REASONS = 100
+"""Distinct lines of the client that are kept."""
 AT_WORK = frozenset(
     {
         KafkaError.UNKNOWN_MEMBER_ID,
@@ -63,13 +67,6 @@ def _is_connection(name: str) -> bool:
     return name in ("error_cb", "oauth_cb", "log_level", "metadata.broker.list") or name.startswith(
         ("bootstrap.", "sasl.", "ssl.", "security.", "socket.", "broker.", "client.", "reconnect.", "enable.ssl")
     )
-
-
-def _without_state(error: KafkaError) -> str:
-    """The reason without the client's timing, so that the same one twice is one; and without the sum of all."""
-    if error.code() == KafkaError._ALL_BROKERS_DOWN:
-        return ""
-    return re.sub(r" \(after \d+ms in state \w+\)", "", error.str())
 
 
 class Cluster:
@@ -92,11 +89,12 @@ class Cluster:
             )
         self._secrets = secrets_of(given)
         self._reasons: dict[str, None] = {}
+        self._said_that_it_waits = False
         # Asking is not joining: no subscription, no id of a static member, no commits but those that are asked for.
         given.pop("group.instance.id", None)
         given |= {"enable.auto.commit": False, "statistics.interval.ms": 0, "log_level": 0}
         self._isolation = str(given.get("isolation.level", "read_committed"))
-        given["error_cb"] = lambda error: self._reasons.setdefault(_without_state(error))
+        given["error_cb"] = self._note
         self._properties = given
         self._group_client: Consumer | None = None
         try:
@@ -300,14 +298,31 @@ class Cluster:
             self._admin.poll(0)  # serves error_cb, which has the reason
             if not passing or time.monotonic() >= deadline:
                 raise self._error(failure, problem)
+            self._say_that_it_waits(left)
             time.sleep(min(LOOK_S, left))
 
+    def _note(self, error: KafkaError) -> None:
+        if len(self._reasons) < MOST_REASONS:
+            self._reasons.setdefault(error.str())
+
+    def _reason(self, otherwise: str = "no answer") -> str:
+        return scrub(connection_reason(self._reasons, otherwise), self._secrets).rstrip(".")
+
+    def _say_that_it_waits(self, left: float) -> None:
+        """Once, as soon as there is a reason: a command that says nothing for its whole time-out looks hung."""
+        if self._reasons and left > WORTH_A_WORD_S and not self._said_that_it_waits:
+            self._said_that_it_waits = True
+            complain(
+                f"no broker answers at {self.servers} yet: {self._reason()}; trying for {self.timeout_s:g} s "
+                "(--connect-timeout)."
+            )
+
     def _error(self, failure: str, problem: str) -> CommandError:
-        told = scrub("; ".join(filter(None, self._reasons)) or problem, self._secrets).rstrip(".")
         if not failure:
             return CommandError(
-                f"no broker answers at {self.servers} within {self.timeout_s:g} s ({told}): check the address and that "
-                "the broker runs."
+                f"no broker answers at {self.servers} within {self.timeout_s:g} s: "
+                f"{self._reason(connection_reason([problem]))}. Check the address and that the broker runs, or give it "
+                "longer with --connect-timeout."
             )
         return CommandError(f"{failure}: {scrub(problem, self._secrets).rstrip('.')}.")
 

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from swarm_cli.configuration import Configuration
+from swarm_cli.errors import complain
 from swarm_cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -58,8 +59,11 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
                 preflight.examine(
                     lambda timeout_s: check_cluster(application, selection, timeout_s), outline, 1, settings
                 )
-        except preflight.Interrupted:
-            return ExitCode.CLEAN
+        except preflight.Interrupted as interrupted:
+            if str(interrupted) != "SIGINT":
+                return ExitCode.CLEAN
+            complain(preflight.interruption(preflight.named_servers(outline)))
+            return ExitCode.INTERRUPTED
         composition.say_settings(settings, listener, {})
         listener.start(runtime, LoggedLiveness())
         if watch is not None:

@@ -41,8 +41,9 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
 
 
 def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int:
-    from swarm_cli import application_hooks, composition, preflight
+    from swarm_cli import application_hooks, composition
     from swarm_cli.control_path import control_path
+    from swarm_cli.start_gate import StartGate
     from swarm_supervisor import Supervisor
     from swarm_supervisor.cpus import available_cpus
     from swarm_supervisor.settings import Settings as SupervisorSettings
@@ -77,12 +78,8 @@ def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int
         application_hooks.connect(load()[0], supervisor)
     composition.limit_memory(supervisor, listener, nodes)
     with composition.outward(supervisor, settings, configuration.application):
-        try:
-            with preflight.interruptible():
-                preflight.examine(preflight.ask_in_child(load, slack_s), outline, nodes, settings)
-        except preflight.Interrupted:
-            return ExitCode.CLEAN
+        gate = StartGate(supervisor, load, outline, nodes, settings, slack_s)
         composition.say_settings(settings, listener, dataclasses.asdict(supervisor.settings))
         if watch is not None:
             watch.stop_at_change(supervisor)
-        return supervisor.run()
+        return gate.exit_code(supervisor.run())

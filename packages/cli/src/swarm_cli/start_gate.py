@@ -1,0 +1,117 @@
+"""The gate before the first fork: a supervisor's nodes are held until a child process has found Kafka in order.
+
+The supervisor's loop turns meanwhile: probes, page, control socket, signals and systemd are answered from the start.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from swarm_cli import preflight
+from swarm_cli.errors import CommandError, complain, sentence
+from swarm_cli.exit_codes import ExitCode
+from swarm_cli.settings import Settings
+
+if TYPE_CHECKING:
+    from swarm_cli.composition import Load, Outline
+    from swarm_supervisor import ChildFailed, Supervisor
+    from swarm_supervisor.events import AfterWarmup, Stopping
+
+
+class StartGate:
+    """Opens when the brokers have answered and have what the application needs; ends the swarm when they cannot."""
+
+    def __init__(
+        self, supervisor: "Supervisor", load: "Load", outline: "Outline", nodes: int, settings: Settings, slack_s: float
+    ) -> None:
+        """Hold the nodes of a supervisor that does not run yet. Raises UsageError where no broker is named.
+
+        `load` runs in the child: it may have the application, or import it there, within `slack_s` seconds.
+        """
+        from swarm_supervisor import events
+
+        self._supervisor = supervisor
+        self._load = load
+        self._outline = outline
+        self._nodes = nodes
+        self._settings = settings
+        self._slack_s = slack_s
+        self._servers = preflight.named_servers(outline)
+        self._patience = preflight.Patience(self._servers, settings.connect_timeout, time.monotonic())
+        self._open = False
+        self._stopped_by = ""
+        self._error: CommandError | None = None
+        supervisor.hold(f"waits for Kafka at {self._servers}")
+        supervisor.on(events.AfterWarmup)(self._begin)
+        supervisor.on(events.Stopping)(self._stopping)
+
+    def exit_code(self, code: int) -> int:
+        """What the command returns after a run that ended with `code`. Raises what kept the gate shut."""
+        if self._error is not None:
+            raise self._error
+        if not self._open and self._stopped_by == "SIGINT":
+            complain(preflight.interruption(self._servers))
+            return ExitCode.INTERRUPTED
+        return code
+
+    def _begin(self, event: "AfterWarmup") -> None:
+        self._supervisor.call_at(event.at, self._ask)
+
+    def _stopping(self, event: "Stopping") -> None:
+        self._stopped_by = event.reason
+
+    def _ask(self) -> None:
+        import msgspec
+
+        from swarm_consumer import check_cluster
+
+        timeout_s = self._patience.attempt_s(time.monotonic())
+
+        def question() -> bytes:
+            return msgspec.json.encode(check_cluster(*self._load(), timeout_s))
+
+        try:
+            # The child may be slow to start on a busy machine: its own deadline is the timeout, ours comes after it.
+            self._supervisor.in_child(question, timeout_s + self._slack_s, self._answered)
+        except OSError as error:
+            self._again(f"no process can be forked to ask ({error.strerror})")
+        except Exception as error:  # noqa: BLE001 - whatever it is, a gate that stays shut must end the swarm
+            self._refuse(error)
+
+    def _answered(self, answer: "bytes | ChildFailed") -> None:
+        import msgspec
+
+        from swarm_consumer import ClusterReport
+
+        try:
+            if not isinstance(answer, bytes):
+                raise CommandError(f"the brokers cannot be asked from a child process: {answer}.")
+            report = msgspec.json.decode(answer, type=ClusterReport)
+            if not preflight.settled(report):
+                self._again(report.error or "no answer")
+                return
+            preflight.judge(
+                report, self._outline.topics, self._nodes, self._servers, self._settings.allow_missing_topics
+            )
+        except Exception as error:  # noqa: BLE001 - as above
+            self._refuse(error)
+            return
+        self._open = True
+        self._supervisor.release()
+
+    def _again(self, reason: str) -> None:
+        now = time.monotonic()
+        try:
+            pause_s = self._patience.failed(reason, now)
+        except CommandError as error:
+            self._refuse(error)
+            return
+        self._supervisor.hold(f"waits for Kafka at {self._servers}: {reason}")
+        self._supervisor.call_at(now + pause_s, self._ask)
+
+    def _refuse(self, error: Exception) -> None:
+        said = sentence(error)
+        if said is not None:
+            self._error = CommandError(said[0], ExitCode(said[1]))
+        else:
+            self._error = CommandError(f"the start failed: {type(error).__name__}: {error}.")
+        self._supervisor.stop(str(self._error).rstrip("."), self._error.exit_code)
