@@ -32,3 +32,4 @@ class Totals(Consumer):
         for message in messages:
             order = message.payload
             self.produce("order-totals", {"number": order.number, "total": sum(order.prices)}, key=message.raw_key)
+            self.mark_as_consumed(message)  # a retry begins behind it

@@ -74,3 +74,13 @@ def test_the_quick_start_does_what_it_says(embedded_broker: Any, start_swarm: An
     )  # fmt: skip
     assert lag.stdout.splitlines()[-1].split() == ["totals", "(all)", "-", "-", "-", "0"], lag.stderr
     assert swarm.stop() == 0
+
+
+def test_no_page_says_that_an_index_has_us_without_the_way_that_works() -> None:
+    """Wherever a page tells to install a package of ours, it says how that works today."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("packages/*/README.md")]
+    for page in pages:
+        text = page.read_text()
+        if re.search(r"^    pip install '?swarm-", text, re.MULTILINE) or "`pip install swarm-pidfd`" in text:
+            assert "--find-links dist swarm-" in text, page
+            assert "not on pypi yet" in text.lower(), page

@@ -121,7 +121,7 @@ def test_the_tests_on_the_pages_pass() -> None:
     tests = sorted(path.name for path in EXAMPLES.glob("test_*.py"))
     done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, *tests, PYTHONPATH=str(EXAMPLES))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(tests)} passed" in done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= len(tests)
 
 
 @pytest.mark.parametrize("name", ["faults.py", "connect_in_node.py"])

@@ -52,6 +52,25 @@ class ClientCreated(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AwaitingPartitions(Event):
+    """A client has had no partition for a while. `join_state` is librdkafka's; None: it has not told yet."""
+
+    level: ClassVar[int] = logging.INFO
+    subscription_group: str
+    waited_s: float
+    join_state: str | None
+
+    def __str__(self) -> str:
+        if self.join_state == "steady":
+            return f"{self.subscription_group}: no partitions for this node: the group's other members have all of them"
+        state = f" (join state {self.join_state})" if self.join_state else ""
+        return (
+            f"{self.subscription_group}: waiting for the group to hand out partitions, for {self.waited_s:.0f} s so far"
+            f"{state}. It waits for every member; one that vanished counts until its session.timeout.ms is over."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Polled(Event):
     """The client returned messages (one event a turn, not one a message)."""
 

@@ -104,6 +104,11 @@ class GroupState:
         """Since when, in monotonic seconds."""
         return self.statistics.join_state_since
 
+    @property
+    def has_partitions(self) -> bool:
+        """Whether any partition is assigned at this moment."""
+        return bool(self.lanes.by_key)
+
     # -- called by the runtime -----------------------------------------------------------------------------------
 
     def quiet(self) -> None:

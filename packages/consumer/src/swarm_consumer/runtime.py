@@ -29,6 +29,7 @@ from swarm_consumer.owner import librdkafka_log
 from swarm_consumer.producer import Producer
 from swarm_consumer.producer_properties import producer_properties
 from swarm_consumer.rebalances import revocation_timeout_s
+from swarm_consumer.reminders import Reminders
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.selection import Selection
 from swarm_consumer.signals import Flag
@@ -82,6 +83,7 @@ class Runtime:
         }
         self._bus = app.bus
         self._clients: list[SubscriptionClient] = []
+        self._reminders = Reminders(self._bus)
         self._fatal: str | None = None
         self._stop_reason: str | None = None
         self._quiet_wanted = False
@@ -213,7 +215,7 @@ class Runtime:
         """Call `callback` after every change of `phase`, on the thread that changed it."""
         self._after_state = (*self._after_state, callback)
 
-    # ------------------------------------------------------------------------------------------------------------
+    # -----
 
     _client_type: type[SubscriptionClient] = SubscriptionClient  # the test kit has one that needs no broker
 
@@ -270,7 +272,7 @@ class Runtime:
             settled = self.phase in ("running", "quiet")
             poller.poll(1000 * WATCH_S if settled else 20)
             self._swallow()
-            self._bus.tell_repeated()
+            self._reminders.look(self._clients if self.phase == "running" else (), time.monotonic())
             self.producer.serve()
 
     def _finish(self, leaving: Callable[[], bool] | None, raised: BaseException | None = None) -> int:
