@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -153,17 +154,19 @@ class Execution:
         return True
 
     def hook(self, client: GroupState, lane: Lane, action: str) -> None:
-        """Call one of the hooks without messages; what it raises is reported and hurts nobody."""
-        if lane.consumer is None:
-            return
+        """Call one of the hooks without messages; what it raises is reported and hurts nobody.
+
+        A partition that has had no message yet gets its consumer here.
+        """
         with client.lock:
             run = client.lanes.begin_hook(lane, action, time.monotonic())
         if run is None:
             return
-        client.hook_run = run
+        client.hook_runs[threading.get_ident()] = run
         token = run_in_hand.set(run)
         try:
-            self._in_wrap(lane, action, getattr(lane.consumer, action))
+            consumer = self._prepared(client, run)
+            self._in_wrap(lane, action, getattr(consumer, action))
             self._settle(run)
         except BaseException as error:  # noqa: BLE001  a hook must hurt nobody
             self._after_failure(run)
@@ -172,7 +175,7 @@ class Execution:
             )
         finally:
             run_in_hand.reset(token)
-            client.hook_run = None
+            client.hook_runs.pop(threading.get_ident(), None)
             client.finish(run, failed=False)
 
     def _call(self, client: GroupState, run: Run, batch: Batch[Any]) -> BaseException | None:
@@ -180,14 +183,7 @@ class Execution:
         run.reached = False
         token = run_in_hand.set(run)
         try:
-            consumer = lane.consumer
-            if consumer is None:
-                consumer = self._instance(client, lane)
-            if not lane.initialized:
-                if "initialized" in lane.route.hooks:
-                    self._in_wrap(lane, "initialized", consumer.initialized)
-                lane.initialized = True
-                client.count_attempts_anew(run)
+            consumer = self._prepared(client, run)
             if "wrap" in lane.route.hooks:
                 self._in_wrap(lane, "consume", functools.partial(_reach, run, consumer, batch))
             elif (result := _reach(run, consumer, batch)) is not None:
@@ -217,6 +213,19 @@ class Execution:
             run.deferred = None
         if run.deliveries.tainted:
             run.deferred = None
+
+    def _prepared(self, client: GroupState, run: Run) -> Consumer:
+        """Return the lane's consumer, made and initialized if this is the first that is wanted of it."""
+        lane = run.lane
+        consumer = lane.consumer
+        if consumer is None:
+            consumer = self._instance(client, lane)
+        if not lane.initialized:
+            if "initialized" in lane.route.hooks:
+                self._in_wrap(lane, "initialized", consumer.initialized)
+            lane.initialized = True
+            client.count_attempts_anew(run)
+        return consumer
 
     def _instance(self, client: GroupState, lane: Lane) -> Consumer:
         consumer = lane.route.consumer()

@@ -7,6 +7,7 @@ a worker has done is written into lanes and ledger, from where the owner stores 
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import deque
@@ -66,12 +67,13 @@ class GroupState:
         self.stopping = False
         self.leaving = False
         self.deadline = 0.0  # of the stop, monotonic
+        self.work_deadline = 0.0  # of handlers and hooks within it
         self.fatal: str | None = None
         self.complaint: tuple[int, str] | None = None
         self.configuration_error: ConfigurationError | None = None
         self.overrun = False
         self.last_poll: float | None = None
-        self.hook_run: Run | None = None
+        self.hook_runs: dict[int, Run] = {}  # hooks at work, by the thread that calls them
         self.attention = False  # a lane waits for a time or a seek: the owner looks at all lanes at each turn
         self.waiting_below = -1  # the owner sleeps until fewer messages than this are held; -1: it does not sleep
         self.unconfirmed: dict[
@@ -121,11 +123,18 @@ class GroupState:
     def stop(self, deadline: float, *, leaving: bool) -> None:
         """Take no more, finish what is at work, store it, close the client; all before `deadline` (monotonic)."""
         with self.lock:
-            self.deadline = deadline
+            self.end_by(deadline)
             self.leaving = leaving
             self.stopping = True
             self.lanes.frozen = True
             self.changed.notify_all()
+
+    def end_by(self, deadline: float) -> None:
+        """Set the deadline of the stop, and of what may be at work until then."""
+        # A fifth of the time, at most 5 s, is kept for closing the client: progress that is done shall be committed
+        # even when a handler never returns.
+        self.deadline = deadline
+        self.work_deadline = deadline - min(5.0, max(0.0, deadline - time.monotonic()) * 0.2)
 
     @property
     def idle(self) -> bool:
@@ -151,6 +160,12 @@ class GroupState:
 
     def work(self, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
         """Do one run of a lane (see workers.LaneOwner)."""
+        with self.lock:
+            ticks = lane.tick_due and lane.state is LaneState.READY and not (self.lanes.frozen or lane.revoking)
+            lane.tick_due = lane.tick_due and not ticks
+        if ticks:  # between two batches; its end queues the lane again
+            self.execution.hook(self, lane, "tick")
+            return
         with self.lock:
             was_retry = lane.retry is not None
             run = self.lanes.take(lane, time.monotonic())
@@ -187,6 +202,8 @@ class GroupState:
                 self.counters.count(run, failed, diverted, time.monotonic() - run.started)
             if outcome.queue:
                 self.workers.submit(self, self.lanes.by_key[run.lane.key])
+            if outcome.owes_revoked:
+                self.workers.submit_hook(functools.partial(self.execution.hook, self, run.lane, "revoked"))
             if self.waiting_below >= 0 and (
                 self.lanes.held_total < self.waiting_below or run.lane.revoking or self.lanes.frozen
             ):

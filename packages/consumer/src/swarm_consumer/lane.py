@@ -108,6 +108,7 @@ class Outcome:
     isolating: bool = False
     refusal: str | None = None
     first_unmarked: int | None = None
+    owes_revoked: bool = False
 
 
 class Lane:
@@ -129,6 +130,7 @@ class Lane:
         "isolated",
         "key",
         "next_tick",
+        "owes_revoked",
         "paused_until",
         "pending_seek",
         "rate",
@@ -141,6 +143,7 @@ class Lane:
         "seek_failures",
         "start",
         "state",
+        "tick_due",
         "went_back",
     )
 
@@ -168,6 +171,8 @@ class Lane:
         self.revoking = False
         self.flow_paused = False
         self.eof = False
+        self.owes_revoked = False  # taken away with its handler at work: revoked() is called when that returns
+        self.tick_due = False  # tick() is called before the next batch
         self.start: int | None = None  # where the partition began under this assignment, as far as known
         self.expected: int | None = None  # the next offset the client should give us
         self.first_offset: int | None = None  # of the first record that came under the present epoch

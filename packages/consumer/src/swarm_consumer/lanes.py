@@ -126,6 +126,8 @@ class Lanes:
         run.resume_state = lane.state if lane.blocked else None
         if lane.state is not LaneState.CLOSED:
             lane.state = LaneState.RUNNING
+        elif lane.key in self._stale:
+            self._stale[lane.key] = run  # the partition's next assignment waits for this hook as well
         return run
 
     def divertible(self, run: Run) -> confluent_kafka.Message | None:
@@ -152,6 +154,9 @@ class Lanes:
         """
         lane = run.lane
         lane.running = None
+        if lane.owes_revoked:
+            lane.owes_revoked = False
+            return Outcome(queue=False, stale=True, owes_revoked=True)
         if self._stale.get(lane.key) is run:
             del self._stale[lane.key]
         if lane.state is LaneState.CLOSED or self.by_key.get(lane.key) is not lane:

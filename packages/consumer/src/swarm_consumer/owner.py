@@ -196,17 +196,16 @@ class Owner:
     def _tick(self, now: float) -> None:
         group = self.group
         with group.lock:
-            due = [
-                lane
-                for lane in group.lanes.by_key.values()
-                if "tick" in lane.route.hooks
-                and lane.state is not LaneState.WAITING
-                and lane.consumer is not None
-                and now >= lane.next_tick
-                and not lane.running
-            ]
-            for lane in due:
-                lane.next_tick = now + lane.route.settings.tick_interval
+            due = []
+            for lane in group.lanes.by_key.values():
+                if "tick" not in lane.route.hooks or lane.state is LaneState.WAITING:
+                    continue
+                if now >= lane.next_tick:
+                    lane.next_tick = now + lane.route.settings.tick_interval
+                    lane.tick_due = True  # of one that is at work the worker calls it, between two batches
+                if lane.tick_due and lane.state in (LaneState.IDLE, LaneState.PAUSED) and not lane.running:
+                    lane.tick_due = False
+                    due.append(lane)
         for lane in due:
             group.workers.submit_hook(functools.partial(group.execution.hook, group, lane, "tick"))
 
@@ -220,7 +219,7 @@ class Owner:
         """Call eofed() where the end was reached and everything before it is done with."""
         group = self.group
         with group.lock:
-            reached = [lane for lane in group.lanes.by_key.values() if lane.eof and lane.consumer is not None]
+            reached = [lane for lane in group.lanes.by_key.values() if lane.eof]
             due = [lane for lane in reached if lane.state is LaneState.IDLE and not lane.held]
             for lane in due:
                 lane.eof = False
@@ -237,11 +236,9 @@ class Owner:
             with group.lock:
                 group.lanes.frozen = True
                 if not group.stopping:
-                    group.deadline = time.monotonic() + FATAL_DRAIN_S
-        # A fifth of the time, at most 5 s, is kept for closing the client: progress that is done shall be committed
-        # even when a handler never returns.
+                    group.end_by(time.monotonic() + FATAL_DRAIN_S)
         begun = time.monotonic()
-        deadline = group.deadline - min(5.0, max(0.0, group.deadline - begun) * 0.2)
+        deadline = group.work_deadline
         while time.monotonic() < deadline:
             with group.lock:
                 if not group.lanes.running():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable
 
 import confluent_kafka
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer import commits, starts
 from swarm_consumer.errors import ConfigurationError
@@ -16,6 +17,9 @@ from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
 from swarm_consumer.progress import Key
 from swarm_consumer.routing import SubscriptionGroup
+
+LONG_RUNNING_S = 5.0
+"""How long a revocation waits for the handler of a topic that is long_running, unless it has a time of its own."""
 
 Callback = Callable[[confluent_kafka.Consumer, list[TopicPartition]], None]
 
@@ -54,6 +58,7 @@ class Rebalances:
         group = self._group
         routes = {(one.topic, one.partition): group.group.route_of(one.topic) for one in partitions}
         keys = [key for key, route in routes.items() if route is not None]
+        self._refuse(client, [key for key, route in routes.items() if route is None])
         found = starts.committed(client, keys) if keys else None
         pinned = self._pin(client, partitions, [key for key, offset in (found or {}).items() if offset is None])
         now = time.monotonic()
@@ -72,6 +77,20 @@ class Rebalances:
         if pinned:
             commits.commit_now(group, client, pinned)
         group.bus.emit(Assigned(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
+
+    def _refuse(self, client: confluent_kafka.Consumer, keys: list[Key]) -> None:
+        """Tell of partitions that nobody here handles, and fetch nothing of them."""
+        group = self._group
+        for topic in sorted({topic for topic, _ in keys}):
+            error = ConfigurationError(
+                f"topic {topic!r} was assigned to subscription group {group.subscription_group!r}, and none of its "
+                f"topics and patterns ({', '.join(group.group.topics)}) matches it for Python: its "
+                f"records wait. Declare the topic, or write the pattern so that Kafka and Python both match it"
+            )
+            group.bus.emit(ErrorOccurred(where="assignment", error=error, topic=topic))
+        if keys:
+            with contextlib.suppress(KafkaException):
+                client.pause([TopicPartition(*key) for key in keys])
 
     def _pin(
         self, client: confluent_kafka.Consumer, partitions: list[TopicPartition], without: list[Key]
@@ -95,26 +114,24 @@ class Rebalances:
         group = self._group
         keys = [(partition.topic, partition.partition) for partition in partitions]
         started = time.monotonic()
-        budget = self._revocation_timeout_s
-        if group.stopping:
-            budget = min(budget, max(0.0, group.deadline - started))
-        deadline = started + budget
         with group.lock:
             owned = [lane for key in keys if (lane := group.lanes.by_key.get(key)) is not None]
             for lane in owned:
                 lane.revoking = True
-            self.wait_while(client, lambda: any(lane.running is not None for lane in owned), deadline)
+            deadline = started + max(map(self._budget_s, owned), default=0.0)
+            self.wait_while(client, functools.partial(self._worth_waiting, owned, started), deadline)
         if not self.closing:
             self.hooks(client, owned, "revoked", deadline)
         with group.lock:
             unfinished = tuple(sorted(lane.key for lane in owned if lane.running is not None))
             storables = []
             for lane in owned:
-                group.lanes.close(lane.key)
+                self._close(lane.key)
                 storable = group.lanes.ledger.release(lane.key)
                 if storable is not None:
                     storables.append(storable)
             self._on_change()
+        self._unpause(client, owned)
         if storables:
             commits.store_offsets(group, client, storables)
         group.statistics.unassigned(keys)
@@ -125,15 +142,45 @@ class Rebalances:
             )
         group.bus.emit(Revoked(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
 
-    def lose(self, _: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
+    def _budget_s(self, lane: Lane) -> float:
+        """Return how long the partition's handler is waited for when it is taken away."""
+        settings = lane.route.settings
+        if settings.revocation_timeout is not None:
+            return settings.revocation_timeout
+        # A job of minutes or hours does not end within any such time: it would only hold up the group.
+        return min(self._revocation_timeout_s, LONG_RUNNING_S) if settings.long_running else self._revocation_timeout_s
+
+    def _worth_waiting(self, lanes: list[Lane], started: float) -> bool:
+        waited = time.monotonic() - started
+        return any(lane.running is not None and waited < self._budget_s(lane) for lane in lanes)
+
+    def _close(self, key: Key) -> Lane | None:
+        """Close a lane; revoked() of one whose handler is at work is called when that returns."""
+        lane = self._group.lanes.close(key)
+        if lane is not None and lane.running is not None:
+            lane.owes_revoked = "revoked" in lane.route.hooks and lane.consumer is not None and not self.closing
+        return lane
+
+    def _unpause(self, client: confluent_kafka.Consumer, lanes: Iterable[Lane]) -> None:
+        """Resume what was paused for its memory: a client keeps that over the assignment, a new lane knows nothing."""
+        paused = [TopicPartition(*lane.key) for lane in lanes if lane.flow_paused]
+        if not paused:
+            return
+        try:
+            client.resume(paused)
+        except KafkaException as error:
+            self._group.bus.emit(ErrorOccurred(where="resume", error=error))
+
+    def lose(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
         """Drop what was in flight: others have these partitions already."""
         group = self._group
         keys = [(partition.topic, partition.partition) for partition in partitions]
         with group.lock:
-            closed = [lane for key in keys if (lane := group.lanes.close(key)) is not None]
+            closed = [lane for key in keys if (lane := self._close(key)) is not None]
             for key in keys:
                 group.lanes.ledger.release(key)
             self._on_change()
+        self._unpause(client, closed)
         group.statistics.unassigned(keys)
         group.bus.emit(Lost(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
         for lane in closed:
@@ -163,10 +210,14 @@ class Rebalances:
             self.wait_while(client, lambda: left > 0, deadline)
 
     def wait_while(self, client: confluent_kafka.Consumer, condition: Callable[[], bool], deadline: float) -> None:
-        """Wait, with the lock held, until `condition()` is False or the deadline has come."""
+        """Wait, with the lock held, until `condition()` is False or the deadline has come, or that of a stop."""
         group = self._group
         group.waiting_below = 1 << 62
-        while condition() and (remaining := deadline - time.monotonic()) > 0:
+        while condition():
+            until = min(deadline, group.work_deadline) if group.stopping else deadline
+            remaining = until - time.monotonic()
+            if remaining <= 0:
+                break
             if group.has_requests:
                 # What is waited for may itself be waiting for us: a blocking mark, a transaction.
                 group.lock.release()
@@ -182,12 +233,12 @@ class Rebalances:
 def revocation_timeout_s(given: float | None, group: SubscriptionGroup) -> float:
     """Return the group's revocation budget; raises ConfigurationError when it does not fit into the poll interval."""
     longest = group.max_poll_interval_s
-    if given is None:
-        return min(30.0, 0.8 * longest)
-    if given >= longest:
-        raise ConfigurationError(
-            f"revocation_timeout ({given:g} s) must be shorter than max.poll.interval.ms of "
-            f"subscription group {group.name!r} ({longest:g} s): it is longer by "
-            f"{given - longest:g} s, and the broker would have taken the partitions away by then"
-        )
-    return given
+    own = [route.settings.revocation_timeout for route in group.routes]
+    for one in (given, *own):
+        if one is not None and one >= longest:
+            raise ConfigurationError(
+                f"revocation_timeout ({one:g} s) must be shorter than max.poll.interval.ms of "
+                f"subscription group {group.name!r} ({longest:g} s): it is longer by "
+                f"{one - longest:g} s, and the broker would have taken the partitions away by then"
+            )
+    return min(30.0, 0.8 * longest) if given is None else given

@@ -188,7 +188,7 @@ class Runtime:
 
     def runs(self) -> Sequence[Run]:
         """Return a stamp for each call into a consumer that is in progress."""
-        hooks = [run for client in self._clients if (run := client.hook_run) is not None]
+        hooks = [run for client in self._clients for run in list(client.hook_runs.values())]
         return [*self._workers.occupied(), *hooks]
 
     def fatal_error(self) -> str | None:

@@ -101,6 +101,8 @@ class TopicSettings:
     consuming_ttl: seconds after which a batch counts as stuck; None follows max.poll.interval.ms.
     max_held_messages: bound of the messages that wait in memory for a busy partition, above which it is paused.
     tick_interval: seconds between calls of the tick() hook.
+    revocation_timeout: seconds that this topic's handlers are waited for when their partitions are taken away; None: as
+        the app says, and at most 5 for a long_running topic, whose handlers would only hold the whole group up.
     dead_letters: what becomes of messages that cannot be handled (see DeadLetters); None: they are retried for ever.
     """
 
@@ -114,6 +116,7 @@ class TopicSettings:
     consuming_ttl: float | None = None
     max_held_messages: int | None = None
     tick_interval: float = 5.0
+    revocation_timeout: float | None = None
     dead_letters: DeadLetters | None = None
 
     @functools.cached_property
@@ -138,6 +141,8 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
     check_number(settings.retry_backoff, 0, 86400, "retry_backoff", where)
     check_number(settings.retry_backoff_max, 0, 86400, "retry_backoff_max", where)
     check_number(settings.tick_interval, 0.01, 86400, "tick_interval", where)
+    if settings.revocation_timeout is not None:
+        check_number(settings.revocation_timeout, 0, 86400, "revocation_timeout", where)
     if settings.max_held_messages is not None:
         check_number(settings.max_held_messages, settings.max_messages, 10**7, "max_held_messages", where, whole=True)
     if settings.consuming_ttl is not None:
