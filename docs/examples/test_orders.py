@@ -1,20 +1,18 @@
-"""A test of the orders app on the embedded broker: no Docker, no Java, a few seconds."""
+"""A test of the orders app on the embedded broker: no Docker, no Java, a second."""
 
 import threading
 
-import pytest
+from orders import app
 
 from swarm_consumer import Runtime
 from swarm_consumer.testing import EmbeddedBroker, await_committed, produce, read_all
 
 
-def test_totals(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_totals(embedded_broker: EmbeddedBroker) -> None:
     """Every order gets its total."""
     embedded_broker.create_topic("orders", partitions=2)
     embedded_broker.create_topic("order-totals", partitions=2)
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", embedded_broker.bootstrap)
-    from orders import app
-
+    app.override({**embedded_broker.client_settings(), "auto.commit.interval.ms": 100}, "the test")
     produce(embedded_broker.bootstrap, "orders", [{"number": n, "prices": [n, 0.5]} for n in range(10)])
     runtime = Runtime(app)
     thread = threading.Thread(target=runtime.run)

@@ -124,6 +124,14 @@ def test_the_tests_on_the_pages_pass() -> None:
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= len(tests)
 
 
+def test_the_test_of_the_quick_start_passes_as_the_page_says() -> None:
+    page = (ROOT / "docs" / "quick-start.md").read_text(encoding="utf-8")
+    assert "`cd docs/examples`, then `hatch run python -m pytest test_orders.py`" in page
+    done = run("-m", "pytest", "test_orders.py", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
 @pytest.mark.parametrize("name", ["faults.py", "connect_in_node.py"])
 def test_a_script_on_a_page_runs(name: str) -> None:
     done = run(name)

@@ -18,12 +18,24 @@ from swarm_consumer.redaction import scrub, secrets_of
 
 
 def encode(value: Any) -> bytes | str | None:
-    """Return what is produced for a value: bytes, str and None as they are, anything else as JSON."""
+    """Return what is produced for a value: bytes, str and None as they are, else JSON, also of a pydantic model."""
     if value is None or isinstance(value, (bytes, str)):
         return value
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
-    return msgspec.json.encode(value)
+    return encode_json(value)
+
+
+def _plain(value: Any) -> Any:
+    """What msgspec is given for a pydantic model; pydantic itself is never imported here."""
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"an object of type {type(value).__qualname__} cannot become JSON: produce bytes instead")
+    return dump(mode="json")
+
+
+encode_json = msgspec.json.Encoder(enc_hook=_plain).encode
+"""Return the value as JSON."""
 
 
 class TransactionScope:

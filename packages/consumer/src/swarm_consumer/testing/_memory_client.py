@@ -3,6 +3,7 @@
 Only they are replaced: routing, decoding, batches, marking, retries, dead letters and hooks are the runtime's own.
 """
 
+import dataclasses
 import re
 import threading
 import time
@@ -42,14 +43,43 @@ def _message(**fields: Any) -> Message:
         ) from None
 
 
-class MemoryConsumer:
-    """Hands out the messages of its topics and remembers what is stored and committed. Used by one owner thread."""
+class MemoryLog:
+    """The messages of all partitions. Safe to use from any thread."""
 
-    def __init__(self, partitions: Mapping[Key, Sequence[Message]], eof: bool, on_poll: Callable[[bool], None]) -> None:
-        self._partitions = partitions
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        """Held while a message is added, and while one is taken and that is noted."""
+        self.partitions: dict[Key, list[Message]] = {}
+
+    def append(self, topic: str, partition: int, record: Record, value: bytes | None) -> None:
+        """Add a record behind the last one of its partition, or at an offset of its own beyond that."""
+        with self.lock:
+            there = self.partitions.setdefault((topic, partition), [])
+            following = _offset(there[-1]) + 1 if there else 0
+            offset = record.offset if record.offset is not None else following
+            if offset < following:
+                raise ValueError(
+                    f"{topic}[{partition}]: offset {offset} comes after {following - 1}; offsets only grow"
+                )
+            there.append(make_message(topic, partition, offset, record, value))
+
+
+class MemoryConsumer:
+    """Hands out the messages of its topics and remembers what is stored and committed. Used by one owner thread.
+
+    on_message is called, with the log's lock held, when a poll takes a message; on_nothing when there was none.
+    """
+
+    def __init__(
+        self, log: MemoryLog, eof: bool, on_message: Callable[[], None], on_nothing: Callable[[], None]
+    ) -> None:
+        self._log = log
+        self._partitions: Mapping[Key, Sequence[Message]] = log.partitions
         self._eof = eof
-        self._on_poll = on_poll
+        self._on_message = on_message
+        self._on_nothing = on_nothing
         self._topics: list[str] = []
+        self._seen_partitions = 0
         self._on_assign: Rebalance | None = None
         self._on_revoke: Rebalance | None = None
         self._positions: dict[Key, int] = {}  # index of the next message to hand out
@@ -64,17 +94,40 @@ class MemoryConsumer:
 
     def poll(self, timeout: float) -> Message | None:
         """Return the next message or end of a partition; without one, wait a moment and return None."""
-        if self._on_assign is not None:
-            on_assign, self._on_assign = self._on_assign, None
-            mine = [key for key in sorted(self._partitions) if any(_covers(topic, key[0]) for topic in self._topics)]
-            self._positions = dict.fromkeys(mine, 0)
-            on_assign(self, [TopicPartition(*key) for key in mine])
+        new = self._new_partitions()
+        if self._on_assign is not None and new is not None:
+            self._on_assign(self, [TopicPartition(*key) for key in new])
             return None
-        message = self._next()
-        self._on_poll(message is None)
-        if message is None and timeout:
-            time.sleep(min(timeout, 0.002))  # the test waits for this thread, so that it never stays long
+        with self._log.lock:
+            message = self._next()
+            if message is not None:
+                self._on_message()
+        if message is None:
+            self._on_nothing()
+            if timeout:
+                time.sleep(min(timeout, 0.002))  # the test waits for this thread, so that it never stays long
         return message
+
+    def _new_partitions(self) -> list[Key] | None:
+        """Take the partitions that are there since the last look; None when there are none."""
+        with self._log.lock:
+            if self._seen_partitions == len(self._partitions) and self._positions:
+                return None
+            first, self._seen_partitions = not self._seen_partitions, len(self._partitions)
+            new = [key for key in sorted(self._partitions) if key not in self._positions and self._covers(key)]
+            self._positions.update(dict.fromkeys(new, 0))
+            return new if new or first else None
+
+    def exhausted(self) -> bool:
+        """Whether everything that is not paused was handed out. To be called with the log's lock held."""
+        return all(
+            key in self._paused or self._positions.get(key, -1) >= len(messages)
+            for key, messages in self._partitions.items()
+            if self._covers(key)
+        )
+
+    def _covers(self, key: Key) -> bool:
+        return any(_covers(topic, key[0]) for topic in self._topics)
 
     def consume(self, count: int, timeout: float) -> list[Message]:
         """Return the next messages that are there, at most so many."""
@@ -82,6 +135,10 @@ class MemoryConsumer:
         while len(messages) < count and (message := self._next()) is not None:
             messages.append(message)
         return messages
+
+    def consumer_group_metadata(self) -> Any:
+        """Return what a transaction commits offsets for: this consumer."""
+        return self
 
     def _next(self) -> Message | None:
         for key, position in self._positions.items():
@@ -155,10 +212,16 @@ class MemoryConsumer:
 
 
 class MemoryProducer:
-    """Takes what is produced and acknowledges it at once. Safe to use from any thread."""
+    """Takes what is produced and acknowledges it at once; keeps it from sight while a transaction is open.
 
-    def __init__(self) -> None:
+    feed is called with (topic, partition, record) of what has become visible. Safe to use from any thread.
+    """
+
+    def __init__(self, feed: Callable[[str, int, Record], None] | None = None) -> None:
         self._lock = threading.Lock()
+        self._feed = feed
+        self._open: list[tuple[str, int, Record]] | None = None  # of the transaction
+        self._offsets: list[tuple[list[TopicPartition], MemoryConsumer]] = []
         self.produced: dict[str, list[Record]] = {}
 
     def produce(
@@ -173,12 +236,51 @@ class MemoryProducer:
     ) -> None:
         """Keep the record and report its delivery."""
         pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+        named = tuple((name, _bytes(data)) for name, data in pairs)
+        record = Record(_bytes(value), _bytes(key), named, partition, timestamp)
         with self._lock:
-            records = self.produced.setdefault(topic, [])
-            offset = sum(record.partition == partition for record in records)
-            named = tuple((name, _bytes(data)) for name, data in pairs)
-            records.append(Record(_bytes(value), _bytes(key), named, partition, timestamp, offset))
+            if self._open is not None:
+                self._open.append((topic, partition, record))
+                offset = 0
+            else:
+                offset = self._show(topic, partition, record)
         on_delivery(None, _message(topic=topic, partition=partition, offset=offset))
+
+    def _show(self, topic: str, partition: int, record: Record) -> int:
+        records = self.produced.setdefault(topic, [])
+        offset = sum(each.partition == partition for each in records)
+        records.append(dataclasses.replace(record, offset=offset))
+        if self._feed is not None:
+            self._feed(topic, partition, record)
+        return offset
+
+    def init_transactions(self, timeout: float) -> None:
+        """Do nothing: there is no coordinator."""
+
+    def begin_transaction(self) -> None:
+        """Keep what follows from sight."""
+        with self._lock:
+            self._open, self._offsets = [], []
+
+    def send_offsets_to_transaction(
+        self, offsets: list[TopicPartition], consumer: MemoryConsumer, timeout: float
+    ) -> None:
+        """Commit these offsets with the transaction."""
+        self._offsets.append((offsets, consumer))
+
+    def commit_transaction(self, timeout: float) -> None:
+        """Show what was produced, and commit the offsets."""
+        with self._lock:
+            for topic, partition, record in self._open or ():
+                self._show(topic, partition, record)
+            self._open = None
+        for offsets, consumer in self._offsets:
+            consumer.commit(offsets)
+
+    def abort_transaction(self, timeout: float) -> None:
+        """Forget what was produced and the offsets."""
+        with self._lock:
+            self._open, self._offsets = None, []
 
     def poll(self, timeout: float) -> int:
         """Do nothing: every delivery was reported at once."""

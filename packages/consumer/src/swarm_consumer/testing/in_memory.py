@@ -1,26 +1,27 @@
 """Run a consumer on messages given in a test: no broker, no waiting, and everything it did to look at afterwards."""
 
 import dataclasses
+import functools
 import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
-from confluent_kafka import Message
+from typing import Any, Unpack
 
 from swarm_consumer.app import App
+from swarm_consumer.checks import nearest
 from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.consumer import Consumer
-from swarm_consumer.errors import ConsumptionError
+from swarm_consumer.errors import ConfigurationError, ConsumptionError
 from swarm_consumer.events import BatchFailed, DeadLettered, DeadLetterLimitReached, Event
 from swarm_consumer.lane import Lane
 from swarm_consumer.owner import Owner
+from swarm_consumer.producer import encode_json
 from swarm_consumer.routing import Route, SubscriptionGroup
 from swarm_consumer.runtime import Runtime
-from swarm_consumer.testing._memory_client import Key, MemoryConsumer, MemoryProducer, make_message
+from swarm_consumer.settings import GroupedTopicOptions
+from swarm_consumer.testing._memory_client import Key, MemoryConsumer, MemoryLog, MemoryProducer
 from swarm_consumer.testing.outside_client import Record
 
 DRAIN_TIMEOUT_S = 1.0  # after the run's own deadline: a handler that hangs is left behind
@@ -59,48 +60,53 @@ def run_messages(
     topic: str = "messages",
     attempts: int | None = None,
     timeout_s: float = 10.0,
-    encode: Callable[[Any], bytes] = msgspec.json.encode,
-    **options: Any,
+    encode: Callable[[Any], bytes] = encode_json,
+    chain: bool = False,
+    **options: Unpack[GroupedTopicOptions],
 ) -> Outcome:
     """Run a consumer class, a handler function or a whole app on messages, and return what it did.
 
     ``messages`` are values or Records of one topic, or a mapping of topics to them; what is not bytes, None or a Record
     goes through ``encode``. A Record without a partition is in partition 0. The runtime is the real one, with its
-    batches, decoding, marking, retries, dead letters and hooks; only the Kafka clients are replaced. ``options`` are
-    those of App.topic (payload=, max_messages=, dead_letters=, ...); an app has its own. Back-offs take no time.
+    batches, decoding, marking, retries, dead letters, transactions, hooks and lifespan; only the Kafka clients are
+    replaced. ``options`` are those of App.topic (payload=, max_messages=, dead_letters=, ...); an app has its own.
+    Back-offs take no time. With ``chain`` what is produced to a topic that the app consumes is handled too.
 
     The run ends when every message is done with. When a batch has failed ``attempts`` times (1 by default; without end
-    for topics with dead letters), what the handler raised is raised here. Raises TimeoutError after timeout_s seconds.
+    for topics with dead letters), what the handler raised is raised here. Raises TimeoutError after timeout_s seconds,
+    and ConfigurationError for messages of a topic that nothing consumes.
     """
     app = target if isinstance(target, App) else _app(target, topic, options)
     given = messages if isinstance(messages, Mapping) else {topic: messages}
-    return _Run(app, _partitions(given, encode), attempts, timeout_s).outcome()
+    routes = [route for route in app.routes if route.active]
+    for name in given:
+        if not any(route.covers(name) for route in routes):
+            known = sorted(route.topic for route in routes)
+            raise ConfigurationError(
+                f"run_messages: nothing consumes the topic {name!r}{nearest(name, known)} "
+                f"(there is {', '.join(known) or 'nothing'})"
+            )
+    return _Run(app, _log(given, encode), attempts, timeout_s, chain).outcome()
 
 
-def _app(target: type[Consumer] | Callable[..., Any], topic: str, options: Mapping[str, Any]) -> App:
+def _app(target: type[Consumer] | Callable[..., Any], topic: str, options: GroupedTopicOptions) -> App:
     app = App("run-messages", kafka={"bootstrap.servers": "in-memory"})
-    declare = app.topic if isinstance(target, type) and issubclass(target, Consumer) else app.consume
-    declare(topic, **options)(target)  # type: ignore[type-var]
+    if isinstance(target, type) and issubclass(target, Consumer):
+        app.topic(topic, **options)(target)
+    else:
+        app.consume(topic, **options)(target)
     return app
 
 
-def _partitions(given: Mapping[str, Iterable[Any]], encode: Callable[[Any], bytes]) -> dict[Key, list[Message]]:
-    partitions: dict[Key, list[Message]] = {}
+def _log(given: Mapping[str, Iterable[Any]], encode: Callable[[Any], bytes]) -> MemoryLog:
+    log = MemoryLog()
     for topic, items in given.items():
-        partitions.setdefault((topic, 0), [])
+        log.partitions.setdefault((topic, 0), [])
         for item in items:
             record = item if isinstance(item, Record) else Record(item)
             value = record.value if record.value is None or isinstance(record.value, bytes) else encode(record.value)
-            partition = record.partition or 0
-            there = partitions.setdefault((topic, partition), [])
-            following = (there[-1].offset() or 0) + 1 if there else 0
-            offset = record.offset if record.offset is not None else following
-            if offset < following:
-                raise ValueError(
-                    f"{topic}[{partition}]: offset {offset} comes after {following - 1}; offsets only grow"
-                )
-            there.append(make_message(topic, partition, offset, record, value))
-    return partitions
+            log.append(topic, record.partition or 0, record, value)
+    return log
 
 
 class _Owner(Owner):
@@ -111,7 +117,7 @@ class _Owner(Owner):
     def connect(self) -> Any:
         """Make the stand-in for the client."""
         eof = bool(self.properties.for_client().get("enable.partition.eof"))
-        client = MemoryConsumer(self.group.run.partitions, eof, self.group.polled)
+        client = MemoryConsumer(self.group.run.log, eof, self.group.took, self.group.polled)
         self.group.run.consumers.append(client)
         return client
 
@@ -122,20 +128,32 @@ class _Client(SubscriptionClient):
     owner_type = _Owner
     run: "_Run"
     _hooks_queued = False
+    _taken = 0
 
-    def polled(self, nothing_came: bool) -> None:
-        """Note whether everything is done with. Called on the owner thread at each poll."""
+    def took(self) -> None:
+        """Note that a message was taken: this group is not idle. On the owner thread, with the log's lock held."""
+        self.run.idle.discard(self)
+        self._hooks_queued = False
+        self._taken += 1
+
+    def polled(self) -> None:
+        """Note, after a poll without a message, whether everything is done with. On the owner thread."""
         # Hooks such as eofed run one after the other on a thread of their own: when one that we queued behind them
         # has run, they have run too.
         with self.lock:
-            idle = nothing_came and not any(map(_unfinished, self.lanes.by_key.values()))
+            idle = not any(map(_unfinished, self.lanes.by_key.values()))
         if not idle:
-            self.run.idle.discard(self)
-            self._hooks_queued = False
+            with self.run.log.lock:
+                self.took()
         elif not self._hooks_queued:
             self._hooks_queued = True
-            self.workers.submit_hook(lambda: self.run.idle.add(self))
+            self.workers.submit_hook(functools.partial(self._hooks_ran, self._taken))
         self.run.check()
+
+    def _hooks_ran(self, taken: int) -> None:
+        with self.run.log.lock:
+            if taken == self._taken:  # else a message has come meanwhile
+                self.run.idle.add(self)
 
 
 def _unfinished(lane: Lane) -> bool:
@@ -179,10 +197,10 @@ def _impatient(route: Route) -> Route:
 class _Run:
     """One run: what goes in, when it is over, and what came out."""
 
-    def __init__(self, app: App, partitions: dict[Key, list[Message]], attempts: int | None, timeout_s: float) -> None:
-        self.partitions = partitions
+    def __init__(self, app: App, log: MemoryLog, attempts: int | None, timeout_s: float, chain: bool) -> None:
+        self.log = log
         self.consumers: list[MemoryConsumer] = []
-        self.producer = MemoryProducer()
+        self.producer = MemoryProducer(self._feed if chain else None)
         self.idle: set[_Client] = set()
         self._attempts = attempts
         self._timeout_s = timeout_s
@@ -212,9 +230,17 @@ class _Run:
             events=tuple(self._events),
         )
 
+    def _feed(self, topic: str, partition: int, record: Record) -> None:
+        """Hand what was produced to the app's own handlers."""
+        if any(route.active and route.covers(topic) for route in self._runtime.app.routes):
+            assert record.value is None or isinstance(record.value, bytes)
+            self.log.append(topic, partition, record, record.value)
+
     def check(self) -> None:
         """End the run when there is nothing left to do, or no time."""
-        if len(self.idle) == len(self._runtime.polls()):
+        with self.log.lock:
+            over = len(self.idle) == len(self._runtime.polls()) and all(each.exhausted() for each in self.consumers)
+        if over:
             self._runtime.stop("every message is done with")
         elif time.monotonic() > self._deadline:
             if not self._unfinished:
