@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from swarm_cli.demonstration.pace import Pace
 from swarm_cli.demonstration.report import MemoryComparison, Report, show
 from swarm_cli.views.demo import LiveView, PlainView, view_for
 from swarm_supervisor import NodeSnapshot
@@ -55,7 +56,8 @@ def report(**changes: object) -> Report:
     values: dict[str, object] = {
         "records_in": 10, "records_out": 10, "lost": 0, "wrong": 0, "duplicated": 2, "by_node": {"0": 7, "1": 5},
         "killed": "node 1 (pid 7)", "replaced": True, "restarts": ["node 1: killed by SIGKILL"],
-        "consuming_s": 1.5, "memory": MemoryComparison(swarm_mb=50, separate_mb=100, processes=2),
+        "consuming_s": 1.5, "paces": {"one process": Pace()},
+        "memory": MemoryComparison(swarm_mb=50, separate_mb=100, processes=2),
         "delays": [("Delta", "10", "0", "1", "2.0", "1", "9")],
     }  # fmt: skip
     return Report(**(values | changes))  # type: ignore[arg-type]
@@ -78,3 +80,11 @@ def test_the_verdict_follows_from_the_counts(changes: dict[str, object], passed:
     assert made.passed is passed
     assert says in " ".join(out.getvalue().split())
     assert f"{100 * made.memory.saving:.0f} %" in out.getvalue()
+
+
+def test_the_pace_begins_with_the_first_record_and_unknown_is_not_zero() -> None:
+    pace = Pace()
+    assert pace.per_s is None
+    for now, records in ((0.0, 0), (5.0, 0), (6.0, 100), (7.0, 1100), (8.0, 2100)):
+        pace.note(records, now)
+    assert pace.per_s == 1000

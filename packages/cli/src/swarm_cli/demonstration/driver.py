@@ -18,6 +18,7 @@ from swarm_cli._flights import delays, produce, single_process
 from swarm_cli._flights.records import decode_enriched
 from swarm_cli._flights.source import FLIGHTS
 from swarm_cli.demonstration.output import OutputReader
+from swarm_cli.demonstration.pace import Pace
 from swarm_cli.demonstration.processes import Processes, Swarm
 from swarm_cli.demonstration.report import MemoryComparison, Report, show
 from swarm_cli.demonstration.tally import Tally
@@ -31,7 +32,8 @@ from swarm_supervisor import NodeSnapshot, Snapshot
 
 APP = "swarm_cli._flights.app:app"
 PARTITIONS = 8
-TOPIC, OUTPUT, SECOND_OUTPUT = "flights", "flights-enriched", "flights-enriched-by-separate-processes"
+TOPIC, OUTPUT = "flights", "flights-enriched"
+OUTPUT_OF_SEPARATE, OUTPUT_OF_ONE = "flights-enriched-by-separate-processes", "flights-enriched-by-one-process"
 STATUS_INTERVAL_S = 0.2
 RESTART_DELAY_S = 1.0
 """Shorter than the default (5 s), so that the viewer sees the node come back."""
@@ -53,7 +55,7 @@ class Demonstration:
         """The whole demo."""
         folder = Path(tempfile.mkdtemp(prefix="swarm-demo-"))
         try:
-            topics = {TOPIC: PARTITIONS, OUTPUT: PARTITIONS, SECOND_OUTPUT: PARTITIONS}
+            topics = dict.fromkeys((TOPIC, OUTPUT, OUTPUT_OF_SEPARATE, OUTPUT_OF_ONE), PARTITIONS)
             self.view.stage("Starting the embedded broker")
             with EmbeddedBroker(topics=topics) as broker:
                 report = self._report(broker, folder)
@@ -81,7 +83,8 @@ class Demonstration:
         ):
             started = time.monotonic()
             self.view.stage(f"A swarm of {self.nodes} nodes consumes")
-            victim = self._consume(swarm, reader, tally)
+            pace = Pace()
+            victim = self._consume(swarm, reader, tally, pace)
             consuming_s = time.monotonic() - started
             node = self._await_replacement(swarm, reader, tally, victim)
             restarts = [f"node {each.id}: {each.last_exit}" for each in self._nodes() if each.restarts]
@@ -90,7 +93,8 @@ class Demonstration:
         if codes != [0]:
             raise CommandError(f"the swarm did not stop cleanly ({codes}):\n{swarm.tail()}")
 
-        separate_mb = self._separate_processes(broker, folder, settings)
+        _, pace_of_one = self._without_swarm(1, OUTPUT_OF_ONE, broker, folder, settings)
+        separate_mb, pace_of_separate = self._without_swarm(self.nodes, OUTPUT_OF_SEPARATE, broker, folder, settings)
         self.view.stage("The same file in one process, to compare record by record")
         expected = {
             key.encode(): value
@@ -109,6 +113,11 @@ class Demonstration:
             replaced=node.generation > victim.generation,
             restarts=restarts,
             consuming_s=consuming_s,
+            paces={
+                "one process": pace_of_one,
+                f"{self.nodes} separate processes": pace_of_separate,
+                f"swarm of {self.nodes} nodes, until the kill": pace,
+            },
             memory=MemoryComparison(swarm_mb=swarm_mb, separate_mb=separate_mb, processes=self.nodes),
             delays=_delay_rows(tally),
         )
@@ -135,13 +144,15 @@ class Demonstration:
     def _environment(self, output: str, group: str) -> dict[str, str]:
         return {"FLIGHTS_OUTPUT_TOPIC": output, "FLIGHTS_GROUP": group}
 
-    def _consume(self, swarm: Swarm, reader: OutputReader, tally: Tally) -> NodeSnapshot:
+    def _consume(self, swarm: Swarm, reader: OutputReader, tally: Tally, pace: Pace) -> NodeSnapshot:
         """Read the output until every record is out, and kill one node half-way; the node killed, as it was."""
         deadline = time.monotonic() + DEADLINE_S
         victim: NodeSnapshot | None = None
         while tally.distinct < tally.total:
             reader.read_into(tally, 0.05)
             self._refresh(swarm, tally)
+            if victim is None:
+                pace.note(tally.distinct, time.monotonic())
             if victim is None and tally.distinct >= tally.total // 2:
                 victim = self._kill_one(swarm, tally)
             if time.monotonic() > deadline:
@@ -182,24 +193,29 @@ class Demonstration:
                     return node
         raise CommandError(f"node {victim.id} was not replaced in {DEADLINE_S:.0f} s:\n{swarm.tail()}")
 
-    def _separate_processes(self, broker: EmbeddedBroker, folder: Path, settings: Mapping[str, str | int]) -> float:
-        """PSS of as many separate processes as the swarm has nodes, after the same work on the same records."""
-        self.view.stage(f"{self.nodes} separate processes do the same work, to compare memory")
+    def _without_swarm(
+        self, count: int, output: str, broker: EmbeddedBroker, folder: Path, settings: Mapping[str, str | int]
+    ) -> tuple[float, Pace]:
+        """PSS of `count` separate processes after the same work on the same records, in MB, and their pace."""
+        who = "One process does" if count == 1 else f"{count} separate processes do"
+        self.view.stage(f"{who} the same work, to compare")
+        pace = Pace()
         command = ["server", APP, *self._kafka_arguments(broker)]
-        environment = self._environment(SECOND_OUTPUT, "delays-separate")
+        environment = self._environment(output, f"delays-of-{count}")
         tally = Tally(FLIGHTS)
         deadline = time.monotonic() + DEADLINE_S
         with (
-            Processes([command] * self.nodes, folder / "separate.log", environment) as processes,
-            OutputReader(settings, SECOND_OUTPUT, PARTITIONS) as reader,
+            Processes([command] * count, folder / f"separate-{count}.log", environment) as processes,
+            OutputReader(settings, output, PARTITIONS) as reader,
         ):
             while tally.distinct < tally.total:
                 processes.check()
-                reader.read_into(tally, 0.1)
+                reader.read_into(tally, 0.05)
+                pace.note(tally.distinct, time.monotonic())
                 self.view.progress(tally.distinct, tally.total, (), {})
                 if time.monotonic() > deadline:
                     raise CommandError(f"the separate processes did not finish:\n{processes.tail()}")
-            return self._pss(processes.pids())
+            return self._pss(processes.pids()), pace
 
     def _refresh(self, swarm: Swarm, tally: Tally, now: bool = False) -> None:
         moment = time.monotonic()
