@@ -17,13 +17,15 @@ from swarm_cli.memory_report import MemoryReport, Process, process_of, rollup
 from swarm_cli.rates import WINDOW_S, Rate
 from swarm_cli.top_state import Order, TopState, Trace, press
 from swarm_cli.views import event_lines
-from swarm_cli.views.figures import brief, duration, megabytes, percent, plural, printable
+from swarm_cli.views.figures import Sum, brief, duration, megabytes, percent, plural, printable, summed
 from swarm_cli.views.keys import keys
 from swarm_cli.views.memory import sentences
 from swarm_cli.views.status import headline, row
 from swarm_cli.views.table import Column, fitted_lines, plain_lines
 from swarm_cli.views.top import columns_for, picture
-from swarm_health import NodeStatistics, PartitionStatistics
+from swarm_cli.views.work import row as work_row
+from swarm_cli.views.work import work
+from swarm_health import Accounts, NodeStatistics, PartitionStatistics, TopicStatistics
 from swarm_liveness.memory_watch import MemorySample
 from swarm_supervisor import NodeSnapshot, Snapshot
 from swarm_supervisor.events import every_event
@@ -39,9 +41,17 @@ def node(id_: int = 0, **changes: Any) -> NodeSnapshot:
 
 
 def swarm(*nodes: NodeSnapshot, **changes: Any) -> Snapshot:
+    accounts = Accounts()
+    for one in nodes:
+        if one.statistics is not None:
+            accounts.take(one.id, one.generation, one.statistics, 0.0)
+            one.totals = accounts.node(one.id)
+            if one.pid is None:
+                accounts.ended(one.id, one.generation, 1.0)
     values: dict[str, Any] = {
         "pid": 999, "name": "flights", "state": "running", "reason": "", "wanted": len(nodes), "running": len(nodes),
         "uptime_s": 60.0, "restarts": 0, "rolling_restart": False, "listener_errors": 0, "nodes": list(nodes),
+        "totals": accounts.total(), "topics": accounts.topics(), "partitions": accounts.partitions(4.0),
     }  # fmt: skip
     return Snapshot(**values | changes)
 
@@ -201,8 +211,18 @@ def cells(text: str) -> int:
 
 STATISTICS = NodeStatistics(
     state="running", messages=5, in_flight_age_s=0.3,
-    partitions=[PartitionStatistics("a", 0, lag=70), PartitionStatistics("a", 1), PartitionStatistics("b", 0, lag=7)],
+    partitions=[
+        PartitionStatistics("a", 0, lag=70, group="g"), PartitionStatistics("a", 1, group="g"),
+        PartitionStatistics("b", 0, lag=7, group="g"),
+    ],
+    topics=[TopicStatistics("g", "a", messages=5, errors=2)],
 )  # fmt: skip
+
+
+def elsewhere(*lags: int) -> NodeStatistics:
+    """What a node tells that has partitions of its own."""
+    rows = [PartitionStatistics("c", number, lag=lag, group="g") for number, lag in enumerate(lags)]
+    return NodeStatistics(state="running", partitions=rows)
 
 
 class TestPicture:
@@ -252,12 +272,59 @@ class TestPicture:
         assert "50%   14.0   40.0" in picture(state, 80, 24)[4].text
 
     def test_totals(self) -> None:
-        state = top(swarm(node(0, statistics=STATISTICS), node(1, statistics=STATISTICS)), now=1.0)
+        state = top(swarm(node(0, statistics=elsewhere(7, 70)), node(1, statistics=elsewhere(7, 70, 77))), now=1.0)
         for second in (0.0, 1.0):
             state.reported(0, 1, second, int(100 * second))
             state.reported(1, 1, second, int(50 * second))
         text = picture(state, 80, 24)[1].text
-        assert text == "CPU 100%  USS 28.0 MB  PSS 80.0 MB  150 msg/s  lag 154  in flight 0.3 s"
+        assert text == "CPU 100%  USS 28.0 MB  PSS 80.0 MB  150 msg/s  lag 154  in flight -"
+
+    def test_a_sum_says_that_it_leaves_something_out(self) -> None:
+        assert summed(Sum.of([None, None])) == summed(Sum.of([])) == "-"
+        assert summed(Sum.of([70, None, 7])) == "≥77"
+        assert summed(Sum.of([70, 7])) == "77"
+        state = top(swarm(node(0, statistics=STATISTICS), node(1)), now=1.0)
+        state.reported(0, 1, 0.0, 0)
+        state.reported(0, 1, 1.0, 100)
+        assert "≥100 msg/s  lag ≥77" in picture(state, 80, 24)[1].text
+
+    def test_a_node_without_a_process_has_no_rate(self) -> None:
+        state = top(swarm(node(0), node(1)), now=1.0)
+        for second in (0.0, 1.0):
+            state.reported(0, 1, second, int(182 * second))
+            state.reported(1, 1, second, int(10 * second))
+        assert "192 msg/s" in picture(state, 80, 24)[1].text
+        state.take(swarm(node(0, pid=None, state="backing off"), node(1)))
+        shown = picture(state, 80, 24)
+        assert "  10 msg/s" in shown[1].text, "the dead one is not unknown: it does nothing"
+        assert "182" not in "".join(line.text for line in shown)
+        state.take(swarm(node(0, generation=2), node(1)))
+        assert "≥10 msg/s" in picture(state, 80, 24)[1].text, "the new process has no figures yet"
+
+    @pytest.mark.parametrize("height", [24, 45])
+    @pytest.mark.parametrize("count", [1, 64])
+    def test_the_group_that_is_behind_is_shown_under_its_name(self, height: int, count: int) -> None:
+        billing = [PartitionStatistics("orders", 0, lag=0, lag_s=0.0, group="billing", messages=50)]
+        audit = [PartitionStatistics("orders", 0, lag=46004, lag_s=75.0, group="audit", errors=4)]
+        told = NodeStatistics(
+            partitions=billing + audit,
+            topics=[TopicStatistics("billing", "orders", messages=50), TopicStatistics("audit", "orders", errors=4)],
+        )
+        state = top(swarm(*(node(id_, statistics=told if id_ == 0 else None) for id_ in range(count))))
+        state.events.extend((f"event {number}", logging.INFO) for number in range(50))
+        lines = [line.text.split() for line in picture(state, 80, height)]
+        assert ["audit", "orders", "46,004", "1", "m", "15", "s", "-", "0", "4", "1"] in lines
+        assert ["billing", "orders", "0", "0.0", "s", "-", "50", "0", "1"] in lines
+        assert sum("event" in line for line in lines) >= 3
+
+    def test_topics_beyond_the_room_are_counted(self) -> None:
+        rows = [PartitionStatistics(f"topic{number}", 0, lag=number, group="g") for number in range(90)]
+        shown = picture(top(swarm(node(0, statistics=NodeStatistics(partitions=rows)))), 80, 24)
+        texts = [line.text for line in shown]
+        begin = next(number for number, text in enumerate(texts) if text.startswith("GROUP"))
+        assert "topic89" in texts[begin + 1], "the furthest behind comes first"
+        more = next(text for text in texts if text.startswith("and "))
+        assert sum("topic" in text for text in texts[begin:]) + int(more.split()[1]) == 90
 
     def test_a_supervisor_that_is_silent_is_said_to_be(self) -> None:
         state = top(swarm(node(0)), silent_s=4.2)
@@ -344,25 +411,47 @@ class TestDone:
         assert not _is_quiet(swarm(node(0, statistics=quiet), state="running"))
 
 
+def shown_row(one: NodeSnapshot) -> tuple[str, ...]:
+    return row(one, swarm(one))
+
+
 class TestStatusTable:
     def test_a_node_in_trouble_says_all_of_it(self) -> None:
-        shown = row(node(0, state="backing off", pid=None, status=3, reason="uss 900 MB", last_exit="killed\nby 9",
-                         crash_loop=True, restart_in_s=4.0, spare_state="warming", spare_pid=7))  # fmt: skip
+        shown = shown_row(
+            node(0, state="backing off", pid=None, status=3, reason="uss 900 MB", last_exit="killed\nby 9",
+                 crash_loop=True, restart_in_s=4.0, spare_state="warming", spare_pid=7)
+        )  # fmt: skip
         assert shown[-1] == (
             "status 3; uss 900 MB; crash loop; starts in 4.0 s; its successor (pid 7) is warming; before: killed by 9"
         )
         assert shown[2:4] == ("-", "-")
 
     def test_a_node_that_is_well_has_no_remark(self) -> None:
-        assert row(node(0, statistics=STATISTICS))[-1] == ""
-        assert row(node(0, statistics=STATISTICS))[8] == "77"
+        assert shown_row(node(0, statistics=STATISTICS))[-1] == ""
+        assert shown_row(node(0, statistics=STATISTICS))[8] == "≥77"
 
     def test_the_headline(self) -> None:
         text = headline(swarm(node(0), state="degraded", reason="node 0 is in a crash loop", rolling_restart=True))
         assert text == (
-            "flights (pid 999): degraded, 1 of 1 node running, up 1 m 00 s, 0 restarts, rolling restart under way. "
+            "flights (pid 999): degraded, 1 of 1 node running, up 1 m 00 s, 0 restarts, 0 messages handled, "
+            "rolling restart under way. "
             "node 0 is in a crash loop"
         )
+
+    def test_messages_survive_the_process_that_handled_them(self) -> None:
+        """ "Did I lose them?": after a restart they were 0."""
+        dead = swarm(node(0, statistics=STATISTICS, pid=None, state="backing off"))
+        assert "5 messages handled" in headline(dead)
+        assert row(dead.nodes[0], dead)[6] == "5"
+
+    def test_topics_of_a_group_are_told_with_their_lag_and_without_an_owner(self) -> None:
+        alive = [work_row(one) for one in work(swarm(node(0, statistics=STATISTICS)))]
+        assert alive == [("g", "a", "2", "≥70", "-", "5", "2", ""), ("g", "b", "1", "7", "-", "0", "0", "")]
+        dead = work(swarm(node(0, statistics=STATISTICS, pid=None, state="backing off")))
+        assert [work_row(one)[3:8:4] for one in dead] == [
+            ("≥70", "2 partitions without owner for 3.0 s: 0, 1"),
+            ("7", "1 partition without owner for 3.0 s: 0"),
+        ]
 
     def test_a_plain_table_cuts_nothing(self) -> None:
         lines = plain_lines((Column("A", figures=True), Column("B")), [("1", "x" * 200), ("22222", "y")])
@@ -388,7 +477,7 @@ class TestStatusTable:
     def test_status_at_80_columns_puts_remarks_below(self) -> None:
         from swarm_cli.views.status import COLUMNS
 
-        rows = [row(node(0, statistics=STATISTICS, last_exit="killed by SIGKILL", restarts=1, uptime_s=7300))]
+        rows = [shown_row(node(0, statistics=STATISTICS, last_exit="killed by SIGKILL", restarts=1, uptime_s=7300))]
         lines = [line for line, _ in fitted_lines(COLUMNS, rows, 80)]
         assert all(len(line) <= 80 for line in lines)
         assert lines[2] == "      before: killed by SIGKILL"

@@ -135,6 +135,7 @@ class Node:
     reason: str = ""
     last_exit: str = ""
     crash_loop: bool = False
+    restart_in_s: float | None = None
     statistics: NodeStatistics | None = None
     totals: Totals = field(default_factory=Totals)
 

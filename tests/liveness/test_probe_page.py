@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from swarm_health import NodeStatistics, PartitionStatistics
+from swarm_health import NodeStatistics, PartitionStatistics, TopicStatistics
 from swarm_liveness.endpoints import endpoints
 from swarm_liveness.loop import ThreadLoop
 from swarm_liveness.page import page
@@ -62,16 +62,39 @@ def test_nothing_comes_from_elsewhere_and_no_text_becomes_markup(html: str) -> N
 
 def test_every_fact_it_draws_is_one_that_status_has(html: str, swarm: Any, node: Any) -> None:
     part = PartitionStatistics(topic="flights", partition=0)
-    snapshot = swarm(nodes=[node(0, statistics=NodeStatistics(partitions=[part]))])
+    facts = NodeStatistics(partitions=[part], topics=[TopicStatistics("delays", "flights")])
+    snapshot = swarm(nodes=[node(0, statistics=facts)])
     told = json.loads(b"".join(status_parts(snapshot, {"live": ready(snapshot), "ready": ready(snapshot)})))
     drawn: dict[str, dict[str, Any]] = {
         "swarm": told,
         "node": told["nodes"][0],
         "facts": told["nodes"][0]["statistics"],
-        "part": told["nodes"][0]["statistics"]["partitions"][0],
+        "part": told["partitions"][0],
+        "topic": told["topics"][0],
+        "total": told["totals"],
     }
     for name, has in drawn.items():
         uses = set(re.findall(rf"\b{name}\.([a-z_]+)", html))
         assert uses, name
         assert uses <= set(has), name
     assert {f"{metric}_mb" for metric in ("uss", "pss", "rss")} <= set(drawn["facts"])
+
+
+def test_it_shows_the_numbers_that_every_view_shows(html: str) -> None:
+    """It counted all nodes, dead ones too, and lost the partitions of a dead one."""
+    assert "${swarm.running} of ${swarm.wanted} nodes" in html
+    assert "swarm.nodes.length" not in html
+    assert "no owner for ${seconds(part.unowned_s)}" in html
+    assert "restarts in ${seconds(node.restart_in_s)}" in html
+
+
+def test_what_was_heard_last_does_not_stay_green(html: str) -> None:
+    assert 'classList.add("stale")' in html
+    assert re.search(r"\.stale \.mark:not\(#state\) \{ background: var\(--soft\)", html)
+
+
+def test_on_a_narrow_screen_the_lag_stays_and_the_pid_goes(html: str) -> None:
+    heads = dict(re.findall(r'\["([^"]+)", "([a-z ]*)"\]', html))
+    assert heads["pid"] == "third"
+    assert "second" not in heads["lag"]
+    assert re.search(r"max-width: 34rem\) \{[^@]*\.second \{ display: none; \}", html)

@@ -61,6 +61,8 @@ class TopState:
     now: float = 0.0
     rates: dict[int, Rate] = field(default_factory=dict)
     """Messages by node id."""
+    topic_rates: dict[tuple[str, str], Rate] = field(default_factory=dict)
+    """Messages by group and topic."""
     selected: int = 0
     """A node id."""
     asking: Order | None = None
@@ -86,14 +88,26 @@ class TopState:
         if ids and self.selected not in ids:
             self.selected = min(ids, key=lambda id_: abs(id_ - self.selected))
         self.rates = {id_: rate for id_, rate in self.rates.items() if id_ in ids}
+        places = {(one.group, one.topic): one.messages for one in snapshot.topics}
+        self.topic_rates = {place: self.topic_rates.get(place, Rate()) for place in places}
+        for place, messages in places.items():
+            self.topic_rates[place].add(None, self.now, messages)
 
     def reported(self, node: int, generation: int, at: float, messages: int) -> None:
         """Statistics of a node have come."""
         self.rates.setdefault(node, Rate()).add(generation, at, messages)
 
-    def messages_per_second(self, node: int) -> float | None:
-        """The rate of a node; None while it is not known."""
-        return self.rates[node].per_second(self.now) if node in self.rates else None
+    def messages_per_second(self, node: "NodeSnapshot") -> float | None:
+        """The rate of a node's present process; None while it is not known, and where there is no process."""
+        rate = self.rates.get(node.id)
+        if rate is None or node.pid is None or rate.life != node.generation:
+            return None
+        return rate.per_second(self.now)
+
+    def topic_per_second(self, group: str, topic: str) -> float | None:
+        """The rate of a topic of a group; None while it is not known."""
+        rate = self.topic_rates.get((group, topic))
+        return None if rate is None else rate.per_second(self.now)
 
 
 def press(state: TopState, key: str) -> Order | None:

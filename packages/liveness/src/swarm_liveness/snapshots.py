@@ -61,6 +61,10 @@ class NodeView(Protocol):
         """Whether it keeps dying."""
 
     @property
+    def restart_in_s(self) -> float | None:
+        """Seconds until its next start; None if it does not wait for one."""
+
+    @property
     def statistics(self) -> NodeStatistics | None:
         """What its present process last told of itself."""
 
@@ -136,6 +140,7 @@ class ProcessNode:
     reason: str = ""
     last_exit: str = ""
     crash_loop: bool = False
+    restart_in_s: float | None = None
     statistics: NodeStatistics | None = None
     totals: Totals = field(default_factory=Totals)
 

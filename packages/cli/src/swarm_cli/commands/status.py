@@ -9,6 +9,8 @@ from swarm_cli.exit_codes import ExitCode
 from swarm_cli.operation import AsJson, Control, operation, say, say_json
 from swarm_cli.running_swarms import ANSWER_TIMEOUT_S, chosen_path, connected
 
+MOST_TOPICS = 100
+
 
 class Question(str, Enum):
     """What --check may ask."""
@@ -40,7 +42,10 @@ def status(
         ),
     ] = ANSWER_TIMEOUT_S,
 ) -> int:
-    """Show the state of the swarm and of each node.
+    """Show the state of the swarm, of each node, and of each topic of a group.
+
+    Counters are since the start of the swarm, processes that have ended included. "≥12": a part of the sum is not
+    known; "-": nothing is.
 
     --check asks one question instead, for a script or a probe: the answer is the exit code.
 
@@ -71,8 +76,15 @@ def status(
         say_json(snapshot)
         return ExitCode.CLEAN
     from swarm_cli.views import status as view
-    from swarm_cli.views import table
+    from swarm_cli.views import table, work
 
+    nodes, topics = snapshot.nodes, work.work(snapshot)
     say(view.headline(snapshot))
-    table.show(view.COLUMNS, [view.row(node) for node in snapshot.nodes], [view.style(node) for node in snapshot.nodes])
+    table.show(view.COLUMNS, [view.row(node, snapshot) for node in nodes], [view.style(node) for node in nodes])
+    if topics:
+        say("")
+        shown = topics[:MOST_TOPICS]
+        table.show(work.COLUMNS, [work.row(one) for one in shown], [work.style(one) for one in shown])
+    if len(topics) > MOST_TOPICS:
+        say(f"and {len(topics) - MOST_TOPICS} more topics: --json has all of them")
     return ExitCode.CLEAN

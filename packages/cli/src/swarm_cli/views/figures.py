@@ -1,6 +1,25 @@
 """Figures as people read them. Pure."""
 
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
 UNKNOWN = "-"
+
+
+class Sum(NamedTuple):
+    """A sum of figures of which some may not be known."""
+
+    known: float
+    counted: int
+    """How many of them are known."""
+    unknown: int
+
+    @classmethod
+    def of(cls, figures: Iterable[float | None]) -> "Sum":
+        """Add up what is known."""
+        all_of = list(figures)
+        known = [figure for figure in all_of if figure is not None]
+        return cls(sum(known), len(known), len(all_of) - len(known))
 
 
 def duration(seconds: float | None) -> str:
@@ -67,3 +86,10 @@ def printable(text: str, *, lines: bool = False) -> str:
         one if one.isprintable() or (lines and one == "\n") else " " if one in "\n\t\r" else "\N{REPLACEMENT CHARACTER}"
         for one in text
     )
+
+
+def summed(total: Sum, show: Callable[[float | None], str] = count) -> str:
+    """A sum: "-" where nothing is known of it, "≥12" where a part is not: what is left out must be seen."""
+    if not total.counted:
+        return UNKNOWN
+    return f"≥{show(total.known)}" if total.unknown else show(total.known)

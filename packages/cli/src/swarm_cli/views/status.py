@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from swarm_cli.views.figures import count, duration, megabytes, plural, printable
+from swarm_cli.views.figures import Sum, count, duration, megabytes, plural, printable, summed
 from swarm_cli.views.table import Column
+from swarm_cli.views.work import lag_of
 
 if TYPE_CHECKING:
     from swarm_supervisor import NodeSnapshot, Snapshot
@@ -31,14 +32,15 @@ def headline(snapshot: "Snapshot") -> str:
         f"{snapshot.running} of {plural(snapshot.wanted, 'node')} running",
         f"up {duration(snapshot.uptime_s)}",
         plural(snapshot.restarts, "restart"),
+        f"{plural(snapshot.totals.messages, 'message')} handled",
     ]
     if snapshot.rolling_restart:
         parts.append("rolling restart under way")
     return printable(", ".join(parts) + (f". {snapshot.reason}" if snapshot.reason else ""))
 
 
-def row(node: "NodeSnapshot") -> tuple[str, ...]:
-    """A node in the columns above."""
+def row(node: "NodeSnapshot", snapshot: "Snapshot") -> tuple[str, ...]:
+    """A node in the columns above. Messages and errors are those of all its processes."""
     numbers = node.statistics
     return (
         str(node.id),
@@ -47,9 +49,9 @@ def row(node: "NodeSnapshot") -> tuple[str, ...]:
         duration(node.uptime_s) if node.pid is not None else "-",
         duration(node.last_report_age_s),
         count(node.restarts),
-        count(numbers.messages if numbers else None),
-        count(numbers.errors if numbers else None),
-        count(lag(node)),
+        count(node.totals.messages),
+        count(node.totals.errors),
+        summed(lag(snapshot, node)),
         duration(numbers.in_flight_age_s if numbers else None),
         megabytes(numbers.uss_mb if numbers else None),
         remark(node),
@@ -62,10 +64,9 @@ def state(node: "NodeSnapshot") -> str:
     return phase if node.state == "running" and phase else node.state
 
 
-def lag(node: "NodeSnapshot") -> int | None:
-    """Records that wait, over all partitions of a node; None where no partition knows."""
-    known = [one.lag for one in (node.statistics.partitions if node.statistics else ()) if one.lag is not None]
-    return sum(known) if known else None
+def lag(snapshot: "Snapshot", node: "NodeSnapshot") -> Sum:
+    """Records that wait, over all partitions that a node has."""
+    return lag_of(one for one in snapshot.partitions if one.node == node.id)
 
 
 def remark(node: "NodeSnapshot") -> str:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.cells import cell_len, set_cell_size
 
 from swarm_cli.top_state import TopState
-from swarm_cli.views.figures import brief, count, duration, megabytes, percent, plural, printable
+from swarm_cli.views.figures import Sum, brief, count, duration, megabytes, percent, plural, printable, summed
 from swarm_cli.views.status import lag, remark, state, style
 from swarm_cli.views.terminal import Line
+from swarm_cli.views.work import Work, lag_of, work
 
 if TYPE_CHECKING:
     from swarm_supervisor import NodeSnapshot
@@ -19,6 +20,9 @@ READING_KEYS = "↑↓ PgUp PgDn scroll  q back"
 REMARK_BESIDE = 30
 """With at least so many columns left, remarks stand beside their nodes; else below them."""
 LEAST_EVENTS = 3
+LEAST_TOPICS = 3
+ROOM_FOR_TOPICS = 16
+"""With fewer lines for nodes, topics and events together, topics are left out while there are events."""
 LITTLE_WEIGHT = 5
 """The rank from which on a column is worth less than remarks."""
 
@@ -42,8 +46,8 @@ COLUMNS = (
     Column("USS MB", 6, 1, lambda top, node: megabytes(_memory(top, node, "uss"))),
     Column("PSS MB", 6, 2, lambda top, node: megabytes(_memory(top, node, "pss"))),
     Column("RSS MB", 6, 7, lambda top, node: megabytes(_memory(top, node, "rss"))),
-    Column("MSG/S", 7, 0, lambda top, node: brief(top.messages_per_second(node.id))),
-    Column("LAG", 8, 0, lambda top, node: brief(lag(node))),
+    Column("MSG/S", 7, 0, lambda top, node: brief(top.messages_per_second(node))),
+    Column("LAG", 8, 0, lambda top, node: summed(lag(top.snapshot, node), brief)),
     Column("FLIGHT", 8, 2, lambda top, node: duration(_in_flight(node))),
     Column("BEAT", 7, 5, lambda top, node: duration(node.last_report_age_s)),
     Column("RESTARTS", 8, 1, lambda top, node: count(node.restarts)),
@@ -58,9 +62,16 @@ def picture(top: TopState, width: int, height: int) -> list[Line]:
     foot = _foot(top)
     room = max(1, height - len(head) - 1)
     table, chosen = _table(top, width)
-    for_events = min(len(top.events), max(LEAST_EVENTS, room - len(table) - 2))
-    for_nodes = room - (for_events + 2 if top.events and room > len(table[:1]) + LEAST_EVENTS + 3 else 0)
-    lines = head + _window(table, chosen, for_nodes)
+    topics = work(top.snapshot)
+    for_topics = min(len(topics), LEAST_TOPICS) + 2 if topics and room >= ROOM_FOR_TOPICS else 0
+    spare = room - len(table) - 2 - for_topics
+    for_events = min(len(top.events), max(LEAST_EVENTS, spare)) + 2
+    if not top.events or room - for_topics <= len(table[:1]) + LEAST_EVENTS + 3:
+        for_events = 0
+    lines = head + _window(table, chosen, room - for_topics - for_events)
+    if topics:
+        least = (min(len(top.events), LEAST_EVENTS) + 2) if top.events else 0
+        lines += _topics(top, topics, height - len(lines) - 1 - least - 2)
     left = height - len(lines) - 1 - 2
     if left > 0 and top.events:
         recent = list(top.events)[-left:]
@@ -107,12 +118,13 @@ def _head(top: TopState, width: int) -> list[Line]:
         f"{swarm.running}/{plural(swarm.wanted, 'node')}  up {duration(swarm.uptime_s)}  "
         f"{plural(swarm.restarts, 'restart')}"
     )
+    alive = [node for node in nodes if node.pid is not None]  # one without a process has nothing that could be unknown
     second = (
-        f"CPU {percent(_total([_cpu(top, node) for node in nodes]))}  "
-        f"USS {megabytes(_total([_memory(top, node, 'uss') for node in nodes]))} MB  "
-        f"PSS {megabytes(_total([_memory(top, node, 'pss') for node in nodes]))} MB  "
-        f"{brief(_total([top.messages_per_second(node.id) for node in nodes]))} msg/s  "
-        f"lag {brief(_total([lag(node) for node in nodes]))}  "
+        f"CPU {summed(Sum.of(_cpu(top, node) for node in alive), percent)}  "
+        f"USS {summed(Sum.of(_memory(top, node, 'uss') for node in alive), megabytes)} MB  "
+        f"PSS {summed(Sum.of(_memory(top, node, 'pss') for node in alive), megabytes)} MB  "
+        f"{summed(Sum.of(top.messages_per_second(node) for node in alive), brief)} msg/s  "
+        f"lag {summed(lag_of(swarm.partitions), brief)}  "
         f"in flight {duration(max((age for node in nodes if (age := _in_flight(node)) is not None), default=None))}"
     )
     colour = "red" if troubled else "green" if swarm.state == "running" else "yellow"
@@ -148,6 +160,35 @@ def _table(top: TopState, width: int) -> tuple[list[Line], tuple[int, int]]:
         if selected:
             chosen = (begin, len(lines))
     return lines, chosen
+
+
+def _topics(top: TopState, topics: list[Work], room: int) -> list[Line]:
+    """The topics that are furthest behind, as many as there is room for."""
+    if room < 1:
+        return []
+    behind = sorted(topics, key=lambda one: (not one.remark, -one.lag.known, one.group, one.topic))
+    shown = behind if len(behind) <= room else behind[: room - 1]
+    names = min(30, max(5, *(cell_len(one.group) for one in shown))) if shown else 5
+    places = min(30, max(5, *(cell_len(one.topic) for one in shown))) if shown else 5
+    lines = [
+        Line(),
+        Line(
+            f"{'GROUP':<{names}}  {'TOPIC':<{places}}  {'LAG':>8}  {'OLDEST':>9}  {'MSG/S':>7}  {'MESSAGES':>8}  "
+            f"{'ERRORS':>7}  {'PARTITIONS':>10}",
+            "bold",
+        ),
+    ]
+    for one in shown:
+        rate = brief(top.topic_per_second(one.group, one.topic))
+        figures = (
+            f"{summed(one.lag, brief):>8}  {duration(one.oldest_s):>9}  {rate:>7}  {brief(one.messages):>8}  "
+            f"{brief(one.errors):>7}  {count(one.partitions):>10}"
+        )
+        text = f"{_filled(printable(one.group), names)}  {_filled(printable(one.topic), places)}  {figures}"
+        lines.append(Line(f"{text}  {one.remark}" if one.remark else text, "yellow" if one.remark else ""))
+    if len(shown) < len(behind):
+        lines.append(Line(f"and {len(behind) - len(shown)} more", "dim"))
+    return lines
 
 
 def _cell(column: Column, text: str) -> str:
@@ -217,8 +258,3 @@ def _memory(top: TopState, node: "NodeSnapshot", metric: str) -> float | None:
 
 def _in_flight(node: "NodeSnapshot") -> float | None:
     return node.statistics.in_flight_age_s if node.statistics is not None else None
-
-
-def _total(figures: "list[float | None] | list[int | None]") -> float | None:
-    known = [figure for figure in figures if figure is not None]
-    return sum(known) if known else None
