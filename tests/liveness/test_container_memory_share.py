@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm_liveness import LivenessListener, LivenessSettingsError, ProcessMemory
-from swarm_liveness import listener as listener_module
+from swarm_liveness import LivenessListener, LivenessSettingsError, ProcessMemory, container
 from swarm_liveness.container import container_limit_mb, node_limit_mb
 
 
@@ -15,12 +15,12 @@ from swarm_liveness.container import container_limit_mb, node_limit_mb
 def tree(tmp_path: Path) -> Path:
     """A cgroup v2 mount with /kubepods (4096 MB) / pod (2048 MB) / container (no limit of its own)."""
     mount = tmp_path / "cgroup"
-    container = mount / "kubepods" / "pod" / "container"
-    container.mkdir(parents=True)
+    group = mount / "kubepods" / "pod" / "container"
+    group.mkdir(parents=True)
     (mount / "cgroup.controllers").write_text("cpu memory\n")
     (mount / "kubepods" / "memory.max").write_text(f"{4096 * 2**20}\n")
     (mount / "kubepods" / "pod" / "memory.max").write_text(f"{2048 * 2**20}\n")
-    (container / "memory.max").write_text("max\n")
+    (group / "memory.max").write_text("max\n")
     return mount
 
 
@@ -86,7 +86,7 @@ def test_a_share_and_a_limit_together_are_refused() -> None:
 
 
 def test_before_the_fork_a_share_becomes_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener_module.container, "container_limit_mb", lambda: 10_000.0)
+    monkeypatch.setattr(container, "container_limit_mb", lambda: 10_000.0)
     listener = LivenessListener(memory_share=0.5)
     with ProcessMemory() as memory:
         preload = memory.rss_mb()
@@ -94,10 +94,19 @@ def test_before_the_fork_a_share_becomes_a_limit(monkeypatch: pytest.MonkeyPatch
     assert listener.limits.memory_limit == pytest.approx((5000 - preload) / 4, abs=10)
 
 
+@pytest.mark.parametrize("metric", ["uss", "pss", "rss"])
+def test_where_nothing_is_forked_nothing_is_shared(monkeypatch: pytest.MonkeyPatch, metric: Any) -> None:
+    """What one process has loaded is in its own USS: subtracting it would put the limit below an idle process."""
+    monkeypatch.setattr(container, "container_limit_mb", lambda: 1250.0)
+    listener = LivenessListener(memory_share=0.8, memory_metric=metric)
+    listener.without_fork()
+    assert listener.limits.memory_limit == 1000.0
+
+
 def test_without_a_container_limit_memory_is_not_judged_and_that_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listener_module.container, "container_limit_mb", lambda: None)
+    monkeypatch.setattr(container, "container_limit_mb", lambda: None)
     listener = LivenessListener(memory_share=0.5)
     listener.before_fork(nodes=4)
     assert listener.limits.memory_limit is None

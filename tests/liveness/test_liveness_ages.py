@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm_health import Status
-from swarm_liveness.ages import PHASES, SETTLED_JOIN_STATES, Stamps, ages
+from swarm_liveness.ages import PHASES, SETTLED_JOIN_STATES, Stamps, ages, forgive, poll_unit, run_unit
 from swarm_liveness.settings import Limits
-from swarm_liveness.verdict import PRECEDENCE, Facts, Judgement, judge
+from swarm_liveness.verdict import BLIND_AFTER_S, PRECEDENCE, Facts, Judgement, judge
 
 OTHER_JOIN_STATES = (
     "wait-join",
@@ -104,8 +104,24 @@ class TestPolling:
 
     def test_the_age_begins_again_when_the_whole_process_stood_still(self, poll: Any) -> None:
         limits = Limits(polling_ttl=10)
-        assert judged(limits, 1005.0, polls=[poll()], resumed=1000.0).verdict.healthy
-        assert judged(limits, 1010.0, polls=[poll()], resumed=1000.0).verdict.code == Status.POLLING
+        forgiven = forgive(Stamps(polls=[poll()]), 1000.0)
+        assert judged(limits, 1005.0, polls=[poll()], forgiven=forgiven).verdict.healthy
+        assert judged(limits, 1010.0, polls=[poll()], forgiven=forgiven).verdict.code == Status.POLLING
+
+    def test_a_poll_and_a_run_are_forgiven_once(self, poll: Any, run: Any) -> None:
+        """A handler that waits with the GIL held looks like a stop: again and again it would hide a dead poll."""
+        limits = Limits(polling_ttl=10, consuming_ttl=10)
+        forgiven: dict[Any, float] = {}
+        for now in range(2, 20, 2):
+            stamps = Stamps(polls=[poll()], runs=[run(topic="slow"), run(topic="fast", started=float(now - 1))])
+            forgiven = forgive(replace(stamps, forgiven=forgiven), float(now))
+            verdict = judged(limits, float(now), polls=stamps.polls, runs=stamps.runs, forgiven=forgiven).verdict
+            assert {finding.code for finding in verdict.findings} == (
+                {Status.CONSUMING, Status.POLLING} if now >= 12 else set()
+            )
+        assert len(forgiven) == 3, "what is over is forgotten"
+        moved = forgive(Stamps(polls=[poll(last_poll=15.0)], forgiven=forgiven), 30.0)
+        assert judged(limits, 39.0, polls=[poll(last_poll=15.0)], forgiven=moved).verdict.healthy
 
 
 class TestStability:
@@ -135,12 +151,17 @@ class TestStability:
         assert judged(limits, 39.0, polls=[confirmed]).verdict.code == Status.STABILITY
 
     def test_without_statistics_the_verdict_says_that_stability_is_not_judged(self, poll: Any) -> None:
-        verdict = judged(
-            now=1e6, polls=[poll("a", 1e6, join_state=None), poll("b", 1e6), poll("c", None, join_state=None)]
-        ).verdict
-        assert verdict.notes == (
-            "stability of 'a' is not judged: no client statistics (set statistics.interval.ms above 0)",
+        polls = [poll("a", 1e6, join_state=None), poll("b", 1e6), poll("c", None, join_state=None)]
+        since = {"a": 1e6 - BLIND_AFTER_S, "b": 0.0}
+        assert judged(now=1e6, polls=polls, polled_since=since).verdict.notes == (
+            "stability of 'a' is not judged: its client has given no statistics for 30 s (set statistics.interval.ms "
+            "above 0, and to less than that)",
         )
+
+    def test_a_report_before_the_first_statistics_says_nothing(self, poll: Any) -> None:
+        polls = [poll("a", 1e6, join_state=None)]
+        assert judged(now=1e6, polls=polls).verdict.notes == ()
+        assert judged(now=1e6, polls=polls, polled_since={"a": 1e6 - 12.0}).verdict.notes == ()
 
 
 class TestFatalAndMemory:
@@ -217,7 +238,9 @@ def stamps_of(draw: Any, poll: Any, run: Any) -> Stamps:
         runs=runs,
         first_seen={name: draw(SECONDS) for name in names},
         started=draw(SECONDS),
-        resumed=draw(st.none() | SECONDS),
+        forgiven={
+            unit: draw(SECONDS) for unit in [*map(poll_unit, polls), *map(run_unit, runs)] if draw(st.booleans())
+        },
     )
 
 

@@ -106,3 +106,16 @@ def test_a_leak_is_found_within_four_seconds_of_growth(growth: float, preload: f
             state = memory_watch.add(state, MemorySample(uss + preload), USS, now)
         now += 1.0
     assert 100.0 < growth * (now - 1.0) <= 100.0 + 4.0 * growth
+
+
+def test_samples_within_one_batch_count_as_one() -> None:
+    """docs/memory.md: a peak within one batch kills nobody, however long the batch lasts."""
+    state = memory_watch.add(MemoryState(), exact(150), USS, 0.0)
+    for now in range(1, 60):
+        state = memory_watch.add(state, exact(160), USS, float(now), counts=False)
+        assert state.over == 1
+        assert memory_watch.finding(state, USS) is None
+    assert memory_watch.add(state, exact(50), USS, 60.0, counts=False).over == 0
+    for now in (61.0, 62.0):
+        state = memory_watch.add(state, exact(160), USS, now)
+    assert "in 3 samples in a row" in str(memory_watch.finding(state, USS))

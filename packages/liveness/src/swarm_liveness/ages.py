@@ -83,6 +83,10 @@ class Age:
         return f"{self.subject} for {self.seconds(now):.1f} s ({self.ttl_name} {self.ttl_s:g} s)"
 
 
+Unit = tuple[str, str, int, float]
+"""One poll, or one run of a hook: what it is of, and its stamp."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamps:
     """What a runtime shows of itself at one moment, and what the listener knows about that."""
@@ -94,8 +98,30 @@ class Stamps:
     """Since when each group that has not been polled yet has been known (monotonic seconds)."""
     started: float = 0.0
     """When the listener started (monotonic seconds)."""
-    resumed: float | None = None
-    """End of the latest time in which the whole process stood still (monotonic seconds)."""
+    forgiven: Mapping[Unit, float] = field(default_factory=dict)
+    """Units that were not to blame for a time in which the whole process stood still, and when that ended."""
+    polled_since: Mapping[str, float] = field(default_factory=dict)
+    """When each group was first seen to have been polled (monotonic seconds)."""
+
+
+def poll_unit(poll: PollStamp) -> Unit:
+    """The latest poll of a group."""
+    return ("poll", poll.subscription_group, -1, -1.0 if poll.last_poll is None else poll.last_poll)
+
+
+def run_unit(run: RunStamp) -> Unit:
+    """One run of a hook."""
+    return (run.action, run.topic, run.partition, run.started)
+
+
+def forgive(stamps: Stamps, now: float) -> dict[Unit, float]:
+    """Which units are forgiven after the whole process stood still until `now`: what there is, and each unit once.
+
+    A handler that waits in C code with the GIL held looks like a process that stood still. If it does so again and
+    again, a poll or a run that has not moved since is not forgiven a second time: it would be hidden for ever.
+    """
+    units = [poll_unit(poll) for poll in stamps.polls] + [run_unit(run) for run in stamps.runs]
+    return {unit: stamps.forgiven.get(unit, now) for unit in units}
 
 
 def allowance(phase: str) -> Allowance:
@@ -107,7 +133,7 @@ def ages(stamps: Stamps, limits: Limits) -> Iterator[Age]:
     """Every age that counts in this phase: consuming, then polling, then stability."""
     allowed = allowance(stamps.phase)
     if allowed.consuming:
-        yield from (run_age(run, limits) for run in stamps.runs)
+        yield from (run_age(run, limits, stamps) for run in stamps.runs)
     if allowed.polling:
         yield from (poll_age(poll, stamps, limits) for poll in stamps.polls)
     if allowed.stability:
@@ -117,15 +143,19 @@ def ages(stamps: Stamps, limits: Limits) -> Iterator[Age]:
                 yield age
 
 
-def run_age(run: RunStamp, limits: Limits) -> Age:
-    """How long a hook has been running. The topic's TTL wins over consuming_ttl, that over max.poll.interval.ms."""
+def run_age(run: RunStamp, limits: Limits, stamps: Stamps) -> Age:
+    """How long a hook has been running. The topic's TTL wins over consuming_ttl, that over max.poll.interval.ms.
+
+    A stop of the whole process is no fault of the hook: its age begins at the end of that at the earliest.
+    """
     if run.ttl_s is not None:
         ttl, name = run.ttl_s, "the topic's ttl"
     elif limits.consuming_ttl is not None:
         ttl, name = limits.consuming_ttl, "consuming_ttl"
     else:
         ttl, name = run.max_poll_interval_s, "max.poll.interval.ms"
-    return Age(Status.CONSUMING, f"{describe_run(run)} has been running", run.started, ttl, name)
+    since = max(run.started, stamps.forgiven.get(run_unit(run), run.started))
+    return Age(Status.CONSUMING, f"{describe_run(run)} has been running", since, ttl, name)
 
 
 def describe_run(run: RunStamp) -> str:
@@ -155,8 +185,7 @@ def poll_age(poll: PollStamp, stamps: Stamps, limits: Limits) -> Age:
     else:
         since = poll.last_poll
         what = "has not been polled"
-    if stamps.resumed is not None:
-        since = max(since, stamps.resumed)
+    since = max(since, stamps.forgiven.get(poll_unit(poll), since))
     return Age(Status.POLLING, f"subscription group {poll.subscription_group!r} {what}", since, ttl, name)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
-from swarm_liveness.settings import LivenessSettingsError, MemoryMetric
+from swarm_liveness.settings import Limits, LivenessSettingsError, MemoryMetric
+
+logger = logging.getLogger("swarm_liveness")
 
 MB = 2**20
 
@@ -74,3 +78,23 @@ def node_limit_mb(
     if metric == "pss":
         return own + shared_mb / (nodes + 1)  # the supervisor maps the preload too
     return own
+
+
+def limits_with_share(limits: Limits, share: float | None, shared_mb: float, nodes: int) -> Limits:
+    """The limits with the memory limit that a share of this process's container makes; `shared_mb` as above.
+
+    As they are where `share` is None, and where no container limits this process, which is logged.
+
+    Raises:
+        LivenessSettingsError: as `node_limit_mb`.
+    """
+    if share is None:
+        return limits
+    container_mb = container_limit_mb()
+    if container_mb is None:
+        logger.warning("memory_share is set, but no cgroup v2 limits this process: memory is not judged")
+        return limits
+    limit = node_limit_mb(container_mb, share, shared_mb, nodes, limits.memory_metric)
+    whose = f"each of {nodes} nodes" if nodes > 1 else "the one process"
+    logger.info("memory_limit of %s is %.0f MB by %s", whose, limit, limits.memory_metric)
+    return replace(limits, memory_limit=limit)

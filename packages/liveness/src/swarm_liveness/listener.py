@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from swarm_health import NodeStatistics, Status
 from swarm_liveness import container, memory_watch
-from swarm_liveness.ages import Stamps
+from swarm_liveness.ages import Stamps, Unit, forgive
+from swarm_liveness.health_log import HealthLog
 from swarm_liveness.memory import ProcessMemory
-from swarm_liveness.memory_watch import MemorySample, MemoryState
+from swarm_liveness.memory_sampler import MemorySampler
 from swarm_liveness.node_statistics import node_statistics
 from swarm_liveness.protocols import Complaining, Observable, Reporter, Telling
 from swarm_liveness.schedule import Schedule, dropped, turn, untold, wake_at
@@ -25,16 +26,18 @@ from swarm_liveness.settings import (
     check_against_supervisor,
     check_intervals,
 )
-from swarm_liveness.stacks import stacks
-from swarm_liveness.verdict import Facts, Judgement, Verdict, judge
+from swarm_liveness.verdict import Facts, Finding, Judgement, Verdict, judge
 
 logger = logging.getLogger("swarm_liveness")
 
 # A wait that ended this much later than asked, while the process used next to no CPU, means that the whole process
 # stood still (SIGSTOP, a paused machine). With CPU used it was user code that held the GIL, and that is not forgiven:
-# else a handler that does so again and again would hide a polling thread that is dead.
+# else a handler that does so again and again would hide a polling thread that is dead. One that waits with the GIL held
+# cannot be told from a stop: `ages.forgive` forgives each poll and each run once.
 STALL_S = 1.0
 STALL_CPU_SHARE = 0.1
+# After a turn that failed.
+RETRY_S = 1.0
 # Signals that the kernel raises for a fault of the thread itself; blocking them would only make the death silent.
 FAULT_SIGNALS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP})
 
@@ -94,10 +97,14 @@ class LivenessListener:
         self.liveness_interval = liveness_interval
         self.statistics_interval = statistics_interval
         self.memory_refresh = memory_refresh
-        self._memory_source = ProcessMemory()
-        self._memory = MemoryState()
-        # Held for a reading of memory (at most some milliseconds), never while the runtime's own code runs.
-        self._memory_lock = threading.Lock()
+        self._log = HealthLog()
+        self._memory = MemorySampler(
+            ProcessMemory(),
+            memory_refresh,
+            lambda: self._log.trouble(
+                "memory", "the memory of this process cannot be read; memory_limit is not judged"
+            ),
+        )
         self._wake = threading.Condition(threading.Lock())
         self._hurry = False
         self._stopping = False
@@ -105,31 +112,34 @@ class LivenessListener:
         self._observable: Observable | None = None
         self._reporter: Reporter | None = None
         self._started = 0.0
-        self._resumed: float | None = None
+        self._forgiven: dict[Unit, float] = {}
+        self._stood_still = False
         self._first_seen: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._polled_since: dict[str, float] = {}
+        self._schedule = Schedule(beat_at=0.0, statistics_at=0.0)
+        self._code_told = 0
 
     def before_fork(self, nodes: int = 1) -> None:
         """Settle the memory limit in the process that is going to fork, where the preload can be measured.
 
         A share of the container becomes a limit in MB, the preload subtracted; without a container limit there is none,
-        which is logged. One process that forks nothing calls this too, with nodes=1.
+        which is logged. A process that forks nothing calls `without_fork`.
 
         Raises:
             LivenessSettingsError: memory_limit by rss is not above this process's own RSS, or no room is left.
         """
         with ProcessMemory() as memory:
             rss_mb = memory.rss_mb()
-        if self.memory_share is not None:
-            container_mb = container.container_limit_mb()
-            if container_mb is None:
-                logger.warning("memory_share is set, but no cgroup v2 limits this process: memory is not judged")
-                return
-            metric = self.limits.memory_metric
-            limit = container.node_limit_mb(container_mb, self.memory_share, rss_mb, nodes, metric)
-            self.limits = replace(self.limits, memory_limit=limit)
-            logger.info("memory_limit of each of %d nodes is %.0f MB by %s", nodes, limit, metric)
+        self.limits = container.limits_with_share(self.limits, self.memory_share, rss_mb, nodes)
         check_against_supervisor(self.limits, rss_mb)
+
+    def without_fork(self) -> None:
+        """Settle the memory limit of a process that works itself: it has what it loads to itself, and shares nothing.
+
+        Raises:
+            LivenessSettingsError: memory_share cannot be.
+        """
+        self.limits = container.limits_with_share(self.limits, self.memory_share, 0.0, 1)
 
     def start(self, observable: Observable, reporter: Reporter | None = None) -> None:
         """Watch the runtime from now on; with a reporter, beat from a daemon thread. In the node, after the fork.
@@ -142,14 +152,15 @@ class LivenessListener:
         self._observable = observable
         self._reporter = reporter
         self._started = time.monotonic()
-        self._resumed = None
-        self._first_seen.clear()
-        self._memory = MemoryState()
+        self._stood_still = False
+        for known in (self._forgiven, self._first_seen, self._polled_since):
+            known.clear()
+        self._memory.begin()
         self._stopping = self._hurry = False
         observable.after_batch(self._batch_ended)
         if isinstance(observable, Telling):
             observable.after_state(self._look_now)
-        self._sample_memory(self._started)
+        self._memory.sample(self.limits, self._started, working=False)
         if reporter is not None:
             self._thread = threading.Thread(target=self._run, name="swarm-liveness", daemon=True)
             self._thread.start()
@@ -164,12 +175,17 @@ class LivenessListener:
             if not self._thread.is_alive():  # what was done since its last report would be missing from every sum
                 self._report_statistics(time.monotonic())
         self._thread = self._observable = self._reporter = None
-        with self._memory_lock:
-            self._memory_source.close()
+        self._memory.close()
 
     def verdict(self, now: float | None = None) -> Verdict:
         """What the process is at `now` (monotonic seconds; None: at this moment). Healthy while nothing is watched."""
-        return self._judge(time.monotonic() if now is None else now).verdict
+        verdict = self._judge(time.monotonic() if now is None else now).verdict
+        thread = self._thread
+        if thread is not None and not thread.is_alive() and not self._stopping:
+            # Nothing that this process runs ends that thread: whoever probes must not take its silence for health.
+            ended = Finding(Status.POLLING, "the thread that reports the health of this process has ended")
+            return Verdict(ended.code, ended.reason, (ended, *verdict.findings), verdict.notes)
+        return verdict
 
     def statistics(self, now: float | None = None) -> NodeStatistics:
         """The runtime's statistics with ages, memory and CPU time added."""
@@ -177,8 +193,7 @@ class LivenessListener:
         observable = self._observable
         if observable is None:
             return NodeStatistics()
-        with self._memory_lock:
-            memory = self._memory
+        memory = self._memory.state
         numbers: Mapping[str, object] = observable.statistics()
         polls = observable.polls()
         first_seen = {poll.subscription_group: self._started for poll in polls} | self._first_seen
@@ -193,34 +208,47 @@ class LivenessListener:
         # run in the main thread only: leave every signal to it.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULT_SIGNALS)
         now = time.monotonic()
-        schedule = Schedule(beat_at=now, statistics_at=now)
-        told = 0
+        self._schedule = Schedule(beat_at=now, statistics_at=now)
+        self._code_told = 0
         while True:
-            judgement: Judgement | None = None
-            state: str | None = None
             try:
-                state = self._state()
-                self._sample_memory(now, only_if_pressing=now < schedule.statistics_at)
-                judgement = self._judge(now)
-            except Exception:  # noqa: BLE001  the runtime is a stranger: whatever it raises, this thread goes on
-                self._tell_once("judge", "the liveness of this process cannot be judged; it does not beat meanwhile")
-            todo = turn(schedule, judgement, now, self.liveness_interval, self.statistics_interval, state)
-            schedule = todo.schedule
-            if todo.beat and judgement is not None:
-                code = judgement.verdict.code
-                if not self._beat(judgement.verdict, first=code != told):
-                    schedule = dropped(schedule)
-                told = code
-            if todo.statistics and not self._report_statistics(now):
-                schedule = untold(schedule)
-            deadline = wake_at(schedule, judgement, memory_watch.next_sample(self._memory))
+                deadline = self._take_turn(now)
+            except BaseException:  # noqa: BLE001  whatever it was: a thread that is gone can say nothing any more
+                self._log.trouble(
+                    "turn", "the health of this process cannot be reported; it is tried again each second"
+                )
+                deadline = now + RETRY_S
             cpu = time.process_time()
             if self._wait(deadline):
                 return
             now = time.monotonic()
             late = now - deadline
-            if late >= STALL_S and time.process_time() - cpu < STALL_CPU_SHARE * late:
-                self._resumed = now
+            self._stood_still = late >= STALL_S and time.process_time() - cpu < STALL_CPU_SHARE * late
+
+    def _take_turn(self, now: float) -> float:
+        """Judge, and report what is due; until when to wait then."""
+        judgement: Judgement | None = None
+        state: str | None = None
+        pressing_only = now < self._schedule.statistics_at
+        try:
+            state = self._state()
+            self._memory.sample(self.limits, now, working=self._works(), only_if_pressing=pressing_only)
+            judgement = self._judge(now)
+        except BaseException:  # noqa: BLE001  the runtime is a stranger: whatever it raises, this thread goes on
+            self._log.trouble("judge", "the liveness of this process cannot be judged; it does not beat meanwhile")
+        todo = turn(self._schedule, judgement, now, self.liveness_interval, self.statistics_interval, state)
+        if todo.beat and judgement is not None:
+            code = judgement.verdict.code
+            first, self._code_told = code != self._code_told, code
+            if self._beat(judgement.verdict, first=first):
+                self._schedule = todo.schedule
+            else:
+                self._schedule = dropped(todo.schedule)
+        else:
+            self._schedule = todo.schedule
+        if todo.statistics and not self._report_statistics(now):
+            self._schedule = untold(self._schedule)
+        return wake_at(self._schedule, judgement, memory_watch.next_sample(self._memory.state))
 
     def _wait(self, deadline: float) -> bool:
         """Wait until the deadline or until something asks for a look; True when it is time to end."""
@@ -238,17 +266,10 @@ class LivenessListener:
         reporter = self._reporter
         if reporter is None:
             return True
-        for note in verdict.notes:
-            if note not in self._told:
-                self._told.add(note)
-                logger.warning("%s", note)
+        # Before the report: it is answered by a TERM, and what hangs now may be gone then.
+        self._log.verdict(verdict, first=first)
         if verdict.healthy:
             return reporter.healthy()
-        logger.error("unhealthy (%d): %s", verdict.code, "; ".join(finding.reason for finding in verdict.findings))
-        if first and verdict.code in (Status.CONSUMING, Status.POLLING):
-            # Before the report: it is answered by a TERM, and what hangs now may be gone then.
-            for text in stacks():
-                logger.error("%s", text)
         return reporter.unhealthy(verdict.code, verdict.reason)
 
     def _report_statistics(self, now: float) -> bool:
@@ -258,15 +279,15 @@ class LivenessListener:
             return True
         try:
             statistics = self.statistics(now)
-        except Exception:  # noqa: BLE001  as above: its numbers must not cost its health
-            self._tell_once("statistics", "the statistics of this process cannot be read; its health is still judged")
+        except BaseException:  # noqa: BLE001  as above: its numbers must not cost its health
+            self._log.trouble("statistics", "the statistics of this process cannot be read; its health is still judged")
             return True
         try:
             return reporter.report(statistics)
-        except Exception:  # noqa: BLE001  more partitions than a report holds: without this thread the node is silent
-            self._tell_once("report", "the statistics cannot be reported; it goes on without partitions")
+        except BaseException:  # noqa: BLE001  more partitions than a report holds: without this thread the node is silent
+            self._log.trouble("report", "the statistics cannot be reported; it goes on without partitions")
             statistics.partitions = []
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):
                 return reporter.report(statistics)
             return True
 
@@ -278,6 +299,7 @@ class LivenessListener:
         for poll in polls:
             if poll.last_poll is not None:
                 self._first_seen.pop(poll.subscription_group, None)
+                self._polled_since.setdefault(poll.subscription_group, now)
             else:
                 self._first_seen.setdefault(poll.subscription_group, now)
         stamps = Stamps(
@@ -286,24 +308,26 @@ class LivenessListener:
             runs=observable.runs(),
             first_seen=self._first_seen,
             started=self._started,
-            resumed=self._resumed,
+            forgiven=self._forgiven,
+            polled_since=self._polled_since,
         )
+        if self._stood_still:
+            self._stood_still = False
+            self._forgiven = forgive(stamps, now)
+            stamps = replace(stamps, forgiven=self._forgiven)
         facts = Facts(
             stamps=stamps,
             fatal_error=observable.fatal_error(),
             complaint=observable.complaint() if isinstance(observable, Complaining) else None,
-            memory=memory_watch.finding(self._memory, self.limits),
+            memory=memory_watch.finding(self._memory.state, self.limits),
         )
         return judge(facts, self.limits, now)
 
     def _batch_ended(self) -> None:
         """In the thread that worked: memory between two batches is what a process keeps."""
-        if self._observable is None:
-            return
-        before = self._memory.over
-        self._sample_memory(time.monotonic())
-        if self._memory.over != before:
-            self._look_now()
+        with contextlib.suppress(BaseException):  # the thread is the runtime's own: nothing of ours may end it
+            if self._observable is not None and self._memory.batch_ended(self.limits, time.monotonic()):
+                self._look_now()
 
     def _look_now(self) -> None:
         """In any thread: have the reporter thread take a turn."""
@@ -315,29 +339,6 @@ class LivenessListener:
         observable = self._observable
         return None if observable is None else observable.phase
 
-    def _sample_memory(self, now: float, *, only_if_pressing: bool = False) -> None:
-        # Another thread that is sampling at this moment does it for us.
-        if not self._memory_lock.acquire(blocking=False):
-            return
-        try:
-            state = self._memory
-            if not memory_watch.due(state, now) or (only_if_pressing and state.over == 0):
-                return
-            sample = MemorySample(self._memory_source.rss_mb())
-            price = 0.0
-            if memory_watch.wants_exact(state, sample.rss_mb, self.limits, self.memory_refresh, now):
-                # Of the processor: on a busy machine a wait for it would put off the next reading for seconds.
-                begun = time.thread_time()
-                exact = self._memory_source.exact()
-                price = time.thread_time() - begun
-                sample = replace(exact, rss_mb=sample.rss_mb)
-            self._memory = memory_watch.add(state, sample, self.limits, now, price)
-        except OSError:
-            self._tell_once("memory", "the memory of this process cannot be read; memory_limit is not judged")
-        finally:
-            self._memory_lock.release()
-
-    def _tell_once(self, what: str, sentence: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            logger.exception("%s", sentence)
+    def _works(self) -> bool:
+        observable = self._observable
+        return observable is not None and bool(observable.runs())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -76,5 +77,6 @@ class ThreadLoop:
     def _guard(self, callback: Callable[[], None]) -> None:
         try:
             callback()
-        except Exception:
-            logger.exception("a callback of the probe loop failed")
+        except BaseException:
+            with contextlib.suppress(BaseException):  # the text of what was raised may raise itself
+                logger.exception("a callback of the probe loop failed")

@@ -66,8 +66,14 @@ def wants_exact(state: MemoryState, rss_mb: float, limits: Limits, refresh_s: fl
     return waited is None or waited >= max(refresh_s, EXACT_PRICE_FACTOR * state.price_s)
 
 
-def add(state: MemoryState, sample: MemorySample, limits: Limits, now: float, price_s: float = 0.0) -> MemoryState:
-    """The state after one sample; `price_s` is what its exact part cost."""
+def add(
+    state: MemoryState, sample: MemorySample, limits: Limits, now: float, price_s: float = 0.0, *, counts: bool = True
+) -> MemoryState:
+    """The state after one sample; `price_s` is what its exact part cost.
+
+    `counts`: whether it adds to the samples over the limit. Of those taken within one batch only the first does, so
+    that a batch that needs much memory for as long as it lasts is not taken for a process that keeps it.
+    """
     state = replace(state, rss_mb=sample.rss_mb, sampled=now)
     if sample.uss_mb is not None or sample.pss_mb is not None:
         state = replace(state, uss_mb=sample.uss_mb, pss_mb=sample.pss_mb, exact=now, price_s=price_s)
@@ -79,7 +85,7 @@ def add(state: MemoryState, sample: MemorySample, limits: Limits, now: float, pr
             return replace(state, over=0, over_mb=None)
         return state  # above the soft mark without the exact figure: nothing learnt
     if figure > limits.memory_limit:
-        return replace(state, over=state.over + 1, over_mb=figure)
+        return replace(state, over=state.over + 1 if counts else max(1, state.over), over_mb=figure)
     return replace(state, over=0, over_mb=None)
 
 

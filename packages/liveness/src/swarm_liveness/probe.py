@@ -293,7 +293,7 @@ class ProbeServer:
         if rendering is None:
             try:
                 answer = endpoint()
-            except Exception as error:  # noqa: BLE001  an endpoint must not cost the loop
+            except BaseException as error:  # noqa: BLE001  an endpoint must not cost the loop
                 self._fail([connection], path, error)
                 return
             if isinstance(answer.body, bytes):
@@ -320,7 +320,7 @@ class ProbeServer:
                     self.counters.answered += 1
                     connection.respond(rendering.answer.status, rendering.answer.content_type, body)
                     self._settle(connection)
-        except Exception as error:  # noqa: BLE001  as above
+        except BaseException as error:  # noqa: BLE001  as above
             del self._renderings[path]
             self._fail(rendering.waiting, path, error)
             for connection in rendering.waiting:
@@ -335,9 +335,9 @@ class ProbeServer:
         self.counters.refused += 1
         connection.respond(status, TEXT, f"{reason}\n".encode(), headers)
 
-    def _fail(self, connections: list[ProbeConnection], path: str, error: Exception) -> None:
+    def _fail(self, connections: list[ProbeConnection], path: str, error: BaseException) -> None:
         self.counters.failed += 1
-        self._tell_once(path, f"the probe {path} failed: {type(error).__name__}: {error}")
+        self._tell_once(path, f"the probe {path} failed: {type(error).__name__}")
         for connection in connections:
             if connection.state is State.WAITING:
                 connection.respond(500, TEXT, f"{path} failed: {type(error).__name__}\n".encode())
@@ -398,7 +398,8 @@ class ProbeServer:
     def _tell_once(self, what: str, sentence: str) -> None:
         if what not in self._told:
             self._told.add(what)
-            logger.exception("%s (said once)", sentence)
+            with contextlib.suppress(BaseException):  # a log handler, or the text of what was raised, may raise itself
+                logger.exception("%s (said once)", sentence)
 
 
 def _listen(host: str, port: int) -> socket.socket:

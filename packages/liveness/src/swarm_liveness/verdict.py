@@ -14,6 +14,9 @@ from swarm_liveness.settings import Limits
 # staggered by the supervisor, while all others are carried out at once.
 PRECEDENCE: tuple[Status, ...] = (Status.CONSUMING, Status.POLLING, Status.STABILITY, Status.MEMORY)
 
+# The first statistics come one statistics.interval.ms (5 s by default) after the client was made.
+BLIND_AFTER_S = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -85,7 +88,7 @@ def judge(facts: Facts, limits: Limits, now: float) -> Judgement:
     findings += [Finding(age.code, age.reason(now)) for age in expired]
     if facts.memory is not None and allowance(facts.stamps.phase).memory:
         findings.append(Finding(Status.MEMORY, facts.memory))
-    return Judgement(_verdict(findings, _notes(facts.stamps)), next_expiry)
+    return Judgement(_verdict(findings, _notes(facts.stamps, now)), next_expiry)
 
 
 def _verdict(findings: Sequence[Finding], notes: tuple[str, ...]) -> Verdict:
@@ -97,14 +100,21 @@ def _verdict(findings: Sequence[Finding], notes: tuple[str, ...]) -> Verdict:
     return Verdict(first.code, reason, tuple(findings), notes)
 
 
-def _notes(stamps: Stamps) -> tuple[str, ...]:
-    """Stability needs the client's statistics; say so where a group that is polled has none."""
+def _notes(stamps: Stamps, now: float) -> tuple[str, ...]:
+    """Stability needs the client's statistics; say so where a group that is polled has had none for long enough."""
     if not allowance(stamps.phase).stability:
         return ()
     blind = sorted(
-        poll.subscription_group for poll in stamps.polls if poll.join_state is None and poll.last_poll is not None
+        poll.subscription_group
+        for poll in stamps.polls
+        if poll.join_state is None
+        and poll.last_poll is not None
+        and now - stamps.polled_since.get(poll.subscription_group, now) >= BLIND_AFTER_S
     )
     if not blind:
         return ()
     names = ", ".join(repr(name) for name in blind)
-    return (f"stability of {names} is not judged: no client statistics (set statistics.interval.ms above 0)",)
+    return (
+        f"stability of {names} is not judged: its client has given no statistics for {BLIND_AFTER_S:g} s (set "
+        "statistics.interval.ms above 0, and to less than that)",
+    )

@@ -49,7 +49,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     if not application_hooks.warm_up(application):
         return ExitCode.CLEAN
     listener = composition.liveness(settings)
-    listener.before_fork()
+    listener.without_fork()
     runtime = Runtime(application, selection=selection, **settings.given("drain_timeout"))
     # Bound before anything else is done: a port in use costs a sentence.
     with composition.probes_of_process(listener, runtime, settings, configuration.application):
