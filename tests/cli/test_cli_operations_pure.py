@@ -422,7 +422,7 @@ class TestStatusTable:
                  crash_loop=True, restart_in_s=4.0, spare_state="warming", spare_pid=7)
         )  # fmt: skip
         assert shown[-1] == (
-            "status 3; uss 900 MB; crash loop; starts in 4.0 s; its successor (pid 7) is warming; before: killed by 9"
+            "uss 900 MB; crash loop; starts in 4.0 s; its successor (pid 7) is warming; before: killed by 9"
         )
         assert shown[2:4] == ("-", "-")
 

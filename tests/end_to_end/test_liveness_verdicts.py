@@ -51,7 +51,7 @@ REASONS = {
     "stability": r"subscription group '.*' has been in join state wait-sync for [\d.]+ s \(stability_ttl 8 s\)",
     "memory": r"uss [\d.]+ MB is over memory_limit 150 MB in 3 samples in a row",
     "silence": r"no report for [\d.]+ s",
-    "custom": r"reported status 77: work\[\d\]: the license server refuses us",
+    "custom": r"status 77: work\[\d\]: the license server refuses us",
 }
 # (code, seconds until the report is due). Memory: three samples, one a second.
 VERDICTS = {

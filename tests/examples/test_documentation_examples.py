@@ -168,7 +168,7 @@ def test_the_supervised_count_of_the_concepts_replaces_a_killed_node() -> None:
         node, pid = started[0]
         os.kill(int(pid), signal.SIGKILL)
         assert re.match(rf"node {node} \(pid {pid}, generation 1\) ended after .* SIGKILL", process.stdout.readline())
-        assert re.match(rf"node {node} starts again in ", process.stdout.readline())
+        assert re.match(rf"node {node} restarts ", process.stdout.readline())
         assert running(process.stdout.readline())[0] == node
         process.terminate()
         ends = process.stdout.read().splitlines()

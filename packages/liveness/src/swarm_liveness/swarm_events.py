@@ -85,8 +85,6 @@ class SwarmEvents:
 
     def _on_NodeStopping(self, event: Any) -> None:
         name = status_name(event.status)
-        if name == "planned" and str(event.reason).startswith("replaced: memory"):
-            name = "memory"  # a warm spare takes over, so the stop is a planned one; memory is its reason all the same
         self.stops[event.node_id, name] += 1
         self._reasons[event.node_id] = name
 

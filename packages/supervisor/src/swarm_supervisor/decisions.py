@@ -15,6 +15,7 @@ from swarm_supervisor.fleet import Budget, Cause, Fleet, Life, Member, Mode
 from swarm_supervisor.judgement import after_death
 from swarm_supervisor.lifecycle import State, Trigger
 from swarm_supervisor.messages import Action, Emit
+from swarm_supervisor.reasons import unhealthy_reason
 
 FORK_RETRY_S = 1.0
 """The least time until a fork that failed is tried again: processes or descriptors do not come back in an instant."""
@@ -77,7 +78,7 @@ def _forked(fleet: Fleet, happening: messages.Forked, now: float, out: list[Acti
     if (found := _find(fleet, happening)) is None:
         return
     member, life = found
-    member.fork_error = ""
+    member.fork_error, member.fork_failures = "", 0
     life.pid, life.forked_at, life.boot_at = happening.pid, now, now
     fire(fleet, life, Trigger.FORKED_SPARE if life.spare else Trigger.FORKED, now, out)
 
@@ -86,7 +87,12 @@ def _fork_failed(fleet: Fleet, happening: messages.ForkFailed, now: float, out: 
     if (found := _find(fleet, happening)) is None:
         return
     member, life = found
-    out.append(Emit(ErrorOccurred(at=now, where="fork", error=happening.error, node_id=life.node_id)))
+    member.fork_failures += 1
+    out.append(
+        Emit(
+            ErrorOccurred(at=now, where="fork", error=happening.error, node_id=life.node_id, times=member.fork_failures)
+        )
+    )
     if life.spare:
         stop(fleet, life, Cause.ABORTED, happening.error, now, out)
         member.spare = None
@@ -128,7 +134,7 @@ def _status(fleet: Fleet, member: Member, life: Life, report: messages.Reported,
     if status > 0 and (status != Status.MEMORY or before not in _TURNING):
         if life.cause is None:
             life.cause = Cause.MEMORY if status == Status.MEMORY else Cause.UNHEALTHY
-            life.reason = f"reported status {status}" + (f": {report.reason}" if report.reason else "")
+            life.reason = unhealthy_reason(status, report.reason)
         fire(fleet, life, Trigger.UNHEALTHY, now, out)
         return
     if before not in _ON_ITS_WAY_OUT:

@@ -4,27 +4,65 @@
 """
 
 import logging
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
-from swarm_health import NodeStatistics
+from swarm_supervisor.event import Event, NodeEvent, repeated
+from swarm_supervisor.node_events import (
+    AfterFork,
+    BeforeFork,
+    CrashLoop,
+    NodeEnded,
+    NodeExited,
+    NodeReported,
+    NodeRestarting,
+    NodeRunning,
+    NodeStarted,
+    NodeStopping,
+    NodeTerminating,
+    ReplacementAborted,
+    ReplacementFinished,
+    ReplacementStarted,
+    StacksDumped,
+)
 
-
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=True):
-    """The base of all events. As JSON an event is an object whose "event" is its class name."""
-
-    level: ClassVar[int] = logging.INFO
-    at: float
-
-
-class NodeEvent(Event, frozen=True, kw_only=True):
-    """The base of the events about one process of one node."""
-
-    node_id: int
-    generation: int
-    """1 for the first process of a node id, then 2, ..."""
-    pid: int | None = None
+__all__ = [
+    "AfterFork",
+    "AfterWarmup",
+    "BeforeFork",
+    "BeforeWarmup",
+    "Controlled",
+    "CrashLoop",
+    "ErrorOccurred",
+    "Event",
+    "EventType",
+    "Held",
+    "NodeEnded",
+    "NodeEvent",
+    "NodeExited",
+    "NodeReported",
+    "NodeRestarting",
+    "NodeRunning",
+    "NodeStarted",
+    "NodeStopping",
+    "NodeTerminating",
+    "Quieting",
+    "Released",
+    "ReplacementAborted",
+    "ReplacementFinished",
+    "ReplacementStarted",
+    "RolloutFinished",
+    "RolloutStarted",
+    "Scaled",
+    "SignalReceived",
+    "StacksDumped",
+    "Stopped",
+    "Stopping",
+    "Suspended",
+    "encode_event",
+    "every_event",
+]
 
 
 class BeforeWarmup(Event, frozen=True, kw_only=True):
@@ -46,30 +84,6 @@ class AfterWarmup(Event, frozen=True, kw_only=True):
         return f"warmed up in {self.duration_s:.3f} s: {self.frozen_objects} objects are frozen for sharing"
 
 
-class BeforeFork(NodeEvent, frozen=True, kw_only=True):
-    """A process of a node is about to be forked."""
-
-    level = logging.DEBUG
-    spare: bool = False
-
-    def __str__(self) -> str:
-        return f"forking node {self.node_id}, generation {self.generation}"
-
-
-class AfterFork(NodeEvent, frozen=True, kw_only=True):
-    """A process of a node has been forked. In the supervisor; `NodeStarted` is its counterpart in the node."""
-
-    spare: bool = False
-    duration_s: float = 0.0
-
-    def __str__(self) -> str:
-        role = "spare of node" if self.spare else "node"
-        return (
-            f"forked {role} {self.node_id}, generation {self.generation}, as pid {self.pid} "
-            f"in {self.duration_s * 1000:.1f} ms"
-        )
-
-
 class Held(Event, frozen=True, kw_only=True):
     """No node is forked yet: something is awaited first. Again at each change of the reason."""
 
@@ -89,187 +103,13 @@ class Released(Event, frozen=True, kw_only=True):
         return "nodes may be forked"
 
 
-class NodeStarted(NodeEvent, frozen=True, kw_only=True):
-    """In the node, before its target: the place to reconnect databases and to make clients."""
-
-    level = logging.DEBUG
-
-    def __str__(self) -> str:
-        return f"node {self.node_id}, generation {self.generation}, has started as pid {self.pid}"
-
-
-class NodeRunning(NodeEvent, frozen=True, kw_only=True):
-    """The first healthy report of a process."""
-
-    boot_s: float
-
-    def __str__(self) -> str:
-        return f"node {self.node_id} (pid {self.pid}) is running, {self.boot_s:.3f} s after it began to boot"
-
-
-class NodeReported(NodeEvent, frozen=True, kw_only=True):
-    """A node has reported: a status, statistics or both."""
-
-    level = logging.DEBUG
-    status: int | None
-    """The worst status that was read at once; None if there were statistics only."""
-    reason: str = ""
-    statistics: NodeStatistics | None = None
-
-    def __str__(self) -> str:
-        return f"node {self.node_id} reported status {self.status}" + (f": {self.reason}" if self.reason else "")
-
-
-class NodeStopping(NodeEvent, frozen=True, kw_only=True):
-    """A node has been told to stop, or has said that it stops."""
-
-    status: int
-    """What it was found to be: -1 silent, 0 healthy, any other the unhealthy status it reported."""
-    reason: str
-    uptime_s: float
-
-    @property
-    def planned(self) -> bool:
-        """Whether nothing is wrong with the node."""
-        return self.status == 0
-
-    def __str__(self) -> str:
-        uptime = f"{self.uptime_s:.3f} s"
-        return f"node {self.node_id} (pid {self.pid}) stops after {uptime}, status {self.status}: {self.reason}"
-
-
-class NodeTerminating(NodeEvent, frozen=True, kw_only=True):
-    """A node is being killed."""
-
-    level = logging.WARNING
-    reason: str
-    doing: str = ""
-    """What it was doing, by its last statistics."""
-
-    def __str__(self) -> str:
-        doing = f"; it was {self.doing}" if self.doing else ""
-        return f"killing node {self.node_id} (pid {self.pid}): {self.reason}{doing}"
-
-
-class NodeExited(NodeEvent, frozen=True, kw_only=True):
-    """A process of a node has ended and is reaped."""
-
-    code: int | None
-    """Exit code; None if a signal ended it, or if nobody knows."""
-    signal: int | None
-    """The signal that ended it."""
-    status: str
-    """Exit code or signal as text."""
-    uptime_s: float
-    planned: bool
-    """Nobody counts this as a crash."""
-    reason: str
-
-    def __str__(self) -> str:
-        return (
-            f"node {self.node_id} (pid {self.pid}, generation {self.generation}) ended after {self.uptime_s:.3f} s, "
-            f"{self.status}: {self.reason}"
-        )
-
-
-class NodeRestarting(NodeEvent, frozen=True, kw_only=True):
-    """A node will be started again. ``generation`` is that of the start to come."""
-
-    delay_s: float
-    attempt: int
-    """Which start in a row after unplanned exits this will be; 0 for a planned one."""
-    reason: str
-
-    def __str__(self) -> str:
-        attempt = f", attempt {self.attempt}" if self.attempt else ""
-        return f"node {self.node_id} starts again in {self.delay_s:.3f} s{attempt}: {self.reason}"
-
-
-class NodeEnded(NodeEvent, frozen=True, kw_only=True):
-    """A node will not be started again."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return f"node {self.node_id} is done: {self.reason}"
-
-
-class CrashLoop(NodeEvent, frozen=True, kw_only=True):
-    """A node keeps dying. The swarm is degraded until it is stable again."""
-
-    level = logging.ERROR
-    restarts: int
-    window_s: float
-    reason: str
-
-    def __str__(self) -> str:
-        return (
-            f"node {self.node_id} is in a crash loop: {self.restarts} unplanned exits in a row or within "
-            f"{self.window_s:g} s, last: {self.reason}"
-        )
-
-
-class StacksDumped(NodeEvent, frozen=True, kw_only=True):
-    """The stacks of every thread of a node."""
-
-    level = logging.WARNING
-    text: str
-
-    def __str__(self) -> str:
-        return f"stacks of node {self.node_id} (pid {self.pid}):\n{self.text.rstrip()}"
-
-    def parts(self, most: int = 3000) -> list[str]:
-        """Return the text for a log whose records are bounded: cut at line ends, about ``most`` characters each."""
-        parts, part = [], ""
-        for line in self.text.rstrip().splitlines():
-            if part and len(part) + len(line) > most:
-                parts.append(part)
-                part = ""
-            part += f"\n{line[:most]}"
-        parts.append(part)
-        of = f" of {len(parts)}"
-        return [
-            f"stacks of node {self.node_id} (pid {self.pid}){f', part {number}{of}' if parts[1:] else ''}:{part}"
-            for number, part in enumerate(parts, 1)
-        ]
-
-
-class ReplacementStarted(NodeEvent, frozen=True, kw_only=True):
-    """A spare is being made to take over from a node. ``generation`` is that of the spare."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return f"replacing node {self.node_id}: {self.reason}"
-
-
-class ReplacementFinished(NodeEvent, frozen=True, kw_only=True):
-    """A replacement is healthy."""
-
-    down_s: float
-    """From the end of the old process to the first healthy report of the new one."""
-
-    def __str__(self) -> str:
-        return f"node {self.node_id} is replaced (pid {self.pid}); it was down for {self.down_s:.3f} s"
-
-
-class ReplacementAborted(NodeEvent, frozen=True, kw_only=True):
-    """A replacement was given up."""
-
-    level = logging.ERROR
-    reason: str
-
-    def __str__(self) -> str:
-        return f"replacing node {self.node_id} failed: {self.reason}"
-
-
 class RolloutStarted(Event, frozen=True, kw_only=True):
     """Nodes are being replaced, max_unavailable at a time."""
 
     node_ids: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"restarting {len(self.node_ids)} node(s), one process after the other"
+        return f"rolling restart of {_nodes(self.node_ids)}"
 
 
 class RolloutFinished(Event, frozen=True, kw_only=True):
@@ -280,8 +120,14 @@ class RolloutFinished(Event, frozen=True, kw_only=True):
     """Why the rest was left alone; "" if all went well."""
 
     def __str__(self) -> str:
-        end = f", then stopped: {self.aborted}" if self.aborted else ""
-        return f"rolling restart over: {self.replaced} node(s) replaced{end}"
+        count = "1 node" if self.replaced == 1 else f"{self.replaced} nodes"
+        end = f", then given up: {self.aborted}" if self.aborted else ""
+        return f"rolling restart over: {count} replaced{end}"
+
+    @property
+    def severity(self) -> int:
+        """One that was given up has to be begun again by somebody."""
+        return logging.ERROR if self.aborted else logging.INFO
 
 
 class Scaled(Event, frozen=True, kw_only=True):
@@ -362,10 +208,24 @@ class ErrorOccurred(Event, frozen=True, kw_only=True):
     """What was being done: "fork", "listener", "control", ..."""
     error: str
     node_id: int | None = None
+    times: int = 1
+    """How often in a row, this time included."""
+
+    @property
+    def severity(self) -> int:
+        """One that repeats itself is told again at its 2nd, 4th, 8th, ... time."""
+        return repeated(self.level, self.times)
 
     def __str__(self) -> str:
         node = f" (node {self.node_id})" if self.node_id is not None else ""
-        return f"error in {self.where}{node}: {self.error}"
+        times = f" ({self.times} times in a row)" if self.times > 1 else ""
+        return f"error in {self.where}{node}: {self.error}{times}"
+
+
+def _nodes(ids: tuple[int, ...]) -> str:
+    if len(ids) == 1:
+        return f"node {ids[0]}"
+    return f"{len(ids)} nodes" if len(ids) > 8 else f"nodes {', '.join(map(str, ids[:-1]))} and {ids[-1]}"
 
 
 _encoder = msgspec.json.Encoder()

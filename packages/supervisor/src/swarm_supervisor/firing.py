@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 from swarm_supervisor import messages
 from swarm_supervisor.events import NodeExited, NodeRunning, NodeStopping, NodeTerminating
-from swarm_supervisor.fleet import UNPLANNED, Cause, Fleet, Life, Mode
+from swarm_supervisor.fleet import UNPLANNED, Cause, Fleet, Kind, Life, Mode
 from swarm_supervisor.lifecycle import Order, Trigger, transition
 from swarm_supervisor.messages import Action, Emit
-
-SIGTERM, SIGKILL = 15, 9
+from swarm_supervisor.reasons import doing, planned, why_it_ended
 
 
 def fire(fleet: Fleet, life: Life, trigger: Trigger, now: float, out: list[Action]) -> None:
@@ -39,58 +38,6 @@ def kill(fleet: Fleet, life: Life, cause: Cause, reason: str, now: float, out: l
     fire(fleet, life, Trigger.KILL, now, out)
 
 
-def planned(life: Life) -> bool:
-    """Whether the end of a life is one that nobody counts as a crash."""
-    if life.cause is not None:
-        return life.cause not in UNPLANNED
-    # A node that has not got its handlers yet, or has given them up, dies of the signal itself.
-    return life.exit is not None and life.exit.signal == SIGTERM
-
-
-def why_it_ended(life: Life) -> str:
-    """Why a life that is over is over, in words that follow those of its exit."""
-    exited = life.exit
-    parts = []
-    if life.cause is not None:
-        parts.append(life.reason)
-    elif exited is None:
-        parts.append("never started")
-    elif exited.signal == SIGTERM:
-        parts.append("somebody sent it TERM")
-    elif exited.signal is not None:
-        parts.append("the signal did not come from the supervisor")
-    elif exited.code == 0:
-        parts.append("the target returned")
-    elif not life.said:
-        parts.append("it ended by itself")
-    if life.killed:
-        parts.append("did not stop in time and was killed")
-    if life.said:
-        parts.append(life.said)
-    if exited is not None and exited.hint and not life.killed:
-        parts.append(exited.hint)
-    return "; ".join(parts)
-
-
-def how_it_ended(life: Life) -> str:
-    """How and why a life that is over is over, in words."""
-    why = why_it_ended(life)
-    return f"{life.exit.text}: {why}" if life.exit is not None and why else life.exit.text if life.exit else why
-
-
-def _doing(life: Life) -> str:
-    statistics = life.statistics
-    if statistics is None:
-        return ""
-    parts = [statistics.state] if statistics.state else []
-    if statistics.in_flight_age_s is not None:
-        parts.append(f"{statistics.in_flight_age_s:.1f} s into a batch")
-    busy = [f"{row.topic}/{row.partition}" for row in statistics.partitions if row.in_flight_age_s is not None]
-    if busy:
-        parts.append(f"at {', '.join(busy[:5])}" + (f" and {len(busy) - 5} more" if len(busy) > 5 else ""))
-    return ", ".join(parts)
-
-
 def _fork(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
     out.append(messages.Fork(life.node_id, life.generation, life.spare, fleet.mode is Mode.QUIET))
 
@@ -100,7 +47,7 @@ def _term(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
 
 
 def _kill(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
-    life.killed = True
+    life.kills += 1
     out.append(messages.Kill(life.node_id, life.generation))
     if fleet.mode is Mode.STOPPING and fleet.exit_code == 0:
         fleet.exit_code = 4
@@ -127,6 +74,10 @@ def _tell_running(fleet: Fleet, life: Life, now: float, out: list[Action]) -> No
 
 
 def _tell_stopping(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
+    # A warm spare takes over from one that is over its memory limit, so that its stop is a planned one: but it has one.
+    current = fleet.members[life.node_id].replacement
+    for_memory = life.cause is Cause.REPLACED and current is not None and current.kind is Kind.MEMORY
+    unwell = for_memory or life.cause in UNPLANNED
     out.append(
         Emit(
             NodeStopping(
@@ -134,9 +85,10 @@ def _tell_stopping(fleet: Fleet, life: Life, now: float, out: list[Action]) -> N
                 node_id=life.node_id,
                 generation=life.generation,
                 pid=life.pid,
-                status=0 if life.cause not in UNPLANNED else life.status,
+                status=life.status if unwell else 0,
                 reason=life.reason,
                 uptime_s=life.uptime_s(now),
+                planned=life.cause not in UNPLANNED,
             )
         )
     )
@@ -144,7 +96,7 @@ def _tell_stopping(fleet: Fleet, life: Life, now: float, out: list[Action]) -> N
 
 def _tell_terminating(fleet: Fleet, life: Life, now: float, out: list[Action]) -> None:
     reason = (
-        "still there after a KILL; a process in the kernel takes it when it comes out" if life.killed else life.reason
+        "still there after a KILL; a process in the kernel takes it when it comes out" if life.kills else life.reason
     )
     out.append(
         Emit(
@@ -154,7 +106,8 @@ def _tell_terminating(fleet: Fleet, life: Life, now: float, out: list[Action]) -
                 generation=life.generation,
                 pid=life.pid,
                 reason=reason,
-                doing=_doing(life),
+                doing=doing(life),
+                times=life.kills + 1,
             )
         )
     )

@@ -80,7 +80,7 @@ class Life:
     reason: str = ""
     """Why it is being ended; before its fork: why it is started."""
     said: str = ""
-    killed: bool = False
+    kills: int = 0
     statistics: NodeStatistics | None = None
     statistics_at: float = 0.0
     exit: Exited | None = None
@@ -130,6 +130,8 @@ class Member:
     replacement: Replacement | None = None
     fork_error: str = ""
     """Why the last fork failed; "" since the last one that went well."""
+    fork_failures: int = 0
+    """How many failed since then."""
     last_exit: str = ""
     failed: bool = False
     """It has ended for good, and not with exit code 0."""

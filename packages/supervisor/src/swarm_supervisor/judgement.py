@@ -4,10 +4,10 @@ from enum import Enum
 
 from swarm_supervisor import replacement, shutdown
 from swarm_supervisor.events import CrashLoop, NodeEnded, NodeRestarting
-from swarm_supervisor.firing import how_it_ended, planned
 from swarm_supervisor.fleet import Cause, Fleet, Life, Member, Mode
 from swarm_supervisor.lifecycle import State
 from swarm_supervisor.messages import Action, Emit
+from swarm_supervisor.reasons import how_it_ended, planned
 from swarm_supervisor.restart_policy import Restart, after_unplanned_exit
 from swarm_supervisor.settings import DO_NOT_RESTART
 
@@ -67,7 +67,18 @@ def _main_gone(fleet: Fleet, member: Member, life: Life, now: float, out: list[A
     if what is Sequel.END:
         member.failed = life.exit is None or life.exit.code != 0
         member.history.looping = False
-        out.append(Emit(NodeEnded(at=now, node_id=member.id, generation=life.generation, pid=life.pid, reason=reason)))
+        out.append(
+            Emit(
+                NodeEnded(
+                    at=now,
+                    node_id=member.id,
+                    generation=life.generation,
+                    pid=life.pid,
+                    reason=reason,
+                    failed=member.failed,
+                )
+            )
+        )
         return
     fresh = fleet.new_life(member, now + delay_s, now, reason)
     out.append(

@@ -134,6 +134,6 @@ def _logged(kind: type[Event]) -> bool:
 
 
 def _log(event: Event) -> None:
-    if logger.isEnabledFor(event.level):
+    if logger.isEnabledFor(severity := event.severity):
         for text in event.parts() if isinstance(event, StacksDumped) else (event,):
-            logger.log(event.level, "%s", text)
+            logger.log(severity, "%s", text)

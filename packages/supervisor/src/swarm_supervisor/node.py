@@ -74,6 +74,13 @@ class Node:
         """
         return self._reported(lambda: self._writer.unhealthy(code, reason))
 
+    def ending(self, reason: str) -> bool:
+        """Say why this process is about to end: that is the reason of its exit, in log, events and snapshot.
+
+        Never blocks; False if it was dropped.
+        """
+        return self._reported(lambda: self._writer.stopping(reason))
+
     def ready(self) -> bool:
         """Report that this spare is prepared: to be followed by ``node.go.wait()``. Means nothing otherwise."""
         return self._reported(self._writer.ready)

@@ -13,10 +13,11 @@ from swarm_supervisor.events import (
     RolloutFinished,
     RolloutStarted,
 )
-from swarm_supervisor.firing import fire, how_it_ended, kill, stop
+from swarm_supervisor.firing import fire, kill, stop
 from swarm_supervisor.fleet import Cause, Fleet, Kind, Life, Member, Mode, Replacement, Request, Rollout
 from swarm_supervisor.lifecycle import State, Trigger
 from swarm_supervisor.messages import Action, Emit
+from swarm_supervisor.reasons import how_it_ended
 
 
 def request_restart(fleet: Fleet, node_id: int | None, reason: str, now: float, out: list[Action]) -> None:
@@ -61,7 +62,7 @@ def request_memory(fleet: Fleet, member: Member, reason: str) -> None:
 
 def memory_reason(reported: str) -> str:
     """Say why a node is replaced that is over its memory limit."""
-    return f"memory: {reported}" if reported else "memory"
+    return f"over its memory limit: {reported}" if reported else "over its memory limit"
 
 
 def recovered(fleet: Fleet, member: Member) -> None:
@@ -93,7 +94,8 @@ def spare_ready(fleet: Fleet, member: Member, now: float, out: list[Action]) -> 
     if current is None or current.old.state is not State.RUNNING:
         return
     if current.kind is Kind.MEMORY or _down(fleet) < fleet.settings.max_unavailable:
-        stop(fleet, current.old, Cause.REPLACED, f"replaced: {current.reason}", now, out)
+        why = current.reason if current.kind is Kind.MEMORY else f"restart requested: {current.reason}"
+        stop(fleet, current.old, Cause.REPLACED, why, now, out)
 
 
 def spare_gone(fleet: Fleet, member: Member, spare: Life, now: float, out: list[Action]) -> None:
@@ -188,13 +190,18 @@ def _may_begin(fleet: Fleet, kind: Kind) -> bool:
     if kind is Kind.MEMORY:
         return not any(
             (member.replacement is not None and member.replacement.kind is Kind.MEMORY)
-            or (member.main.cause is Cause.MEMORY and member.main.alive)
+            or (member.main.alive and _stops_for_memory(member.main))
             for member in fleet.members.values()
         )
     under_way = sum(
         member.replacement is not None and member.main.state is State.RUNNING for member in fleet.wanted_members()
     )
     return _down(fleet) + under_way < fleet.settings.max_unavailable
+
+
+def _stops_for_memory(life: Life) -> bool:
+    # Also one that was to be replaced, and whose spare was lost while it drains.
+    return life.cause is Cause.MEMORY or (life.cause is Cause.REPLACED and life.status == Status.MEMORY)
 
 
 def _down(fleet: Fleet) -> int:

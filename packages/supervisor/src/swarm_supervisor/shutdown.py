@@ -14,7 +14,7 @@ def begin(fleet: Fleet, reason: str, exit_code: int, now: float, out: list[Actio
     settings = fleet.settings
     _enter(fleet, reason, exit_code, settings.shutdown_timeout + settings.shutdown_grace, now, out)
     for life in list(fleet.lives()):
-        stop(fleet, life, Cause.SHUTDOWN, f"the swarm stops: {reason}", now, out)
+        stop(fleet, life, Cause.SHUTDOWN, f"the swarm is stopping: {reason}", now, out)
     finish_if_over(fleet, now, out)
 
 

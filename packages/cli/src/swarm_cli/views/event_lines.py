@@ -23,6 +23,9 @@ def noteworthy(event: Event) -> bool:
 
 def level(event: Event) -> int:
     """How bad an event is, as a level of the logging module. One that this version does not know is worth telling."""
+    typed = _typed(event)
+    if typed is not None:
+        return typed.severity
     from swarm_supervisor.events import every_event
 
     kind = every_event().get(event["event"])

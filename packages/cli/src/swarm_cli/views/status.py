@@ -72,7 +72,7 @@ def lag(snapshot: "Snapshot", node: "NodeSnapshot") -> Sum:
 def remark(node: "NodeSnapshot") -> str:
     """Why it is not as it should be, and how the process before it ended."""
     parts = []
-    if node.status != 0:
+    if node.status != 0 and not node.reason:
         parts.append(f"status {node.status}")
     if node.reason and (node.status != 0 or node.state != "running"):  # else it is why this process was started
         parts.append(node.reason)

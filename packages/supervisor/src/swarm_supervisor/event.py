@@ -1,0 +1,36 @@
+"""The base of all events: typed, frozen, with the moment it happened and a text fit for a log line.
+
+``at`` is monotonic time in seconds (CLOCK_MONOTONIC), comparable between the processes of one machine.
+"""
+
+import logging
+from typing import ClassVar
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=True):
+    """The base of all events. As JSON an event is an object whose "event" is its class name."""
+
+    level: ClassVar[int] = logging.INFO
+    """How bad this kind of event is at least, as a level of the logging module."""
+    at: float
+
+    @property
+    def severity(self) -> int:
+        """How bad this one is: it is logged with this level."""
+        return self.level
+
+
+def repeated(level: int, times: int) -> int:
+    """The level of something that happens for the n-th time: told at 1, 2, 4, 8, ..., and for debugging in between."""
+    return logging.DEBUG if times & (times - 1) else level
+
+
+class NodeEvent(Event, frozen=True, kw_only=True):
+    """The base of the events about one process of one node."""
+
+    node_id: int
+    generation: int
+    """1 for the first process of a node id, then 2, ..."""
+    pid: int | None = None

@@ -1,0 +1,71 @@
+"""Why a life is, or was, ended: in words for whoever reads logs, status or the page. Pure."""
+
+from swarm_health import Status
+from swarm_supervisor.fleet import UNPLANNED, Life
+
+SIGTERM, SIGKILL = 15, 9
+
+
+def unhealthy_reason(status: int, reported: str) -> str:
+    """Why a node that reports to be unhealthy is stopped. A status with a name needs no number beside its reason."""
+    if not reported:
+        return f"it reported status {status}"
+    return reported if status in _NAMED else f"status {status}: {reported}"
+
+
+_NAMED = frozenset(int(status) for status in Status)
+
+
+def planned(life: Life) -> bool:
+    """Whether the end of a life is one that nobody counts as a crash."""
+    if life.cause is not None:
+        return life.cause not in UNPLANNED
+    # A node that has not got its handlers yet, or has given them up, dies of the signal itself.
+    return life.exit is not None and life.exit.signal == SIGTERM
+
+
+def why_it_ended(life: Life) -> str:
+    """Why a life that is over is over, in words that follow those of its exit."""
+    exited = life.exit
+    parts = []
+    if life.cause is not None:
+        parts.append(life.reason)
+    elif exited is None:
+        parts.append("never started")
+    elif exited.signal == SIGTERM:
+        parts.append("somebody sent it TERM")
+    elif exited.signal == SIGKILL and not exited.hint:
+        parts.append("the supervisor did not send it; if nobody else did, the kernel was short of memory (see dmesg)")
+    elif exited.signal is not None:
+        parts.append("the signal did not come from the supervisor")
+    elif exited.code == 0:
+        parts.append("the target returned")
+    elif not life.said:
+        parts.append("it gave no reason")
+    if life.kills:
+        parts.append("did not stop in time and was killed")
+    if life.said and life.said not in "; ".join(parts):  # it may have reported the same before
+        parts.append(life.said)
+    if exited is not None and exited.hint and not life.kills:
+        parts.append(exited.hint)
+    return "; ".join(parts)
+
+
+def how_it_ended(life: Life) -> str:
+    """How and why a life that is over is over, in words."""
+    why = why_it_ended(life)
+    return f"{life.exit.text}: {why}" if life.exit is not None and why else life.exit.text if life.exit else why
+
+
+def doing(life: Life) -> str:
+    """What it was doing, by its last statistics; "" if that is not known."""
+    statistics = life.statistics
+    if statistics is None:
+        return ""
+    parts = [statistics.state] if statistics.state else []
+    if statistics.in_flight_age_s is not None:
+        parts.append(f"{statistics.in_flight_age_s:.1f} s into a batch")
+    busy = [f"{row.topic}[{row.partition}]" for row in statistics.partitions if row.in_flight_age_s is not None]
+    if busy:
+        parts.append(f"at {', '.join(busy[:5])}" + (f" and {len(busy) - 5} more" if len(busy) > 5 else ""))
+    return ", ".join(parts)
