@@ -177,13 +177,13 @@ def say_settings(settings: Settings, listener: "LivenessListener", supervisor: M
 
 
 @contextmanager
-def outward(supervisor: "Supervisor", settings: Settings, application: str) -> Iterator[None]:
+def outward(supervisor: "Supervisor", settings: Settings, application: str) -> Iterator[tuple[str, int] | None]:
     """Serve probes and metrics from the supervisor's own loop, and tell systemd, where either was asked for.
 
-    Raises ProbeError (exit code 2) when the address cannot be served.
+    Gives the host and port of the probes. Raises ProbeError (exit code 2) when the address cannot be served.
     """
     if settings.probe is None and "NOTIFY_SOCKET" not in os.environ:
-        yield
+        yield None
         return
     from swarm_liveness.serving import serve_supervisor
 
@@ -195,7 +195,7 @@ def outward(supervisor: "Supervisor", settings: Settings, application: str) -> I
         detail=cast("Detail", settings.metrics_detail),
     )
     try:
-        yield
+        yield None if server is None else (server.host, server.port)
     finally:
         if server is not None:
             server.close()

@@ -42,6 +42,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
 
 def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int:
     from swarm_cli import application_hooks, composition
+    from swarm_cli.banner import Banner, Facts
     from swarm_cli.control_path import control_path
     from swarm_cli.start_gate import StartGate
     from swarm_supervisor import Supervisor
@@ -67,19 +68,24 @@ def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int
         slack_s = composition.IMPORT_TIMEOUT_S
         outline = composition.outline_in_child(load, times, settings.drain_timeout)
     listener = composition.liveness(settings)
+    control = control_path(settings.control)
     supervisor = Supervisor(
         composition.NodeTarget(load, settings, listener),
         nodes=nodes,
         name=outline.client_id,
-        control_socket=control_path(settings.control),
+        control_socket=control,
         **given,
     )
     if settings.preload:
         application_hooks.connect(load()[0], supervisor)
     composition.limit_memory(supervisor, listener, nodes)
-    with composition.outward(supervisor, settings, configuration.application):
+    with composition.outward(supervisor, settings, configuration.application) as probe:
+        within_s = supervisor.settings.shutdown_timeout + supervisor.settings.shutdown_grace
+        servers = ", ".join(outline.servers)
+        facts = Facts(configuration.application, nodes, servers, probe, control, within_s)
         gate = StartGate(supervisor, load, outline, nodes, settings, slack_s)
         composition.say_settings(settings, listener, dataclasses.asdict(supervisor.settings))
+        Banner(facts, supervisor.snapshot).attach(supervisor)
         if watch is not None:
             watch.stop_at_change(supervisor)
         return gate.exit_code(supervisor.run())

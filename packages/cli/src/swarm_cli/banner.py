@@ -1,0 +1,81 @@
+"""What a swarm says of itself when it starts, is ready, and is told to stop: where to look and what to do."""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from swarm_cli import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from swarm_supervisor import Snapshot, Supervisor
+    from swarm_supervisor.events import NodeRunning, Stopping
+
+logger = logging.getLogger("swarm_cli")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What there is to say of a start."""
+
+    application: str
+    nodes: int
+    servers: str
+    probe: tuple[str, int] | None
+    control: "Path | None"
+    stop_within_s: float
+
+
+def lines(facts: Facts) -> list[str]:
+    """Return the lines of a start."""
+    several = "s" if facts.nodes != 1 else ""
+    found = [f"Swarm {__version__}: {facts.application} on {facts.nodes} node{several}, Kafka at {facts.servers}"]
+    if facts.probe is not None:
+        host, port = facts.probe
+        found.append(f"page: http://{_in_url(host)}:{port}/, with /metrics, /status, /readyz and /livez beside it")
+    if facts.control is not None:
+        found.append(f"control: swarm-cli status, top, restart, stop (--control {facts.control})")
+    found.append(f"Ctrl-C or TERM stops it in order, within {facts.stop_within_s:g} s; a second one kills what is left")
+    return found
+
+
+def _in_url(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104  every address: the local one is as good as any to look at
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+class Banner:
+    """Says it, through the log."""
+
+    def __init__(self, facts: Facts, snapshot: "Callable[[], Snapshot]") -> None:
+        self._facts = facts
+        self._snapshot = snapshot
+        self._started = time.monotonic()
+        self._ready = False
+
+    def attach(self, supervisor: "Supervisor") -> None:
+        """Say how it starts, and from now on what happens to it as a whole."""
+        from swarm_supervisor import events
+
+        for line in lines(self._facts):
+            logger.info("%s", line)
+        supervisor.on(events.NodeRunning)(self._node_running)
+        supervisor.on(events.Stopping)(self._stopping)
+
+    def _node_running(self, event: "NodeRunning") -> None:
+        snapshot = self._snapshot()
+        if not self._ready and snapshot.running >= snapshot.wanted > 0:
+            self._ready = True
+            took = event.at - self._started
+            logger.info("ready after %.1f s: %d of %d nodes run", took, snapshot.running, snapshot.wanted)
+
+    def _stopping(self, _: "Stopping") -> None:
+        at_work = sum(1 for node in self._snapshot().nodes if node.pid is not None)
+        if at_work:
+            within = self._facts.stop_within_s
+            text = "%d nodes finish the batches in hand, within %g s; Ctrl-C or TERM again kills them"
+            logger.info(text if at_work > 1 else text.replace("nodes finish", "node finishes"), at_work, within)
