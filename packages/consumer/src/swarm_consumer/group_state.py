@@ -299,6 +299,7 @@ class GroupState:
     def _partition(self, key: Key, lane: Lane, now: float) -> dict[str, object]:
         statistics = self.statistics
         committed = statistics.committed_offset(key)
+        committed = lane.start if committed is None else committed
         figures = partition_figures(lane, self.lanes.ledger.position(key), statistics.known(key), committed)
         if figures.lag:
             since = self._behind.setdefault(key, now)

@@ -1,9 +1,9 @@
 """What is told of an assigned partition: position, lag, and the lag as time. Pure.
 
-Unknown is None, never 0. The position begins at the assignment: at the first record that came, before that at the
-committed offset. The lag is the end minus the position; it is 0 when everything that came is handled and the client has
-fetched up to the end, although the last offsets of a partition may hold no record (markers of transactions, records
-that compaction or an abort has taken away).
+Unknown is None, never 0. The position begins at the assignment: at the first record that came, before that where the
+partition began or at the committed offset. The lag is the end minus the position; it is 0 when everything that came is
+handled and the client has fetched up to the end, although the last offsets of a partition may hold no record (markers
+of transactions, records that compaction or an abort has taken away).
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def partition_figures(
     position = marked
     if position is None:
         position = lane.first_offset
+    if position is None:
+        position = lane.start
     if position is None:
         position = committed
     if position is None and drained and not known.waiting:
