@@ -58,12 +58,19 @@ def _check_known(name: str, value: Any, where: str) -> None:
         if number is None or not low <= number <= high:
             raise ConfigurationError(
                 f"{where}: the property {name} must be a whole number of milliseconds from {low} to {high}, not "
-                f"{value!r}"
+                f"{_shown(value)}"
             )
     elif name in CHOICES and str(value).lower() not in CHOICES[name]:
-        raise ConfigurationError(f"{where}: the property {name} must be {' or '.join(CHOICES[name])}, not {value!r}")
+        raise ConfigurationError(
+            f"{where}: the property {name} must be {' or '.join(CHOICES[name])}, not {_shown(value)}"
+        )
     elif name in TEXTS and (not isinstance(value, str) or not value.strip()):
-        raise ConfigurationError(f"{where}: the property {name} must be a non-empty string, not {value!r}")
+        raise ConfigurationError(f"{where}: the property {name} must be a non-empty string, not {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """The value, fit for an error: a text may be a password that came to the wrong name, so that it is not repeated."""
+    return f"the text of {len(value)} characters that was given" if isinstance(value, str) else repr(value)
 
 
 def _whole(value: Any) -> int | None:
