@@ -438,6 +438,17 @@ class TestStatusTable:
             "node 0 is in a crash loop"
         )
 
+    def test_the_state_is_the_one_of_every_view(self) -> None:
+        from swarm_cli.views.status import state
+        from swarm_liveness.views import shown_state
+
+        for process in ("running", "stopping", "backing off", "booting"):
+            for phase in (None, "", "running", "quiet", "starting"):
+                told = None if phase is None else NodeStatistics(state=phase)
+                assert state(node(0, state=process, statistics=told)) == shown_state(
+                    node(0, state=process, statistics=told)
+                )
+
     def test_messages_survive_the_process_that_handled_them(self) -> None:
         """ "Did I lose them?": after a restart they were 0."""
         dead = swarm(node(0, statistics=STATISTICS, pid=None, state="backing off"))

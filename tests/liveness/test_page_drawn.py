@@ -91,6 +91,13 @@ def test_a_dead_node_is_not_counted_and_its_partitions_stay(drawn: Any, swarm: A
     assert notes == [["restarts in 2.0 s: killed by SIGKILL"]], "for screens without room for the column"
 
 
+def test_a_quiet_node_is_quiet_here_too(drawn: Any, swarm: Any, node: Any) -> None:
+    quiet = NodeStatistics(state="quiet")
+    (shown,) = drawn(answer(swarm(state="quiet", nodes=[node(0, statistics=quiet), node(1, state="stopping")])))
+    assert [one[1] for one in cells(shown, "nodes")[1:]] == ["quiet", "stopping"]
+    assert "2 of 2" not in shown["summary"], "the one that stops is not healthy"
+
+
 def test_a_rate_is_that_of_one_process_and_of_topics_over_all_of_them(drawn: Any, swarm: Any, node: Any) -> None:
     def at(uptime: float, messages: int, **changes: Any) -> Any:
         facts = told(messages, row("billing", 0, lag=0, messages=messages))

@@ -237,7 +237,7 @@ def test_a_spare_counts_when_it_takes_over(status: Status, reason: str) -> None:
 
 
 def test_custom_codes_share_one_label() -> None:
-    assert [status_name(code) for code in (-1, 0, 1, 2, 3, 4, 5, 77)] == [
+    assert [status_name(code) for code in (-1, 0, 1, 2, 3, 4, 76, 77)] == [
         "silent",
         "planned",
         "polling",
@@ -378,6 +378,13 @@ class TestTruth:
                 assert values["swarm_node_restarts_total", (("node", number), ("reason", reason))] == 0
             for reason in ("exit", "signal"):
                 assert values["swarm_node_restarts_total", (("node", number), ("reason", reason))] == 0
+
+    def test_a_node_shows_one_state(self, swarm: Any, node: Any) -> None:
+        quiet = NodeStatistics(state="quiet")
+        snapshot = swarm(nodes=[node(0, statistics=quiet), node(1, state="stopping", statistics=quiet)])
+        values = samples_of(text_of(SwarmCollector(lambda: snapshot)))
+        assert values["swarm_node_state", (("node", "0"), ("state", "quiet"))] == 1
+        assert values["swarm_node_state", (("node", "1"), ("state", "stopping"))] == 1
 
     def test_every_reason_that_is_counted_begins_at_0(self) -> None:
         assert {status_name(code) for code in range(-1, 20)} <= set(STOP_REASONS) < set(RESTART_REASONS)

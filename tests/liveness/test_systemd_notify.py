@@ -129,13 +129,13 @@ class TestListener:
         listener = SystemdListener(Loop(), lambda: snapshot, notifier(manager))
         listener(event("NodeRunning"))
         assert received(manager) == ["STATUS=starting: 1 of 2 nodes healthy"]
-        snapshot.state, snapshot.nodes[1].state = "running", "running"
+        snapshot.state, snapshot.running = "running", 2
         listener(event("NodeRunning"))
         assert received(manager) == ["READY=1\nSTATUS=running: 2 of 2 nodes healthy"]
-        snapshot.nodes[1].state = "stopping"
+        snapshot.running = 1
         listener(event("NodeStopping"))
         listener(event("NodeExited"))
-        snapshot.nodes[1].state, snapshot.restarts = "running", 1
+        snapshot.running, snapshot.restarts = 2, 1
         listener(event("NodeRunning"))
         assert received(manager) == [
             "STATUS=running: 1 of 2 nodes healthy",
@@ -210,7 +210,7 @@ class TestListener:
             assert received(manager) == [f"EXTEND_TIMEOUT_USEC={int(EXTEND_BY_S * 1e6)}"]
         listener(event("Held"))  # another reason: no second timer
         assert len(loop.timers) == 1
-        now.nodes[0].state, now.state, now.reason = "running", "running", ""
+        now.running, now.state, now.reason = 1, "running", ""
         listener(event("NodeRunning"))
         assert received(manager)[-1].startswith("READY=1")
         loop.fire()

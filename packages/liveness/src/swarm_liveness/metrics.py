@@ -24,7 +24,7 @@ from swarm_liveness.probe import Answer, ProbeServer
 from swarm_liveness.settings import LivenessSettingsError
 from swarm_liveness.snapshots import NodeView, SnapshotView
 from swarm_liveness.swarm_events import RESTART_REASONS, STOP_REASONS, SwarmEvents
-from swarm_liveness.views import ready
+from swarm_liveness.views import ready, shown_state
 
 STATES = ("starting", "running", "degraded", "quieting", "quiet", "stopping", "stopped")
 
@@ -177,7 +177,7 @@ class SwarmCollector:
         }
         figures |= {f"{name}_total": getattr(node.totals, name) for name in _COUNTERS}
         figures["cpu_seconds_total"] = node.totals.cpu_s
-        samples["swarm_node_state"].append(((*labels, node.state), 1))
+        samples["swarm_node_state"].append(((*labels, shown_state(node)), 1))
         if node.statistics is not None:
             figures |= _node_figures(node.statistics)
             for kind in ("rss", "uss", "pss"):

@@ -70,8 +70,15 @@ METRICS: tuple[Metric, ...] = (
     _swarm("partitions_unowned", "gauge", "partitions that no node has at the moment"),
     _swarm("partitions_lag_unknown", "gauge", "partitions whose lag is not known: sums of lag leave them out"),
     _node("up", "gauge", "1 if the node runs and reports healthy"),
-    _node("status", "gauge", "last status: 0 healthy, -1 silent, 1 polling, 2 consuming, 3 memory, 4 stability"),
-    _node("state", "gauge", "1; the label says what its process does (running, booting, stopping, …)", "state"),
+    _node(
+        "status", "gauge", "last status: 0 healthy, -1 silent, 1 polling, 2 consuming, 3 memory, 4 stability, 5 stalled"
+    ),
+    _node(
+        "state",
+        "gauge",
+        "1; the label says what its process does (booting, stopping, …); while that runs, its runtime (running, quiet, …)",
+        "state",
+    ),
     _node("generation", "gauge", "1 for the first process of this node id, then 2, …"),
     _node("crash_loop", "gauge", "1 if the node keeps dying"),
     _node("uptime_seconds", "gauge", "seconds since its fork"),

@@ -12,13 +12,9 @@ from swarm_health import Status
 # The loop's lag is the worst of this many seconds: a scrape every 15 or 30 s misses none.
 LAG_WINDOW_S = 60.0
 
-_STATUS_NAMES = {
+_STATUS_NAMES = {status: status.name.lower() for status in Status} | {
     Status.NOT_REPORTING: "silent",
     Status.HEALTHY: "planned",
-    Status.POLLING: "polling",
-    Status.CONSUMING: "consuming",
-    Status.MEMORY: "memory",
-    Status.STABILITY: "stability",
 }
 
 STOP_REASONS = (*_STATUS_NAMES.values(), "custom")

@@ -134,7 +134,7 @@ class SystemdListener:
 
     def _follow(self) -> None:
         snapshot = self._snapshot()
-        well = sum(node.state == "running" and node.status == 0 for node in snapshot.nodes)
+        well = snapshot.running
         status = f"{snapshot.state}: {well} of {snapshot.wanted} nodes healthy"
         if snapshot.restarts:
             status += f", {snapshot.restarts} restarts"

@@ -76,6 +76,12 @@ def node_trouble(node: NodeView) -> str:
     return f"is {phase}" if phase not in ("", "running") else ""
 
 
+def shown_state(node: NodeView) -> str:
+    """The state of a node in every view: that of its process; of one that runs, what its runtime says of itself."""
+    phase = node.statistics.state if node.statistics is not None else ""
+    return phase if node.state == "running" and phase else node.state
+
+
 def check_body(check: Check, snapshot: SnapshotView) -> bytes:
     """The JSON body of a check."""
     return encode(
