@@ -76,7 +76,7 @@ METRICS: tuple[Metric, ...] = (
     _node(
         "state",
         "gauge",
-        "1; the label says what its process does (booting, stopping, …); while that runs, its runtime (running, quiet, …)",
+        "1; the label says what its process does (booting, …) or, while that runs, its runtime (running, quiet, …)",
         "state",
     ),
     _node("generation", "gauge", "1 for the first process of this node id, then 2, …"),
