@@ -68,11 +68,12 @@ def test_a_group_without_offsets_says_so_when_told_to_take_that_as_an_error(worl
     seen = []
     app.consume(topic)(lambda messages: seen.extend(messages))
     running = world.start(app)
-    error = running.wait_for_event(ClientError)
+    error = running.wait_for_event(ClientError, lambda event: event.fatal)
     assert error.code == "_AUTO_OFFSET_RESET"
     assert topic in error.reason
+    assert "commit an offset" in error.reason
     assert seen == []
-    assert running.stop() == 0
+    assert running.join() == 1
     assert world.committed(topic) == {}
 
 
@@ -131,3 +132,26 @@ def test_a_selection_runs_only_its_part(world):
     world.await_committed(wanted, {0: 2})
     assert running.stop() == 0
     assert world.committed(other) == {}
+
+
+def test_a_seek_beyond_the_end_is_an_error_where_that_is_wanted(world):
+    topic = world.topic()
+    world.produce(topic, numbers(5))
+    first = world.app()
+    first.consume(topic)(lambda messages: None)
+    running = world.start(first)
+    running.wait_for(lambda: (world.committed(topic) or running.runtime.statistics()["messages"]) == 5)
+    assert running.stop() == 0
+    world.produce(topic, numbers(1))
+    app = world.app(initial_offset="error")
+
+    @app.topic(topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            self.seek(1000)
+
+    running = world.start(app)
+    error = running.wait_for_event(ClientError, lambda event: event.fatal)
+    assert "seeks to offset 1000" in error.reason
+    assert running.join() == 1
+    assert world.committed(topic) == {0: 5}, "no place where no record has ever been"

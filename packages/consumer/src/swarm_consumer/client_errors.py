@@ -38,6 +38,11 @@ _PASSING_COMMIT_ERRORS = frozenset(
         KafkaError._WAIT_COORD,
     }
 )
+_COMMIT_REMEDIES = {
+    KafkaError.OFFSET_METADATA_TOO_LARGE: "shorten metadata= of mark_as_consumed, or raise offset.metadata.max.bytes",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "allow the client's user READ on group {group}",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "allow the client's user READ on the topic",
+}
 _UNRELEASED = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 
 
@@ -61,6 +66,8 @@ class Judgement:
 def judge(error: KafkaError, reason: str, group: str, instance_id: str | None) -> Judgement:
     """Say what an error of the client of consumer group `group` means; `reason` is its text without secrets."""
     fatal = error.fatal() or error.code() == KafkaError._FATAL
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # told under initial_offset="error" alone
+        return Judgement(Consequence.END, error.name(), nowhere_to_begin(group, reason))
     if not fatal:
         return Judgement(Consequence.TELL, error.name(), reason)
     if _UNRELEASED in reason:
@@ -77,6 +84,20 @@ def judge(error: KafkaError, reason: str, group: str, instance_id: str | None) -
             f"group.instance.id prefix of its own ({reason})"
         )
     return Judgement(Consequence.END, error.name(), reason)
+
+
+def nowhere_to_begin(group: str, reason: str) -> str:
+    """Say what to do where initial_offset="error" meets a partition without a usable offset."""
+    return (
+        f"{reason}; initial_offset='error' leaves it at that: commit an offset that is there for group {group}, or let "
+        f"the topic begin at initial_offset='earliest' or 'latest'"
+    )
+
+
+def commit_refusal(error: KafkaError, group: str) -> str:
+    """Say what to do about a commit that the broker refused."""
+    remedy = _COMMIT_REMEDIES.get(error.code(), "what is handled again after a restart grows until one is taken")
+    return f"{error.name()}: {error.str()}: {remedy.format(group=group)}"
 
 
 def commit_may_succeed_later(error: KafkaError) -> bool:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from swarm_consumer.client_errors import commit_may_succeed_later
-from swarm_consumer.events import Committed, ErrorOccurred
+from swarm_consumer.client_errors import commit_may_succeed_later, commit_refusal
+from swarm_consumer.events import CommitRefused, Committed, ErrorOccurred
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.offsets import topic_partition
 from swarm_consumer.progress import Key, Storable
 
 RETRY_S = 0.1
 """Between two attempts of a blocking mark."""
+ASK_S = 0.5
+"""How long the broker may take to say what is committed, while handlers are waited for in a rebalance."""
 CONFIRM_S = 5.0
 """A commit that was made at once and is not confirmed after so long is made again."""
 
@@ -74,25 +78,34 @@ def confirm(group: GroupState, client: confluent_kafka.Consumer, now: float) -> 
 def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -> bool:
     """Store and commit a partition's position and wait for the broker; False when it did not take it.
 
-    Called by workers: what it asks of the client is done by the owner.
+    Called by workers. The owner only sends the commit: inside a blocking one it would stay as long as librdkafka looks
+    for a coordinator, without a poll, a rebalance or a stored offset of any other partition.
     """
 
-    def commit(client: confluent_kafka.Consumer) -> bool:
+    def send(client: confluent_kafka.Consumer) -> Future[None] | None:
         with group.lock:
             present = group.lanes.ledger.present(key) if group.lanes.ledger.owns(key, epoch) else None
         if present is None:
-            return False
+            return None
         store(group, client)
-        answer = client.commit(offsets=[topic_partition(present)], asynchronous=False)
-        refused = next((one.error for one in answer or [] if one.error is not None), None)
-        if refused is not None:
-            raise KafkaException(refused)
-        return True
+        answer: Future[None] = Future()
+        waiting = [one for one in group.awaited.get(key, ()) if not one[1].done()]
+        group.awaited[key] = [*waiting, (present.offset, answer)]
+        client.commit(offsets=[topic_partition(present)], asynchronous=True)
+        return answer
 
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return group.request(commit, max(0.0, deadline - time.monotonic()))
+            answer = group.request(send, max(0.0, deadline - time.monotonic()))
+            if answer is None:
+                return False
+            try:
+                answer.result(max(0.0, deadline - time.monotonic()))
+            except FutureTimeout:
+                answer.cancel()
+                raise TimeoutError(f"{group.group.name}: no answer to the commit within {timeout_s:g} s") from None
+            return True
         except TimeoutError as error:
             reason: Exception = error
         except KafkaException as error:
@@ -105,15 +118,45 @@ def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -
         return False
 
 
+def ask_for_answers(group: GroupState, client: confluent_kafka.Consumer) -> None:
+    """Find out about awaited commits where nothing may be polled: inside a rebalance callback, where handlers wait."""
+    keys = list(group.awaited)
+    try:
+        answers = client.committed([TopicPartition(*key) for key in keys], timeout=ASK_S)
+    except KafkaException:
+        return
+    for one in answers:
+        if one.error is None and one.offset >= 0:
+            _answer(group, (one.topic, one.partition), one.offset, None)
+
+
+def _answer(group: GroupState, key: Key, offset: int, refused: KafkaError | None) -> None:
+    """Tell those who wait for a partition's commit: one that was taken answers all up to it."""
+    left = []
+    for wanted, answer in group.awaited.pop(key, ()):
+        if (wanted <= offset if refused is None else wanted == offset) and answer.set_running_or_notify_cancel():
+            answer.set_result(None) if refused is None else answer.set_exception(KafkaException(refused))
+        elif not answer.done():
+            left.append((wanted, answer))
+    if left:
+        group.awaited[key] = left
+
+
 def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
     """Tell what the broker answered to a commit (librdkafka's on_commit)."""
     if error is not None and error.code() == KafkaError._NO_OFFSET:
         return  # an interval in which nothing was stored
-    refused = error or next((one.error for one in partitions if one.error is not None), None)
-    for one in partitions if error is None else ():
-        if one.error is None and group.unconfirmed.get((one.topic, one.partition), (-1, 0.0))[0] == one.offset:
-            del group.unconfirmed[one.topic, one.partition]
     offsets = tuple((one.topic, one.partition, one.offset) for one in partitions if one.offset >= 0)
+    refusals = {}
+    for one in partitions:
+        key, refused = (one.topic, one.partition), error or one.error
+        if one.offset >= 0:
+            _answer(group, key, one.offset, refused)
+        if refused is not None:
+            refusals[key] = refused
+        elif group.unconfirmed.get(key, (-1, 0.0))[0] == one.offset:
+            del group.unconfirmed[key]
+    refused = error or next(iter(refusals.values()), None)
     if refused is None:
         group.statistics.committed(offsets)
     group.bus.emit(
@@ -123,3 +166,15 @@ def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPa
             error=None if refused is None else f"{refused.name()}: {refused.str()}",
         )
     )
+    if refused is None or commit_may_succeed_later(refused):
+        return
+    reason = commit_refusal(refused, group.group.group)
+    if group.refusals.is_new(refused.name(), reason, time.monotonic()):
+        group.bus.emit(
+            CommitRefused(
+                subscription_group=group.group.name,
+                partitions=tuple(sorted(refusals)),
+                code=refused.name(),
+                reason=reason,
+            )
+        )

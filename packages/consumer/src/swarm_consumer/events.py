@@ -264,6 +264,22 @@ class Committed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CommitRefused(Event):
+    """The broker refused a commit, and not for a reason that passes. Told again after a minute while it goes on."""
+
+    level: ClassVar[int] = logging.WARNING
+    subscription_group: str
+    partitions: tuple[tuple[str, int], ...]
+    code: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.subscription_group}: the commit of {format_partitions(self.partitions)} is refused: {self.reason}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class StatisticsEmitted(Event):
     """librdkafka's statistics of one client, as it gave them."""
 

@@ -8,7 +8,7 @@ and will not be worked off within about that second.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from swarm_consumer.lane import Lane, LaneState
@@ -27,22 +27,32 @@ class Flow:
     blocked: int = 0  # held messages of lanes that cannot go on for now
 
 
-def decide(lanes: Iterable[Lane], now: float, concurrency: int, enough: int) -> Flow:
-    """Return what to do: `enough` held messages that can be worked on are enough for `concurrency` workers."""
+def decide(lanes: Collection[Lane], now: float, concurrency: int, enough: int) -> Flow:
+    """Return what to do: `enough` held messages that can be worked on are enough for `concurrency` workers.
+
+    A lane is over its bound by the number of its messages or by its share of the bytes. Since when it has been over
+    without a worker is noted in the lane.
+    """
     flow = Flow()
     supplied = 0
     supply = 0
+    workable = False  # some lane can be worked on, now or with the next message
     draining = False
     for lane in lanes:
         held = len(lane.held)
+        settings = lane.route.settings
+        share = settings.max_held_bytes // len(lanes)
+        workable = workable or not lane.blocked
         if lane.flow_paused:
-            if held <= lane.route.settings.held_bound // 2 and not lane.blocked:
+            if held <= settings.held_bound // 2 and lane.held_bytes <= share // 2 and not lane.blocked:
                 flow.resume.append(lane)
-        elif held >= lane.route.settings.held_bound:
-            if lane.blocked or _outlasts_resume(lane, held, now):
-                flow.pause.append(lane)
-            else:
-                draining = True
+        elif held < settings.held_bound and lane.held_bytes < share:
+            lane.over_since = None
+        elif lane.blocked or _outlasts_resume(lane, held, now) or _left_alone(lane, now):
+            lane.over_since = None
+            flow.pause.append(lane)
+        else:
+            draining = True
         if not held:
             continue
         if lane.blocked or (lane.running is not None and now - lane.running.started > RESUME_S):
@@ -50,8 +60,17 @@ def decide(lanes: Iterable[Lane], now: float, concurrency: int, enough: int) -> 
         elif lane.state in (LaneState.READY, LaneState.RUNNING):
             supplied += 1
             supply += held
-    flow.fetch = not draining if supplied < concurrency else supply < enough
+    flow.fetch = (not draining if supplied < concurrency else supply < enough) and (workable or not lanes)
     return flow
+
+
+def _left_alone(lane: Lane, now: float) -> bool:
+    """Whether no worker has come to the lane since it has been over its bound, for longer than a resume may take."""
+    if lane.running is not None:
+        lane.over_since = None
+    elif lane.over_since is None:
+        lane.over_since = now
+    return lane.over_since is not None and now - lane.over_since > RESUME_S
 
 
 def _outlasts_resume(lane: Lane, held: int, now: float) -> bool:

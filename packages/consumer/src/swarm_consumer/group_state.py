@@ -21,6 +21,7 @@ import confluent_kafka
 from confluent_kafka import TopicPartition
 
 from swarm_consumer.bus import Bus
+from swarm_consumer.client_errors import Repetitions
 from swarm_consumer.client_statistics import ClientStatistics
 from swarm_consumer.counters import Counters
 from swarm_consumer.errors import ConfigurationError
@@ -79,6 +80,8 @@ class GroupState:
         self.unconfirmed: dict[
             Key, tuple[int, float]
         ] = {}  # the owner's: commits made at once, when to make them again
+        self.awaited: dict[Key, list[tuple[int, Future[None]]]] = {}  # the owner's: commits that workers wait for
+        self.refusals = Repetitions()
         self.wake_runtime = wake
         self.counters = Counters()
         self._behind: dict[Key, float] = {}  # since when a partition is known to have lag

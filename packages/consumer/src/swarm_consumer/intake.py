@@ -50,6 +50,7 @@ class Intake:
         self._on_error = on_error
         self._on_end = on_end
         self._flow_paused = 0  # how many lanes are
+        self._least_bytes = min(route.settings.max_held_bytes for route in routes)
         self._least_bound = min(route.settings.held_bound for route in routes)
         # Two batches at a time: each fetch costs the owner a wake-up and a look at all lanes.
         largest = group.group.largest_batch
@@ -113,7 +114,7 @@ class Intake:
             return
         with group.lock:
             low = max(1, self._enough // 2) + what.blocked
-            if lanes.held_total >= low and not group.has_requests and not lanes.frozen:
+            if not group.has_requests and not lanes.frozen:
                 group.waiting_below = low
                 group.changed.wait(self._until_due(now, KEEPALIVE_S))
                 group.waiting_below = -1
@@ -125,7 +126,9 @@ class Intake:
     def _has_room(self) -> bool:
         """Whether there is no doubt that more can be held; otherwise `flow.decide` looks at every lane."""
         held = self._lanes.held_total
-        return held < self._enough and held < self._least_bound and not self._flow_paused
+        if held >= self._enough or held >= self._least_bound or self._flow_paused:
+            return False
+        return self._lanes.held_bytes * len(self._lanes.by_key) < self._least_bytes
 
     def _poll_time(self, now: float) -> float:
         longest = BUSY_POLL_S if self._group.workers.occupied() else IDLE_POLL_S

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import confluent_kafka
 
-from swarm_consumer.lane import Lane, LaneState, Outcome, Run
+from swarm_consumer.lane import Lane, LaneState, Outcome, Run, size_of
 from swarm_consumer.progress import Key, Ledger
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Lanes:
         self.ledger = ledger
         self.by_key: dict[Key, Lane] = {}
         self.held_total = 0
+        self.held_bytes = 0
         self.frozen = False  # quiet or stopping: nothing is taken
         self._max_poll_interval_s = max_poll_interval_s
         self._stale: dict[
@@ -82,6 +83,9 @@ class Lanes:
         else:
             lane.held = records
         self.held_total += len(records)
+        size = size_of(records)
+        lane.held_bytes += size
+        self.held_bytes += size
         return self._ready(lane)
 
     def take(self, lane: Lane, now: float) -> Run | None:
@@ -102,6 +106,9 @@ class Lanes:
         else:
             limit = lane.route.settings.max_messages
             held = lane.held
+            left = lane.held_bytes * max(0, len(held) - limit) // max(1, len(held))
+            self.held_bytes -= lane.held_bytes - left
+            lane.held_bytes = left
             if len(held) <= limit:
                 records, lane.held = held, []
             else:
@@ -330,4 +337,5 @@ class Lanes:
 
     def _drop_held(self, lane: Lane) -> None:
         self.held_total -= len(lane.held)
-        lane.held = []
+        self.held_bytes -= lane.held_bytes
+        lane.held, lane.held_bytes = [], 0

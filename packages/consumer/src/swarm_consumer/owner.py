@@ -85,7 +85,7 @@ class Owner:
                     client = self._wait_for_own_id(client)
                 else:
                     self._turn(client)
-            self._drain(client)
+            self._drain(self._client)
         except BaseException as error:  # noqa: BLE001  a dead owner must never look alive
             name = group.subscription_group
             group.fail(f"the owner thread of {name} ended: {describe(error)}")
@@ -229,8 +229,11 @@ class Owner:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def _drain(self, client: confluent_kafka.Consumer) -> None:
-        """Finish what is at work, run the shutdown hooks, store; polls go on, so that the membership lives on."""
+    def _drain(self, client: confluent_kafka.Consumer | None) -> None:
+        """Finish what is at work, run the shutdown hooks, store; polls go on, so that the membership lives on.
+
+        Without a client, which was closed to be made anew, only handlers that outlived it are waited for.
+        """
         group = self.group
         if group.fatal is not None:
             with group.lock:
@@ -244,7 +247,7 @@ class Owner:
                 if not group.lanes.running():
                     break
             group.last_poll = time.monotonic()
-            if group.fatal is None:
+            if group.fatal is None and client is not None:
                 self.intake.pause_all(client)
                 self.intake.poll(client, BUSY_POLL_S)
                 self._housekeep(client)
@@ -252,8 +255,9 @@ class Owner:
                 with group.lock:
                     soon = min(deadline, time.monotonic() + 0.1)
                     self.rebalances.wait_while(client, lambda: bool(group.lanes.running()), soon)
-        self.rebalances.hooks(client, list(group.lanes.by_key.values()), "shutdown", deadline)
-        commits.store(group, client)
+        if client is not None:
+            self.rebalances.hooks(client, list(group.lanes.by_key.values()), "shutdown", deadline)
+            commits.store(group, client)
         with group.lock:
             unfinished = group.lanes.running()
         if unfinished:
@@ -298,6 +302,8 @@ class Owner:
     def _report_error(self, error: KafkaError, topic: str | None) -> None:
         group = self.group
         reason = self.properties.scrub(error.str())
+        if topic is not None and topic not in reason:
+            reason = f"{topic}: {reason}"
         judgement = judge(error, reason, group.group.group, self.properties.instance_id)
         if judgement.consequence is Consequence.END:
             group.fail(f"{group.subscription_group}: {judgement.code}: {judgement.reason}", judgement.code)
@@ -306,8 +312,6 @@ class Owner:
         if judgement.consequence is Consequence.WAIT_FOR_OWN_ID:
             before = 0 if self.rebalances.assigned_once else self._own_id_refused_before
             self._own_id_refused = before + 1
-        elif topic is not None and topic not in reason:
-            reason = f"{topic}: {reason}"
         if self._repetitions.is_new(judgement.code, reason, time.monotonic()):
             group.bus.emit(ClientError(subscription_group=group.subscription_group, code=judgement.code, reason=reason))
 

@@ -209,7 +209,9 @@ class Rebalances:
         with group.lock:
             self.wait_while(client, lambda: left > 0, deadline)
 
-    def wait_while(self, client: confluent_kafka.Consumer, condition: Callable[[], bool], deadline: float) -> None:
+    def wait_while(
+        self, client: confluent_kafka.Consumer | None, condition: Callable[[], bool], deadline: float
+    ) -> None:
         """Wait, with the lock held, until `condition()` is False or the deadline has come, or that of a stop."""
         group = self._group
         group.waiting_below = 1 << 62
@@ -218,7 +220,7 @@ class Rebalances:
             remaining = until - time.monotonic()
             if remaining <= 0:
                 break
-            if group.has_requests:
+            if client is not None and group.has_requests:
                 # What is waited for may itself be waiting for us: a blocking mark, a transaction.
                 group.lock.release()
                 try:
@@ -226,7 +228,13 @@ class Rebalances:
                 finally:
                     group.lock.acquire()
                 continue
-            group.changed.wait(min(remaining, 0.5))
+            if client is not None and group.awaited:
+                group.lock.release()
+                try:
+                    commits.ask_for_answers(group, client)
+                finally:
+                    group.lock.acquire()
+            group.changed.wait(min(remaining, 0.05 if group.awaited else 0.5))
         group.waiting_below = -1
 
 

@@ -11,6 +11,7 @@ import confluent_kafka
 from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer import commits
+from swarm_consumer.client_errors import nowhere_to_begin
 from swarm_consumer.events import ErrorOccurred, Sought
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
@@ -21,6 +22,10 @@ TIMEOUT_S = 2.0
 """How long the broker may take to name the offset of a time or of an end; the owner thread waits for it."""
 LARGEST_OFFSET = 2**63 - 2
 _backoff = Backoff(1.0, 30.0)
+
+
+class OutOfRange(Exception):
+    """An offset beyond the end where initial_offset="error": nothing says where to go on."""
 
 
 def checked(target: Any) -> int | datetime | str:
@@ -57,6 +62,11 @@ def seek(group: GroupState, client: confluent_kafka.Consumer, lane: Lane) -> Non
     try:
         place = resolve(client, lane.key, target, lane.route.settings.initial_offset)
         client.seek(place)
+    except OutOfRange as error:
+        group.fail(
+            f"{group.subscription_group}: {nowhere_to_begin(group.group.group, str(error))}", "_AUTO_OFFSET_RESET"
+        )
+        return
     except KafkaException as error:
         lane.seek_failures += 1
         lane.seek_at = time.monotonic() + _backoff.delay_s(lane.seek_failures)
@@ -72,7 +82,7 @@ def seek(group: GroupState, client: confluent_kafka.Consumer, lane: Lane) -> Non
 def resolve(
     client: confluent_kafka.Consumer, key: Key, target: int | datetime | str, initial_offset: str = "earliest"
 ) -> TopicPartition:
-    """Return the partition with the offset that a target means now. Raises KafkaException.
+    """Return the partition with the offset that a target means now. Raises KafkaException and OutOfRange.
 
     Asked now, so that "latest" is the end of this moment and not of the later one at which the client would look it up.
     An offset that the log has lost means the first that it has. One beyond its end is out of range for the client and
@@ -91,7 +101,9 @@ def resolve(
     low, high = client.get_watermark_offsets(place, timeout=TIMEOUT_S)
     if isinstance(target, int):
         if target > high:
-            target = initial_offset if initial_offset in ("earliest", "latest") else target
+            if initial_offset == "error":
+                raise OutOfRange(f"a handler seeks to offset {target} of {key[0]}[{key[1]}], whose end is {high}")
+            target = initial_offset
         elif target < low:
             target = "earliest"
     if isinstance(target, int):

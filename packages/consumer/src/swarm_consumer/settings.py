@@ -100,6 +100,7 @@ class TopicSettings:
     long_running: a batch may take longer than max.poll.interval.ms.
     consuming_ttl: seconds after which a batch counts as stuck; None follows max.poll.interval.ms.
     max_held_messages: bound of the messages that wait in memory for a busy partition, above which it is paused.
+    max_held_bytes: the same in bytes of values, for all partitions of a client together: each has an equal share.
     tick_interval: seconds between calls of the tick() hook.
     revocation_timeout: seconds that this topic's handlers are waited for when their partitions are taken away; None: as
         the app says, and at most 5 for a long_running topic, whose handlers would only hold the whole group up.
@@ -115,6 +116,7 @@ class TopicSettings:
     long_running: bool = False
     consuming_ttl: float | None = None
     max_held_messages: int | None = None
+    max_held_bytes: int = 64 * 2**20
     tick_interval: float = 5.0
     revocation_timeout: float | None = None
     dead_letters: DeadLetters | None = None
@@ -145,6 +147,7 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
         check_number(settings.revocation_timeout, 0, 86400, "revocation_timeout", where)
     if settings.max_held_messages is not None:
         check_number(settings.max_held_messages, settings.max_messages, 10**7, "max_held_messages", where, whole=True)
+    check_number(settings.max_held_bytes, 2**20, 2**40, "max_held_bytes", where, whole=True)
     if settings.consuming_ttl is not None:
         check_number(settings.consuming_ttl, 0.01, 10**7, "consuming_ttl", where)
     if settings.retry_backoff > settings.retry_backoff_max:

@@ -71,13 +71,19 @@ class MemoryConsumer:
     """
 
     def __init__(
-        self, log: MemoryLog, eof: bool, on_message: Callable[[], None], on_nothing: Callable[[], None]
+        self,
+        log: MemoryLog,
+        eof: bool,
+        on_message: Callable[[], None],
+        on_nothing: Callable[[], None],
+        on_commit: Callable[[KafkaError | None, list[TopicPartition]], None],
     ) -> None:
         self._log = log
         self._partitions: Mapping[Key, Sequence[Message]] = log.partitions
         self._eof = eof
         self._on_message = on_message
         self._on_nothing = on_nothing
+        self._on_commit = on_commit
         self._topics: list[str] = []
         self._seen_partitions = 0
         self._on_assign: Rebalance | None = None
@@ -161,8 +167,11 @@ class MemoryConsumer:
         self, offsets: list[TopicPartition] | None = None, asynchronous: bool = True
     ) -> list[TopicPartition] | None:
         """Commit the given offsets, or what is stored."""
-        self.committed_offsets.update({(each.topic, each.partition): each for each in offsets or self._stored.values()})
-        return None if asynchronous else list(offsets or self._stored.values())
+        places = list(offsets or self._stored.values())
+        self.committed_offsets.update({(each.topic, each.partition): each for each in places})
+        if asynchronous and offsets:
+            self._on_commit(None, places)
+        return None if asynchronous else places
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         """Return what is committed."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
+from swarm_consumer import commits
 from swarm_consumer.app import App
 from swarm_consumer.checks import nearest
 from swarm_consumer.client import SubscriptionClient
@@ -117,7 +118,8 @@ class _Owner(Owner):
     def connect(self) -> Any:
         """Make the stand-in for the client."""
         eof = bool(self.properties.for_client().get("enable.partition.eof"))
-        client = MemoryConsumer(self.group.run.log, eof, self.group.took, self.group.polled)
+        taken = functools.partial(commits.report, self.group)
+        client = MemoryConsumer(self.group.run.log, eof, self.group.took, self.group.polled, taken)
         self.group.run.consumers.append(client)
         return client
 

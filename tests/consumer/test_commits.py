@@ -1,0 +1,140 @@
+"""Commits: waited for without holding up the owner thread, and told when they are refused."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from swarm_consumer import Consumer, commits
+from swarm_consumer.events import Assigned, BatchFinished, ClientError, CommitRefused, Committed
+from swarm_consumer.testing import Record, produce
+
+
+def test_a_blocking_mark_in_an_outage_does_not_hold_up_the_owner(embedded_broker, make_app, start, topic_name):
+    """The owner thread stayed in commit() for as long as librdkafka looks for a coordinator: 45 s without a poll."""
+    topic = topic_name("flights")
+    embedded_broker.create_topic(topic, 2)
+    produce(embedded_broker.bootstrap, topic, [Record(b"%d" % number, partition=number % 2) for number in range(4)])
+    app = make_app(concurrency=2)
+    answers, go = [], threading.Event()
+
+    @app.topic(topic, group=topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            if messages.partition == 0:
+                assert go.wait(60)
+                answers.append(self.mark_as_consumed(messages[-1], blocking=True, timeout=2.0))
+
+    running = start(app, drain_timeout=5.0)
+    running.wait_for_event(BatchFinished)
+    embedded_broker.take_down()
+    try:
+        go.set()
+        running.wait_for(lambda: answers)
+        assert answers == [False]
+        (client,) = running.runtime._clients
+        asked = time.monotonic()
+        running.wait_for(lambda: client.last_poll > asked, timeout=15, what="a poll after the mark was given up")
+    finally:
+        embedded_broker.bring_up()
+    running.stop()
+
+
+def test_a_blocking_mark_inside_a_revocation_is_answered(embedded_broker, make_app, start, topic_name):
+    """While the owner waits for this handler inside librdkafka's callback no answer to a commit can be polled."""
+    topic = topic_name("flights")
+    embedded_broker.create_topic(topic, 2)
+    produce(embedded_broker.bootstrap, topic, [Record(b"%d" % number, partition=number % 2) for number in range(4)])
+    app = make_app(kafka={"auto.commit.interval.ms": 3600_000}, concurrency=2)
+    answers = []
+
+    @app.topic(topic, group=topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            deadline = time.monotonic() + 60
+            while not self.is_revoked and time.monotonic() < deadline and not answers:
+                time.sleep(0.01)
+            if self.is_revoked:
+                answers.append(self.mark_as_consumed(messages[-1], blocking=True, timeout=20.0))
+
+    running = start(app)
+    running.wait_for_event(Assigned, lambda event: event.partitions)
+    other = make_app()
+    other.consume(topic, group=topic)(lambda messages: None)
+    start(other)
+    running.wait_for(lambda: answers, timeout=60)
+    assert answers == [True]
+
+
+class Group:
+    """As much of a group as a report needs."""
+
+    def __init__(self):
+        from swarm_consumer.bus import Bus
+        from swarm_consumer.client_errors import Repetitions
+
+        self.bus, self.refusals, self.awaited, self.unconfirmed = Bus(), Repetitions(), {}, {}
+        self.group = type("Named", (), {"name": "delays", "group": "delays"})
+        self.statistics = type("Statistics", (), {"committed": lambda self, offsets: None})()
+        self.events = []
+        self.bus.subscribe(self.events.append)
+
+
+def place(offset, error=None):
+    return TopicPartition("flights", 3, offset)
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (KafkaError.OFFSET_METADATA_TOO_LARGE, "shorten metadata"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "READ on group delays"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "READ on the topic"),
+        (KafkaError.UNKNOWN_MEMBER_ID, "handled again"),
+    ],
+)
+def test_a_commit_that_stays_refused_is_a_warning(code, remedy):
+    group = Group()
+    for _ in range(5):
+        commits.report(group, KafkaError(code), [place(17)])
+    (told,) = [event for event in group.events if isinstance(event, CommitRefused)]
+    assert told.level == logging.WARNING
+    assert remedy in str(told)
+    assert "flights[3]" in str(told)
+    assert len([event for event in group.events if isinstance(event, Committed)]) == 5
+
+
+@pytest.mark.parametrize("code", [KafkaError.REBALANCE_IN_PROGRESS, KafkaError.NOT_COORDINATOR, KafkaError._WAIT_COORD])
+def test_a_commit_that_may_be_taken_later_is_no_news(code):
+    group = Group()
+    commits.report(group, KafkaError(code), [place(17)])
+    assert not [event for event in group.events if isinstance(event, CommitRefused)]
+
+
+def test_the_owner_may_stop_while_it_waits_for_its_own_id(embedded_broker, make_app, start, topic_name, monkeypatch):
+    """The client is closed then; draining polled it, which ended the node with 1."""
+    topic = topic_name("flights")
+    embedded_broker.create_topic(topic, 1)
+    produce(embedded_broker.bootstrap, topic, [b"1"])
+    app = make_app(revocation_timeout=0.2)
+    entered, gate = threading.Event(), threading.Event()
+
+    @app.consume(topic, group=topic)
+    def handle(messages):
+        entered.set()
+        assert gate.wait(60)
+
+    running = start(app, drain_timeout=30.0)
+    assert entered.wait(60)
+    (client,) = running.runtime._clients
+    client._owner._own_id_refused = 5  # as the broker's refusal sets it
+    running.wait_for(lambda: client._owner._client is None)
+    running.runtime.stop()
+    running.wait_for(lambda: client.stopping)
+    gate.set()
+    assert running.join() == 0
+    assert not running.of(ClientError)
