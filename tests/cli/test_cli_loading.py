@@ -53,3 +53,32 @@ def test_each_failure_is_one_sentence_with_its_cause(
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (
+            f"{APP}\n\n@app.consume('orders', max_mesages=5)\ndef handle(messages): ...\n",
+            "shop.py:5: topic 'orders': unknown setting 'max_mesages'; did you mean 'max_messages'?",
+        ),
+        (
+            f"{APP}\n\n@app.consume('orders')\ndef handle(messages):\n    yield messages\n",
+            "shop.py:5: the handler handle (shop.py:5) contains yield",
+        ),
+        (f"{APP}\napp.nothing_like_it()\n", "no_attribute"),
+        (f"{APP}\nimport json\njson.loads('{{')\n", "at shop.py:5"),
+    ],
+)
+def test_a_mistake_in_a_declaration_is_told_at_the_line_of_the_application(
+    folder: Path, source: str, says: str
+) -> None:
+    (folder / "shop.py").write_text(source)
+    with pytest.raises(UsageError) as caught:
+        load_app("shop:app")
+    sentence = str(caught.value)
+    if says == "no_attribute":
+        says = "AttributeError: 'App' object has no attribute 'nothing_like_it', at shop.py:4"
+    assert says in sentence
+    assert "swarm_consumer/" not in sentence, "the place is the library's, not the application's"
+    assert "\n" not in sentence

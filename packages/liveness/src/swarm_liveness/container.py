@@ -62,7 +62,8 @@ def node_limit_mb(
     Raises:
         LivenessSettingsError: a number that cannot be, or nothing is left for the nodes.
     """
-    if isinstance(share, bool) or not 0 < share <= 1:
+    given: object = share
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1:
         raise LivenessSettingsError(f"memory_share is {share!r}: give a number above 0 and at most 1, like 0.8")
     if isinstance(nodes, bool) or nodes < 1:
         raise LivenessSettingsError(f"nodes is {nodes!r}: give a number of at least 1")

@@ -25,6 +25,7 @@ from swarm_liveness.settings import (
     MemoryMetric,
     check_against_supervisor,
     check_intervals,
+    positive,
 )
 from swarm_liveness.verdict import Facts, Finding, Judgement, Verdict, judge
 
@@ -89,6 +90,7 @@ class LivenessListener:
             memory_metric=memory_metric,
         )
         check_intervals(self.limits, liveness_interval, statistics_interval)
+        positive("memory_refresh", memory_refresh, "seconds", "None to read them never")
         if memory_share is not None:
             if memory_limit is not None:
                 raise LivenessSettingsError("memory_limit and memory_share are both set: give one of them")

@@ -60,7 +60,7 @@ def positive(name: str, value: object, unit: str, otherwise: str) -> None:
     if value is None:
         return
     # bool is an int in Python: memory_limit=True would be a limit of 1 MB.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise LivenessSettingsError(f"{name} is {value!r}: give a number of {unit} above 0, or {otherwise}")
 
 
@@ -70,8 +70,14 @@ def check_intervals(limits: Limits, liveness_interval: float, statistics_interva
     Raises:
         LivenessSettingsError: an interval is not positive, or a TTL is below the liveness interval.
     """
-    positive("liveness_interval", liveness_interval, "seconds", "leave it out for 10 s")
-    positive("statistics_interval", statistics_interval, "seconds", "leave it out for 1 s")
+    for name, interval, default in (
+        ("liveness_interval", liveness_interval, "10 s"),
+        ("statistics_interval", statistics_interval, "1 s"),
+    ):
+        given: object = interval
+        if given is None:
+            raise LivenessSettingsError(f"{name} is None: give a number of seconds above 0, or leave it out")
+        positive(name, interval, "seconds", f"leave it out for {default}")
     for name in ("polling_ttl", "consuming_ttl", "stability_ttl"):
         ttl: float | None = getattr(limits, name)
         if ttl is not None and ttl < liveness_interval:

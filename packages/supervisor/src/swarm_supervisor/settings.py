@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +111,8 @@ class SettingsKeywords(TypedDict, total=False):
     control_socket: Path | str | None
 
 
+MOST_SECONDS = 10**9
+"""More than a swarm will live, and less than what overflows in a wait."""
 _POSITIVE = (
     "liveness_interval", "statistics_interval", "node_report_timeout", "boot_timeout", "shutdown_timeout",
     "restart_window",
@@ -135,18 +136,24 @@ def _check_types(settings: Settings) -> None:
             raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}")
     for name in _POSITIVE + _NOT_NEGATIVE:
         value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             raise SettingsError(f"{name} must be a number of seconds, not {value!r}")
+        if value > MOST_SECONDS:
+            raise SettingsError(f"{name} must be at most {MOST_SECONDS} seconds, which is 30 years: give fewer")
         if value < 0 or (value == 0 and name in _POSITIVE):
             least = "more than 0" if name in _POSITIVE else "at least 0"
             raise SettingsError(f"{name} must be {least} seconds, not {value:g}")
     for name, choices in _CHOICES.items():
         value = getattr(settings, name)
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    for name in ("target_waits_for_go", "subreaper"):
+        if not isinstance(getattr(settings, name), bool):
+            raise SettingsError(f"{name} must be True or False, not {getattr(settings, name)!r}")
     if not isinstance(settings.name, str) or not settings.name.isprintable() or not settings.name:
         raise SettingsError(f"name must be a printable text, not {settings.name!r}")
-    if settings.control_socket is not None and not isinstance(settings.control_socket, Path):
+    socket: object = settings.control_socket
+    if socket is not None and (not isinstance(socket, Path) or socket == Path()):
         raise SettingsError(f"control_socket must be a path, not {settings.control_socket!r}")
 
 
