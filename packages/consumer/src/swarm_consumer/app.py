@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from swarm_consumer.selection import Selection
-    from swarm_consumer.settings import GroupedTopicOptions, TopicKeywords
+    from swarm_consumer.settings import GroupedTopicOptions, OneTopicKeywords, TopicKeywords
 
 ConsumerClass = TypeVar("ConsumerClass", bound=type[Consumer])
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -99,7 +99,9 @@ class App(Hooked):
 
     # -- declaring -----------------------------------------------------------------------------------------------
 
-    def group(self, name: str, *, kafka: Mapping[str, Any] | None = None, **settings: Unpack[TopicKeywords]) -> Group:
+    def group(
+        self, name: str, *, kafka: Mapping[str, Any] | None = None, **settings: Unpack[OneTopicKeywords]
+    ) -> Group:
         """Declare a consumer group's own properties and settings; topics declared in it inherit them."""
         with declared(caller()):
             if name in self._groups:
@@ -122,7 +124,7 @@ class App(Hooked):
         partitions: int | None = None,
         replication: int | None = None,
         config: Mapping[str, Any] | None = None,
-        **settings: Unpack[TopicKeywords],
+        **settings: Unpack[OneTopicKeywords],
     ) -> Callable[[ConsumerClass], ConsumerClass]:
         """Declare who consumes one or more topics: a decorator for a Consumer class. A name with ^ is a pattern.
 

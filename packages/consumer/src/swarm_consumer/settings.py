@@ -68,7 +68,13 @@ class TopicKeywords(TypedDict, total=False):
     dead_letters: DeadLetters | None
 
 
-class TopicOptions(TopicKeywords, total=False):
+class OneTopicKeywords(TopicKeywords, total=False):
+    """Those of one topic: App has a `revocation_timeout` of its own, as a parameter."""
+
+    revocation_timeout: float | None
+
+
+class TopicOptions(OneTopicKeywords, total=False):
     """The keywords of ``app.topic`` and ``app.consume`` but for the group; `App.topic` explains them."""
 
     payload: Any
