@@ -328,6 +328,30 @@ def test_dead_letters_may_be_consumed_when_they_end_there():
     one.topic("skipped", dead_letters=DeadLetters())(Handler)
 
 
+# -- patterns --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", ["^flights-", "^flights", r"^flights\.", "^(a|b)-v1"])
+def test_a_pattern_without_an_end_is_refused_where_the_broker_matches_whole_names(pattern):
+    one = App("test", {**KAFKA, "group.protocol": "consumer"})
+    sentence = refused(lambda: one.topic(pattern)(Handler))
+    assert f"write {pattern + '.*'!r} for all that begin so, or {pattern + '$'!r} for no more than that" in sentence
+    app().topic(pattern)(Handler)
+
+
+@pytest.mark.parametrize("pattern", ["^flights-.*", "^flights$", "^(a|b)", "^flights-[0-9]+", "^flights-.{3}", "^.*"])
+def test_a_pattern_that_says_where_it_ends_is_taken(pattern):
+    App("test", {**KAFKA, "group.protocol": "consumer"}).topic(pattern)(Handler)
+
+
+def test_a_protocol_from_the_command_line_counts_for_patterns_too():
+    one = app()
+    one.topic("^flights-")(Handler)
+    one.override({"group.protocol": "consumer"}, "--kafka")
+    with pytest.raises(ConfigurationError, match=r"has to match whole names: write '\^flights-\.\*'"):
+        one.subscription_groups()
+
+
 # -- the payload and its annotation ----------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from swarm_consumer.settings import GroupedTopicOptions, TopicKeywords, TopicOpt
 KAFKA = {"bootstrap.servers": "localhost:9092"}
 NAN, INFINITE = float("nan"), float("inf")
 
-NUMBER = ["1", b"1", True, NAN, INFINITE, -INFINITE, -1, 10**12, [], {}, object()]
+NUMBER = ["1", b"1", True, NAN, INFINITE, -INFINITE, -1, 10**14, [], {}, object()]
 WHOLE = [*NUMBER, 1.5]
 FLAG = ["yes", 0, 1, 2, [], object()]
 TEXT = ["", "  ", b"name", 5, True, [], object()]
@@ -32,6 +32,7 @@ WRONG = {
     "long_running": [*FLAG, None],
     "consuming_ttl": [*NUMBER, 0],
     "max_held_messages": [*WHOLE, 0, 50],  # below max_messages
+    "max_held_bytes": [*WHOLE, None, 0],
     "tick_interval": [*NUMBER, None, 0],
     "revocation_timeout": NUMBER,
     "dead_letters": ["dead", True, 5, {"topic": "dead"}],

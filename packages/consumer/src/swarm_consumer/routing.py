@@ -157,6 +157,7 @@ def subscription_groups(routes: Iterable[Route], base: Mapping[str, Mapping[str,
         members = sorted(members, key=lambda route: route.topic)
         groups[name] = SubscriptionGroup(name=name, group=group, routes=tuple(members), properties=first.properties)
     _check_membership(groups.values())
+    _check_patterns(groups.values())
     check_dead_letters([route for group in groups.values() for route in group.routes])
     return list(groups.values())
 
@@ -179,6 +180,23 @@ def _check_membership(groups: Iterable[SubscriptionGroup]) -> None:
                     f"all members of consumer group {group.group!r} need the same {name}: it is {places}; set it once, "
                     f"in App(kafka=...) or app.group({group.group!r}, kafka=...)"
                 )
+
+
+def _check_patterns(groups: Iterable[SubscriptionGroup]) -> None:
+    """Raise ConfigurationError for a pattern that means one thing to librdkafka and another to the broker.
+
+    Under the classic protocol the client matches beginnings of names; under group.protocol=consumer the broker matches
+    whole names (KIP-848), so that ``^flights-`` finds nothing, and nothing says so.
+    """
+    for group in groups:
+        if _choices(group, "group.protocol", "classic") == {"consumer"}:
+            for route in group.routes:
+                if route.active and route.is_pattern and re.search(r"[\w.-]$", route.topic):
+                    raise ConfigurationError(
+                        f"under group.protocol=consumer the pattern {route.topic!r} ({route.handler}) has to match "
+                        f"whole names: write {route.topic + '.*'!r} for all that begin so, or {route.topic + '$'!r} "
+                        f"for no more than that"
+                    )
 
 
 def _choices(group: SubscriptionGroup, name: str, default: str) -> set[str]:

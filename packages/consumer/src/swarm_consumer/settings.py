@@ -64,6 +64,7 @@ class TopicKeywords(TypedDict, total=False):
     long_running: bool
     consuming_ttl: float | None
     max_held_messages: int | None
+    max_held_bytes: int
     tick_interval: float
     dead_letters: DeadLetters | None
 
