@@ -32,10 +32,10 @@ from swarm_supervisor.events import NodeExited, NodeRunning
 
 SILENT, SLOW, LARGE, READERS = 1000, 50, 8, 4
 MEGABYTE = b"x" * 2**20
-SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGE_HEADS = (
-    b"GET /readyz HTTP/1.1\r\nHost: a\r\nX: ",
-    b"GET /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n",
+    b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nX: ",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n",
 )
 MAX_CONNECTS_A_SECOND = 2000
 
@@ -126,7 +126,7 @@ class Crowd:
         client = Client(kind, sock)
         if kind == "large":
             where = random.choice(
-                (b"GET /readyz HTTP/1.1\r\nHost: a\r\nX: ", b"POST /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+                (b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nX: ", b"POST /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
             )
             client.to_send = memoryview(where + MEGABYTE)
         elif kind == "metrics":

@@ -50,6 +50,10 @@ def test_a_browser_gets_the_page_and_cannot_change_anything_with_it(port: int, h
     response, body = request(port, "GET", "/")
     assert (response.status, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert body.decode() == html
+    policy = response.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert policy.endswith("; frame-ancestors 'none'"), "browsers heed this one in a header alone"
+    assert response.headers["X-Frame-Options"] == "DENY"
     assert request(port, "HEAD", "/")[1] == b""
     assert request(port, "POST", "/")[0].status == 405
 

@@ -20,9 +20,13 @@ from hypothesis import strategies as st
 pytest.importorskip("h11", reason="the extra swarm-liveness[probes] is not installed")
 
 from swarm_liveness import probe as probe_module
+from swarm_liveness._budget import BURST_S, SHARE, SLICE_S, Budget
+from swarm_liveness._listening import is_loopback
+from swarm_liveness.answers import Answer
 from swarm_liveness.endpoints import endpoints
 from swarm_liveness.loop import ThreadLoop
-from swarm_liveness.probe import BURST_S, SHARE, SLICE_S, Answer, Budget, ProbeError, ProbeServer
+from swarm_liveness.probe import ProbeServer
+from swarm_liveness.settings import ProbeError
 
 Serve = Callable[..., ProbeServer]
 
@@ -128,7 +132,7 @@ class TestHttp:
         assert answer.endswith(b"\r\n\r\nhello")
 
     def test_connection_close_is_honoured(self, serve: Serve) -> None:
-        answer = exchange(serve(), b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = exchange(serve(), b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert answer.endswith(b"hello")
 
     def test_an_unknown_path_is_404_and_says_what_there_is(self, serve: Serve) -> None:
@@ -143,7 +147,7 @@ class TestHttp:
         assert response.headers["Allow"] == "GET, HEAD"
 
     def test_a_request_behind_another_ends_the_connection_after_the_first_answer(self, serve: Serve) -> None:
-        one = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
+        one = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"
         answer = exchange(serve(), one * 3)
         assert answer.count(b"HTTP/1.1 200") == 1
         assert b"connection: close" in answer.lower()
@@ -215,7 +219,7 @@ class TestBadClients:
         assert exchange(serve(), b"GET /hello HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
     def test_a_megabyte_of_headers_is_431(self, serve: Serve) -> None:
-        head = b"GET /hello HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 2**20 + b"\r\n\r\n"
+        head = b"GET /hello HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 2**20 + b"\r\n\r\n"
         assert exchange(serve(), head).startswith(b"HTTP/1.1 431 ")
 
     def test_a_request_line_without_end_is_refused(self, serve: Serve) -> None:
@@ -223,7 +227,7 @@ class TestBadClients:
 
     def test_a_megabyte_of_body_is_answered_and_not_kept(self, serve: Serve) -> None:
         server = serve()
-        head = b"GET /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"
+        head = b"GET /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n"
         answer = exchange(server, head + b"b" * 2**20)
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
         assert answer.endswith(b"hello")
@@ -235,7 +239,7 @@ class TestBadClients:
         monkeypatch.setattr(probe_module, "REQUEST_TIMEOUT_S", 0.5)
         server = serve()
         with connect(server) as idle:
-            idle.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+            idle.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b"200" in idle.recv(65536)
             # From now on the next look is for the idle client, in more than a minute.
             until(lambda: (server._sweep_at or 0.0) > time.monotonic() + probe_module.IDLE_TIMEOUT_S / 2)
@@ -252,7 +256,7 @@ class TestBadClients:
         with connect(server) as sock:
             begun = time.monotonic()
             answer = b""
-            for byte in b"GET /hello HTTP/1.1\r\nHost: x\r\n" * 100:
+            for byte in b"GET /hello HTTP/1.1\r\nHost: localhost\r\n" * 100:
                 with contextlib.suppress(OSError):
                     sock.send(bytes([byte]))
                 if select.select([sock], [], [], 0.05)[0]:
@@ -266,14 +270,14 @@ class TestBadClients:
         monkeypatch.setattr(probe_module, "WRITE_TIMEOUT_S", 0.5)
         server = serve({"/big": lambda: Answer(200, "text/plain", b"x" * 20_000_000)})
         with connect(server) as sock:
-            sock.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
             until(lambda: server.connections == 1)
             until(lambda: server.connections == 0)
         assert server.counters.timed_out == 1
 
     def test_a_client_that_hangs_up_in_the_middle_costs_nothing(self, serve: Serve) -> None:
         server = serve()
-        for data in (b"", b"GET /he", b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"):
+        for data in (b"", b"GET /he", b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"):
             with connect(server) as sock:
                 sock.sendall(data)
                 # A reset instead of a polite end.
@@ -295,6 +299,90 @@ class TestBadClients:
         finally:
             for sock in crowd:
                 sock.close()
+
+    def test_idle_connections_make_room_before_anybody_who_asks(self, serve: Serve) -> None:
+        """They have long to live, and a newcomer little: by deadline alone newcomers would push out one another."""
+        server = serve()
+        idle = [connect(server) for _ in range(probe_module.MAX_CONNECTIONS)]
+        silent: list[socket.socket] = []
+        try:
+            for sock in idle:
+                sock.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert sock.recv(4096).startswith(b"HTTP/1.1 200")
+            honest = connect(server)
+            silent = [connect(server) for _ in range(probe_module.MAX_CONNECTIONS // 2)]
+            until(lambda: server.counters.accepted == len(idle) + 1 + len(silent))
+            honest.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert honest.recv(4096).startswith(b"HTTP/1.1 200")
+            honest.close()
+        finally:
+            for sock in (*idle, *silent):
+                sock.close()
+
+    def test_an_answer_that_is_read_a_byte_at_a_time_has_one_deadline(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(probe_module, "WRITE_TIMEOUT_S", 0.5)
+        server = serve({"/big": lambda: Answer(200, "text/plain", b"x" * 2**24)})
+        with connect(server) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            read = 0
+            with contextlib.suppress(ConnectionResetError):
+                while chunk := sock.recv(4096):
+                    read += len(chunk)
+                    time.sleep(0.005)  # it does read, at most 0.8 MB/s: 16 MB would take 20 s
+        assert read < 2**24
+        until(lambda: server.counters.timed_out == 1)
+
+    def test_a_kept_connection_that_asks_again_begins_its_idle_time_anew(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(probe_module, "IDLE_TIMEOUT_S", 3.0)
+        server = serve()
+        with connect(server) as sock:
+            begun = time.monotonic()
+            while time.monotonic() - begun < 5.0:
+                sock.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answer = b""
+                while not answer.endswith(b"hello"):
+                    answer += sock.recv(4096)
+                    assert answer
+                time.sleep(0.1)
+        assert server.counters.timed_out == 0
+
+    @pytest.mark.parametrize(("length", "status"), [(7_900, 200), (8_300, 431), (9_000, 431)])
+    def test_a_head_of_more_than_8_kib_is_431_in_however_many_pieces(
+        self, serve: Serve, length: int, status: int
+    ) -> None:
+        start = b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX: "
+        head = start + b"a" * (length - len(start) - 4) + b"\r\n\r\n"
+        assert len(head) == length
+        assert exchange(serve(), head).startswith(b"HTTP/1.1 %d" % status)
+
+
+class TestWhoseHost:
+    @pytest.mark.parametrize(
+        "host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.8.9.1:80", "[::1]:8080", "app.localhost:1", "::1"]
+    )
+    def test_this_machine_is_answered_at_loopback(self, serve: Serve, host: str) -> None:
+        request = f"GET /hello HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        assert exchange(serve(), request.encode()).startswith(b"HTTP/1.1 200")
+
+    @pytest.mark.parametrize(
+        "host", ["evil.example", "evil.example:80", "localhost.evil.example", "10.0.0.1", "", "[x"]
+    )
+    def test_a_web_site_with_the_address_of_loopback_is_not(self, serve: Serve, host: str) -> None:
+        """DNS rebinding: the browser takes the page for the site's own, and its scripts may read it."""
+        request = f"GET /hello HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        answer = exchange(serve(), request.encode())
+        assert answer.startswith(b"HTTP/1.1 421")
+        assert b"hello" not in answer
+
+    def test_an_address_of_the_network_is_asked_by_any_name(self) -> None:
+        assert not is_loopback("0.0.0.0")
+        assert not is_loopback("::")
+        assert is_loopback("::ffff:127.0.0.1")
 
 
 class TestAddress:
@@ -369,7 +457,7 @@ class TestSlices:
         socks = [connect(server) for _ in range(20)]
         try:
             for sock in socks:
-                sock.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+                sock.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
             loop.turn(timers=False)
             assert server.connections == probe_module.ACCEPTS_A_SLICE
             assert server.counters.answered == 0
@@ -415,7 +503,7 @@ class TestSlices:
             monkeypatch.setattr(server, "_listener", real)
             (again,) = [callback for _, callback in loop.timers if callback == server._accept_again]
             again()
-            sock.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
             until(lambda: bool(loop.turn()) and server.counters.answered == 1)
         server.close()
 
@@ -435,7 +523,7 @@ def test_a_forked_child_closes_its_copies_and_the_parent_serves_on(serve: Serve)
             os._exit(sockets_before - sockets_after)
         _, status = os.waitpid(pid, 0)
         assert os.waitstatus_to_exitcode(status) == 2  # the listening socket and the connection
-        sock.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+        sock.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
         until(lambda: bool(loop.turn()) and server.counters.answered == 1)
         assert sock.recv(4096).endswith(b"hello")
     server.close()

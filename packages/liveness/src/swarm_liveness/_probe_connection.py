@@ -14,6 +14,8 @@ import h11
 # A probe's request line and headers take some hundred bytes; more than this is refused with 431.
 MAX_HEAD_BYTES = 8192
 RECEIVE_BYTES = 4096
+# A client that reads its answer within this time is not slow.
+PROMPT_S = 1.0
 # What is read and thrown away after an answer that was given before the whole request had come: closing with unread
 # bytes would make the kernel send a reset, which can destroy the answer on its way (RFC 9112, section 9.6).
 MAX_LINGER_BYTES = 2 * 2**20
@@ -56,13 +58,31 @@ class ProbeConnection:
         self.state = State.READING
         self.deadline = 0.0
         """When the server gives it up (monotonic seconds); kept here, set and judged by the server."""
+        self.since = 0.0
+        """When its present phase began (monotonic seconds): a request awaited, an answer awaited, an answer sent."""
+        self._answers = 0
+        self._phase = (State.READING, False, 0)
         self.idle = False
         """Whether it has been answered at least once and has sent nothing since."""
         self.head = False
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._out: deque[memoryview] = deque()
         self._closing = False
+        self._head_bytes = 0
         self._lingered = 0
+
+    def enter_phase(self, now: float) -> bool:
+        """Note when another phase has begun; whether one has."""
+        phase = (self.state, self.idle, self._answers)
+        if phase == self._phase:
+            return False
+        self._phase, self.since = phase, now
+        return True
+
+    def claim(self, now: float) -> tuple[int, float]:
+        """How good its claim to its place is: the lowest goes first, and of equals the one that takes longest."""
+        waits_for_us = self.state is State.WAITING or (self.state is State.WRITING and now - self.since < PROMPT_S)
+        return (0 if self.idle else 2 if waits_for_us else 1), self.since
 
     def receive(self) -> h11.Request | None:
         """Read what has come, once. A whole request is returned; a bad one is answered here."""
@@ -80,6 +100,7 @@ class ProbeConnection:
             self.close()
             return None
         self.idle = False
+        self._head_bytes += len(data)
         try:
             self._http.receive_data(data)
             event = self._http.next_event()
@@ -87,6 +108,11 @@ class ProbeConnection:
             self._refuse(error.error_status_hint, str(error))
             return None
         if isinstance(event, h11.Request):
+            # h11 looks at its bound only before it reads more: a head that came whole in the last piece passes it.
+            if self._head_bytes - len(self._http.trailing_data[0]) > MAX_HEAD_BYTES:
+                self._refuse(431, f"a request's head may have {MAX_HEAD_BYTES} bytes")
+                return None
+            self._head_bytes = 0
             self.head = event.method == b"HEAD"
             self.state = State.WAITING
             return event
@@ -115,6 +141,7 @@ class ProbeConnection:
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),  # what a node says stays text in every browser
+            ("X-Frame-Options", "DENY"),
             *headers,
         ]
         if self._closing:
@@ -122,6 +149,7 @@ class ProbeConnection:
         head = self._http.send(h11.Response(status_code=status, headers=fields, reason=_phrase(status)))
         parts = [] if self.head else self._http.send_with_data_passthrough(h11.Data(data=body)) or []
         self._http.send(h11.EndOfMessage())
+        self._answers += 1
         self._out.extend(memoryview(part) for part in (head or b"", *parts) if part)
         self.state = State.WRITING
         self.flush()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from swarm_liveness.answers import JSON, Answer, Endpoint
 from swarm_liveness.page import page
-from swarm_liveness.probe import JSON, Answer, Endpoint
 from swarm_liveness.snapshots import SnapshotView
 from swarm_liveness.views import Check, check_body, live, process_live, ready, status_parts
 

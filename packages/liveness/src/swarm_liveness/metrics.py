@@ -16,11 +16,12 @@ from prometheus_client.utils import floatToGoString
 
 from swarm_health import NodeStatistics, TopicStatistics
 from swarm_health.reports import DURATION_BOUNDS_S
+from swarm_liveness.answers import Answer
 from swarm_liveness.memory import MB, ProcessMemory
 from swarm_liveness.metrics_table import METRICS, Detail
 from swarm_liveness.metrics_table import Metric as TableEntry
 from swarm_liveness.partition_series import OTHER, PartitionSeries
-from swarm_liveness.probe import Answer, ProbeServer
+from swarm_liveness.probe import ProbeServer
 from swarm_liveness.settings import LivenessSettingsError
 from swarm_liveness.snapshots import NodeView, SnapshotView
 from swarm_liveness.swarm_events import RESTART_REASONS, STOP_REASONS, SwarmEvents

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
-from swarm_liveness.probe import Answer, Endpoint
+from swarm_liveness.answers import Answer, Endpoint
 
 HTML = "text/html; charset=utf-8"
+NO_FRAMES = "frame-ancestors 'none'"
+"""Browsers heed this in a header alone, not in the page itself (CSP level 3, section 4.1)."""
+_POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]*)"')
 
 
 def page() -> Endpoint:
     """The endpoint of the page. It is read once: an upgrade under a running supervisor cannot change what it serves."""
     body = files("swarm_liveness").joinpath("page.html").read_bytes()
-    return lambda: Answer(200, HTML, body)
+    headers = (("Content-Security-Policy", f"{policy(body.decode())}; {NO_FRAMES}"),)
+    return lambda: Answer(200, HTML, body, headers)
+
+
+def policy(html: str) -> str:
+    """The content security policy that a page names itself. ValueError if it names none."""
+    found = _POLICY.search(html)
+    if found is None:
+        raise ValueError("the page names no Content-Security-Policy")
+    return found[1]

@@ -12,30 +12,21 @@ import contextlib
 import errno
 import logging
 import select
-import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import h11
 
+from swarm_liveness._budget import PAUSE_S, SLICE_S, Budget
+from swarm_liveness._listening import is_loopback, listen, means_this_machine
 from swarm_liveness._probe_connection import ProbeConnection, State
+from swarm_liveness.answers import TEXT, Endpoint, ProbeCounters, Rendering
 from swarm_liveness.protocols import Loop
-from swarm_liveness.settings import ProbeError
 
 logger = logging.getLogger("swarm_liveness")
 
-SLICE_S = 0.0005
-# After a slice that was used up the loop is left alone for four times as long at least.
-PAUSE_S = 0.002
-# What all clients may cost in the long run, and on top of it at once: a scrape of a thousand partitions.
-SHARE = 0.1
-BURST_S = 0.05
-# A slice that seems longer than this was interrupted: the machine's fault, and not charged to the clients.
-LONGEST_SLICE_S = 4 * SLICE_S
 MAX_CONNECTIONS = 64
-BACKLOG = 1024
 ACCEPTS_A_SLICE = 16
 REQUEST_TIMEOUT_S = 5.0
 IDLE_TIMEOUT_S = 75.0
@@ -43,63 +34,6 @@ WRITE_TIMEOUT_S = 10.0
 LINGER_TIMEOUT_S = 2.0
 # Descriptors that are used up (EMFILE) leave the listening socket readable: without a pause the loop would spin.
 ACCEPT_PAUSE_S = 0.25
-
-JSON = "application/json"
-TEXT = "text/plain; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an endpoint answers. A body in parts is rendered a part at a time, between other work of the loop."""
-
-    status: int
-    content_type: str
-    body: bytes | Iterator[bytes]
-
-
-Endpoint = Callable[[], Answer]
-
-
-@dataclass(slots=True)
-class ProbeCounters:
-    """What the server has done so far."""
-
-    accepted: int = 0
-    evicted: int = 0
-    """Connections closed to make room for newer ones."""
-    timed_out: int = 0
-    answered: int = 0
-    refused: int = 0
-    """Requests answered with 4xx."""
-    failed: int = 0
-    """Endpoints that raised."""
-
-
-class Budget:
-    """What clients may still cost: `BURST_S` at once, `SHARE` of the time in the long run. Pure."""
-
-    __slots__ = ("_at", "_debt")
-
-    def __init__(self) -> None:
-        self._debt = 0.0
-        self._at = 0.0
-
-    def pause_after(self, begun: float, ended: float) -> float:
-        """Charge a slice (monotonic seconds); how long to serve nobody after it."""
-        paid_off = SHARE * max(0.0, begun - self._at)
-        self._debt = max(0.0, self._debt - paid_off) + min(ended - begun, LONGEST_SLICE_S)
-        self._at = ended
-        return max(0.0, (self._debt - BURST_S) / SHARE)
-
-
-class _Rendering:
-    """A body on its way, and all who wait for it."""
-
-    def __init__(self, answer: Answer, parts: Iterator[bytes]) -> None:
-        self.answer = answer
-        self.parts = parts
-        self.done: list[bytes] = []
-        self.waiting: list[ProbeConnection] = []
 
 
 class ProbeServer:
@@ -122,20 +56,21 @@ class ProbeServer:
             endpoints: what to answer, by path.
             host: the address to listen at; loopback unless told otherwise.
             port: 0 lets the kernel choose; `port` then tells.
-            max_connections: how many may be open; the one that has been silent longest makes room for a new one.
+            max_connections: how many may be open; for a new one an idle one makes room, else the slowest client.
 
         Raises:
             ProbeError: the address is in use or is none of this machine's.
         """
         self._endpoints = dict(endpoints)
         self._max_connections = max_connections
-        self._listener = _listen(host, port)
+        self._listener = listen(host, port)
         self.host, self.port = self._listener.getsockname()[:2]
+        self._loopback = is_loopback(self.host)
         self.counters = ProbeCounters()
         self._epoll = select.epoll()
         self._epoll.register(self._listener.fileno(), select.EPOLLIN)
         self._connections: dict[int, ProbeConnection] = {}
-        self._renderings: dict[str, _Rendering] = {}
+        self._renderings: dict[str, Rendering] = {}
         self._turns: deque[str] = deque()
         self._loop: Loop | None = None
         self._paused = False
@@ -239,7 +174,8 @@ class ProbeServer:
             if len(self._connections) >= self._max_connections:
                 self._evict()
             connection = ProbeConnection(sock)
-            connection.deadline = time.monotonic() + REQUEST_TIMEOUT_S
+            connection.since = time.monotonic()
+            connection.deadline = connection.since + REQUEST_TIMEOUT_S
             self._connections[connection.fd] = connection
             self._epoll.register(connection.fd, select.EPOLLIN)
             self.counters.accepted += 1
@@ -254,11 +190,13 @@ class ProbeServer:
             self._epoll.modify(self._listener.fileno(), select.EPOLLIN)
 
     def _evict(self) -> None:
-        """Make room: an honest probe is answered within milliseconds, so the longest silence is the least loss."""
-        # Dicts keep the order of insertion; one that is being answered goes last.
-        victim = min(
-            self._connections.values(), key=lambda one: (one.state in (State.WAITING, State.WRITING), one.deadline)
-        )
+        """Make room: an honest probe is answered within milliseconds, so what takes longest is the least loss.
+
+        First those that have their answer and keep the connection; then who is slow to ask, or to read; those last who
+        wait for us.
+        """
+        now = time.monotonic()
+        victim = min(self._connections.values(), key=lambda one: one.claim(now))
         self.counters.evicted += 1
         self._drop(victim)
 
@@ -267,12 +205,9 @@ class ProbeServer:
             State.READING,
             State.LINGERING,
         ):
-            was_idle = connection.idle
             request = connection.receive()
             if request is not None:
                 self._answer(connection, request)
-            elif was_idle and connection.state is State.READING and not connection.idle:
-                connection.deadline = time.monotonic() + REQUEST_TIMEOUT_S
         elif events & select.EPOLLOUT:
             connection.flush()
         elif events & (select.EPOLLHUP | select.EPOLLERR):
@@ -280,6 +215,10 @@ class ProbeServer:
         self._settle(connection)
 
     def _answer(self, connection: ProbeConnection, request: h11.Request) -> None:
+        host = next((value for name, value in request.headers if name == b"host"), b"localhost")
+        if self._loopback and not means_this_machine(host):
+            self._refuse(connection, 421, f"this is for its own machine: ask http://localhost:{self.port}")
+            return
         path = request.target.partition(b"?")[0].decode("ascii", "replace")
         endpoint = self._endpoints.get(path)
         if endpoint is None:
@@ -298,9 +237,9 @@ class ProbeServer:
                 return
             if isinstance(answer.body, bytes):
                 self.counters.answered += 1
-                connection.respond(answer.status, answer.content_type, answer.body)
+                connection.respond(answer.status, answer.content_type, answer.body, answer.headers)
                 return
-            rendering = self._renderings[path] = _Rendering(answer, answer.body)
+            rendering = self._renderings[path] = Rendering(answer, answer.body)
             self._turns.append(path)
         rendering.waiting.append(connection)
 
@@ -318,7 +257,8 @@ class ProbeServer:
             for connection in rendering.waiting:
                 if connection.state is State.WAITING:
                     self.counters.answered += 1
-                    connection.respond(rendering.answer.status, rendering.answer.content_type, body)
+                    answer = rendering.answer
+                    connection.respond(answer.status, answer.content_type, body, answer.headers)
                     self._settle(connection)
         except BaseException as error:  # noqa: BLE001  as above
             del self._renderings[path]
@@ -346,10 +286,14 @@ class ProbeServer:
         """Have epoll and deadline follow the connection's state."""
         if connection.fd not in self._connections:
             return
-        now = time.monotonic()
         if connection.state is State.CLOSED:
             self._drop(connection)
-        elif connection.state is State.WRITING:
+            return
+        # What a client does within a phase (a byte more, a part of the answer read) gives it no more time.
+        if not connection.enter_phase(time.monotonic()):
+            return
+        now = connection.since
+        if connection.state is State.WRITING:
             self._epoll.modify(connection.fd, select.EPOLLOUT)
             connection.deadline = now + WRITE_TIMEOUT_S
         elif connection.state is State.WAITING:
@@ -361,6 +305,8 @@ class ProbeServer:
         elif connection.idle:
             self._epoll.modify(connection.fd, select.EPOLLIN)
             connection.deadline = now + IDLE_TIMEOUT_S
+        else:
+            connection.deadline = now + REQUEST_TIMEOUT_S
 
     def _drop(self, connection: ProbeConnection) -> None:
         if self._connections.pop(connection.fd, None) is not None:
@@ -400,29 +346,3 @@ class ProbeServer:
             self._told.add(what)
             with contextlib.suppress(BaseException):  # a log handler, or the text of what was raised, may raise itself
                 logger.exception("%s (said once)", sentence)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    if not 0 <= port <= 65535:
-        raise ProbeError(f"the probe port is {port}: give one between 1 and 65535, or 0 to have one chosen")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
-        )[0]
-    except socket.gaierror:
-        raise ProbeError(f"the probe address {host!r} is no IP address: give one, like 127.0.0.1 or 0.0.0.0") from None
-    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
-    try:
-        # Without it a supervisor that starts again at once would meet its predecessor's connections in TIME_WAIT.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        advice = {
-            errno.EADDRINUSE: "another process has it: choose another port",
-            errno.EADDRNOTAVAIL: "this machine has no such address",
-            errno.EACCES: "ports below 1024 need a privilege: choose a higher one",
-        }.get(error.errno or 0, error.strerror or str(error))
-        raise ProbeError(error.errno, f"the probe cannot listen at {host}:{port}: {advice}") from None
-    return sock

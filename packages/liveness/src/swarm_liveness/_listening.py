@@ -1,0 +1,66 @@
+"""The socket that a probe server listens at, and whom it answers there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import socket
+
+from swarm_liveness.settings import ProbeError
+
+BACKLOG = 1024
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that does not block.
+
+    Raises:
+        ProbeError: the address is in use or is none of this machine's.
+    """
+    if not 0 <= port <= 65535:
+        raise ProbeError(f"the probe port is {port}: give one between 1 and 65535, or 0 to have one chosen")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+        )[0]
+    except socket.gaierror:
+        raise ProbeError(f"the probe address {host!r} is no IP address: give one, like 127.0.0.1 or 0.0.0.0") from None
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+    try:
+        # Without it a supervisor that starts again at once would meet its predecessor's connections in TIME_WAIT.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        advice = {
+            errno.EADDRINUSE: "another process has it: choose another port",
+            errno.EADDRNOTAVAIL: "this machine has no such address",
+            errno.EACCES: "ports below 1024 need a privilege: choose a higher one",
+        }.get(error.errno or 0, error.strerror or str(error))
+        raise ProbeError(f"the probe cannot listen at {host}:{port}: {advice}") from None
+    return sock
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's alone."""
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        mapped = getattr(address, "ipv4_mapped", None)
+        return address.is_loopback or (mapped is not None and mapped.is_loopback)
+    return False
+
+
+def means_this_machine(host: bytes) -> bool:
+    """Whether a Host header, as in "localhost:8080", names this machine itself.
+
+    A web site may give its own name the address 127.0.0.1, and then read what a page there shows (DNS rebinding). Its
+    name stands in the Host header, which a script cannot change.
+    """
+    name = host.decode("ascii", "replace").strip().lower()
+    if name.startswith("["):
+        name = name[1:].partition("]")[0]
+    elif name.count(":") == 1:
+        name = name.partition(":")[0]
+    return name == "localhost" or name.endswith(".localhost") or is_loopback(name)
