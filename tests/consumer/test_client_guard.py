@@ -26,6 +26,9 @@ PROGRAM = """
     class Own(Producer):
         pass
 
+    class Consumer(Consumer):  # of the same name
+        pass
+
     makers = {
         "Consumer": lambda: Consumer(settings),
         "Producer": lambda: Producer(settings),
@@ -56,7 +59,8 @@ PROGRAM = """
         assert isinstance(producer, Producer) and isinstance(producer, confluent_kafka.Producer)
         assert isinstance(SerializingProducer({"bootstrap.servers": "localhost:1"}), Producer)
         AdminClient({"bootstrap.servers": "localhost:1"})
-        Own({"bootstrap.servers": "localhost:1"})
+        assert isinstance(Own({"bootstrap.servers": "localhost:1"}), Own)
+        assert not isinstance(confluent_kafka.Consumer(settings), Consumer)
         print("child made all")
         sys.stdout.flush()
         os._exit(0)

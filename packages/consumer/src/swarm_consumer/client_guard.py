@@ -16,6 +16,7 @@ from swarm_consumer.errors import ForkError
 from swarm_consumer.place import caller
 
 _guarded_pid = 0
+_MARK = "_swarm_native"
 _NATIVE = ("Consumer", "Producer", "ShareConsumer", "_AdminClientImpl")
 
 
@@ -58,23 +59,23 @@ def _importing() -> bool:
 
 def _guard_classes() -> None:
     import confluent_kafka
-    import confluent_kafka.admin
     from confluent_kafka import cimpl
 
-    python_classes = [
-        confluent_kafka.DeserializingConsumer,
-        confluent_kafka.SerializingProducer,
-        getattr(confluent_kafka, "DeserializingShareConsumer", None),
-        confluent_kafka.admin.AdminClient,
-    ]
-    for python_class in python_classes:
-        if python_class is not None:
-            _guard_constructor(python_class)
+    # What is derived from the client's own classes by now; what is imported later derives from the guards.
+    admin = sys.modules.get("confluent_kafka.admin")
+    for module, name in (
+        (confluent_kafka, "DeserializingConsumer"),
+        (confluent_kafka, "SerializingProducer"),
+        (confluent_kafka, "DeserializingShareConsumer"),
+        (admin, "AdminClient"),
+    ):
+        if hasattr(module, name):
+            _guard_constructor(getattr(module, name))
     # The classes of the C extension cannot be changed: the names that lead to them are.
     for name in _NATIVE:
         native = getattr(cimpl, name, None)
         if native is not None:
-            _replace(native, _Guard(name, (native,), {"__module__": native.__module__}))
+            _replace(native, _Guard(name, (native,), {"__module__": native.__module__, _MARK: native}))
 
 
 class _Guard(type):
@@ -82,14 +83,12 @@ class _Guard(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         check_clients_allowed(cls.__name__)
-        native = cls.__mro__[1]
-        if cls.__dict__.get("__module__") == native.__module__ and cls.__name__ == native.__name__:
-            return native(*args, **kwargs)
-        return super().__call__(*args, **kwargs)
+        native = cls.__dict__.get(_MARK)
+        return super().__call__(*args, **kwargs) if native is None else native(*args, **kwargs)
 
     def __instancecheck__(cls, instance: object) -> bool:
-        native = cls.__mro__[1]
-        return isinstance(instance, native) if cls.__name__ == native.__name__ else super().__instancecheck__(instance)
+        native = cls.__dict__.get(_MARK)
+        return super().__instancecheck__(instance) if native is None else isinstance(instance, native)
 
 
 def _guard_constructor(python_class: Any) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import sys
-import sysconfig
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -85,9 +84,10 @@ def place_in(error: BaseException) -> str:
 
 
 def _is_library(file: str) -> bool:
-    return file.startswith(("<", sysconfig.get_path("stdlib") + os.sep)) or _LIBRARIES.search(file) is not None
+    return file.startswith(("<", _STANDARD_LIBRARY)) or _LIBRARIES.search(file) is not None
 
 
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _LIBRARIES = re.compile(
     r"[\\/](site-packages|dist-packages|swarm_(consumer|cli|supervisor|liveness|health|pidfd))[\\/]"
 )
