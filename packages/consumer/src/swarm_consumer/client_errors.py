@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 REPEAT_AFTER_S = 60.0
 """Trouble that still stands is told again after so long."""
@@ -125,3 +125,26 @@ class Repetitions:
 def _without_numbers(text: str) -> str:
     """Return the text without what differs between reports of the same trouble, such as the milliseconds waited."""
     return re.sub(r"\bafter \d+ms\b.*|\d+ms|\(\d+[^)]*\)", "", text)
+
+
+def kafka_error_of(error: object) -> KafkaError | None:
+    """Return the client's own error object behind an exception; None if there is none.
+
+    A fatal error that comes up while the client calls back for a delivery arrives as SystemError, with it as the cause.
+    """
+    if isinstance(error, KafkaError):
+        return error
+    for each in (error, getattr(error, "__cause__", None), getattr(error, "__context__", None)):
+        if isinstance(each, KafkaException) and each.args:
+            found: KafkaError = each.args[0]
+            return found
+    return None
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """Return an error without its frames, which would keep the client they had alive, with its threads."""
+    if error.__cause__ is not None:
+        error.__cause__.__traceback__ = None
+    if error.__context__ is not None:
+        error.__context__.__traceback__ = None
+    return error.with_traceback(None)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from swarm_consumer.batch import Batch
 from swarm_consumer.deliveries import Deliveries, Delivery
 from swarm_consumer.errors import ConsumptionError
 from swarm_consumer.message import Message
 from swarm_consumer.producer import Producer
+
+if TYPE_CHECKING:
+    from swarm_consumer.run_transactions import Block, RunTransactions
 
 
 class _Context(Protocol):
@@ -29,7 +32,9 @@ class _Context(Protocol):
     def is_stopping(self) -> bool: ...
     def mark(self, message: Message[Any] | int, metadata: str | None, blocking: bool, timeout: float) -> bool: ...
     def offset_metadata(self, timeout: float) -> str | None: ...
-    def transaction(self, timeout: float) -> contextlib.AbstractContextManager[None]: ...
+    @property
+    def transactions(self) -> RunTransactions: ...
+    def transaction(self, timeout: float) -> Block: ...
     def pause(self, duration: float | None) -> None: ...
     def resume(self) -> None: ...
     def seek(self, target: int | datetime | str) -> None: ...
@@ -156,11 +161,14 @@ class Consumer:
         """Return the metadata string committed with this partition's offset, from the broker."""
         return self._context.offset_metadata(timeout)
 
-    def transaction(self, *, timeout: float = 60.0) -> contextlib.AbstractContextManager[None]:
-        """Tie output and progress together: ``with self.transaction(): ...`` inside consume().
+    def transaction(self, *, timeout: float = 60.0) -> Block:
+        """Tie output and progress together: ``with self.transaction(): ...``, ``async with`` in async handlers.
 
-        What is produced inside, and the offset up to the last message (or up to the mark made inside), become visible
-        together at the end of the block; an error inside aborts both. Needs App(producer={"transactional.id": ...}).
+        What is produced inside and the offset become visible together, or neither does. With a mark inside, that is the
+        offset, and both are committed at the end of the block. Without one, the block is a part of one transaction for
+        the whole batch, together with the other such blocks: it is committed when consume() returns, and an error that
+        leaves consume() or any of the blocks undoes all of it. In hooks a block without a mark commits its output
+        alone. Needs App(producer={"transactional.id": ...}); a node has one transaction at a time, others wait for it.
         Raises DeliveryError when it cannot be committed, ConsumptionError when the partition was taken away meanwhile.
         """
         return self._context.transaction(timeout)

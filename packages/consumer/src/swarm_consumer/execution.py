@@ -126,11 +126,12 @@ class Execution:
                 # Without the record's timestamp: a letter as old as its record may be past the retention of its topic.
                 headers = letter_headers(record, run.lane.route.group, run.attempt, error)
                 letter: dict[str, Any] = {"key": record.key(), "headers": headers}
-                if self._producer.transactional:
-                    with self._producer.transaction(SETTLE_TIMEOUT_S):
-                        self._producer.produce(limits.topic, record.value(), told=True, **letter)
+                produce = functools.partial(self._producer.produce, limits.topic, record.value(), told=True, **letter)
+                if self._producer.transactional and run.lane.consumer is not None:
+                    transactions = run.lane.consumer._context.transactions
+                    transactions.letter(run, produce, SETTLE_TIMEOUT_S, mark=client.letter_moves(run))
                 else:
-                    self._producer.produce(limits.topic, record.value(), told=True, **letter).wait(SETTLE_TIMEOUT_S)
+                    produce().wait(SETTLE_TIMEOUT_S)
             except BaseException as failure:  # noqa: BLE001  no letter, no progress: the message is tried again
                 self._bus.emit(
                     ErrorOccurred(
@@ -167,7 +168,7 @@ class Execution:
         try:
             consumer = self._prepared(client, run)
             self._in_wrap(lane, action, getattr(consumer, action))
-            self._settle(run)
+            self._complete(run)
         except BaseException as error:  # noqa: BLE001  a hook must hurt nobody
             self._after_failure(run)
             self._bus.emit(
@@ -188,14 +189,20 @@ class Execution:
                 self._in_wrap(lane, "consume", functools.partial(_reach, run, consumer, batch))
             elif (result := _reach(run, consumer, batch)) is not None:
                 complete("consume", result, self._event_loop)
-            if run.deliveries.unsettled or run.deferred is not None:
-                self._settle(run)
+            self._complete(run)
         except BaseException as error:  # noqa: BLE001  the caller decides what follows
             self._after_failure(run)
             return error
         finally:
             run_in_hand.reset(token)
         return None
+
+    def _complete(self, run: Run) -> None:
+        """After a success: commit the transaction that is open, or wait until everything produced is acknowledged."""
+        if (run.transaction is not None or run.spoiled is not None) and run.lane.consumer is not None:
+            run.lane.consumer._context.transactions.complete(run)
+        if run.deliveries.unsettled or run.deferred is not None:
+            self._settle(run)
 
     def _settle(self, run: Run) -> None:
         """Wait for what a run has produced; raises DeliveryError when something was not delivered."""
@@ -204,7 +211,10 @@ class Execution:
             self._producer.settle(run.lane.consumer._context.elsewhere, SETTLE_TIMEOUT_S)
 
     def _after_failure(self, run: Run) -> None:
-        """A mark that waits for acknowledgements counts after a failure only if each of them came."""
+        """Abort what is open; a mark that waits for acknowledgements counts only if each of them came."""
+        if run.transaction is not None and run.lane.consumer is not None:
+            transactions = run.lane.consumer._context.transactions
+            self._bus.call("abort of a transaction", functools.partial(transactions.discard, run))
         if run.deferred is None:
             return
         try:

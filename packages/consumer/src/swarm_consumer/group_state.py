@@ -185,6 +185,11 @@ class GroupState:
         with self.lock:
             return self.lanes.divertible(run)
 
+    def letter_moves(self, run: Run) -> bool:
+        """Whether a dead letter for a run's message moves the offset past it."""
+        with self.lock:
+            return self.lanes.letter_moves(run)
+
     def count_attempts_anew(self, run: Run) -> None:
         """Begin with the first attempt at consume(): those that ended in initialized() were none of its."""
         with self.lock:

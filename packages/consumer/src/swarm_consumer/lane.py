@@ -28,6 +28,7 @@ from swarm_consumer.retry import Backoff
 if TYPE_CHECKING:
     from swarm_consumer.consumer import Consumer
     from swarm_consumer.routing import Route
+    from swarm_consumer.transactions import TransactionScope
 
 
 class LaneState(Enum):
@@ -39,6 +40,23 @@ class LaneState(Enum):
     WAITING = auto()
     PAUSED = auto()
     CLOSED = auto()
+
+
+Mark = tuple[int, str | None, int | None]
+"""A position to be: the next offset, metadata, the leader's epoch."""
+
+
+class RunTransaction:
+    """The transaction that a run has open. `scope` is the producer's."""
+
+    __slots__ = ("blocks", "inside", "mark", "scope", "timeout")
+
+    def __init__(self, scope: TransactionScope, timeout: float) -> None:
+        self.scope = scope
+        self.timeout = timeout
+        self.mark: Mark | None = None
+        self.inside = True  # in a block, between its begin and its end
+        self.blocks = 0  # how many have ended and wait for the end of the batch
 
 
 class Run:
@@ -65,8 +83,10 @@ class Run:
         "records",
         "resume_state",
         "seek",
+        "spoiled",
         "started",
         "topic",
+        "transaction",
         "ttl_s",
     )
 
@@ -87,10 +107,12 @@ class Run:
         self.max_poll_interval_s = max_poll_interval_s
         self.marks_only = False  # the handler has seen that it should leave early: its return marks nothing
         self.seek: Any = None
-        self.deferred: tuple[int, str | None, int | None] | None = None  # a mark that waits for acknowledgements
+        self.deferred: Mark | None = None  # a mark that waits for acknowledgements
         self.alone = False  # a message of a failed batch, by itself, to find out which one fails
         self.resume_state: LaneState | None = None  # where a hook found the lane
         self.deliveries = Deliveries()
+        self.transaction: RunTransaction | None = None
+        self.spoiled: BaseException | None = None  # what undid blocks of the transaction that had succeeded
         self.reached = True  # whether consume() was called: only what it raises can make a dead letter
 
 

@@ -96,6 +96,10 @@ class Lanes:
             lane.state = LaneState.IDLE
             return None
         alone = False
+        position = self.ledger.position(lane.key) if lane.retry is not None else None
+        if lane.retry is not None and position is not None:
+            # Marked since it failed: by a hook, or by a transaction whose commit was answered late.
+            lane.retry = [record for record in lane.retry if record.offset() >= position] or None  # type: ignore[operator]
         if lane.retry is not None:
             if lane.isolated:
                 alone = True
@@ -153,6 +157,15 @@ class Lanes:
             return None
         return None if lane.dead_letter_count.refusal(limits) else record
 
+    def letter_moves(self, run: Run) -> bool:
+        """Whether a dead letter moves the offset past its message.
+
+        Where only marks move it, it does so only if nothing before it waits for a mark.
+        """
+        if not run.lane.route.settings.manual_marking or run.first_offset is None:
+            return True
+        return self.ledger.all_done_before(run.lane.key, run.epoch, run.first_offset)
+
     def finish(self, run: Run, failed: bool, now: float, *, diverted: bool = False) -> Outcome:
         """End a run and say what follows.
 
@@ -187,12 +200,7 @@ class Lanes:
             lane.dead_letter_count.dead_lettered()
             if lane.route.settings.dead_letters is not None and lane.route.settings.dead_letters.independent:
                 lane.failures = 0
-            # Where only marks move the offset, a letter moves it only if nothing before it waits for a mark.
-            manual = lane.route.settings.manual_marking
-            assert run.first_offset is not None
-            return self._passed(
-                lane, run, mark=not manual or self.ledger.all_done_before(lane.key, run.epoch, run.first_offset)
-            )
+            return self._passed(lane, run, mark=self.letter_moves(run))
         if not failed:
             lane.dead_letter_count.succeeded(len(run.records))
             return self._succeeded(lane, run)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -15,9 +13,8 @@ from swarm_consumer.errors import ConsumptionError
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane, run_in_hand
 from swarm_consumer.message import Message
-from swarm_consumer.offsets import topic_partition
 from swarm_consumer.producer import Producer
-from swarm_consumer.progress import Storable
+from swarm_consumer.run_transactions import Block, RunTransactions
 
 
 class PartitionContext:
@@ -30,8 +27,7 @@ class PartitionContext:
         self.producer = producer
         self._elsewhere = Deliveries()
         self._elsewhere_epoch = lane.epoch
-        self._in_transaction = False
-        self._transaction_mark: tuple[int, str | None] | None = None
+        self.transactions = RunTransactions(client, lane, producer)
 
     @property
     def attempt(self) -> int:
@@ -63,13 +59,8 @@ class PartitionContext:
         with self._client.lock:
             if not self._client.lanes.ledger.deliverable(self._lane.key, epoch, offset + 1):
                 return False
-        if self._in_transaction:
-            if blocking:
-                raise ConsumptionError(
-                    "a mark inside a transaction is committed with it; it cannot be waited for alone"
-                )
-            self._transaction_mark = (offset + 1, metadata)
-            return True
+        if run is not None and run.transaction is not None:
+            return self.transactions.mark(run, run.transaction, (offset + 1, metadata, leader_epoch), blocking)
         # What was produced must be acknowledged before messages may count as done. In a handler or hook the mark is
         # kept until its end, which waits for that anyway; a blocking one, and one from another thread, waits here.
         waiting = [each for each in (run.deliveries if run is not None else None, self.elsewhere) if each is not None]
@@ -108,39 +99,9 @@ class PartitionContext:
             raise ValueError(f"{message!r} does not belong to {self.topic}[{self.partition}]")
         return message.offset, message.leader_epoch
 
-    @contextlib.contextmanager
-    def transaction(self, timeout: float) -> Iterator[None]:
+    def transaction(self, timeout: float) -> Block:
         """See Consumer.transaction."""
-        run = self._lane.running
-        if run is None or run.action != "consume" or run.last_offset is None:
-            raise ConsumptionError("transaction() is possible inside consume() only")
-        if self._in_transaction:
-            raise ConsumptionError("transactions do not nest")
-        with self.producer.transaction(timeout) as scope:
-            self._in_transaction = True
-            self._transaction_mark = None
-            try:
-                yield
-            finally:
-                self._in_transaction = False
-            mark = self._marked_in_transaction()
-            if mark is None and not run.marks_only and not self._lane.route.settings.manual_marking:
-                mark = (run.last_offset + 1, None)
-            if mark is not None:
-                with self._client.lock:
-                    ours = self._client.lanes.ledger.owns(self._lane.key, run.epoch)
-                if not ours:
-                    raise ConsumptionError(f"{self.topic}[{self.partition}] was taken away during the transaction")
-                place = topic_partition(Storable(*self._lane.key, *mark))
-                scope.add_offsets([place], self._client.group_metadata(timeout))
-        # Committed: what was produced is acknowledged, and the ledger follows.
-        run.deliveries = Deliveries()
-        if mark is not None:
-            with self._client.lock:
-                self._client.lanes.ledger.mark(self._lane.key, run.epoch, mark[0], mark[1])
-
-    def _marked_in_transaction(self) -> tuple[int, str | None] | None:
-        return self._transaction_mark
+        return self.transactions.block(timeout)
 
     def offset_metadata(self, timeout: float) -> str | None:
         """See Consumer.offset_metadata."""
@@ -172,13 +133,15 @@ class PartitionContext:
 
     def produce(self, topic: str, value: Any, **options: Any) -> Delivery:
         """See Consumer.produce."""
-        if self.producer.transactional and not self._in_transaction:
-            # The node has one producer: this would become a part of whatever transaction another thread has open, and
-            # be lost with it.
-            raise ConsumptionError(
-                "this app's producer has a transactional.id: produce inside `with self.transaction():`"
-            )
         run = self._lane.running
+        if self.producer.transactional:
+            if run is None or run.transaction is None or not run.transaction.inside:
+                # The node has one producer: this would become a part of whatever transaction another thread has open,
+                # and be lost with it.
+                raise ConsumptionError(
+                    "this app's producer has a transactional.id: produce inside `with self.transaction():`"
+                )
+            return self.producer.produce(topic, value, told=True, **options)  # the commit says whether it arrived
         if run is not None and run_in_hand.get() is run:
             return self.producer.produce(topic, value, deliveries=(run.deliveries,), told=True, **options)
         groups = (self.elsewhere,) if run is None else (run.deliveries, self.elsewhere)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,9 +13,11 @@ from typing import Any
 import confluent_kafka
 import msgspec
 
+from swarm_consumer.client_errors import kafka_error_of
 from swarm_consumer.deliveries import Deliveries, Delivery
 from swarm_consumer.errors import ConfigurationError, DeliveryError, ForkError
 from swarm_consumer.redaction import scrub, secrets_of
+from swarm_consumer.transactions import Transactions, TransactionScope
 
 
 def encode(value: Any) -> bytes | str | None:
@@ -38,19 +41,6 @@ encode_json = msgspec.json.Encoder(enc_hook=_plain).encode
 """Return the value as JSON."""
 
 
-class TransactionScope:
-    """What a transaction commits besides messages: offsets, each list with the group metadata of its consumer."""
-
-    __slots__ = ("offsets",)
-
-    def __init__(self) -> None:
-        self.offsets: list[tuple[list[confluent_kafka.TopicPartition], Any]] = []
-
-    def add_offsets(self, offsets: list[confluent_kafka.TopicPartition], metadata: Any) -> None:
-        """Commit these offsets with the transaction."""
-        self.offsets.append((offsets, metadata))
-
-
 class Producer:
     """One librdkafka producer of this process, safe to use from all its threads."""
 
@@ -66,11 +56,11 @@ class Producer:
         self._logger = logger
         self._on_undelivered = on_undelivered
         self._lock = threading.Lock()
-        self._transaction_lock = threading.RLock()
         self._client: confluent_kafka.Producer | None = None
         self._pid = 0
         self._closed = False
         self.fatal_error: str | None = None
+        self.transactions = Transactions(lambda: self.client, self._flush, self._note_fatal)
 
     @property
     def client(self) -> confluent_kafka.Producer:
@@ -140,7 +130,7 @@ class Producer:
                             f"not queued for {topic}: the local queue stayed full for {timeout:g} s; is the broker "
                             f"reachable, or queue.buffering.max.messages too small?"
                         ) from None
-                    client.poll(0.05)
+                    self._serve(client.poll, 0.05)
         except confluent_kafka.KafkaException as error:
             for group in deliveries:
                 group.removed()
@@ -150,7 +140,7 @@ class Producer:
                 group.removed()
             raise
         else:
-            client.poll(0)
+            self._serve(client.poll, 0)
         finally:
             del client  # an error that somebody keeps has this frame, and would keep the client alive with its threads
         return delivery
@@ -166,7 +156,6 @@ class Producer:
 
     def await_all(self, done: Callable[[], bool], timeout: float) -> None:
         """Serve deliveries until `done()` or `timeout` seconds are over."""
-        client = self.client
         deadline = time.monotonic() + timeout
         while not done():
             remaining = deadline - time.monotonic()
@@ -174,69 +163,64 @@ class Producer:
                 return
             # flush() sends at once what linger.ms would still hold back; short slices, because it waits for the
             # messages of every thread and another's may keep coming.
-            client.flush(min(0.05, remaining))
+            self._serve(self.client.flush, min(0.05, remaining))
 
     def serve(self) -> None:
         """Take in what the broker has answered meanwhile, without waiting; nothing if the producer is not in use."""
         client = self._client
         if client is not None and self._pid == os.getpid():
-            client.poll(0)
+            with contextlib.suppress(DeliveryError):  # noted: `fatal_error` has it
+                self._serve(client.poll, 0)
+        del client  # see produce()
+
+    def _flush(self, timeout: float) -> None:
+        self._serve(self.client.flush, timeout)
+
+    def _serve(self, call: Callable[[float], int], timeout: float) -> int:
+        """Call poll() or flush(): a fatal error of the producer comes out of them instead of going to error_cb."""
+        try:
+            return call(timeout)
+        except:  # noqa: E722  confluent-kafka 2.16 may raise the KafkaError itself, which is no exception at all
+            if (cause := kafka_error_of(sys.exc_info()[1])) is None:
+                raise
+            self._note_fatal(cause)
+            failure = DeliveryError(f"the producer cannot send any more: {self.scrub(cause.str())}")
+        finally:
+            del call  # see produce()
+        raise failure
 
     @property
     def transactional(self) -> bool:
         """Whether everything goes through transactions, because a transactional.id is set."""
         return "transactional.id" in self._properties
 
-    @contextlib.contextmanager
-    def transaction(self, timeout: float = 60.0) -> Iterator[TransactionScope]:
-        """Run a block as one transaction: all of its output and offsets become visible together, or nothing does.
-
-        A producer has one transaction at a time: other threads wait for it. An error inside aborts it and is raised.
-        Raises DeliveryError when the transaction cannot be committed, ConfigurationError without a transactional.id.
-        """
+    def check_transactional(self) -> None:
+        """Raise ConfigurationError without a transactional.id."""
         if not self.transactional:
             raise ConfigurationError(
                 "transactions need an id: App(producer={'transactional.id': prefix}); a node appends its number"
             )
-        with self._transaction_lock:
-            client = self.client
-            scope = TransactionScope()
-            try:
-                client.begin_transaction()
-                yield scope
-                for offsets, metadata in scope.offsets:
-                    client.send_offsets_to_transaction(offsets, metadata, timeout)
-                self._commit(client, timeout)
-            except BaseException as error:
-                self._abort(client, timeout)
-                if isinstance(error, confluent_kafka.KafkaException):
-                    self._note_fatal(error.args[0])
-                    raise DeliveryError(f"the transaction was aborted: {error.args[0].str()}") from error
-                raise
-            finally:
-                del client  # see produce()
 
-    def _commit(self, client: confluent_kafka.Producer, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                client.commit_transaction(max(0.0, deadline - time.monotonic()))
-            except confluent_kafka.KafkaException as error:
-                # A retriable commit is to be called again: its outcome is not known, and aborting it is not allowed.
-                if error.args[0].retriable() and time.monotonic() < deadline:
-                    continue
-                raise
-            return
+    @contextlib.contextmanager
+    def transaction(self, timeout: float = 60.0) -> Iterator[TransactionScope]:
+        """Run a block as one transaction: all of its output and offsets become visible together, or nothing does.
 
-    def _abort(self, client: confluent_kafka.Producer, timeout: float) -> None:
+        A producer has one transaction at a time: others wait for it, in their order. An error inside aborts it and is
+        raised. Raises DeliveryError when the transaction cannot be committed, ConfigurationError without a
+        transactional.id.
+        """
+        self.check_transactional()
+        scope = self.transactions.begin(timeout)
         try:
-            client.abort_transaction(timeout)
-        except confluent_kafka.KafkaException as error:
-            self._note_fatal(error.args[0])
+            yield scope
+        except BaseException:
+            self.transactions.abort(timeout)
+            raise
+        self.transactions.commit(scope, timeout)
 
     def _note_fatal(self, error: confluent_kafka.KafkaError) -> None:
         # Fenced by another producer with this id, for example: nothing this one does will succeed any more.
-        if error.fatal():
+        if error.fatal() and self.fatal_error is None:
             self.fatal_error = self.scrub(error.str())
             if self._on_error is not None:
                 self._on_error(error)
@@ -255,7 +239,12 @@ class Producer:
         with self._lock:
             client, self._client = self._client, None
             self._closed = True
-        return 0 if client is None else client.flush(max(0.0, timeout))
+        if client is None:
+            return 0
+        try:
+            return self._serve(client.flush, max(0.0, timeout))
+        except DeliveryError:
+            return len(client)
 
     def _create(self) -> confluent_kafka.Producer:
         properties = dict(self._properties)

@@ -22,6 +22,7 @@ class _Entry:
     begun: int | None = None  # the first offset handed to a handler
     delivered: int | None = None  # next offset after the last message handed to a handler
     position: int | None = None  # next offset: everything before it is handled or marked
+    plain: bool = False  # whether a mark outside of transactions may still be under way to the broker
     stored: int | None = None  # what was last given out to be stored
     metadata: str | None = None
     leader_epoch: int | None = None
@@ -136,11 +137,29 @@ class Ledger:
         entry = self._entries[key]
         if entry.position is None or next_offset > entry.position:
             entry.position, entry.metadata, entry.leader_epoch = next_offset, metadata, leader_epoch
+            entry.plain = True
             self._changed.add(key)
         elif next_offset == entry.position and metadata is not None and metadata != entry.metadata:
             entry.metadata = metadata
             self._changed.add(key)
         return True
+
+    def has_plain_marks(self, key: Key) -> bool:
+        """Whether something was marked that no transaction has overtaken: the automatic commit may still send it."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.plain
+
+    def committed(
+        self, key: Key, epoch: int, next_offset: int, metadata: str | None = None, leader_epoch: int | None = None
+    ) -> None:
+        """Note a position that a transaction has committed: it is done, and not to be stored once more."""
+        entry = self._entries.get(key)
+        if entry is None or entry.epoch != epoch or (entry.position is not None and next_offset < entry.position):
+            return
+        entry.position, entry.metadata, entry.leader_epoch = next_offset, metadata, leader_epoch
+        entry.stored = next_offset
+        entry.plain = False
+        self._changed.discard(key)
 
     def position(self, key: Key) -> int | None:
         """Return the next offset that is not done yet; None when nothing was done under the present epoch."""

@@ -63,6 +63,7 @@ def run_messages(
     timeout_s: float = 10.0,
     encode: Callable[[Any], bytes] = encode_json,
     chain: bool = False,
+    producer: Mapping[str, Any] | None = None,
     **options: Unpack[GroupedTopicOptions],
 ) -> Outcome:
     """Run a consumer class, a handler function or a whole app on messages, and return what it did.
@@ -70,14 +71,14 @@ def run_messages(
     ``messages`` are values or Records of one topic, or a mapping of topics to them; what is not bytes, None or a Record
     goes through ``encode``. A Record without a partition is in partition 0. The runtime is the real one, with its
     batches, decoding, marking, retries, dead letters, transactions, hooks and lifespan; only the Kafka clients are
-    replaced. ``options`` are those of App.topic (payload=, max_messages=, dead_letters=, ...); an app has its own.
-    Back-offs take no time. With ``chain`` what is produced to a topic that the app consumes is handled too.
+    replaced. ``options`` are those of App.topic (payload=, max_messages=, dead_letters=, ...), ``producer`` is App's, for
+    transactions: ``{"transactional.id": "any"}``; an app has its own. Back-offs take no time. With ``chain`` what is produced to a topic that the app consumes is handled too.
 
     The run ends when every message is done with. When a batch has failed ``attempts`` times (1 by default; without end
     for topics with dead letters), what the handler raised is raised here. Raises TimeoutError after timeout_s seconds,
     and ConfigurationError for messages of a topic that nothing consumes.
     """
-    app = target if isinstance(target, App) else _app(target, topic, options)
+    app = target if isinstance(target, App) else _app(target, topic, options, producer)
     given = messages if isinstance(messages, Mapping) else {topic: messages}
     routes = [route for route in app.routes if route.active]
     for name in given:
@@ -90,8 +91,13 @@ def run_messages(
     return _Run(app, _log(given, encode), attempts, timeout_s, chain).outcome()
 
 
-def _app(target: type[Consumer] | Callable[..., Any], topic: str, options: GroupedTopicOptions) -> App:
-    app = App("run-messages", kafka={"bootstrap.servers": "in-memory"})
+def _app(
+    target: type[Consumer] | Callable[..., Any],
+    topic: str,
+    options: GroupedTopicOptions,
+    producer: Mapping[str, Any] | None,
+) -> App:
+    app = App("run-messages", kafka={"bootstrap.servers": "in-memory"}, producer=producer)
     if isinstance(target, type) and issubclass(target, Consumer):
         app.topic(topic, **options)(target)
     else:

@@ -1,0 +1,213 @@
+"""Transactions inside a consumer: which run they belong to, which offset goes with them, and when they are committed.
+
+A block with a mark is committed at its end. Blocks without one are parts of a single transaction of their batch, which
+is committed when consume() has returned: only then is it known that the batch is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Callable
+from types import TracebackType
+
+from swarm_consumer import commits
+from swarm_consumer.errors import ConsumptionError, DeliveryError
+from swarm_consumer.events import Committed
+from swarm_consumer.group_state import GroupState
+from swarm_consumer.lane import Lane, Mark, Run, RunTransaction, run_in_hand
+from swarm_consumer.offsets import topic_partition
+from swarm_consumer.producer import Producer
+from swarm_consumer.progress import Storable
+from swarm_consumer.transactions import TransactionScope
+
+
+class RunTransactions:
+    """The transactions of one consumer instance."""
+
+    def __init__(self, client: GroupState, lane: Lane, producer: Producer) -> None:
+        self._client = client
+        self._lane = lane
+        self._producer = producer
+
+    def block(self, timeout: float) -> Block:
+        """Return the context manager behind Consumer.transaction."""
+        return Block(self, self._producer, timeout)
+
+    def mark(self, run: Run, transaction: RunTransaction, mark: Mark, blocking: bool) -> bool:
+        """Commit this position with the transaction that is open."""
+        if transaction.mark is None or transaction.mark[0] <= mark[0]:
+            transaction.mark = mark
+        if blocking:
+            if transaction.inside:
+                raise ConsumptionError(
+                    "a mark inside a transaction is committed with it; it cannot be waited for alone"
+                )
+            self._commit(run, transaction)
+        return True
+
+    def complete(self, run: Run) -> None:
+        """Commit what a run that has succeeded left open. Raises when its output is not committed."""
+        if run.spoiled is not None:
+            raise ConsumptionError(
+                f"a transaction() block failed, and undid the blocks before it in this batch, which had no mark of "
+                f"their own: mark inside each block that has to stand alone ({type(run.spoiled).__name__})"
+            ) from run.spoiled
+        transaction = run.transaction
+        if transaction is None:
+            return
+        if transaction.inside:
+            self.discard(run)
+            raise ConsumptionError(f"{run.action}() returned inside a transaction: leave the block of transaction()")
+        if run.last_offset is not None and not run.marks_only:
+            transaction.mark = (run.last_offset + 1, None, run.records[-1].leader_epoch())
+        if transaction.mark is None:  # it has seen that it should leave: the next owner does all of it
+            self.discard(run)
+            return
+        self._commit(run, transaction)
+
+    def discard(self, run: Run) -> None:
+        """Abort what is open."""
+        transaction, run.transaction = run.transaction, None
+        if transaction is not None:
+            self._producer.transactions.abort(transaction.timeout)
+
+    def letter(self, run: Run, produce: Callable[[], object], timeout: float, *, mark: bool) -> None:
+        """Produce a dead letter and move the offset past its message, both or neither."""
+        position = self.position()
+        transaction = self.opened(run, self._producer.transactions.begin(timeout), timeout, position)
+        try:
+            produce()
+        except BaseException:
+            self.discard(run)
+            raise
+        if mark and run.last_offset is not None:
+            transaction.mark = (run.last_offset + 1, None, run.records[-1].leader_epoch())
+        self._commit(run, transaction)
+
+    # -- what a block does -----------------------------------------------------------------------------------------
+
+    def run_to_join(self) -> Run:
+        """Return the run that asks for a transaction; raises ConsumptionError when none may."""
+        run = self._lane.running
+        if run is None or run_in_hand.get() is not run:
+            raise ConsumptionError(
+                "transaction() is possible inside consume() and hooks only, in their own thread or task"
+            )
+        if run.transaction is not None and run.transaction.inside:
+            raise ConsumptionError("transactions do not nest")
+        return run
+
+    def position(self) -> int | None:
+        """Return what is done of the partition."""
+        with self._client.lock:
+            return self._client.lanes.ledger.position(self._lane.key)
+
+    def opened(self, run: Run, scope: TransactionScope, timeout: float, position: int | None) -> RunTransaction:
+        """Begin the run's transaction; `position` is what was done before its turn came."""
+        transaction = run.transaction = RunTransaction(scope, timeout)
+        now = self.position()
+        if now is not None and now != position and run.first_offset is not None and now > run.first_offset:
+            self.discard(run)
+            raise ConsumptionError(
+                f"{run.topic}[{run.partition}]: the transaction of the attempt before was committed after all; the "
+                f"partition goes on behind it"
+            )
+        return transaction
+
+    def ended(self, run: Run, transaction: RunTransaction) -> None:
+        """Commit at the end of a block, or leave that to the end of the batch."""
+        transaction.inside = False
+        waits = run.action == "consume" and not self._lane.route.settings.manual_marking
+        if transaction.mark is None and waits:
+            transaction.blocks += 1
+            return
+        self._commit(run, transaction)
+
+    def failed(self, run: Run, transaction: RunTransaction, error: BaseException) -> None:
+        """Abort because of what was raised in a block."""
+        if transaction.blocks:
+            run.spoiled = error
+        self.discard(run)
+
+    def _commit(self, run: Run, transaction: RunTransaction) -> None:
+        scope, timeout, mark = transaction.scope, transaction.timeout, transaction.mark
+        key, ledger = self._lane.key, self._client.lanes.ledger
+        try:
+            if mark is not None:
+                with self._client.lock:
+                    ours, plain = ledger.owns(key, run.epoch), ledger.has_plain_marks(key)
+                if not ours:
+                    raise ConsumptionError(f"{run.topic}[{run.partition}] was taken away during the transaction")
+                # A plain mark that the automatic commit sends later would take the group back behind this transaction.
+                if plain and not commits.commit_blocking(self._client, key, run.epoch, timeout):
+                    raise DeliveryError(
+                        f"{run.topic}[{run.partition}]: what was marked before the transaction could not be committed"
+                    )
+                place = topic_partition(Storable(run.topic, run.partition, *mark))
+                scope.add_offsets([place], self._client.group_metadata(timeout))
+                scope.on_committed.append(functools.partial(self._committed, run.epoch, mark))
+        except BaseException:
+            self.discard(run)
+            raise
+        run.transaction = None
+        self._producer.transactions.commit(scope, timeout)
+
+    def _committed(self, epoch: int, mark: Mark) -> None:
+        """Let ledger and figures follow a transaction: nothing of it is stored for the automatic commit."""
+        key = self._lane.key
+        with self._client.lock:
+            self._client.lanes.ledger.committed(key, epoch, *mark)
+        offsets = ((*key, mark[0]),)
+        self._client.statistics.committed(offsets)
+        self._client.bus.emit(Committed(subscription_group=self._client.subscription_group, offsets=offsets))
+
+
+class Block(contextlib.AbstractContextManager[None], contextlib.AbstractAsyncContextManager[None]):
+    """One ``with self.transaction():``, or in an async handler ``async with self.transaction():``."""
+
+    def __init__(self, transactions: RunTransactions, producer: Producer, timeout: float) -> None:
+        self._transactions = transactions
+        self._begin = producer.transactions
+        self._timeout = timeout
+        self._run: Run | None = None
+        producer.check_transactional()
+
+    def __enter__(self) -> None:
+        if asyncio._get_running_loop() is not None:
+            raise ConsumptionError(
+                "in an async handler write `async with self.transaction():`; `with` would hold up every other one"
+            )
+        run, position = self._join()
+        if run.transaction is None:
+            self._transactions.opened(run, self._begin.begin(self._timeout), self._timeout, position)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run, self._run = self._run, None
+        if run is None or run.transaction is None:
+            return
+        if error is not None:
+            self._transactions.failed(run, run.transaction, error)
+        else:
+            self._transactions.ended(run, run.transaction)
+
+    async def __aenter__(self) -> None:
+        run, position = self._join()
+        if run.transaction is None:
+            scope = await self._begin.begin_async(self._timeout)
+            self._transactions.opened(run, scope, self._timeout, position)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Shielded: a transaction that ends in a thread is not left half-way because its task was cancelled.
+        await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(self.__exit__, kind, error, trace)))
+
+    def _join(self) -> tuple[Run, int | None]:
+        run = self._run = self._transactions.run_to_join()
+        if run.transaction is not None:
+            run.transaction.inside = True
+        return run, self._transactions.position()

@@ -1,0 +1,430 @@
+"""Transactions inside consumers: what goes together, what is undone together, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+from confluent_kafka import Producer
+
+from swarm_consumer import App, ConfigurationError, Consumer, ConsumptionError, DeadLetters
+from swarm_consumer.events import BatchFailed, Committed, ErrorOccurred, StatisticsEmitted
+from swarm_consumer.progress import Ledger
+from swarm_consumer.testing import Record, await_committed, committed_offsets, produce, read_all, run_messages
+from swarm_consumer.turns import Turns
+
+KEY = ("messages", 0)
+TX = {"transactional.id": "tests"}
+TEN = [b"%d" % number for number in range(10)]
+
+
+def values(outcome, topic="out"):
+    return [record.value for record in outcome.produced.get(topic, ())]
+
+
+def test_output_and_progress_of_a_batch_go_together():
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction():
+                for message in messages:
+                    self.produce("out", message.raw_payload)
+
+    outcome = run_messages(Handler, TEN, producer=TX)
+    assert values(outcome) == TEN
+    assert outcome.committed == {KEY: 10}
+
+
+def test_a_transaction_for_each_message_without_marks_loses_nothing():
+    done, tries = [], []
+
+    class Handler(Consumer):
+        def consume(self, messages):
+            for message in messages:
+                with self.transaction():
+                    tries.append(message.offset)
+                    if message.offset == 3 and tries.count(3) < 2:
+                        raise RuntimeError("the database is away")
+                    self.produce("out", message.raw_payload)
+                done.append(message.offset)
+
+    outcome = run_messages(Handler, TEN, attempts=3, producer=TX)
+    assert values(outcome) == TEN, "each once: what was before the error was undone with it"
+    assert outcome.committed == {KEY: 10}
+    assert set(done) == set(range(10))
+
+
+def test_a_marked_block_stands_alone():
+    tries = []
+
+    class Handler(Consumer):
+        def consume(self, messages):
+            for message in messages:
+                with self.transaction():
+                    tries.append(message.offset)
+                    self.produce("out", message.raw_payload)
+                    if message.offset == 3 and tries.count(3) < 2:
+                        raise RuntimeError("once")
+                    self.mark_as_consumed(message)
+
+    outcome = run_messages(Handler, TEN, attempts=3, producer=TX)
+    assert values(outcome) == TEN
+    assert tries == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_an_error_behind_the_blocks_undoes_them():
+    attempts = []
+
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction():
+                self.produce("out", b"%d" % self.attempt)
+            attempts.append(self.attempt)
+            if self.attempt == 1:
+                raise RuntimeError("after the block")
+
+    outcome = run_messages(Handler, TEN, attempts=3, producer=TX)
+    assert values(outcome) == [b"2"]
+    assert attempts == [1, 2]
+
+
+def test_a_block_whose_error_is_swallowed_fails_the_batch_when_others_were_undone_with_it():
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction():
+                self.produce("out", b"first")
+            try:
+                with self.transaction():
+                    raise ValueError("second")
+            except ValueError:
+                pass
+
+    with pytest.raises(ConsumptionError, match="undid the blocks before it"):
+        run_messages(Handler, TEN, producer=TX)
+
+
+def test_a_lone_block_whose_error_was_dealt_with_is_dealt_with():
+    class Handler(Consumer):
+        def consume(self, messages):
+            try:
+                with self.transaction():
+                    self.produce("out", b"lost")
+                    raise ValueError("poison")
+            except ValueError:
+                with self.transaction():
+                    self.produce("dead", b"letter")
+
+    outcome = run_messages(Handler, TEN, producer=TX)
+    assert (values(outcome), values(outcome, "dead"), outcome.committed) == ([], [b"letter"], {KEY: 10})
+
+
+def test_a_handler_that_leaves_early_commits_only_what_it_has_marked():
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction():
+                self.produce("out", messages[0].raw_payload)
+                self.mark_as_consumed(messages[0])
+            self._context._lane.running.marks_only = True  # as is_stopping does while the node stops
+            with self.transaction():
+                self.produce("out", b"of messages that the next owner handles")
+
+    outcome = run_messages(Handler, TEN, producer=TX)
+    assert (values(outcome), outcome.committed) == ([b"0"], {KEY: 1})
+
+
+def test_a_mark_behind_an_unmarked_block_is_its_mark():
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction():
+                self.produce("out", b"x")
+            self.mark_as_consumed(messages[4], metadata="four")
+            raise RuntimeError("undone all the same")
+
+    with pytest.raises(RuntimeError):
+        run_messages(Handler, TEN, producer=TX)
+
+
+def test_transactions_do_not_nest_and_are_left():
+    class Nested(Consumer):
+        def consume(self, messages):
+            with self.transaction(), self.transaction():
+                pytest.fail("not reached")
+
+    with pytest.raises(ConsumptionError, match="do not nest"):
+        run_messages(Nested, TEN, producer=TX)
+
+    class Left(Consumer):
+        def consume(self, messages):
+            self.transaction().__enter__()
+
+    with pytest.raises(ConsumptionError, match="leave the block"):
+        run_messages(Left, TEN, producer=TX)
+
+
+def test_without_an_id_and_outside_of_a_run_there_is_no_transaction():
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction():
+                pytest.fail("not reached")
+
+    with pytest.raises(ConfigurationError, match="transactions need an id"):
+        run_messages(Handler, TEN)
+
+    class Threaded(Consumer):
+        def consume(self, messages):
+            errors = []
+
+            def work():
+                try:
+                    with self.transaction():
+                        pytest.fail("not reached")
+                except ConsumptionError as error:
+                    errors.append(error)
+
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            raise errors[0]
+
+    with pytest.raises(ConsumptionError, match="in their own thread or task"):
+        run_messages(Threaded, TEN, producer=TX)
+
+
+@pytest.mark.parametrize("hook", ["shutdown", "eofed", "initialized"])
+def test_hooks_may_have_transactions(hook):
+    class Bulk(Consumer):
+        def consume(self, messages):
+            self.last = messages[-1]
+
+    def flush(self):
+        with self.transaction():
+            self.produce("out", hook.encode())
+            if hook != "initialized":
+                self.mark_as_consumed(self.last)
+
+    setattr(Bulk, hook, flush)
+    outcome = run_messages(Bulk, TEN, manual_marking=True, producer=TX)
+    assert not [event for event in outcome.events if isinstance(event, ErrorOccurred)]
+    assert values(outcome) == [hook.encode()]
+    assert outcome.committed == ({} if hook == "initialized" else {KEY: 10})
+
+
+def test_a_letter_and_its_offset_go_together():
+    class Handler(Consumer):
+        def consume(self, messages):
+            if any(message.raw_payload == b"1" for message in messages):
+                raise ValueError("poison")
+
+    outcome = run_messages(Handler, TEN[:3], producer=TX, dead_letters=DeadLetters(topic="dead", max_retries=0))
+    assert values(outcome, "dead") == [b"1"]
+    assert outcome.committed == {KEY: 3}
+    by_transaction = [event.offsets for event in outcome.events if isinstance(event, Committed)]
+    assert ((*KEY, 2),) in by_transaction
+
+
+def test_what_a_transaction_has_committed_is_not_stored_once_more():
+    ledger = Ledger()
+    epoch = ledger.assign(KEY)
+    ledger.deliver(KEY, epoch, 10, 0)
+    ledger.committed(KEY, epoch, 5, "m")
+    assert (ledger.position(KEY), ledger.take_storable(), ledger.has_plain_marks(KEY)) == (5, [], False)
+    ledger.mark(KEY, epoch, 7)
+    assert ledger.has_plain_marks(KEY)
+    ledger.committed(KEY, epoch, 9)
+    assert (ledger.take_storable(), ledger.has_plain_marks(KEY), ledger.release(KEY)) == ([], False, None)
+    ledger.committed(KEY, epoch, 3)
+    assert ledger.position(KEY) is None
+
+
+def test_plain_progress_is_committed_before_a_transaction_overtakes_it():
+    class Handler(Consumer):
+        def consume(self, messages):
+            if messages.first_offset == 4:
+                with self.transaction():
+                    self.produce("out", b"x")
+
+    outcome = run_messages(Handler, TEN, max_messages=2, producer=TX)
+    assert outcome.committed == {KEY: 10}
+    assert values(outcome) == [b"x"]
+
+
+def test_async_handlers_have_transactions_of_their_own_side_by_side():
+    app = App("async", {"bootstrap.servers": "in-memory"}, producer=TX, concurrency=4)
+    inside = []
+
+    @app.topic("messages", max_messages=1)
+    class Handler(Consumer):
+        async def consume(self, messages):
+            async with self.transaction():
+                inside.append(self.partition)
+                assert len(inside) == 1
+                for message in messages:
+                    self.produce("out", message.raw_payload + b" first half")
+                    await asyncio.sleep(0.002)
+                    self.produce("out", message.raw_payload + b" second half")
+                inside.remove(self.partition)
+
+    records = [Record(b"%d" % number, partition=number % 4) for number in range(40)]
+    outcome = run_messages(app, {"messages": records}, timeout_s=60)
+    assert outcome.committed == {("messages", partition): 10 for partition in range(4)}
+    assert sorted(values(outcome)) == sorted(
+        b"%d %s half" % (number, half) for number in range(40) for half in (b"first", b"second")
+    )
+
+
+def test_a_plain_with_in_an_async_handler_is_refused_with_what_to_write():
+    class Handler(Consumer):
+        async def consume(self, messages):
+            with self.transaction():
+                pytest.fail("not reached")
+
+    with pytest.raises(ConsumptionError, match=r"write `async with self\.transaction"):
+        run_messages(Handler, TEN, producer=TX)
+
+
+def test_turns_come_in_order_and_one_at_a_time():
+    turns = Turns()
+    assert turns.take(0)
+    assert not turns.take(0.01)
+    order, threads = [], []
+
+    def wait(number):
+        assert turns.take(30)
+        order.append(number)
+        turns.give()
+
+    for number in range(4):
+        threads.append(threading.Thread(target=wait, args=(number,)))
+        threads[-1].start()
+        while sum(not each.cancelled() for each in turns._waiting) <= number:
+            time.sleep(0.001)
+    turns.give()
+    for thread in threads:
+        thread.join(30)
+    assert order == [0, 1, 2, 3]
+    assert turns.take(0)
+
+    async def waits():
+        assert not await turns.take_async(0.01)
+        asyncio.get_running_loop().call_later(0.01, turns.give)
+        return await turns.take_async(30)
+
+    assert asyncio.run(waits())
+    turns.give()
+    assert turns.take(0)
+
+
+# -- with a broker -----------------------------------------------------------------------------------------------
+
+
+def test_a_commit_that_is_answered_late_is_found_out_and_nothing_is_done_twice(
+    embedded_broker, make_app, start, topic_name
+):
+    topic, out = topic_name("flights"), topic_name("out")
+    embedded_broker.create_topic(topic, 1)
+    embedded_broker.create_topic(out, 1)
+    app = make_app(
+        group=topic, producer={"transactional.id": topic}, retry_backoff=0.2, retry_backoff_max=0.2, max_messages=1
+    )
+    attempts = []
+
+    @app.topic(topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            attempts.append(messages.first_offset)
+            with self.transaction(timeout=1.5):
+                self.produce(out, messages[0].raw_payload)
+                self.mark_as_consumed(messages[0])
+
+    running = start(app)
+    produce(embedded_broker.bootstrap, topic, [b"1"])
+    running.wait_for_event(Committed)  # the embedded broker itself keeps no offset of a transaction
+    embedded_broker.inject_errors("EndTxn", [None], broker=1, delay_s=5)
+    produce(embedded_broker.bootstrap, topic, [b"2", b"3"])
+    doubt = running.wait_for_event(BatchFailed)
+    assert "was not answered within 1.5 s" in str(doubt.error)
+    assert "aborted" not in str(doubt.error)
+    running.wait_for_event(Committed, lambda event: event.offsets == ((topic, 0, 3),))
+    assert any("was committed after all" in str(event.error) for event in running.of(BatchFailed))
+    assert [record.value for record in read_all(embedded_broker.bootstrap, out)] == [b"1", b"2", b"3"]
+    assert attempts[0] == 0
+    assert attempts[-1] == 2
+    assert running.stop() == 0
+
+
+def test_transactional_progress_is_never_stored_for_the_automatic_commit(embedded_broker, make_app, start, topic_name):
+    topic = topic_name("flights")
+    embedded_broker.create_topic(topic, 1)
+    app = make_app(group=topic, kafka={"statistics.interval.ms": 100}, producer={"transactional.id": topic})
+    stored = []
+
+    @app.on(StatisticsEmitted)
+    def look(event):
+        for partition in event.statistics["topics"].get(topic, {}).get("partitions", {}).values():
+            stored.append(partition["stored_offset"])
+
+    @app.topic(topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction():
+                pass
+
+    running = start(app)
+    produce(embedded_broker.bootstrap, topic, [b"%d" % number for number in range(20)])
+    running.wait_for_event(Committed, lambda event: event.offsets == ((topic, 0, 20),))
+    seen = len(stored)
+    running.wait_for(lambda: len(stored) > seen + 5, what="later statistics")
+    assert {offset for offset in stored if offset >= 0} == set()
+    assert running.stop() == 0
+
+
+def test_a_producer_that_is_fenced_ends_its_node(kafka_broker, topic_name, start):
+    topic, out = topic_name("flights"), topic_name("out")
+    kafka_broker.create_topic(topic, 1)
+    kafka_broker.create_topic(out, 1)
+    app = App("test", kafka_broker.client_settings(), producer={"transactional.id": topic}, group=topic)
+
+    @app.topic(topic, retry_backoff=0.1)
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction(timeout=20):
+                self.produce(out, messages[-1].raw_payload)
+
+    running = start(app)
+    produce(kafka_broker.bootstrap, topic, [b"1"])
+    await_committed(kafka_broker.bootstrap, topic, topic, {0: 1})
+    other = Producer({"bootstrap.servers": kafka_broker.bootstrap, "transactional.id": topic})
+    other.init_transactions(30)
+    del other
+    produce(kafka_broker.bootstrap, topic, [b"2"])
+    assert running.join(60) == 1
+    assert running.runtime.fatal_error()
+    assert committed_offsets(kafka_broker.bootstrap, topic, topic) == {0: 1}
+
+
+def test_async_transactions_of_many_partitions_are_whole_for_whoever_reads_committed(kafka_broker, topic_name, start):
+    topic, out = topic_name("flights"), topic_name("out")
+    kafka_broker.create_topic(topic, 4)
+    kafka_broker.create_topic(out, 1)
+    produce(kafka_broker.bootstrap, topic, [Record(b"%d" % number, partition=number % 4) for number in range(40)])
+    settings = kafka_broker.client_settings()
+    app = App("test", settings, producer={"transactional.id": topic}, group=topic, concurrency=4)
+
+    @app.topic(topic, max_messages=3)
+    class Handler(Consumer):
+        async def consume(self, messages):
+            for message in messages:
+                async with self.transaction():
+                    self.produce(out, message.raw_payload + b"a")
+                    await asyncio.sleep(0.005)
+                    self.produce(out, message.raw_payload + b"b")
+                    if message.offset == 5 and self.attempt == 1:
+                        raise RuntimeError("once")
+
+    running = start(app)
+    await_committed(kafka_broker.bootstrap, topic, topic, dict.fromkeys(range(4), 10), timeout_s=90)
+    assert running.stop() == 0
+    assert running.code == 0
+    there = [record.value for record in read_all(kafka_broker.bootstrap, out)]
+    assert sorted(there) == sorted(b"%d%s" % (number, half) for number in range(40) for half in (b"a", b"b"))
