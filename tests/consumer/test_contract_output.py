@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from swarm_consumer import Consumer, DeliveryError
-from swarm_consumer.events import BatchFailed
+from swarm_consumer.events import BatchFailed, BatchFinished
 
 SOON = {"auto.commit.interval.ms": 20}
 
@@ -88,6 +88,7 @@ def test_output_of_shutdown_and_of_ticks_is_sent_before_the_end(world):
 
     running = world.start(app)
     running.wait_for(lambda: world.end(out) == {0: 1}, what="the tick's record")
+    running.wait_for_event(BatchFinished)
     assert running.stop() == 0
     assert [record.value for record in world.read(out)] == [b"tick", b"total 3"]
     assert world.committed(topic) == {0: 3}

@@ -71,8 +71,9 @@ def run_messages(
     ``messages`` are values or Records of one topic, or a mapping of topics to them; what is not bytes, None or a Record
     goes through ``encode``. A Record without a partition is in partition 0. The runtime is the real one, with its
     batches, decoding, marking, retries, dead letters, transactions, hooks and lifespan; only the Kafka clients are
-    replaced. ``options`` are those of App.topic (payload=, max_messages=, dead_letters=, ...), ``producer`` is App's, for
-    transactions: ``{"transactional.id": "any"}``; an app has its own. Back-offs take no time. With ``chain`` what is produced to a topic that the app consumes is handled too.
+    replaced. ``options`` are those of App.topic (payload=, max_messages=, dead_letters=, ...), ``producer`` is App's,
+    for transactions: ``{"transactional.id": "any"}``; an app has its own. Back-offs take no time. With ``chain`` what
+    is produced to a topic that the app consumes is handled too.
 
     The run ends when every message is done with. When a batch has failed ``attempts`` times (1 by default; without end
     for topics with dead letters), what the handler raised is raised here. Raises TimeoutError after timeout_s seconds,
