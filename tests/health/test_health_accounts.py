@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from swarm_health import Accounts, NodeStatistics, PartitionStatistics, TopicStatistics, Totals
 from swarm_health import accounts as module
-from swarm_health.accounts import MOVING_S, ORPHANED_S
+from swarm_health.accounts import JOINING_S, MOVING_S
 
 
 def told(*rows, messages=0, topics=()):
@@ -60,12 +60,33 @@ def test_a_partition_of_a_dead_process_is_kept_until_there_is_a_successor(in_ord
     if in_order:
         books.take(0, 1, told(), 9.9)
     books.ended(0, 1, 10.0)
-    assert len(shown(books, 9.0 + ORPHANED_S)) == 2
-    books.take(0, 2, told(), 200.0)
-    books.take(0, 2, told(row(0)), 201.0)
-    assert shown(books, 200.0 + MOVING_S)[0] is None
-    assert len(shown(books, 200.9 + MOVING_S)) == 2
-    assert shown(books, 201.0 + MOVING_S) == [None], "it works, and the other partition is not here"
+    assert len(shown(books, 5000.0)) == 2, "nobody has come back"
+    books.take(0, 2, told(), 5000.0)
+    books.take(0, 2, told(row(0)), 5001.0)
+    assert shown(books, 5000.0 + MOVING_S)[0] is None
+    assert len(shown(books, 5000.9 + MOVING_S)) == 2
+    assert shown(books, 5001.0 + MOVING_S) == [None], "it works, and the other partition is not here"
+
+
+def test_a_successor_that_gets_nothing_means_that_others_have_it():
+    books = Accounts()
+    books.take(0, 1, told(row(0)), 1.0)
+    books.ended(0, 1, 10.0)
+    books.take(0, 2, told(), 20.0)
+    assert len(shown(books, 19.0 + JOINING_S)) == 1
+    books.ended(0, 2, 21.0)
+    books.take(0, 3, told(), 90.0)
+    assert len(shown(books, 89.0 + JOINING_S)) == 1, "successors that die young have not come back"
+    assert shown(books, 90.0 + JOINING_S) == []
+
+
+def test_what_a_node_had_that_was_removed_is_soon_elsewhere():
+    books = Accounts()
+    books.take(0, 1, told(row(0)), 1.0)
+    books.ended(0, 1, 10.0)
+    books.removed(0, 10.0)
+    assert len(shown(books, 9.0 + MOVING_S)) == 1
+    assert shown(books, 10.0 + MOVING_S) == []
 
 
 def test_a_late_word_of_the_old_owner_does_not_take_a_partition_from_the_new_one():

@@ -8,6 +8,7 @@ for a while it is shown without an owner. No clock is read: `now` is given, in s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any
@@ -19,8 +20,9 @@ from swarm_health.reports import NodeStatistics, PartitionStatistics, TopicStati
 
 MOVING_S = 30.0
 """How long a partition that a living process gave back is shown without an owner: after that it is another swarm's."""
-ORPHANED_S = 300.0
-"""The same for a partition whose process ended and has no successor yet; one that works again has `MOVING_S` left."""
+JOINING_S = 60.0
+"""A partition whose process ended is shown without an owner until a successor of that process has reported for so long,
+or has had partitions for `MOVING_S`; without a successor for ever, unless its node was removed."""
 MOST_PARTITIONS = 50_000
 """Partitions that are told apart; those beyond count in the sums of their topic alone."""
 MOST_TOPICS = 5_000
@@ -76,9 +78,10 @@ class PartitionAccount(msgspec.Struct):
 class _Life:
     """What a process that lives has told. Nothing falls within a life, whatever it says."""
 
-    __slots__ = ("held", "partitions", "topics", "totals")
+    __slots__ = ("born", "held", "partitions", "topics", "totals")
 
-    def __init__(self) -> None:
+    def __init__(self, born: float) -> None:
+        self.born = born
         self.totals = Totals()
         self.topics: dict[Place, TopicStatistics] = {}
         self.partitions: dict[Key, Counts] = {}
@@ -113,7 +116,7 @@ class Accounts:
     def take(self, node: int, generation: int, statistics: NodeStatistics, now: float) -> None:
         """Enter what a process has reported."""
         name = node, generation
-        life = self._lives.setdefault(name, _Life())
+        life = self._lives.get(name) or self._lives.setdefault(name, _Life(now))
         _raise(life.totals, statistics, _NODE_COUNTERS)
         self._take_topics(life, statistics.topics)
         held = set()
@@ -134,11 +137,9 @@ class Accounts:
             known = life.partitions.get(key)
             life.partitions[key] = told if known is None else _highest(known, told)
         self._let_go(name, life.held - held, now)
-        if held and not life.held:
-            for key in self._unowned:
-                holding = self._holdings[key]
-                if holding.life[0] == node and holding.life != name:
-                    holding.until = min(holding.until, now + MOVING_S)
+        if self._unowned:
+            until = now + MOVING_S if held and not life.held else life.born + JOINING_S
+            self._expect(node, until, but=name)
         life.held = held
         self._shown = None
 
@@ -156,9 +157,13 @@ class Accounts:
         self._let_go(name, life.held, now)
         for key in self._unowned:
             holding = self._holdings[key]
-            if holding.life == name:
-                holding.until = holding.since + ORPHANED_S
+            if holding.life[0] == node:  # also what processes before it had, if it did not get that
+                holding.until = math.inf
         self._shown = None
+
+    def removed(self, node: int, now: float) -> None:
+        """A node is no more and gets no successor: what it had belongs to others by now."""
+        self._expect(node, now + MOVING_S)
 
     def node(self, node: int) -> Totals:
         """What all processes of a node have done together."""
@@ -230,6 +235,13 @@ class Accounts:
             if holding.life == name:  # else another process has told of it since
                 holding.owned, holding.since, holding.until = False, now, now + MOVING_S
                 self._unowned.add(key)
+
+    def _expect(self, node: int, until: float, but: tuple[int, int] | None = None) -> None:
+        """Show what ended processes of a node had until then at most: who has it has told so by then."""
+        for key in self._unowned:
+            holding = self._holdings[key]
+            if holding.life[0] == node and holding.life != but:
+                holding.until = min(holding.until, until)
 
     def _forget(self, now: float) -> None:
         for key in [key for key in self._unowned if now >= self._holdings[key].until]:

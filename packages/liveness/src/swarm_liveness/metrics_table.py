@@ -148,8 +148,9 @@ What the figures promise, here, in `/status`, `swarm-cli status`, `top` and on t
   `read_committed` the end is the last stable offset. The end is as old as the client's statistics
   (`statistics.interval.ms`, 5 s), the position is today's.
 - **A partition that nobody has is shown so**: `swarm_partition_owner` is -1 and the other figures are the last that
-  were known, until a node has it. One that no node takes within 30 s of a living owner's farewell, or of the return of
-  a dead one, belongs to another swarm and is left out; so is one that nobody had for 300 s.
+  were known, until a node has it. It belongs to another swarm, and is left out, when no node has taken it 30 s after a
+  living owner gave it back, 60 s after the successor of a dead one came up (30 s after that has work), or 30 s after
+  its node was scaled away.
 - **Counters only grow**, over restarts, rebalances and nodes that are no more, until the supervisor itself starts anew.
   What a process that is killed did after its last report (`statistics_interval`, 1 s) is not in them.
 - **Counters begin at 0**: kills, crash loops, restarts and stops of every node by every reason there is, so that

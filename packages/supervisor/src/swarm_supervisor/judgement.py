@@ -45,6 +45,7 @@ def after_death(fleet: Fleet, member: Member, life: Life, now: float, out: list[
         _main_gone(fleet, member, life, now, out)
     if member.id >= fleet.wanted and member.main.state is State.DEAD and member.spare is None:
         fleet.members.pop(member.id, None)
+        fleet.accounts.removed(member.id, now)
     shutdown.finish_if_over(fleet, now, out)
 
 
