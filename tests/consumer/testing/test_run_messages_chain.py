@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from swarm_consumer import App, ConfigurationError, Consumer, DeadLetters
+from swarm_consumer import App, ConfigurationError, Consumer, ConsumptionError, DeadLetters
+from swarm_consumer.events import DeadLettered
 from swarm_consumer.testing import Record, run_messages
 
 
@@ -177,3 +178,39 @@ def test_what_cannot_become_json_is_refused_in_a_sentence():
 
     with pytest.raises(TypeError, match=r"an object of type .*Odd cannot become JSON: produce bytes instead"):
         run_messages(lambda batch, consumer: consumer.produce("out", Odd()), [b"1"])
+
+
+# -- the limits of dead letters --------------------------------------------------------------------------------------
+
+
+def diverting(poison, **limits):
+    def handle(batch):
+        for message in batch:
+            if poison(message.offset):
+                raise ValueError("poison")
+
+    app = make_app()
+    app.consume("orders", dead_letters=DeadLetters(topic="dead", max_retries=0, **limits))(handle)
+    return app
+
+
+def test_a_fault_that_hits_everything_does_not_empty_the_topic_by_default():
+    app, letters = diverting(lambda offset: True), []
+    app.on(DeadLettered)(letters.append)
+    with pytest.raises(
+        ConsumptionError, match="more than 50% of the last messages would be dead letters, over max_ratio"
+    ):
+        run_messages(app, {"orders": [b"x"] * 300})
+    assert len(letters) == 99
+
+
+def test_poison_among_good_messages_is_within_the_default():
+    outcome = run_messages(diverting(lambda offset: offset % 5 < 2), {"orders": [b"x"] * 300}, timeout_s=60)
+    assert len(outcome.dead_lettered) == 120
+    assert outcome.committed == {("orders", 0): 300}
+
+
+@pytest.mark.parametrize("limit", [1, None])
+def test_the_limit_can_be_lifted(limit):
+    outcome = run_messages(diverting(lambda offset: True, max_ratio=limit), {"orders": [b"x"] * 200}, timeout_s=60)
+    assert len(outcome.dead_lettered) == 200

@@ -108,10 +108,9 @@ class Runtime:
     # -- running -------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Call the app's warm-ups that were not called yet, and enter its lifespan. Else `run` does so.
+        """Call the app's warm-ups that were not called yet, and enter its lifespan; what `run` does otherwise.
 
-        For whoever wants to know that it went well before anything reports that this process lives. In the thread that
-        calls `run` afterwards, whose end leaves the lifespan. Raises WarmupError and LifespanError.
+        Before the first sign of life, in the thread that calls `run`. Raises WarmupError and LifespanError.
         """
         if self._pid != os.getpid():
             raise ConfigurationError("this Runtime was made in another process; make it after the fork")
@@ -131,11 +130,9 @@ class Runtime:
         static members leave their groups for good. Installs no signal handler; what one raises here, such as Python's
         own KeyboardInterrupt, stops and drains before it goes on.
 
-        Returns 0 after a clean stop, 1 after a fatal error of a client, of the producer or of a thread of the node,
-        4 when the drain deadline passed with work still in flight; after 4, threads may still be alive: leave with
-        os._exit.
-        Raises ConfigurationError when a client refuses its properties, WarmupError and LifespanError when the app's own
-        hooks fail; the lifespan is left whatever happens.
+        Returns 0 after a clean stop, 1 after a fatal error of a client, the producer or a thread of the node, 4 when the
+        drain took too long: threads may still be alive then, leave with os._exit. Raises ConfigurationError when a
+        client refuses its properties, WarmupError and LifespanError when the app's own hooks fail.
         """
         if self.phase != "starting":
             raise RuntimeError("a Runtime runs once; make a new one")
