@@ -130,8 +130,8 @@ class Runtime:
         static members leave their groups for good. Installs no signal handler; what one raises here, such as Python's
         own KeyboardInterrupt, stops and drains before it goes on.
 
-        Returns 0 after a clean stop, 1 after a fatal error of a client, the producer or a thread of the node, 4 when the
-        drain took too long: threads may still be alive then, leave with os._exit. Raises ConfigurationError when a
+        Returns 0 after a clean stop, 1 after a fatal error of a client, the producer or a thread of the node, 4 when
+        the drain took too long: threads may still be alive then, leave with os._exit. Raises ConfigurationError when a
         client refuses its properties, WarmupError and LifespanError when the app's own hooks fail.
         """
         if self.phase != "starting":
