@@ -46,3 +46,14 @@ def test_a_path_that_no_socket_can_have_is_refused() -> None:
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no folder"):
         control_path(str(tmp_path / "missing" / "a.sock"))
+
+
+@pytest.mark.parametrize("chosen", ["4711", "shop"])
+def test_what_names_a_running_swarm_makes_no_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str
+) -> None:
+    """SWARM_CONTROL=4711 is set once for the commands of a shell, and `swarm` made a file ./4711 of it."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=rf"names a running swarm.*\./{chosen}\.sock"):
+        control_path(chosen)
+    assert control_path(f"./{chosen}") == Path(chosen)

@@ -443,6 +443,19 @@ class TestFinding:
         assert path is not None
         assert swarms[0].cli("status", "--control", path[1]).returncode == 0
 
+    def test_a_name_chooses_and_an_unknown_one_is_refused_with_the_nearest(
+        self, start: Callable[..., PlainSwarm]
+    ) -> None:
+        swarms = [start("orders"), start("refunds")]
+        for swarm in swarms:
+            swarm.running()
+        done = swarms[0].cli("status", "--control", "refunds")
+        assert (done.returncode, done.stdout.startswith("refunds (pid")) == (0, True), done.stderr
+        done = swarms[0].cli("stop", "--control", "refund")
+        assert done.returncode == 1
+        assert done.stderr.endswith("did you mean refunds?\n")
+        assert done.stderr.count("\n") == 1
+
     def test_one_that_does_not_answer_is_listed_too(self, start: Callable[..., PlainSwarm]) -> None:
         swarm = start()
         swarm.running()
@@ -462,9 +475,10 @@ class TestFinding:
         else:
             (tmp_path / "elsewhere").mkdir(mode=0o700)
             folder.symlink_to(tmp_path / "elsewhere")
-        done = swarm_cli("status", XDG_RUNTIME_DIR=str(tmp_path))
-        assert done.returncode == 2
-        assert "open to others or not yours" in done.stderr
+        for control in ((), ("--control", "4711"), ("--control", "shop")):
+            done = swarm_cli("status", *control, XDG_RUNTIME_DIR=str(tmp_path))
+            assert done.returncode == 2
+            assert "open to others or not yours" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["status", "top", "memory", "quiet", "stop", "restart", "scale", "trace", "events"])

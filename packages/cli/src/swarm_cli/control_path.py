@@ -18,13 +18,24 @@ def control_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"swarm-{os.getuid()}"
 
 
+def is_path(control: str) -> bool:
+    """Whether --control names a socket by its path; anything else is the pid or the name of a running swarm."""
+    return "/" in control or control.endswith(".sock")
+
+
 def control_path(chosen: str | None) -> Path | None:
     """The socket's path: None when switched off, `chosen` when given, else <folder>/<pid>.sock in a folder made 0700.
 
-    Raises UsageError when the folder cannot be made, belongs to someone else, or the path is too long.
+    Raises UsageError when `chosen` is no path, the folder cannot be made or is someone else's, or the path is too long.
     """
     if chosen is not None and chosen.lower() == "off":
         return None
+    if chosen and not is_path(chosen):
+        # SWARM_CONTROL=4711 is for the commands on a running swarm: here it would become a file of that name.
+        raise UsageError(
+            f"--control {chosen} (or SWARM_CONTROL) names a running swarm, and a new one needs a path: give one with a "
+            f"'/', like ./{chosen}.sock, or leave it out."
+        )
     path = Path(chosen) if chosen else control_folder() / f"{os.getpid()}.sock"
     if len(os.fsencode(path)) > LONGEST:
         raise UsageError(f"the control socket's path is longer than {LONGEST} bytes: choose a shorter one: {path}")

@@ -15,8 +15,8 @@ P = ParamSpec("P")
 Control = Annotated[
     str | None,
     typer.Option(
-        metavar="PATH|PID",
-        help="The swarm's control socket, or its supervisor's pid (default: that of the only swarm that runs).",
+        metavar="NAME|PID|PATH",
+        help="The swarm's name, its supervisor's pid or its control socket (default: the only one that runs).",
         envvar="SWARM_CONTROL",
         show_envvar=False,
     ),

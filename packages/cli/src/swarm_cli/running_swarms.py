@@ -1,12 +1,14 @@
 """Finding the swarm that an operator means: the only one that runs, or the one that --control names."""
 
+import difflib
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from swarm_cli.control_path import control_folder
+from swarm_cli.control_path import control_folder, is_path
 from swarm_cli.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
@@ -25,24 +27,33 @@ class RunningSwarm(NamedTuple):
 
 
 def chosen_path(control: str | None) -> Path:
-    """The control socket to talk to: `control` as a path or a supervisor's pid, or that of the only swarm here.
+    """The control socket to talk to: `control` as a path, a supervisor's pid or a swarm's name, or the only one here.
 
-    Raises UsageError when several run and none is named, CommandError when there is none.
+    Raises UsageError when several are meant, CommandError when there is none.
     """
     if control is None:
         return _only_one(control_folder())
     if control.lower() == "off":
         raise UsageError("the control socket is off (--control off): name that of a running swarm with --control PATH.")
+    if is_path(control):
+        return Path(control)
+    folder = control_folder()
+    _check_owner(folder)
     if control.isascii() and control.isdigit():
-        return control_folder() / f"{control}.sock"
-    return Path(control)
+        return folder / f"{control}.sock"
+    return _named(control, running_swarms(folder), folder)
 
 
 def connected(path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> "ControlClient":
     """A connection to the supervisor at `path`. Raises ControlError when nobody listens there."""
-    from swarm_supervisor import ControlClient
+    from swarm_supervisor import ControlClient, ControlError
 
-    return ControlClient(path, timeout_s)
+    try:
+        return ControlClient(path, timeout_s)
+    except ControlError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise CommandError(f"{path} {_whose(path)}.") from error
+        raise
 
 
 def running_swarms(folder: Path) -> list[RunningSwarm]:
@@ -74,12 +85,39 @@ def _only_one(folder: Path) -> Path:
             "or name its socket with --control PATH."
         )
     if len(swarms) > 1:
-        listed = ", ".join(f"{swarm.pid} ({swarm.name})" for swarm in swarms)
         raise UsageError(
-            f"{len(swarms)} swarms run here, {listed}: choose one with --control PATH, as in "
+            f"{len(swarms)} swarms run here, {_listed(swarms)}: choose one with --control NAME, PID or PATH, as in "
             f"--control {swarms[0].path} (or --control {swarms[0].pid})."
         )
     return swarms[0].path
+
+
+def _named(name: str, swarms: list[RunningSwarm], folder: Path) -> Path:
+    found = [swarm for swarm in swarms if swarm.name == name]
+    if len(found) == 1:
+        return found[0].path
+    if found:
+        pids = ", ".join(str(swarm.pid) for swarm in found)
+        raise UsageError(f"{len(found)} swarms are named {name!r}: choose one by its pid with --control PID ({pids}).")
+    near = difflib.get_close_matches(name, [swarm.name for swarm in swarms], n=1)
+    meant = f"did you mean {near[0]}?" if near else f"there is {_listed(swarms) or 'none'}."
+    raise CommandError(f"no swarm named {name!r} runs here (looked in {folder}; a path has a '/'): {meant}")
+
+
+def _listed(swarms: list[RunningSwarm]) -> str:
+    return ", ".join(f"{swarm.pid} ({swarm.name})" for swarm in swarms)
+
+
+def _whose(path: Path) -> str:
+    try:
+        uid = path.stat().st_uid
+    except OSError:
+        return "is in a folder that this user may not enter: ask as the swarm's own user, with sudo for one"
+    try:
+        owner = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"belongs to user {uid}: ask as that user, as in sudo -u '#{uid}'"
+    return f"belongs to {owner}: ask as that user, as in sudo -u {owner}"
 
 
 def _check_owner(folder: Path) -> None:

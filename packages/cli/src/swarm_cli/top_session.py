@@ -3,16 +3,14 @@
 One thread, one wait: on the keyboard, the subscription and the next look.
 """
 
-import os
 import signal
-import socket
-import struct
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swarm_cli.errors import CommandError
 from swarm_cli.exit_codes import ExitCode
+from swarm_cli.local_processes import parent_of, same_pids
 from swarm_cli.operation import reason, sentence
 from swarm_cli.process_figures import ProcessFigures
 from swarm_cli.running_swarms import connected
@@ -44,7 +42,7 @@ class TopSession:
         self._subscription: ControlClient | None = None
         self._figures = ProcessFigures()
         snapshot = self._connect()
-        self._measures = _same_pids(self._client, snapshot.pid)
+        self._measures = same_pids(self._client, snapshot.pid)
         self._state = TopState(snapshot, self._figures.cpu, self._figures.memory)
         self._answered = time.monotonic()
         for node in snapshot.nodes:
@@ -193,11 +191,16 @@ def quiet_node(client: "ControlClient", node: int) -> str:
     """Tell one node to take no more work, by the signal that means so; what was done."""
     from swarm_pidfd import Pidfd
 
-    pid = _pid_of(client.status(), node)
+    snapshot = client.status()
+    pid = _pid_of(snapshot, node)
     if pid is None:
         return f"node {node} has no process now"
+    if not same_pids(client, snapshot.pid):
+        return f"node {node} cannot be signalled from here: its pid is of another pid namespace, as in a container"
     try:
         with Pidfd(pid) as process:
+            if parent_of(pid) != snapshot.pid:
+                return f"node {node} is not signalled: process {pid} is no child of the supervisor (pid {snapshot.pid})"
             # Looked up again with the process held: the signal cannot reach another one that got this pid meanwhile.
             if _pid_of(client.status(), node) != pid or not process.signal("TSTP"):
                 return f"node {node} has ended meanwhile"
@@ -208,12 +211,3 @@ def quiet_node(client: "ControlClient", node: int) -> str:
 
 def _pid_of(snapshot: "Snapshot", node: int) -> int | None:
     return next((one.pid for one in snapshot.nodes if one.id == node), None)
-
-
-def _same_pids(client: "ControlClient | None", pid: int) -> bool:
-    """Whether the supervisor's pids mean the same here: not when it lives in another pid namespace (a container)."""
-    if client is None:
-        return False
-    with socket.socket(fileno=os.dup(client.fileno())) as peer:
-        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return bool(struct.unpack("3i", credentials)[0] == pid)

@@ -6,6 +6,7 @@ import typer
 
 from swarm_cli.errors import CommandError
 from swarm_cli.exit_codes import ExitCode
+from swarm_cli.local_processes import same_pids
 from swarm_cli.operation import AsJson, Control, operation, say, say_json
 from swarm_cli.running_swarms import chosen_path, connected
 
@@ -36,6 +37,11 @@ def memory(
     """  # fmt: skip
     with connected(chosen_path(control)) as client:
         snapshot = client.status()
+        if not same_pids(client, snapshot.pid):
+            raise CommandError(
+                f"the supervisor (pid {snapshot.pid} there) runs in another pid namespace: ask where it runs, in its "
+                "container for one."
+            )
     processes = _processes(snapshot)
     fresh = None
     if measure is not None:

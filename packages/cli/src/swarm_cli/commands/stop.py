@@ -1,9 +1,11 @@
 """`swarm-cli stop`: the swarm drains, stops and is gone."""
 
 import time
+from contextlib import nullcontext
 
 from swarm_cli.errors import CommandError
 from swarm_cli.exit_codes import ExitCode
+from swarm_cli.local_processes import same_pids
 from swarm_cli.operation import AsJson, Control, Timeout, Wait, operation, reason, say, say_json
 from swarm_cli.running_swarms import chosen_path
 
@@ -24,8 +26,9 @@ def stop(control: Control = None, wait: Wait = True, timeout: Timeout = 90.0, as
     deadline = time.monotonic() + timeout
     with Following(chosen_path(control), teller(silent=as_json)) as following:
         before = following.client.status()
-        # Held from now on: a pid alone might be another process's by the time that we look.
-        with Pidfd(before.pid) as supervisor:
+        # Held from now on: a pid alone might be another process's by the time that we look. One of another pid
+        # namespace cannot be held; that it has closed its socket is all that is known then.
+        with Pidfd(before.pid) if same_pids(following.client, before.pid) else nullcontext() as supervisor:
             following.client.request("stop", reason=reason("stop"))
             code: int | None = None
             if wait:
@@ -33,7 +36,7 @@ def stop(control: Control = None, wait: Wait = True, timeout: Timeout = 90.0, as
                     following.until(lambda snapshot: False, timeout, "stopping")
                 except SwarmEnded as ended:
                     code = ended.exit_code
-                if supervisor.wait(max(1.0, deadline - time.monotonic())) is None:
+                if supervisor is not None and supervisor.wait(max(1.0, deadline - time.monotonic())) is None:
                     raise CommandError(
                         f"the supervisor (pid {before.pid}) has closed its socket and has not ended yet."
                     )
