@@ -1,0 +1,120 @@
+"""What a fake consumer commits: of its own will what is stored, at an interval; and what it is told to, at once."""
+
+from collections import deque
+from typing import Any
+
+from confluent_kafka import KafkaError, TopicPartition
+
+from benchmarks.histories.journal import Passed
+from benchmarks.histories.primitives import Present
+
+Key = tuple[str, int]
+Knowing = set[tuple[Key, int]]
+REFUSALS = (
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+)
+SILENT, HANDED, SEEN = range(3)
+"""A reset to the start of the log: done by the client, with a record handed out since, with a turn after that."""
+GRACE_S = 2.0
+"""How long a client without faults may take until it has committed what it must."""
+
+
+def key_of(place: TopicPartition) -> Key:
+    """Return the partition."""
+    return place.topic, place.partition
+
+
+class Committing:
+    """The part of a fake consumer that commits."""
+
+    world: Any
+    broker: Any
+    journal: Any
+    positions: dict[Key, int | None]
+    member: bool
+    dead: bool
+    closed: bool
+    generation: int
+
+    def __init__(self) -> None:
+        self.stored: dict[Key, TopicPartition] = {}
+        self.committed_positions: dict[Key, int] = {}
+        # Whose position was set back to the start, and what the runtime can know of it.
+        self.reset: dict[Key, int] = {}
+        self._reports: deque[tuple[KafkaError | None, list[TopicPartition]]] = deque()
+        self._landing: deque[tuple[float, list[TopicPartition], int, str, Knowing]] = deque()
+
+    def _due(self, keys: Any) -> list[TopicPartition]:
+        """Return what is stored above what is committed."""
+        return [
+            self.stored[key]
+            for key in sorted(keys)
+            if key in self.stored and self.stored[key].offset > self.committed_positions.get(key, -1)
+        ]
+
+    def auto_commit(self) -> None:
+        """Commit what is stored, as librdkafka's own thread does at any time."""
+        if not self.closed and not self.dead and (due := self._due(self.positions)):
+            self._send(due, "an automatic commit")
+
+    def _send(self, places: list[TopicPartition], how: str) -> None:
+        now = Present.scheduler.now
+        at = max(now + self.broker.latency(), self._landing[-1][0] if self._landing else 0.0)
+        self._landing.append((at, places, self.generation, how, self._knowing()))
+        if at <= now and self.broker.up:
+            self._land_all()
+
+    def _land_all(self) -> None:
+        while self._landing:
+            _, places, generation, how, knowing = self._landing.popleft()
+            self._report(self._land(places, generation, how, knowing), places)
+
+    def _knowing(self) -> Knowing:
+        """Return the partitions of which the runtime has seen that they were cut, each with how often it was."""
+        return {(key, self.broker.logs[key].cuts) for key, seen in self.reset.items() if seen == SEEN}
+
+    def _look_back(self) -> None:
+        """See what became of resets: told, and had their chance to be followed by a commit."""
+        now = Present.scheduler.now
+        for key, seen in self.reset.items():
+            log = self.broker.logs[key]
+            if seen == HANDED:
+                self.reset[key] = SEEN
+            if not log.ahead or key not in self.positions:
+                continue
+            if log.ahead_since is None or log.ahead_since < self.broker.faulty_until:
+                if log.records and log.records[0].covered in ("handled", "marked"):
+                    log.ahead_since = now
+            elif now - log.ahead_since > GRACE_S:
+                log.had_chance = True
+
+    def _land(self, places: list[TopicPartition], generation: int, how: str, knowing: Knowing) -> KafkaError | None:
+        """Let a commit arrive at the broker; return its refusal."""
+        if self.dead:
+            return KafkaError(KafkaError._FAIL)
+        if not self.member or generation != self.generation:
+            self.journal.note("commit refused", how)
+            return KafkaError(KafkaError.ILLEGAL_GENERATION)
+        refusal = None
+        if self.broker.commit_fails():
+            code = REFUSALS[int(self.world.rng.random() * len(REFUSALS))]
+            self.journal.note("commit failed", how, code)
+            refusal = KafkaError(code, None, False, code == KafkaError.REQUEST_TIMED_OUT)
+            if code != KafkaError.REQUEST_TIMED_OUT or self.world.rng.random() < 0.5:
+                return refusal  # else it was taken, and only its answer is late
+        for place in places:
+            key = key_of(place)
+            log = self.broker.logs[key]
+            if self.world.transactional and not log.rewound and place.offset < (log.committed or 0):
+                self.journal.breaks(
+                    Passed(f"{how} took {key} back from {log.committed} to {place.offset} beside its transactions")
+                )
+            log.commit(place.offset, place.metadata, how, (key, log.cuts) in knowing)
+            self.committed_positions[key] = place.offset
+        return refusal
+
+    def _report(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        self._reports.append((error, places))
