@@ -29,6 +29,7 @@ class KafkaProxy:
         self.answers_without_records = 0
         self._muted: set[int] = set()
         self._connections = 0
+        self._writers: list[asyncio.StreamWriter] = []
         self._broker_port = broker_port
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
@@ -53,9 +54,9 @@ class KafkaProxy:
         started.set()
         self._loop.run_forever()
         server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.05))
+        for writer in self._writers:
+            writer.close()
+        self._loop.run_until_complete(asyncio.sleep(0.2))  # the readers see the end and return
         self._loop.close()
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,6 +67,7 @@ class KafkaProxy:
         except OSError:
             writer.close()
             return
+        self._writers += [writer, requests]
         asked: dict[int, tuple[int, int]] = {}
 
         async def up() -> None:

@@ -196,7 +196,7 @@ class Consumer:
     def unhealthy(self, code: int, reason: str) -> None:
         """Say that this process cannot do its work any more and why; whoever watches it stops and replaces it.
 
-        ``code`` is a positive int of your own; 1 to 4 are those of swarm_health.Status. The first complaint of a
+        ``code`` is a positive int of your own; 1 to 5 are those of swarm_health.Status. The first complaint of a
         process stays. The batch goes on: return, or raise to have it handled again by the successor. Nothing happens
         where nobody watches (see Runtime.complaint). Raises ValueError for a code that is not from 1 to 2**31 - 1.
         """

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
+
+from swarm_consumer.event_text import describe as describe
+from swarm_consumer.event_text import format_partitions as format_partitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +21,6 @@ class Event:
     def __str__(self) -> str:
         facts = (f"{name}={value!r}" for name, value in vars(self).items() if name != "at")
         return f"{type(self).__name__}({', '.join(facts)})"
-
-
-E_ = TypeVar("E_", bound=Event)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +204,25 @@ class PartitionResumed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartitionStalled(Event):
+    """A partition brings nothing although the broker has more, and what is done about it."""
+
+    level: ClassVar[int] = logging.WARNING
+    topic: str
+    partition: int
+    offset: int
+    end: int
+    stalled_s: float
+    remedy: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.topic}[{self.partition}] has brought nothing for {self.stalled_s:.0f} s, and the broker has more: "
+            f"the client fetches at offset {self.offset}, the end is {self.end}; {self.remedy}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sought(Event):
     """A partition goes on at another place."""
 
@@ -329,20 +348,3 @@ class DrainOverrun(Event):
 
     def __str__(self) -> str:
         return f"{self.subscription_group}: {self.reason}"
-
-
-def describe(error: BaseException) -> str:
-    """Return the error as one line: its type and its text. An error whose text cannot be read is described too."""
-    try:
-        text = " ".join(str(error).split())
-    except BaseException as failure:  # noqa: BLE001  __str__ is the user's
-        text = f"(its text cannot be read: __str__ raised {type(failure).__name__})"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def format_partitions(partitions: tuple[tuple[str, int], ...]) -> str:
-    """Return partitions by topic: ``flights[0,1,4]``."""
-    by_topic: dict[str, list[int]] = {}
-    for topic, partition in sorted(partitions):
-        by_topic.setdefault(topic, []).append(partition)
-    return ", ".join(f"{topic}[{','.join(map(str, numbers))}]" for topic, numbers in by_topic.items()) or "nothing"

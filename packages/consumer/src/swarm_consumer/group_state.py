@@ -28,6 +28,7 @@ from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientError, PartitionPaused, PartitionResumed
 from swarm_consumer.lane import Lane, LaneState, Outcome, Run
 from swarm_consumer.lanes import Lanes
+from swarm_consumer.partition_ends import PartitionEnds
 from swarm_consumer.partition_figures import partition_figures
 from swarm_consumer.progress import Key, Ledger
 from swarm_consumer.routing import SubscriptionGroup
@@ -64,6 +65,7 @@ class GroupState:
         self.changed = threading.Condition(self.lock)
         self.lanes = Lanes(Ledger(), group.max_poll_interval_s)
         self.statistics = ClientStatistics()
+        self.ends = PartitionEnds()
         self.quieting = False
         self.stopping = False
         self.leaving = False
@@ -308,7 +310,14 @@ class GroupState:
         statistics = self.statistics
         committed = statistics.committed_offset(key)
         committed = lane.start if committed is None else committed
-        figures = partition_figures(lane, self.lanes.ledger.position(key), statistics.known(key), committed)
+        asked = self.ends.known(key)
+        figures = partition_figures(
+            lane,
+            self.lanes.ledger.position(key),
+            statistics.known(key),
+            committed,
+            None if asked is None else asked.offset,
+        )
         if figures.lag:
             since = self._behind.setdefault(key, now)
         else:

@@ -50,6 +50,8 @@ class Intake:
         self._on_error = on_error
         self._on_end = on_end
         self._flow_paused = 0  # how many lanes are
+        self.empty_since: float | None = None
+        """When a poll found nothing first since somebody has set this back: the client's queue was empty then."""
         self._least_bytes = min(route.settings.max_held_bytes for route in routes)
         self._least_bound = min(route.settings.held_bound for route in routes)
         # Two batches at a time: each fetch costs the owner a wake-up and a look at all lanes.
@@ -73,6 +75,8 @@ class Intake:
         """
         first = client.poll(timeout_s)
         if first is None:
+            if self.empty_since is None:
+                self.empty_since = time.monotonic()
             return
         records = client.consume(self._fetch_size - 1, 0) if drain and self._fetch_size > 1 else []
         records.insert(0, first)

@@ -35,6 +35,7 @@ from swarm_consumer.progress import Key
 from swarm_consumer.rebalances import Rebalances
 from swarm_consumer.redaction import ScrubbingFilter
 from swarm_consumer.retry import Backoff
+from swarm_consumer.silent_partitions import SilentPartitions
 from swarm_consumer.stuck_client import StuckClientWatch
 
 FATAL_DRAIN_S = 5.0
@@ -69,6 +70,7 @@ class Owner:
         self._has_ticks = any("tick" in route.hooks for route in group.group.routes)
         self._repetitions = Repetitions()
         self._watch = StuckClientWatch()
+        self.silent = SilentPartitions(group)
 
     def run(self) -> None:
         """Make the client, turn until told to stop, drain, close."""
@@ -83,6 +85,8 @@ class Owner:
             while not group.stopping and group.fatal is None:
                 if self._own_id_refused:
                     client = self._wait_for_own_id(client)
+                elif self.silent.remake is not None:
+                    client = self._make_anew(client)
                 else:
                     self._turn(client)
             self._drain(self._client)
@@ -152,6 +156,12 @@ class Owner:
         self._own_id_refused_before, self._own_id_refused = self._own_id_refused, 0
         return self._create()
 
+    def _make_anew(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
+        """Make the client anew because of a partition that it does not fetch any more; progress is kept in order."""
+        self.silent.remake = self._client = None
+        client.close()
+        return client if self.group.stopping else self._create()
+
     # -- a turn --------------------------------------------------------------------------------------------------
 
     def _turn(self, client: confluent_kafka.Consumer) -> None:
@@ -177,8 +187,11 @@ class Owner:
             self._attend(client, time.monotonic())
         if self._ends_to_tell:
             self._tell_ends()
+        now = time.monotonic()
         if self._has_ticks:
-            self._tick(time.monotonic())
+            self._tick(now)
+        if self.silent.look(client, now, self.intake.empty_since):
+            self.intake.empty_since = None
 
     def _attend(self, client: confluent_kafka.Consumer, now: float) -> None:
         """Wake the lanes whose time has come, and do the seeks that were asked for."""

@@ -135,6 +135,7 @@ class Rebalances:
         if storables:
             commits.store_offsets(group, client, storables)
         group.statistics.unassigned(keys)
+        group.ends.forget(keys)
         if unfinished:
             waited = time.monotonic() - started
             group.bus.emit(
@@ -182,6 +183,7 @@ class Rebalances:
             self._on_change()
         self._unpause(client, closed)
         group.statistics.unassigned(keys)
+        group.ends.forget(keys)
         group.bus.emit(Lost(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
         for lane in closed:
             if "revoked" in lane.route.hooks and lane.consumer is not None and lane.running is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import confluent_kafka
-from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
 
 from swarm_consumer.progress import Key
 
@@ -27,14 +27,17 @@ def committed(client: confluent_kafka.Consumer, keys: Iterable[Key]) -> dict[Key
     return {(one.topic, one.partition): one.offset if one.offset >= 0 else None for one in answers if one.error is None}
 
 
-def ends(client: confluent_kafka.Consumer, keys: Iterable[Key], timeout_s: float = TIMEOUT_S) -> dict[Key, int]:
-    """Return the offset that the next record of each partition will have, where the broker said it.
+def ends(
+    client: confluent_kafka.Consumer, keys: Iterable[Key], timeout_s: float = TIMEOUT_S, *, beginning: bool = False
+) -> dict[Key, int]:
+    """Return the offset that the next record of each partition will have, where the broker said it; or of its first.
 
-    A time of OFFSET_END asks for the end (ListOffsets, timestamp -1): one request for each broker, for all partitions.
+    OFFSET_END as a time asks for the end (ListOffsets, timestamp -1): one request for each broker, for all partitions.
     Under isolation.level=read_committed it is the end of what may be read.
     """
+    place = OFFSET_BEGINNING if beginning else OFFSET_END
     try:
-        answers = client.offsets_for_times([TopicPartition(*key, OFFSET_END) for key in keys], timeout=timeout_s)
+        answers = client.offsets_for_times([TopicPartition(*key, place) for key in keys], timeout=timeout_s)
     except KafkaException:
         return {}
     return {(one.topic, one.partition): one.offset for one in answers if one.error is None and one.offset >= 0}

@@ -18,6 +18,8 @@ class Status(IntEnum):
     """The process holds more memory than it may."""
     STABILITY = 4
     """A consumer group has not settled in time."""
+    STALLED = 5
+    """A partition brings nothing although the broker has more."""
 
 
 def worst(statuses: Iterable[int]) -> int | None:
