@@ -405,6 +405,52 @@ def test_a_mark_from_a_thread_waits_for_what_the_thread_has_produced(scene):
     assert scene.committed == {}
 
 
+def test_output_of_a_thread_that_failed_is_made_again(scene):
+    app = scene.app(manual_marking=True, max_messages=5)
+    pool = ThreadPoolExecutor(1)
+    marked = []
+
+    @app.topic(scene.topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            pool.submit(self.work, list(messages))
+
+        def work(self, messages):
+            if not marked:
+                scene.refuse(1)
+            self.produce(scene.out, messages[-1].raw_payload)
+            try:
+                marked.append(self.mark_as_consumed(messages[-1]))
+            except DeliveryError as error:
+                marked.append(error)
+
+    scene.fill(5)
+    running = scene.start(app)
+    scene.await_committed({0: 5})
+    pool.shutdown()
+    assert isinstance(marked[0], DeliveryError)
+    assert b"4" in scene.output
+    assert running.stop() == 0
+
+
+def test_a_message_of_an_earlier_life_of_its_partition_marks_nothing():
+    kept, marks = [], []
+
+    class Handler(Consumer):
+        def consume(self, messages):
+            if not kept:
+                kept.extend(messages)
+                self.seek(0)
+                return
+            marks.append(self.mark_as_consumed(kept[-1]))
+            marks.append(self.mark_as_consumed(messages[0]))
+            raise RuntimeError("the rest failed")
+
+    with pytest.raises(RuntimeError):
+        run_messages(Handler, [b"1", b"2"])
+    assert marks == [False, True]
+
+
 def test_a_thread_that_waits_for_its_delivery_may_mark_afterwards(scene):
     app = scene.app(manual_marking=True)
     pool = ThreadPoolExecutor(1)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from swarm_consumer.batch import Batch
-from swarm_consumer.deliveries import Deliveries, Delivery
+from swarm_consumer.deliveries import Delivery
 from swarm_consumer.errors import ConsumptionError
 from swarm_consumer.message import Message
 from swarm_consumer.producer import Producer
@@ -26,8 +26,7 @@ class _Context(Protocol):
 
     @property
     def attempt(self) -> int: ...
-    @property
-    def elsewhere(self) -> Deliveries: ...
+    def settle_elsewhere(self, timeout: float) -> None: ...
     def is_revoked(self) -> bool: ...
     def is_stopping(self) -> bool: ...
     def mark(self, message: Message[Any] | int, metadata: str | None, blocking: bool, timeout: float) -> bool: ...
@@ -150,9 +149,10 @@ class Consumer:
 
         With `blocking`, wait up to `timeout` seconds until the broker has the commit and return False if it has not.
         `metadata` is kept beside exactly this offset; it goes when the offset moves on. After `self.produce()` the mark
-        counts once all of that is acknowledged, in hooks too. From a thread of your own it waits for that here, and
-        raises DeliveryError, then and later, if something that such threads produced was not delivered: nobody can say
-        for which message it was. Call `Delivery.wait` in them to deal with it.
+        counts once all of that is acknowledged, in hooks too. From a thread of your own it waits for that here. If
+        something that such threads produced was not delivered, it raises DeliveryError, and the partition goes back to
+        its first message that is not marked, because nobody can say for which message it was; marks with messages of
+        before then return False. Call `Delivery.wait` in such threads to deal with it.
         Raises ValueError for a message that was not delivered to this consumer.
         """
         return self._context.mark(message, metadata, blocking, timeout)

@@ -40,6 +40,8 @@ class Decoders:
     payload: Decode | None = None
     key: Decode | None = None
     headers: Callable[[Headers], Any] | None = None
+    epoch: int = 0
+    """Under which epoch of its partition the messages were handed out; 0: no runtime has made them."""
 
     @functools.cached_property
     def payload_refuses_none(self) -> bool:

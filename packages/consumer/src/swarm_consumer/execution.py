@@ -6,6 +6,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from swarm_consumer.batch import Batch
@@ -46,8 +47,10 @@ class Execution:
         """Give a batch to the lane's consumer and report how it went."""
         lane = run.lane
         bus = self._bus
+        if lane.decoders.epoch != run.epoch:
+            lane.decoders = replace(lane.decoders, epoch=run.epoch)
         batch: Batch[Any] = Batch(
-            run.topic, run.partition, run.records, lane.route.decoders, client.statistics.end_offsets.get(lane.key)
+            run.topic, run.partition, run.records, lane.decoders, client.statistics.end_offsets.get(lane.key)
         )
         if again:
             bus.emit(
@@ -208,7 +211,7 @@ class Execution:
         """Wait for what a run has produced; raises DeliveryError when something was not delivered."""
         self._producer.settle(run.deliveries, SETTLE_TIMEOUT_S)
         if run.deferred is not None and run.lane.consumer is not None:
-            self._producer.settle(run.lane.consumer._context.elsewhere, SETTLE_TIMEOUT_S)
+            run.lane.consumer._context.settle_elsewhere(SETTLE_TIMEOUT_S)
 
     def _after_failure(self, run: Run) -> None:
         """Abort what is open; a mark that waits for acknowledgements counts only if each of them came."""

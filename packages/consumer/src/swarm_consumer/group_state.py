@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol, TypeVar
 
 import confluent_kafka
@@ -26,6 +26,7 @@ from swarm_consumer.client_statistics import ClientStatistics
 from swarm_consumer.counters import Counters
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientError, PartitionPaused, PartitionResumed
+from swarm_consumer.going_back import go_back
 from swarm_consumer.lane import Lane, LaneState, Outcome, Run
 from swarm_consumer.lanes import Lanes
 from swarm_consumer.partition_ends import PartitionEnds
@@ -199,6 +200,13 @@ class GroupState:
                 run.lane.failures = 0
                 run.attempt = 1
 
+    def go_back(self, lane: Lane, epoch: int) -> None:
+        """Have everything of a lane that is not marked handled anew, at once or at the end of its run."""
+        with self.lock:
+            lane.going_back = lane.epoch == epoch
+            if lane.going_back and lane.running is None and go_back(self.lanes, lane, time.monotonic()):
+                self.attention = True
+
     def finish(self, run: Run, failed: bool, *, diverted: bool = False) -> Outcome:
         """Write down how a run ended, queue the lane again if it has more to do; return the Outcome."""
         with self.lock:
@@ -206,6 +214,8 @@ class GroupState:
                 offset, metadata, leader_epoch = run.deferred
                 self.lanes.ledger.mark(run.lane.key, run.epoch, offset, metadata, leader_epoch)
             outcome = self.lanes.finish(run, failed, time.monotonic(), diverted=diverted)
+            if run.lane.going_back and go_back(self.lanes, run.lane, time.monotonic()):
+                outcome = replace(outcome, queue=False)
             if run.lane.blocked or run.lane.pending_seek is not None:
                 self.attention = True
             if run.action == "consume":

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,7 @@ class Lane:
         "backoff",
         "consumer",
         "dead_letter_count",
+        "decoders",
         "eof",
         "epoch",
         "expected",
@@ -147,6 +148,7 @@ class Lane:
         "failures",
         "first_offset",
         "flow_paused",
+        "going_back",
         "held",
         "held_bytes",
         "initialized",
@@ -188,6 +190,8 @@ class Lane:
         self.dead_letter_count = DeadLetterCount()
         self.paused_until: float | None = None
         self.pending_seek: Any = None
+        self.going_back = False  # at the end of its run: what is not marked is handled anew
+        self.decoders = replace(route.decoders, epoch=epoch)
         self.seek_failures = 0
         self.seek_at = 0.0  # when a seek that failed is tried again
         self.running: Run | None = None

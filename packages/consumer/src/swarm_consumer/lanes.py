@@ -53,7 +53,7 @@ class Lanes:
         lane = self.by_key.pop(key, None)
         if lane is None:
             return None
-        self._drop_held(lane)
+        self.drop_held(lane)
         lane.retry = None
         if lane.running is not None:
             self._stale[key] = lane.running
@@ -69,7 +69,7 @@ class Lanes:
             # mark offsets that now mean other messages.
             lane.epoch = self.ledger.restart(lane.key, first)
             lane.went_back = True
-            self._drop_held(lane)
+            self.drop_held(lane)
             lane.retry = None
             lane.failures = 0
             lane.isolated = False
@@ -247,7 +247,7 @@ class Lanes:
 
     def sought(self, lane: Lane, position: int | None) -> None:
         """Begin anew after a seek: what was received before is void."""
-        self._drop_held(lane)
+        self.drop_held(lane)
         lane.retry = None
         lane.failures = 0
         lane.isolated = False
@@ -295,7 +295,7 @@ class Lanes:
             lane.pending_seek = run.seek
             lane.failures = 0
             lane.isolated = False
-            self._drop_held(lane)
+            self.drop_held(lane)
             return _REST
         if run.marks_only or lane.route.settings.manual_marking:
             if run.alone and lane.retry is None:
@@ -343,7 +343,8 @@ class Lanes:
             return 1
         return lane.failures + 1
 
-    def _drop_held(self, lane: Lane) -> None:
+    def drop_held(self, lane: Lane) -> None:
+        """Forget what a lane holds."""
         self.held_total -= len(lane.held)
         self.held_bytes -= lane.held_bytes
         lane.held, lane.held_bytes = [], 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm_consumer import commits, seeks
 from swarm_consumer.deliveries import Deliveries, Delivery
-from swarm_consumer.errors import ConsumptionError
+from swarm_consumer.errors import ConsumptionError, DeliveryError
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane, run_in_hand
 from swarm_consumer.message import Message
@@ -56,6 +56,8 @@ class PartitionContext:
         _check_metadata(metadata)
         run = self._lane.running
         epoch = run.epoch if run is not None else self._lane.epoch
+        if isinstance(message, Message):
+            epoch = message._decoders.epoch or epoch
         with self._client.lock:
             if not self._client.lanes.ledger.deliverable(self._lane.key, epoch, offset + 1):
                 return False
@@ -69,20 +71,30 @@ class PartitionContext:
                 if run.deferred is None or run.deferred[0] <= offset + 1:
                     run.deferred = (offset + 1, metadata, leader_epoch)
                 return True
-            for each in waiting:
-                self.producer.settle(each, timeout)
+            if run is not None:
+                self.producer.settle(run.deliveries, timeout)
+            self.settle_elsewhere(timeout)
         with self._client.lock:
             ours = self._client.lanes.ledger.mark(self._lane.key, epoch, offset + 1, metadata, leader_epoch)
         if ours and blocking:
             return commits.commit_blocking(self._client, self._lane.key, epoch, timeout)
         return ours
 
+    def settle_elsewhere(self, timeout: float) -> None:
+        """Wait for what threads of the handler's own have produced. Raises DeliveryError when something failed.
+
+        Nobody can say for which message it was: the partition then goes back to what is not marked.
+        """
+        epoch = self._lane.epoch
+        try:
+            self.producer.settle(self.elsewhere, timeout)
+        except DeliveryError:
+            self._client.go_back(self._lane, epoch)
+            raise
+
     @property
     def elsewhere(self) -> Deliveries:
-        """What threads of the handler's own have produced since the partition was assigned or sought.
-
-        Nobody can say for which message: so one that was not delivered holds every later mark.
-        """
+        """What threads of the handler's own have produced since the partition was assigned, sought or went back."""
         if self._elsewhere_epoch != self._lane.epoch:
             with self._client.lock:
                 if self._elsewhere_epoch != self._lane.epoch:

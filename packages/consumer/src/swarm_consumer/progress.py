@@ -144,6 +144,13 @@ class Ledger:
             self._changed.add(key)
         return True
 
+    def resume_at(self, key: Key) -> int | None:
+        """Return the first offset that was handed out and is not done; None when nothing was handed out."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        return entry.begun if entry.position is None else entry.position
+
     def has_plain_marks(self, key: Key) -> bool:
         """Whether something was marked that no transaction has overtaken: the automatic commit may still send it."""
         entry = self._entries.get(key)
