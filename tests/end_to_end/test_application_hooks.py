@@ -2,6 +2,9 @@
 
 import re
 import signal
+import socket
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,12 @@ class Ledger:
             if not names or name in names:
                 found.append((name, int(pid), node, detail))
         return found
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
 
 
 @pytest.fixture
@@ -180,3 +189,35 @@ def test_a_lifespan_that_hangs_is_judged_by_boot_timeout(hooked: Any, eventually
     eventually(lambda: "boot timeout" in swarm.output() and "hooked.py" in swarm.output(), 60, "the stacks of the boot")
     swarm.popen.send_signal(signal.SIGTERM)
     swarm.popen.wait(75)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [(signal.SIGTERM, 0, ""), (signal.SIGINT, 130, "interrupted while the application warmed")],
+)
+@pytest.mark.parametrize("command", ["swarm", "server"])
+def test_a_signal_ends_a_warmup(
+    hooked: Any, command: str, number: signal.Signals, code: int, says: str, eventually: Any
+) -> None:
+    process = hooked(command, FAULT="slow-warmup")
+    eventually(lambda: process.ledger.lines("warmup"), 60, "the warm-up")
+    process.popen.send_signal(number)
+    assert process.popen.wait(60) == code, process.output()
+    assert says in process.output()
+    assert "Traceback" not in process.output()
+
+
+def test_probes_of_one_process_answer_while_it_warms_up(hooked: Any, eventually: Any, free_port: int) -> None:
+    process = hooked("server", "--probe", str(free_port), FAULT="slow-warmup")
+    eventually(lambda: process.ledger.lines("warmup"), 60, "the warm-up")
+
+    def answer(path: str) -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{free_port}{path}", timeout=5) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    assert answer("/livez") == 200
+    assert answer("/readyz") == 503

@@ -28,6 +28,8 @@ if FAULT == "import":
 @app.warmup
 def load() -> None:
     note("warmup")
+    if FAULT == "slow-warmup":
+        time.sleep(600)
     if FAULT == "warmup":
         raise FileNotFoundError("no model.bin")
     if FAULT == "warmup-client":

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from swarm_cli.errors import CommandError, UsageError, debugging
+from swarm_cli.errors import CommandError, UsageError, complain, debugging
+from swarm_cli.exit_codes import ExitCode
 from swarm_cli.preflight import Interrupted, interruptible
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def warn_without_preload(app: "App") -> None:
                        "import the application", names)  # fmt: skip
 
 
-def warm_up(app: "App") -> bool:
-    """Call the application's warm-ups; False when a signal asked for the end meanwhile.
+def warm_up(app: "App") -> ExitCode | None:
+    """Call the application's warm-ups; None when that is done, an exit code when a signal asked for the end meanwhile.
 
     Raises CommandError (exit code 1), with the file and line of what failed.
     """
@@ -57,13 +58,22 @@ def warm_up(app: "App") -> bool:
     try:
         with interruptible():
             app.hooks.warm_up()
-    except Interrupted:
-        return False
     except WarmupError as error:
+        if isinstance(error.__cause__, Interrupted):  # it was raised in the midst of the application's code
+            return _interrupted(error.__cause__)
         if debugging():
             raise
         raise CommandError(f"{error} (--debug shows the traceback).") from error
-    return True
+    except Interrupted as interrupted:
+        return _interrupted(interrupted)
+    return None
+
+
+def _interrupted(interrupted: Interrupted) -> ExitCode:
+    if str(interrupted) != "SIGINT":
+        return ExitCode.CLEAN
+    complain("interrupted while the application warmed up: nothing was started.")
+    return ExitCode.INTERRUPTED
 
 
 @contextmanager

@@ -46,13 +46,14 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     settings = configuration.settings
     application, selection = composition.configured_app(configuration)
     outline = composition.outline(lambda: (application, selection), None, None)
-    if not application_hooks.warm_up(application):
-        return ExitCode.CLEAN
     listener = composition.liveness(settings)
     listener.without_fork()
     runtime = Runtime(application, selection=selection, **settings.given("drain_timeout"))
     # Bound before anything else is done: a port in use costs a sentence.
     with composition.probes_of_process(listener, runtime, settings, configuration.application):
+        ended = application_hooks.warm_up(application)
+        if ended is not None:
+            return ended
         try:
             with preflight.interruptible():
                 # No fork follows in this process, so it may ask by itself.

@@ -4,7 +4,6 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from swarm_cli.configuration import Configuration
-from swarm_cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from swarm_cli.reloading import SourceWatch
@@ -61,8 +60,9 @@ def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int
         slack_s = 10.0
         outline = composition.outline(load, times, settings.drain_timeout)
         # Before memory is measured for the limits of the nodes, which share what is loaded here.
-        if not application_hooks.warm_up(loaded[0]):
-            return ExitCode.CLEAN
+        ended = application_hooks.warm_up(loaded[0])
+        if ended is not None:
+            return ended
     else:
         load = lambda: composition.configured_app(configuration)  # noqa: E731
         slack_s = composition.IMPORT_TIMEOUT_S
