@@ -107,3 +107,17 @@ def test_the_command_says_what_to_do_next(tmp_path: Path) -> None:
     assert (tmp_path / "order_totals" / "app.py").exists()
     assert str(tmp_path) in named.stdout
     assert " cd " not in named.stdout, "it is in this folder"
+
+
+@pytest.mark.parametrize("name", ["msgspec", "json", "tests"])
+def test_the_name_of_a_module_that_there_is_is_refused(tmp_path: Path, name: str) -> None:
+    """`init msgspec` wrote a project whose own tests failed: its package hid the real one."""
+    with pytest.raises(UsageError, match=f"there is a module '{name}' already"):
+        write_project(tmp_path / "new", name)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_user_of_the_image_is_a_number() -> None:
+    """Of a name the kubelet cannot tell that it is not root: runAsNonRoot would keep the pod from starting."""
+    (user,) = [line for line in project("shop-one").files["Dockerfile"].splitlines() if line.startswith("USER")]
+    assert user.removeprefix("USER ").isdigit()

@@ -313,7 +313,32 @@ def test_what_librdkafka_logs_is_cleaned_of_the_secrets_of_every_client(caplog):
 
 
 def test_misspelt_secrets_are_secrets_too():
-    for name in ("sasl.pasword", "ssl.passphrase", "db.pwd", "basic.auth.user.info", "sasl.password"):
-        assert is_secret(name)
-    for name in ("bootstrap.servers", "sasl.username", "ssl.key.location", "enable.ssl.certificate.verification"):
-        assert not is_secret(name)
+    for name in ("sasl.pasword", "ssl.passphrase", "db.pwd", "basic.auth.user.info", "sasl.password", "sasl.psswd",
+                 "sasl.paswd", "api.key", "registry.apikey", "api_keys", "aws.access.key.id"):  # fmt: skip
+        assert is_secret(name), name
+    for name in (
+        "socket.keepalive.enable",
+        "ssl.keystore.location",
+        "sticky.partitioning.linger.ms",
+        "partitioner",
+        "key.location",
+        "bootstrap.servers",
+        "sasl.username",
+        "ssl.key.location",
+        "enable.ssl.certificate.verification",
+    ):
+        assert not is_secret(name), name
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://u:p@SECRET@idp", "https://u:SEC/RET@idp", "https://SECRET@idp", "http://u:SECRET@idp/path?x=1",
+     "https://u:SECRET@a,https://SECRET@idp"],
+)  # fmt: skip
+def test_whatever_stands_before_the_last_at_of_a_url_is_hidden(url):
+    text = f"cannot ask {url} for a token"
+    for shown in (scrub(text, ()), redacted({"sasl.oauthbearer.endpoint": url})["sasl.oauthbearer.endpoint"]):
+        assert "SEC" not in shown
+        assert "RET" not in shown
+        assert "idp" in shown
+    assert scrub("see https://idp/path or a@b", ()) == "see https://idp/path or a@b"

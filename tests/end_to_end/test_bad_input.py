@@ -110,3 +110,19 @@ def test_an_absent_broker_is_named_and_tried_again_until_it_is_there(
     produce(address, topic, [b"1", b"2"])
     await_committed(address, group, topic)
     assert swarm.stop() == 0
+
+
+def test_an_import_that_takes_longer_than_a_node_has_is_refused_with_both_times(tmp_path: Path) -> None:
+    """It passed in the check child, and then each node was killed at its boot timeout, in a loop."""
+    (tmp_path / "slow_app.py").write_text(
+        "import time\ntime.sleep(1.5)\nfrom swarm_consumer import App\n"
+        "app = App('slow', kafka={'bootstrap.servers': '127.0.0.1:1'})\n"
+        "@app.consume('orders', group='slow')\ndef handle(messages): ...\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "swarm_cli", "swarm", "slow_app:app", "--no-preload", "--boot-timeout", "1"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "boot_timeout (1 s)" in done.stderr
+    assert "raise --boot-timeout" in done.stderr

@@ -36,6 +36,23 @@ def check(
                 )
 
 
+def importing(took_s: float, boot_timeout: float) -> str:
+    """Refuse an import that each node has to repeat and cannot do in its time; a warning where it may not, else "".
+
+    Raises UsageError with both times.
+    """
+    both = (
+        f"the application took {took_s:.0f} s to import, each node imports it anew under --no-preload, and has "
+        f"boot_timeout ({boot_timeout:g} s) until its first report"
+    )
+    remedy = "raise --boot-timeout, or leave --no-preload out to import it once"
+    if took_s >= boot_timeout:
+        raise UsageError(f"{both}: {remedy}.")
+    return (
+        f"{both}, which may be too little when all nodes import at once: {remedy}" if took_s > boot_timeout / 2 else ""
+    )
+
+
 def static_membership(
     node_restart_delay: float, restart_delay_max: float, groups: "Sequence[SubscriptionGroup]"
 ) -> Iterator[str]:
@@ -58,8 +75,10 @@ def static_membership(
             )
         if restart_delay_max + REJOIN_S >= session:
             yield (
-                f"a node of {group.name} that keeps dying will wait up to {restart_delay_max:g} s, longer than its "
-                f"session ({session:g} s): then its partitions go to other nodes, in a rebalance"
+                f"restart_delay_max ({restart_delay_max:g} s) and the {REJOIN_S:g} s to join again outlast "
+                f"session.timeout.ms ({session:g} s) of {group.name}: the partitions of a node that keeps dying go to "
+                f"other nodes, in a rebalance. To avoid that set --restart-delay-max below {session - REJOIN_S:g}, or "
+                "a longer session with --kafka session.timeout.ms=MILLISECONDS"
             )
 
 

@@ -31,7 +31,12 @@ LIVENESS_SETTINGS = (
     "liveness_interval", "statistics_interval",
 )  # fmt: skip
 IMPORT_TIMEOUT_S = 120.0
-"""How long the application may take to import in a child, under --no-preload."""
+"""How long the application may take to import in a child, under --no-preload, so that its time can be told."""
+
+
+def import_timeout_s(times: Any) -> float:
+    """How long a child may take to import the application; each node has the supervisor's boot_timeout (`times`)."""
+    return max(IMPORT_TIMEOUT_S, float(times.boot_timeout))
 
 
 def configured_app(configuration: Configuration) -> "tuple[App, Selection]":
@@ -118,15 +123,21 @@ def outline_in_child(load: Load, times: Any, drain_timeout: float | None) -> Out
 
     Raises CommandError with what the child had to say.
     """
+    import time
+
     import msgspec
 
-    from swarm_cli import application_hooks
+    from swarm_cli import application_hooks, budgets
     from swarm_cli.errors import sentence
     from swarm_supervisor import ChildFailed, run_in_child
 
     def answer() -> bytes:
         try:
-            application_hooks.warn_without_preload(load()[0])
+            began = time.monotonic()
+            app, _ = load()
+            if warning := budgets.importing(time.monotonic() - began, times.boot_timeout):
+                logger.warning("%s", warning)
+            application_hooks.warn_without_preload(app)
             return msgspec.json.encode(outline(load, times, drain_timeout))
         except Exception as error:
             said = sentence(error)
@@ -135,7 +146,7 @@ def outline_in_child(load: Load, times: Any, drain_timeout: float | None) -> Out
             return msgspec.json.encode([*said])
 
     try:
-        told = msgspec.json.decode(run_in_child(answer, timeout_s=IMPORT_TIMEOUT_S))
+        told = msgspec.json.decode(run_in_child(answer, timeout_s=import_timeout_s(times)))
     except ChildFailed as error:
         raise CommandError(f"the application cannot be loaded in a child process: {error}.") from error
     if isinstance(told, list):

@@ -1,7 +1,9 @@
 """A new project from the templates of this package."""
 
+import importlib.util
 import keyword
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -37,10 +39,15 @@ class Project:
 def project(name: str) -> Project:
     """The project of a name like ``order-totals``. Raises UsageError for a name that cannot be a package's."""
     package = re.sub(r"[-.\s]+", "_", name.strip()).lower()
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", package) or keyword.iskeyword(package) or package in TAKEN:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", package) or keyword.iskeyword(package):
         raise UsageError(
-            f"{name!r} cannot be a project's name: give one of letters, digits and dashes that starts with a letter "
-            "and is no module's already, like order-totals."
+            f"{name!r} cannot be a project's name: give one of letters, digits and dashes that starts with a letter, "
+            "like order-totals."
+        )
+    if package in TAKEN or package in sys.stdlib_module_names or importlib.util.find_spec(package) is not None:
+        raise UsageError(
+            f"{name!r} cannot be a project's name: there is a module {package!r} already, and one would hide the "
+            "other. Give another, like order-totals."
         )
     names = {"PROJECT": package, "DISTRIBUTION": package.replace("_", "-"), "VERSION": __version__}
     folder = resources.files("swarm_cli") / "templates" / "project"

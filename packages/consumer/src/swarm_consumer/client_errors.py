@@ -75,13 +75,13 @@ def judge(error: KafkaError, reason: str, group: str, instance_id: str | None) -
             Consequence.WAIT_FOR_OWN_ID,
             "UNRELEASED_INSTANCE_ID",
             f"the broker still holds the static member id {instance_id} in group {group} for its last holder; this "
-            f"node waits until that session ends. If this goes on, another process uses the id: give each swarm a "
-            f"group.instance.id prefix of its own",
+            f"node waits until that session ends. If this goes on, another process uses the id: give each swarm its "
+            f"own --group-instance-id (the property group.instance.id)",
         )
     if error.code() == KafkaError.FENCED_INSTANCE_ID or "FENCED_INSTANCE_ID" in reason:
         reason = (
-            f"another process uses the static member id {instance_id} in group {group}; give each swarm a "
-            f"group.instance.id prefix of its own ({reason})"
+            f"another process uses group.instance.id {instance_id} in group {group}: give each swarm its own "
+            f"--group-instance-id (the property group.instance.id)"
         )
     return Judgement(Consequence.END, error.name(), reason)
 

@@ -11,10 +11,13 @@ MASK = "[redacted]"
 
 # Property names of librdkafka whose value is a credential. `*.location` names a file and is no secret itself.
 _SECRET = re.compile(
-    r"(pass|pasw|pwd|user\.info|secret|token(?!\.endpoint)|credential|\.pem$|key\.pem|jaas|ssl_key|sasl\.oauthbearer\.config|private\.key)"
+    r"(pass|pa?s+w|pwd|user\.info|secret|token(?!\.endpoint)|credential|\.pem$|jaas|sasl\.oauthbearer\.config"
+    r"|(^|[._-])(api)?keys?($|[._-]))"
 )
 _NOT_SECRET = re.compile(r"(\.location|\.url|\.cb|_cb|\.enable|\.method|\.algorithm)$")
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
+# All up to the last "@": a password may hold "@" and "/", and there may be a token and no user. Rather too much is
+# hidden than too little: of an address with an "@" in its path the host is hidden too.
+_USER_INFO = re.compile(r"(?<=://)[^\s\"'<>]+(?=@)")
 
 
 def is_secret(name: str) -> bool:

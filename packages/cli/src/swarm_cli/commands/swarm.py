@@ -65,7 +65,7 @@ def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int
             return ended
     else:
         load = lambda: composition.configured_app(configuration)  # noqa: E731
-        slack_s = composition.IMPORT_TIMEOUT_S
+        slack_s = composition.import_timeout_s(times)
         outline = composition.outline_in_child(load, times, settings.drain_timeout)
     listener = composition.liveness(settings)
     control = control_path(settings.control)
