@@ -8,6 +8,7 @@ import re
 import sys
 from abc import abstractmethod
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import pytest
@@ -388,6 +389,48 @@ def test_the_payload_is_taken_from_the_annotation_of_a_class_also_when_it_is_loc
         def consume(self, messages: Batch[Local | None]) -> None: ...
 
     assert decoded(one, b'{"number":1}') == Local(1)
+
+
+class Methods:
+    def handle(self, messages: Batch[Order]) -> None: ...
+
+    def with_consumer(self, messages: Batch[Order], consumer: Consumer) -> None: ...
+
+
+def logged(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def test_the_annotation_is_found_on_methods_and_below_decorators():
+    def handle(messages: Batch[Order]) -> None: ...
+
+    class Totals(Consumer):
+        @logged
+        def consume(self, messages: Batch[Order]) -> None: ...
+
+    for declare in (
+        lambda one: one.consume("orders")(Methods().handle),
+        lambda one: one.consume("orders")(Methods().with_consumer),
+        lambda one: one.consume("orders")(logged(handle)),
+        lambda one: one.consume("orders")(functools.partial(handle)),
+        lambda one: one.topic("orders")(Totals),
+    ):
+        one = app()
+        declare(one)
+        assert decoded(one, b'{"number":1}') == Order(1)
+
+
+def test_mocks_are_handlers_and_listeners_like_others():
+    one = app()
+    one.consume("orders")(mock.Mock())
+    one.consume("async")(mock.AsyncMock())
+    one.subscribe(mock.Mock())
+    one.warmup(mock.Mock())
+    one.lifespan(mock.MagicMock())
 
 
 @pytest.mark.parametrize("annotation", [Batch, Batch[bytes], Batch["bytes"] if False else Batch[bytes | None], object])

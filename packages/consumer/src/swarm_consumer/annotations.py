@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 from swarm_consumer.batch import Batch
 from swarm_consumer.deserialization import Json, MessagePack
 from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.handlers import code_of
 
 _RAW = (Any, object, bytes, None, type(None))
 """Annotations that ask for no decoding."""
@@ -25,7 +27,7 @@ def payload_of(handler: Any, given: Any, names: Mapping[str, Any]) -> Any:
     annotation = _annotation(handler)
     if annotation is None:
         return given
-    name = getattr(handler, "__qualname__", repr(handler))
+    name = getattr(code_of(handler), "__qualname__", repr(handler))
     try:
         annotated = _batch_type(_resolved(handler, annotation, names))
     except Exception as error:  # an annotation is any expression
@@ -59,19 +61,20 @@ def _shown(kind: Any) -> str:
 
 
 def _annotation(handler: Any) -> Any:
-    """What the parameter for the batch is annotated with; None for nothing."""
-    code = getattr(handler, "__code__", None)
-    if code is None:
+    """What the parameter for the batch is annotated with; None for nothing, or where that cannot be known."""
+    try:
+        parameters = list(inspect.signature(handler).parameters.values())
+    except Exception:  # noqa: BLE001  compiled without a signature, or (Python 3.14) an annotation that cannot be read
         return None
-    first = 1 if code.co_varnames[:1] == ("self",) else 0
-    if code.co_argcount <= first:
-        return None
-    return handler.__annotations__.get(code.co_varnames[first])
+    if parameters and parameters[0].name == "self" and not inspect.ismethod(handler):
+        del parameters[0]
+    named = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return named[0].annotation if named and named[0].annotation is not named[0].empty else None
 
 
 def _resolved(handler: Any, annotation: Any, names: Mapping[str, Any]) -> Any:
     if isinstance(annotation, str):
-        scope = {**handler.__globals__, **names}
+        scope = {**getattr(inspect.unwrap(code_of(handler)), "__globals__", {}), **names}
         # What the module itself wrote as an annotation; typing.get_type_hints evaluates it in the same way.
         return eval(annotation, scope)  # noqa: S307
     return annotation

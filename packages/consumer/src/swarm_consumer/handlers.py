@@ -6,6 +6,7 @@ is taken as it is.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +70,7 @@ def check_listener(listener: Any, what: str, arguments: int) -> None:
 
 def refuse_generator(function: Any, what: str, remedy: str) -> None:
     """Raise ConfigurationError for a generator function: a call makes a generator, and nothing in it ever runs."""
-    code = _code_of(function)
+    code = code_of(function)
     if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
         kind = "an async generator" if inspect.isasyncgenfunction(code) else "a generator"
         raise ConfigurationError(
@@ -80,12 +81,12 @@ def refuse_generator(function: Any, what: str, remedy: str) -> None:
 
 def is_coroutine_function(function: Any) -> bool:
     """Whether a call returns a coroutine."""
-    return inspect.iscoroutinefunction(_code_of(function))
+    return inspect.iscoroutinefunction(code_of(function))
 
 
-def _code_of(function: Any) -> Any:
+def code_of(function: Any) -> Any:
     """What says of which kind a callable is: itself, what a partial calls, or the __call__ of an object."""
-    while hasattr(function, "func") and hasattr(function, "keywords"):  # functools.partial
+    while isinstance(function, functools.partial):
         function = function.func
     if inspect.isroutine(function) or isinstance(function, type):
         return function

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from swarm_consumer.errors import ConfigurationError
@@ -59,7 +59,7 @@ def _is_inside(frame: FrameType) -> bool:
 def place_of(function: Any) -> str:
     """Return ``file:line`` of a function or class, or its name where it has no source (built-in, compiled)."""
     code = getattr(function, "__code__", None)
-    if code is None:
+    if not isinstance(code, CodeType):
         return str(getattr(function, "__qualname__", type(function).__qualname__))
     return f"{shown(code.co_filename)}:{code.co_firstlineno}"
 
