@@ -72,10 +72,8 @@ def _guard_classes() -> None:
         if hasattr(module, name):
             _guard_constructor(getattr(module, name))
     # The classes of the C extension cannot be changed: the names that lead to them are.
-    for name in _NATIVE:
-        native = getattr(cimpl, name, None)
-        if native is not None:
-            _replace(native, _Guard(name, (native,), {"__module__": native.__module__, _MARK: native}))
+    natives = [native for name in _NATIVE if (native := getattr(cimpl, name, None)) is not None]
+    _replace({each: _Guard(each.__name__, (each,), {"__module__": each.__module__, _MARK: each}) for each in natives})
 
 
 class _Guard(type):
@@ -102,9 +100,10 @@ def _guard_constructor(python_class: Any) -> None:
     python_class.__init__ = guarded
 
 
-def _replace(native: Any, guard: Any) -> None:
+def _replace(guards: dict[Any, Any]) -> None:
+    by_id = {id(native): guard for native, guard in guards.items()}
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", None)
         if isinstance(names, dict):
-            for name in [name for name, value in list(names.items()) if value is native]:
-                names[name] = guard
+            for name in [name for name, value in names.items() if id(value) in by_id]:
+                names[name] = by_id[id(names[name])]
