@@ -54,9 +54,10 @@ class Process:
     """A simulated process of a node."""
 
     __slots__ = (
-        "alive", "announced", "answers_dump", "beats", "dumped", "generation", "healthy_at", "kill_at", "kill_told",
-        "killed", "killed_at", "last_report", "left", "memory", "node_id", "obeys_term", "pid", "silent_since",
-        "slow_to_die", "spare", "stop_at", "stop_planned", "stop_status", "stopping", "termed", "well_at", "working",
+        "alive", "announced", "answers_dump", "beats", "dumped", "excused_until", "generation", "healthy_at",
+        "kill_at", "kill_told", "killed", "killed_at", "last_report", "left", "memory", "node_id", "obeys_term",
+        "pid", "silent_since", "slow_to_die", "spare", "stop_at", "stop_planned", "stop_status", "stopping", "termed",
+        "well_at", "working",
     )  # fmt: skip
 
     def __init__(self, node_id: int, generation: int, pid: int, spare: bool) -> None:
@@ -73,6 +74,7 @@ class Process:
         self.healthy_at: float | None = None
         self.last_report: float | None = None
         self.well_at: float | None = None
+        self.excused_until = 0.0
         self.silent_since: float | None = None
         self.stopping = False
         self.stop_at: float | None = None
@@ -261,6 +263,10 @@ class World:
         queue, auditor, fleet, pop, tick = self.queue, self.auditor, self.fleet, heapq.heappop, m.Tick()
         while auditor.finished is None:
             due = next_deadline(fleet, self.now)
+            if due is not None and due < self.now:
+                self._hear()
+                self.decide(tick)
+                continue
             world = queue[0][0] if queue else None
             if world is not None and (due is None or world <= due):
                 if world > until:
@@ -277,6 +283,19 @@ class World:
                 break
         if auditor.finished is None:
             self._pass(max(self.now, until))  # the supervisor may have slept beyond
+
+    def _hear(self) -> None:
+        """A supervisor that comes late hears what was said meanwhile before it judges."""
+        kept = []
+        while self.queue and self.queue[0][0] <= self.now:
+            entry = heapq.heappop(self.queue)
+            _, _, what, arguments = entry
+            if what.__name__.startswith(("_check", "_expect", "_listener")):
+                kept.append(entry)
+            else:
+                what(*arguments)
+        for entry in kept:
+            heapq.heappush(self.queue, entry)
 
     def _pass(self, now: float) -> None:
         self.node_seconds += (now - self.now) * self.fleet.wanted
@@ -642,7 +661,7 @@ class World:
     def report(self, process: Process, status: int) -> None:
         if process.alive:
             if not process.announced and process.working:
-                process.last_report = self.now
+                process.last_report, process.excused_until = self.now, 0.0
                 if status in (0, 3):  # over its memory limit, a node turns all the same
                     process.well_at = self.now
             process.memory = process.memory or status == 3
@@ -711,6 +730,9 @@ class World:
         elif roll < 0.952:
             self._sleep()
             self._fate(process)
+        elif roll < 0.956:
+            self._listener_blocks()
+            self._fate(process)
         else:
             self._operate()
             self._fate(process)
@@ -721,20 +743,21 @@ class World:
         process.obeys_term = self.random.random() < 0.3
         process.answers_dump = self.random.random() < 0.7
         process.slow_to_die = self.random.random() < 0.05
-        self._check_noticed(process)
+        self._expect_notice(process)
         if self.random.random() < 0.3:  # late words do not change the verdict
             late = self.settings.node_report_timeout + 0.5 * self.settings.stack_dump_timeout
             kind = self.random.randrange(4)
             self.at((process.last_report or self.now) + late, self._late_words, process, kind)
 
-    def _check_noticed(self, process: Process) -> None:
+    def _expect_notice(self, process: Process, at: float = 0.0) -> None:
+        """It is silent: see that this is noticed. ``at``: when that was to be looked at; the world may come late."""
         if not process.alive or process.announced or process.last_report is None:
             return
-        # After it has slept, the supervisor begins to count anew.
-        due = max(process.last_report, self.auditor.slept_until) + self.settings.node_report_timeout + 0.01
-        if self.now >= due:
+        # After it has slept, the supervisor begins to count anew, once: see `_excuse`.
+        due = max(process.last_report, process.excused_until) + self.settings.node_report_timeout + 0.01
+        if at >= due:
             raise Violation("invariant 7: silence was not noticed")
-        self.at(due, self._check_noticed, process)
+        self.at(due, self._expect_notice, process, due)
 
     def _late_words(self, process: Process, kind: int) -> None:
         if not process.alive or not process.announced:
@@ -794,8 +817,29 @@ class World:
         for process in self.processes.values():
             if process.kill_at is not None:
                 process.kill_at += length
+            self._excuse(process, length)
         self.auditor.slept_until = self.now
         self.decide(m.Slept(length))
+
+    def _listener_blocks(self, again: int | None = None) -> None:
+        """A slow listener keeps the supervisor, several times: everything else goes on, and is heard late."""
+        if again is None:
+            self.fault("listener blocks")
+            again = self.random.randrange(12)
+        length = self.random.uniform(1.0, 20.0)
+        self.auditor.slack += length
+        self._pass(self.now + length)
+        for process in self.processes.values():
+            process.kill_at = None  # how much more time it gets is not in these books
+            self._excuse(process, 0.0)
+        self.auditor.slept_until = self.now
+        self.decide(m.Slept(length, self.random.choice(("", "listener")), rested=False))
+        if again:
+            self.at(self.now, self._listener_blocks, again - 1)
+
+    def _excuse(self, process: Process, length: float) -> None:
+        """Put off the moment at which silence has to be noticed: anew once, then by what nobody could have heard."""
+        process.excused_until = process.excused_until + length if process.excused_until else self.now
 
     def _operate(self) -> None:
         kind = self.random.randrange(8)
@@ -821,7 +865,7 @@ class World:
             self.fault("several hang at once")
             for process in list(self.auditor.at_work.values())[:3]:
                 process.beats = process.obeys_term = False
-                self._check_noticed(process)
+                self._expect_notice(process)
 
     def scale(self, nodes: int) -> None:
         """An operator scales: an id that goes, and comes back, begins with a clean record."""
@@ -925,7 +969,7 @@ class World:
             for process in self.auditor.at_work.values():
                 process.beats = process.answers_dump = process.obeys_term = False
                 process.slow_to_die = True
-                self._check_noticed(process)
+                self._expect_notice(process)
             later = (State.STOPPING, State.LAST_DUMP, State.KILLING)
             state = State.DUMPING if dice.random() < 0.55 else dice.choice(later)
             self._run_until(state)

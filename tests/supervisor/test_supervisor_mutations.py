@@ -94,6 +94,15 @@ def test_the_retry_of_a_fork_that_failed_cannot_go(simulation, monkeypatch):
     assert broken(simulation, TABLE) is not None
 
 
+def test_an_absence_cannot_put_a_verdict_off_again_and_again(simulation, monkeypatch):
+    def always(fleet, timed, anew_s, happening, now):
+        if timed.deadline is not None:
+            fleet.deadlines.set(timed, max(timed.deadline, now + anew_s))
+
+    monkeypatch.setattr(decisions, "_excuse", always)
+    assert "invariant 7: silence was not noticed" in broken(simulation, TABLE)
+
+
 def test_the_budget_of_a_shutdown_cannot_go(simulation):
     def without(fleet):
         setter = fleet.deadlines.set

@@ -72,7 +72,7 @@ def machine(simulation):
             if (process := self.at_work(node_id)) is not None:
                 process.beats, process.obeys_term = False, obeys
                 process.answers_dump, process.slow_to_die = dumps, not dies
-                self.world._check_noticed(process)
+                self.world._expect_notice(process)
 
         @precondition(lambda self: not self.over())
         @rule(node_id=node_ids, status=st.sampled_from([0, 1, 3, 3, 77]))
@@ -107,6 +107,11 @@ def machine(simulation):
         @rule()
         def supervisor_sleeps(self):
             self.world._sleep()
+
+        @precondition(lambda self: not self.over())
+        @rule()
+        def listener_blocks(self):
+            self.world._listener_blocks()
 
         @precondition(lambda self: not self.over())
         @rule()

@@ -6,6 +6,10 @@ is away for as long as it oversleeps; while it works, for as long as time passes
 time (CLOCK_THREAD_CPUTIME_ID).
 """
 
+import time
+from collections.abc import Callable
+from typing import Any
+
 MOST_S = 1.0
 
 
@@ -17,11 +21,13 @@ def tolerated_s(node_report_timeout: float) -> float:
 class Absence:
     """The longest absence since it was last asked about. All times in seconds: monotonic, and of the processor."""
 
-    __slots__ = ("_at", "_cpu", "_longest", "_slept")
+    __slots__ = ("_at", "_cpu", "_longest", "_slept", "present_s")
 
     def __init__(self, now: float, cpu: float) -> None:
         """Begin to work, now."""
         self._longest = 0.0
+        self.present_s = 0.0
+        """How long it has waited, and could have heard whoever spoke, since an absence was last taken for one."""
         self._begin(now, cpu)
 
     def wait(self, now: float, cpu: float) -> None:
@@ -31,6 +37,7 @@ class Absence:
 
     def wake(self, until: float | None, now: float, cpu: float) -> None:
         """Begin to work after a wait that was to end at ``until`` (None: for ever) at the latest."""
+        self.present_s += max(0.0, (now if until is None else min(now, until)) - self._at)
         self._begin(now, cpu, 0.0 if until is None else max(0.0, now - max(until, self._at)))
 
     def longest(self, now: float, cpu: float) -> float:
@@ -45,8 +52,51 @@ class Absence:
         self._begin(now, cpu)
         return longest
 
+    def excuse(self) -> float:
+        """Return `present_s` and begin to count anew: an absence has been taken for one."""
+        present_s, self.present_s = self.present_s, 0.0
+        return present_s
+
     def _begin(self, now: float, cpu: float, slept: float = 0.0) -> None:
         self._at, self._cpu, self._slept = now, cpu, slept
 
     def _look(self, now: float, cpu: float) -> None:
         self._longest = max(self._longest, self._slept + (now - self._at) - (cpu - self._cpu))
+
+
+class Slowest:
+    """How long callbacks of the application have kept the supervisor since it was last asked, and which one longest."""
+
+    __slots__ = ("_in_one", "_longest_s", "_name", "_total_s")
+
+    def __init__(self) -> None:
+        self._in_one = False
+        self._total_s = self._longest_s = 0.0
+        self._name = ""
+
+    def call(self, name: Callable[[], str], callback: Callable[..., None], *arguments: Any) -> None:
+        """Call one and note how long it takes. What it calls in turn is its own time."""
+        if self._in_one:
+            callback(*arguments)
+            return
+        self._in_one = True
+        began = time.monotonic()
+        try:
+            callback(*arguments)
+        finally:
+            self._in_one = False
+            seconds = time.monotonic() - began
+            self._total_s += seconds
+            if seconds > self._longest_s:
+                self._longest_s, self._name = seconds, name()
+
+    def take(self, at_least_s: float) -> str:
+        """Return the name of the slowest one, if all together took so long, and forget it; "" if they did not."""
+        name = self._name if self._total_s >= at_least_s else ""
+        self.clear()
+        return name
+
+    def clear(self) -> None:
+        """Forget it."""
+        self._total_s = self._longest_s = 0.0
+        self._name = ""

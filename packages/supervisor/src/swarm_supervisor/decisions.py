@@ -166,15 +166,36 @@ def _exited(fleet: Fleet, happening: messages.Exited, now: float, out: list[Acti
 
 
 def _slept(fleet: Fleet, happening: messages.Slept, now: float, out: list[Action]) -> None:
-    """Nobody knows what nodes did while the supervisor did not run: each state begins anew."""
+    """Put deadlines off: nobody knows what nodes did while the supervisor did not run.
+
+    Each state begins anew, once: the next time, before the node has been heard, only the absence itself is given back,
+    and nothing for the time of a listener, or to whom the supervisor is away all the time. Else a node that hangs would
+    never be judged by a supervisor that is away again and again, and a stop would never end.
+    """
+    settings = fleet.settings
+    times = _count_absence(fleet, happening)
     for life in fleet.lives():
-        duration = fleet.durations[life.state]
-        if duration is not None and life.deadline is not None:
-            fleet.deadlines.set(life, max(life.deadline, now + duration))
-    budget = fleet.budget
-    if budget.deadline is not None:
-        fleet.deadlines.set(budget, now + fleet.settings.shutdown_timeout + fleet.settings.shutdown_grace)
-    out.append(Emit(Suspended(at=now, duration_s=happening.duration_s)))
+        if (duration := fleet.durations[life.state]) is not None:
+            _excuse(fleet, life, duration, happening, now)
+    _excuse(fleet, fleet.budget, settings.shutdown_timeout + settings.shutdown_grace, happening, now)
+    out.append(Emit(Suspended(at=now, duration_s=happening.duration_s, listener=happening.culprit, times=times)))
+
+
+def _excuse(fleet: Fleet, timed: Life | Budget, anew_s: float, happening: messages.Slept, now: float) -> None:
+    if timed.deadline is None:
+        return
+    if not timed.excused:
+        timed.excused = True
+        fleet.deadlines.set(timed, max(timed.deadline, now + anew_s))
+    elif happening.rested and not happening.culprit:
+        fleet.deadlines.set(timed, timed.deadline + happening.duration_s)
+
+
+def _count_absence(fleet: Fleet, happening: messages.Slept) -> int:
+    if not happening.culprit and happening.rested:
+        fleet.absences.pop("", None)
+    times = fleet.absences[happening.culprit] = fleet.absences.get(happening.culprit, 0) + 1
+    return times
 
 
 def _quiet(fleet: Fleet, happening: messages.QuietSwarm, now: float, out: list[Action]) -> None:

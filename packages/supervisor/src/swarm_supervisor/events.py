@@ -152,13 +152,28 @@ class Controlled(Event, frozen=True, kw_only=True):
 
 
 class Suspended(Event, frozen=True, kw_only=True):
-    """The supervisor itself did not run for a while: all its nodes get their time anew."""
+    """The supervisor itself did not run for a while: its nodes get their time anew, once until they are heard again."""
 
     level = logging.WARNING
     duration_s: float
+    listener: str = ""
+    """The listener, reader or timer that kept it for that time; "" if it was none."""
+    times: int = 1
+    """How often this listener has done so, or how often in a row the supervisor was away."""
+
+    @property
+    def severity(self) -> int:
+        """What repeats itself is told again at its 2nd, 4th, 8th, ... time."""
+        return repeated(self.level, self.times)
 
     def __str__(self) -> str:
-        return f"the supervisor slept {self.duration_s:.1f} s too long: nodes are not blamed for that time"
+        times = f" ({self.times} times by now)" if self.times > 1 else ""
+        if self.listener:
+            return (
+                f"{self.listener} took {self.duration_s:.1f} s{times}, and nothing was supervised meanwhile: let it do "
+                "its work in a process of its own"
+            )
+        return f"the supervisor was away for {self.duration_s:.1f} s{times}: nodes are not blamed for that time"
 
 
 class SignalReceived(Event, frozen=True, kw_only=True):

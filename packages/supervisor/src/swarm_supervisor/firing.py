@@ -18,6 +18,7 @@ def fire(fleet: Fleet, life: Life, trigger: Trigger, now: float, out: list[Actio
     if not keep:
         duration = fleet.durations[following]
         fleet.deadlines.set(life, None if duration is None else now + duration)
+        life.excused = False
     if following is not before:
         fleet.changed = True
     for order in orders:

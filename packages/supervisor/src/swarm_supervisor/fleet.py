@@ -66,6 +66,8 @@ class Life:
     spare: bool = False
     state: State = State.BACKING_OFF
     deadline: float | None = None
+    excused: bool = False
+    """Its deadline has been put off, since the supervisor was away: that is done once."""
     scheduled: float = NEVER
     pid: int | None = None
     forked_at: float = 0.0
@@ -168,6 +170,7 @@ class Budget:
     """The time that a shutdown may take in all."""
 
     deadline: float | None = None
+    excused: bool = False
     scheduled: float = NEVER
 
 
@@ -199,6 +202,8 @@ class Fleet:
     """The newest generation of every node id that there ever was, spares included."""
     restarts: int = 0
     """Lives that followed another one, since the start."""
+    absences: dict[str, int] = field(default_factory=dict)
+    """How often in a row the supervisor was away; by the listener that kept it, "" for none."""
     stale: int = 0
     """Events that came for a life that was over."""
     accounts: Accounts = field(default_factory=Accounts)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from swarm_supervisor.absence import Slowest
 from swarm_supervisor.containment import must_pass, name_of, text_of
 from swarm_supervisor.events import ErrorOccurred, Event, NodeStarted, StacksDumped
 
@@ -23,6 +24,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self.errors = 0
+        self.slowest = Slowest()
         self.pid = os.getpid()
         """The process that contains errors: see `containment.must_pass`."""
         self._every: list[Listener] = []
@@ -91,9 +93,13 @@ class Listeners:
                 for other in self._typed.get(ErrorOccurred, ()):
                     guarded(other, error)
 
+    def timed(self, name: Callable[[], str], callback: Callable[..., None], *arguments: Any) -> None:
+        """Call code of the application, and note how long it kept the supervisor."""
+        self.slowest.call(name, callback, *arguments)
+
     def _tell(self, listener: Listener, event: Event) -> None:
         try:
-            listener(event)
+            self.timed(lambda: f"{_called(listener)} of {type(event).__name__}", listener, event)
         except BaseException as error:
             if must_pass(error, self.pid):
                 raise
@@ -121,9 +127,13 @@ def guarded(listener: Listener, event: Event) -> ErrorOccurred | None:
 
 
 def _failed(listener: Listener, event: Event, error: BaseException) -> ErrorOccurred:
-    where = "the log" if listener is _log else f"listener {name_of(listener)}"
+    where = _called(listener)
     note(logging.DEBUG, "%s raised", where, error=error)
     return ErrorOccurred(at=time.monotonic(), where=f"{where} of {type(event).__name__}", error=text_of(error))
+
+
+def _called(listener: Listener) -> str:
+    return "the log" if listener is _log else f"listener {name_of(listener)}"
 
 
 def _logged(kind: type[Event]) -> bool:

@@ -72,6 +72,10 @@ class Slept(Happening, frozen=True, gc=False):
     """The supervisor itself did not run for so many seconds although something was due."""
 
     duration_s: float
+    culprit: str = ""
+    """The listener or callback that kept it for that time; "" if it was none."""
+    rested: bool = True
+    """It has been there for a while since it was last away: nodes could make themselves heard."""
 
 
 class StopSwarm(Happening, frozen=True, gc=False):

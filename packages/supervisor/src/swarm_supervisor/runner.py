@@ -87,6 +87,7 @@ class Runner:
         self._loop.add_reader(self._inbox.terminal_fileno(), select.EPOLLIN, lambda _: self._answers.take_terminal())
         self._answers.take()
         self._absence.take(time.monotonic(), time.thread_time())
+        self._listeners.slowest.clear()
         bad_turns = 0
         while self.exit_code is None:
             try:
@@ -156,6 +157,8 @@ class Runner:
         away = self._absence.longest(now, time.thread_time()) > self._tolerated_s
         if away or (due is not None and due <= now):
             self._judge()
+        else:
+            self._listeners.slowest.clear()
         if self._listeners.wants(Controlled):
             now = time.monotonic()
             self._listeners.tell(Controlled(at=now, next_deadline=self._due(now)))
@@ -167,9 +170,12 @@ class Runner:
         # before `now` has been heard then.
         now = time.monotonic()
         away_s = self._absence.take(now, time.thread_time())
+        # What is left when the tolerated part is taken away was the listener's, if it was a listener's.
+        culprit = self._listeners.slowest.take(max(self._tolerated_s, away_s - self._tolerated_s))
         self._loop.dispatch(self._loop.look())
         if away_s > self._tolerated_s:
-            self._decide(messages.Slept(away_s))
+            rested = self._absence.excuse() >= self._tolerated_s
+            self._decide(messages.Slept(away_s, culprit, rested))
         due = self._due(now)
         if due is not None and due <= now:
             self._decide(messages.Tick(), now)

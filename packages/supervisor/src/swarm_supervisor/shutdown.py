@@ -38,6 +38,7 @@ def _enter(fleet: Fleet, reason: str, exit_code: int, budget_s: float, now: floa
     fleet.queue.clear()
     fleet.rollout = None
     fleet.deadlines.set(fleet.budget, now + budget_s)
+    fleet.budget.excused = False
     out.append(Emit(Stopping(at=now, reason=reason)))
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Unpack
 
 from swarm_supervisor import messages
 from swarm_supervisor.child_task import ChildTask, Done
+from swarm_supervisor.containment import name_of
 from swarm_supervisor.control import CommandError, ControlServer, Request
 from swarm_supervisor.cpus import available_cpus
 from swarm_supervisor.events import Event
@@ -190,7 +191,7 @@ class Supervisor:
             raise ValueError(f"file descriptor {fd} has a reader already: remove that one first")
         if self._loop is not None:
             self._running()
-            self._loop.add_reader(fd, events, callback)
+            self._loop.add_reader(fd, events, self._timed_reader(callback))
         self._readers[fd] = (events, callback)
 
     def modify_reader(self, fd: int, events: int) -> None:
@@ -212,12 +213,17 @@ class Supervisor:
         if self._loop is None:
             raise RuntimeError("timers belong to a run: call call_at() in a listener or a callback")
         self._running()
-        return self._loop.call_at(deadline, callback)
+        return self._loop.call_at(
+            deadline, lambda: self._listeners.timed(lambda: f"timer {name_of(callback)}", callback)
+        )
+
+    def _timed_reader(self, callback: Callable[[int], None]) -> Callable[[int], None]:
+        return lambda events: self._listeners.timed(lambda: f"reader {name_of(callback)}", callback, events)
 
     def _run(self, nodes: int, inbox: SignalInbox, give_back_limits: Callable[[], None]) -> int:
         assert self._loop is not None
         for fd, (events, callback) in self._readers.items():
-            self._loop.add_reader(fd, events, callback)
+            self._loop.add_reader(fd, events, self._timed_reader(callback))
         control, end_publishing = self._open_control()
         runner = self._runner = Runner(self._target, self.settings, nodes, self._listeners, self._loop, inbox)
         runner.close_in_child = [give_back_limits, self._close_readers, *self._close_in_child]
