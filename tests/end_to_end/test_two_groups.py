@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -179,6 +181,37 @@ def test_the_alerts_fire_for_the_group_that_stands_still(
         env=os.environ,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_node_takes_no_figure_with_it(watched: Watched, eventually: Callable[..., Any]) -> None:
+    """Its partitions are shown without an owner, with the lag last known, and no counter falls, before or after."""
+    eventually(lambda: (watched.in_metrics("audit"), watched.in_metrics("billing")) == (RECORDS, 0), 60, "the lag")
+    (victim,) = watched.swarm.running(1)
+    looks = [watched.metrics()]
+    os.kill(victim.pid, signal.SIGKILL)
+
+    def unowned() -> bool:
+        looks.append(watched.metrics())
+        return looks[-1]["swarm_partitions_unowned"] == 4
+
+    eventually(unowned, 60, "four partitions without an owner")
+    assert (watched.in_metrics("audit"), looks[-1]["swarm_nodes_healthy"]) == (RECORDS, 0)
+    told = [one for one in json.loads(watched.answer("/status"))["partitions"] if one["node"] is None]
+    assert len(told) == 4
+    assert all(one["unowned_s"] >= 0 for one in told)
+
+    def owned() -> bool:
+        looks.append(watched.metrics())
+        owners = [value for name, value in looks[-1].items() if name.startswith("swarm_partition_owner")]
+        return len(owners) == 4 and set(owners) == {0.0} and watched.in_metrics("audit") == RECORDS
+
+    eventually(owned, 90, f"a successor with all partitions\n{watched.swarm.output()[-3000:]}")
+    for before, after in itertools.pairwise(looks):
+        counters = [name for name in before if re.match(r"\w+(_total|_count|_bucket)\b", name)]
+        fallen = {name: (before[name], after.get(name)) for name in counters if after.get(name, -1.0) < before[name]}
+        assert not fallen
+    assert looks[-1]["swarm_messages_total"] >= RECORDS
 
 
 def _behind(metrics: dict[str, float]) -> int:

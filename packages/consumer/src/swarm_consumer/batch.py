@@ -97,7 +97,11 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
 
     @property
     def lag(self) -> int | None:
-        """How many messages of the partition follow this batch, as last known by the client; None when unknown."""
+        """How many offsets of the partition follow this batch, as last known by the client; None when unknown.
+
+        Under read_committed the end is the last stable offset. Offsets that hold no message, such as the markers of
+        transactions, count: after the last batch of a topic written in transactions it is 1.
+        """
         return None if self._end_offset is None else max(0, self._end_offset - self.last_offset - 1)
 
     @property

@@ -74,8 +74,6 @@ class ClientStatistics:
         """The state of the group's coordinator: "up" where the client has one."""
         self.brokers: tuple[tuple[str, str], ...] = ()
         """Source and state of each broker that the client lists."""
-        self.end_offsets: dict[Key, int] = {}
-        """High watermarks, for `Batch.lag`."""
         self._known: dict[Key, KnownPartition] = {}
         self._committed: dict[Key, int] = {}
         self._received: dict[Key, tuple[int, int]] = {}  # bytes of earlier clients, and of the present one
@@ -90,19 +88,17 @@ class ClientStatistics:
             self._joined(statistics.cgrp.join_state, now)
             self.group_state = statistics.cgrp.state
         self.brokers = tuple((broker.source, broker.state) for broker in statistics.brokers.values())
-        known, ends, received = {}, {}, dict(self._received)
+        known, received = {}, dict(self._received)
         for topic, partitions in statistics.topics.items():
             for number, one in partitions.partitions.items():
                 if number < 0:
                     continue  # librdkafka keeps an "unassigned" partition -1 of each topic
                 key = (topic, number)
                 known[key] = _known(one)
-                if one.hi_offset >= 0:
-                    ends[key] = one.hi_offset
                 earlier, last = received.get(key, (0, 0))
                 # A client that was made anew counts from 0.
                 received[key] = (earlier, one.rxbytes) if one.rxbytes >= last else (earlier + last, one.rxbytes)
-        self._known, self.end_offsets, self._received = known, ends, received
+        self._known, self._received = known, received
 
     def known(self, key: Key) -> KnownPartition:
         """Return what the client knew of a partition."""

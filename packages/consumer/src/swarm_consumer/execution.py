@@ -50,7 +50,7 @@ class Execution:
         if lane.decoders.epoch != run.epoch:
             lane.decoders = replace(lane.decoders, epoch=run.epoch)
         batch: Batch[Any] = Batch(
-            run.topic, run.partition, run.records, lane.decoders, client.statistics.end_offsets.get(lane.key)
+            run.topic, run.partition, run.records, lane.decoders, client.statistics.known(lane.key).end
         )
         if again:
             bus.emit(
