@@ -118,7 +118,7 @@ def test_a_project_file_without_our_table_says_nothing(tmp_path: Path, text: str
         ({"concurrency": 0}, "not a number of threads"),
         ({"concurrency": 1.5}, "must be a whole number"),
         ({"concurrency": True}, "must be a whole number"),
-        ({"drain_timeout": "soon"}, "must be a number"),
+        ({"drain_timeout": "soon"}, "give seconds as a number"),
         ({"drain_timeout": -1}, "is not an amount"),
         ({"drain_timeout": float("nan")}, "is not an amount"),
         ({"reload": "yes"}, "must be true or false"),

@@ -126,3 +126,38 @@ def test_neither_help_nor_version_imports_what_is_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("option", ["--help", "--help-all"])
+def test_the_help_of_server_hides_what_has_no_effect_in_one_process(option: str) -> None:
+    told = shown("server", option).stdout
+    assert "--drain-timeout" in told
+    for name in ("--nodes", "--preload", "--boot-timeout", "--max-unavailable", "--shutdown-timeout", "--control"):
+        assert f"  {name} " not in told
+        assert f"  {name}," not in told
+    assert "--nodes" in shown("swarm", option).stdout
+
+
+def test_required_options_and_the_values_of_a_choice_are_shown() -> None:
+    told = shown("groups", "seek").stdout + shown("groups", "seek", "--help").stdout
+    assert told.count("Required.") == 2
+    assert "--check live|ready" in shown("status", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["status", "--check", "liv"], "invalid value for '--check': 'liv' is not one of 'live', 'ready'"),
+        (["server", "x:app", "--memory-limit", "150XB"], "'150XB' has no unit of memory: give kB, MB, GB or TB"),
+        (["swarm", "x:app", "--drain-timeout", "soon"], "'soon' is no amount: give seconds as a number"),
+        (["swarm", "shop.py:app"], "not 'shop.py:app': did you mean shop:app?"),
+        (["swarm", "./src/shop.py"], "did you mean src.shop:app?"),
+        (["swarm", "../shop.py:main"], "like my_app:app."),
+    ],
+)
+def test_a_wrong_value_is_one_plain_sentence(words: list[str], says: str) -> None:
+    done = shown(*words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Value error" not in done.stderr

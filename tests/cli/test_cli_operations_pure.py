@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm_cli.commands.quiet import _is_quiet
-from swarm_cli.commands.restart import asked_nodes, failure, renewed
+from swarm_cli.commands.restart import asked_nodes, failure, obstacle, renewed
 from swarm_cli.commands.scale import scaled
 from swarm_cli.errors import UsageError
+from swarm_cli.following import Following
 from swarm_cli.memory_report import MemoryReport, Process, process_of, rollup
 from swarm_cli.rates import WINDOW_S, Rate
 from swarm_cli.top_state import Order, TopState, Trace, press
@@ -539,3 +540,39 @@ class TestMemory:
 
     def test_no_saving_is_said_to_be_none(self) -> None:
         assert "the swarm holds 30.0 MB more" in sentences(self.report(fresh_mb=37.5))[1]
+
+
+class TestWhatARestartWaitsFor:
+    """`restart 0` printed nothing for 35 s while another node was stopping."""
+
+    def test_another_node_that_is_down_is_named_until_the_round_begins(self) -> None:
+        before = swarm(node(0), node(1, state="stopping"))
+        asked = asked_nodes(before, 0)
+        assert obstacle(asked, before) == (
+            "node 0 waits for node 1 (stopping): a restart takes no more nodes down at once than max_unavailable"
+        )
+        assert obstacle(asked, swarm(node(0), node(1))) == ""
+        assert obstacle(asked, swarm(node(0, spare_pid=7, spare_state="warming"), node(1, state="booting"))) == ""
+        assert obstacle(asked, swarm(node(0, generation=2), node(1, state="stopping"))) == ""
+        assert obstacle(asked, swarm(node(0), node(1, state="done"))) == ""
+        assert obstacle(asked, swarm(node(0), node(1, state="stopping"), wanted=1)) == "", "it is scaled away"
+
+    def test_it_is_told_once_and_not_for_a_moment(self) -> None:
+        waits = swarm(node(0), node(1, state="stopping"))
+        looks = [waits, swarm(node(0), node(1)), waits, waits, waits, swarm(node(0, generation=2), node(1))]
+
+        class Client:
+            def status(self) -> Snapshot:
+                return looks.pop(0)
+
+            def events(self, for_s: float) -> list[Any]:
+                return []
+
+        said: list[str] = []
+        following: Any = object.__new__(Following)
+        following.client = following._events = Client()
+        following._tell, following._note = said.append, said.append
+        asked = asked_nodes(waits, 0)
+        following.until(lambda now: renewed(asked, now), 60.0, "it", waiting=lambda now: obstacle(asked, now))
+        assert said == [obstacle(asked, waits)]
+        assert looks == []

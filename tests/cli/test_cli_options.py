@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
         (["--memory-limit", "-5"], "is no limit"),
         (["--log-level", "loud"], "is not one of debug"),
         (["--drain-timeout", "-1"], "is not an amount"),
-        (["--drain-timeout", "soon"], "unable to parse string as a number"),
+        (["--drain-timeout", "soon"], "is no amount: give seconds as a number"),
         (["--kafka", "no-equals-sign"], "takes KEY=VALUE"),
         (["--kafka", "enable.auto.offset.store=true"], "enable.auto.offset.store"),
         (["--include-topics", "order"], "did you mean 'orders'?"),

@@ -246,6 +246,11 @@ def _value(where: str, value: object, hint: Any) -> Any:
         value = str(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if kind is float and isinstance(value, str) and option.parser is not None:  # "30s", "150MB"
+        try:
+            value = option.parser(value)
+        except typer.BadParameter as error:
+            raise UsageError(f"{where}: {error.message}") from error
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UsageError(f"{where} must be {_KINDS[kind]}, not {_shown(value)}.")
     if option.callback is None:

@@ -28,8 +28,11 @@ class SwarmEnded(Exception):
 class Following:
     """A subscription, and a second connection that asks: events are missed by neither."""
 
-    def __init__(self, path: Path, tell: Callable[[Event], None]) -> None:
-        """Connect and subscribe. Raises ControlError when nobody listens at `path`."""
+    def __init__(
+        self, path: Path, tell: Callable[[Event], None], note: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """Connect and subscribe. Raises ControlError when nobody listens at `path`. `note` writes a line."""
+        self._note = note
         self._events = connected(path)
         try:
             self.client: ControlClient = connected(path)
@@ -45,8 +48,11 @@ class Following:
         timeout_s: float,
         what: str,
         failed: Callable[[Event], str] = lambda event: "",
+        waiting: "Callable[[Snapshot], str]" = lambda snapshot: "",
     ) -> "Snapshot":
         """Look until `done`. `failed` says of an event why there is no more hope, or "".
+
+        `waiting` says what it waits for beyond what the events tell, or "": told where two looks in a row see it.
 
         Raises CommandError when `what` has not happened within `timeout_s` or has failed, SwarmEnded when the
         supervisor is gone.
@@ -55,6 +61,7 @@ class Following:
 
         deadline = time.monotonic() + timeout_s
         ended: tuple[int | None, str] = (None, "it closed its control socket")
+        seen = told = ""
         while True:
             try:
                 snapshot = self.client.status()
@@ -66,6 +73,10 @@ class Following:
                 for event in self._events.events(0.0):
                     self._heed(event, failed)
                 return snapshot
+            seen_before, seen = seen, waiting(snapshot)
+            if seen and seen == seen_before and seen != told:
+                self._note(seen)
+                told = seen
             left = deadline - time.monotonic()
             if left <= 0:
                 raise CommandError(

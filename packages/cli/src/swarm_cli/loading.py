@@ -23,7 +23,7 @@ def load_app(reference: str) -> "App":
     module_name, _, attribute = reference.partition(":")
     attribute = attribute or "app"
     if not module_name or module_name.endswith(".py") or "/" in module_name:
-        raise UsageError(f"APP must be written as module:attribute, like my_app:app, not {reference!r}.")
+        raise UsageError(f"APP must be written as module:attribute, not {reference!r}{_meant(module_name, attribute)}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -40,6 +40,14 @@ def load_app(reference: str) -> "App":
             f"{module_name}:{attribute} is of type {kind}, not swarm_consumer.App: name the App of that module."
         )
     return found
+
+
+def _meant(path: str, attribute: str) -> str:
+    """What somebody means who has named a file: its module, by the folders that lead to it."""
+    parts = path.removesuffix(".py").removeprefix("./").split("/")
+    if not all(part.isidentifier() for part in parts):
+        return ", like my_app:app."
+    return f": did you mean {'.'.join(parts)}:{attribute}?"
 
 
 def _import(name: str) -> object:

@@ -65,7 +65,7 @@ def _every_command(
 
 
 program.command("swarm")(registered(swarm.swarm))
-program.command("server")(registered(server.server))
+program.command("server")(registered(server.server, without_effect=server.WITHOUT_EFFECT))
 program.command("routes")(registered(routes.routes, ROUTES))
 program.command("info")(registered(info.info))
 program.command("lag")(registered(lag.lag, CLUSTER))
@@ -107,6 +107,7 @@ _ParserError: type[Exception] = typer.BadParameter.__mro__[2]
 
 def _said(message: str, context: typer.Context | None) -> str:
     text = " ".join(message.split()).rstrip(".")
+    text = text.replace("Value error, ", "")  # of the library that checks the value, for its own users
     text = f"{text[:1].lower()}{text[1:]}"
     command = "swarm-cli" if context is None else context.command_path
     return f"{text}{' See' if text.endswith('?') else ': see'} {command} --help."

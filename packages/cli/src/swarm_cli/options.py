@@ -1,5 +1,6 @@
 """Commands made from the table of settings: each takes APP, settings of the table, and options of its own."""
 
+import copy
 import dataclasses
 import inspect
 import os
@@ -26,10 +27,13 @@ TOPICS = ("bootstrap_servers", "kafka", "connect_timeout", "include_topics", "ex
 """For one that is about topics, and no groups."""
 
 
-def registered(command: Callable[..., int], names: Collection[str] = ALL) -> Callable[..., None]:
+def registered(
+    command: Callable[..., int], names: Collection[str] = ALL, without_effect: Collection[str] = ()
+) -> Callable[..., None]:
     """A Typer command made of ``command(configuration, ...)``: what else it takes are options of its own.
 
-    The options of the settings in `names` come from the table; another setting may still be in the file.
+    The options of the settings in `names` come from the table; another setting may still be in the file. Those
+    `without_effect` are taken, so that one command line serves two commands, and no help shows them.
     """
     own = {name: hint for name, hint in get_type_hints(command, include_extras=True).items() if name not in _NOT_OWN}
     defaults = {name: parameter.default for name, parameter in inspect.signature(command).parameters.items()}
@@ -56,7 +60,7 @@ def registered(command: Callable[..., int], names: Collection[str] = ALL) -> Cal
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
         )
-    table = _settings(names)
+    table = _settings(names, without_effect)
     parameters += table
     if any(parameter.annotation.__metadata__[0].hidden for parameter in table):
         parameters.append(
@@ -77,25 +81,34 @@ def _reflowed(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
-def _settings(names: Collection[str]) -> list[inspect.Parameter]:
+def _settings(names: Collection[str], without_effect: Collection[str]) -> list[inspect.Parameter]:
     hints = get_type_hints(Settings, include_extras=True)
     parameters = []
     for field in dataclasses.fields(Settings):
-        hints[field.name].__metadata__[0].envvar = variable_name(field.name)
+        hint = hints[field.name]
+        option = hint.__metadata__[0]
+        option.envvar = variable_name(field.name)
+        if field.name in without_effect:
+            option = copy.copy(option)
+            option.hidden, option.rich_help_panel = True, WITHOUT_EFFECT
+            hint = Annotated[hint.__origin__, option]
         if field.name in names:
             parameters.append(
-                inspect.Parameter(
-                    field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
-                )
+                inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hint)
             )
     return parameters
+
+
+WITHOUT_EFFECT = "Without effect here"
+"""The panel of options that stay hidden."""
 
 
 def _show_everything(context: typer.Context, wanted: bool) -> None:
     if not wanted:
         return
     for parameter in context.command.params:
-        if isinstance(getattr(parameter, "hidden", None), bool):
+        shown = getattr(parameter, "rich_help_panel", None) != WITHOUT_EFFECT
+        if shown and isinstance(getattr(parameter, "hidden", None), bool):
             parameter.hidden = False  # type: ignore[attr-defined]  # an option's, and that is asked above
     typer.echo(context.get_help())
     raise typer.Exit

@@ -39,6 +39,8 @@ def _row(parameter: Any, context: Any) -> tuple[str, str] | None:
     if not parameter.is_flag and default not in (None, (), []) and parameter.show_default:
         value_shown = getattr(default, "value", default)
         text = f"{text} [{value_shown:g}]" if isinstance(value_shown, float) else f"{text} [{value_shown}]"
+    if parameter.required:
+        text = f"{text} Required."
     return f"{', '.join(names)}{value}", text
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from swarm_cli import units
+
 RUN, KAFKA, FILTERS, TIMES, HEALTH, LOG = "Running", "Kafka", "Filters", "Times", "Health", "Logging and control"
 
 
@@ -20,6 +22,7 @@ def _option(
     check: Callable[..., Any] | None = None,
     rare: bool = False,
     words: Sequence[str] = (),
+    parse: Callable[[str], Any] | None = None,
 ) -> Any:
     # The environment variable of each is SWARM_<OPTION>: said once, in the command's own help, not 40 times. What is
     # rare is hidden, and shown by --help-all.
@@ -27,7 +30,7 @@ def _option(
     complete = (lambda incomplete: [word for word in words if word.startswith(incomplete)]) if words else None
     return typer.Option(
         help=text, rich_help_panel=panel, metavar=metavar, callback=check, show_envvar=False, hidden=rare,
-        autocompletion=complete,
+        autocompletion=complete, parser=parse,
     )  # fmt: skip
 
 
@@ -83,7 +86,7 @@ def _choice(text: str, panel: str, *allowed: str, rare: bool = False) -> Any:
 
 
 def _seconds(text: str, panel: str, rare: bool = False) -> Any:
-    return _option(text, panel, "SECONDS", _amount, rare)
+    return _option(text, panel, "SECONDS", _amount, rare, parse=units.seconds)
 
 
 def _names(text: str, rare: bool = False) -> Any:
@@ -176,10 +179,19 @@ class Settings:
     )
     consuming_ttl: Annotated[float | None, _seconds("A batch's time (max.poll.interval.ms).", HEALTH)] = None
     stability_ttl: Annotated[float | None, _seconds("For a group to settle (twice that).", HEALTH, rare=True)] = None
-    memory_limit: Annotated[float | None, _option("A node above this is replaced (off).", HEALTH, "MB", _limit)] = None
+    memory_limit: Annotated[
+        float | None, _option("A node above this is replaced (off).", HEALTH, "MB", _limit, False, (), units.megabytes)
+    ] = None
     memory_share: Annotated[
         float | None,
-        _option("Instead: the nodes' share of the container, like 0.8.", HEALTH, "SHARE", _share, rare=True),
+        _option(
+            "Instead: the nodes' share of the container, like 0.8.",
+            HEALTH,
+            "SHARE",
+            _share,
+            rare=True,
+            parse=units.number,
+        ),
     ] = None
     memory_metric: Annotated[
         str | None, _choice("What the limit is compared with (uss).", HEALTH, "uss", "pss", "rss", rare=True)

@@ -26,7 +26,10 @@ def events(
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only events of this kind; repeatable.", metavar="KIND", envvar="SWARM_KIND", show_envvar=False
+            help="Only events of this kind, like NodeExited; repeatable. An unknown one lists all.",
+            metavar="KIND",
+            envvar="SWARM_KIND",
+            show_envvar=False,
         ),
     ] = None,
     limit: Annotated[

@@ -32,7 +32,8 @@ def restart(
     from swarm_cli.following import Following, SwarmEnded
     from swarm_cli.views.event_lines import teller
 
-    with Following(chosen_path(control), teller(silent=as_json)) as following:
+    note = (lambda line: None) if as_json else say
+    with Following(chosen_path(control), teller(silent=as_json), note) as following:
         before = following.client.status()
         asked = asked_nodes(before, node)
         which: dict[str, Any] = {} if node is None else {"node": node}
@@ -40,7 +41,11 @@ def restart(
         if wait:
             try:
                 following.until(
-                    lambda now: renewed(asked, now), timeout, "the restart", lambda event: failure(event, asked)
+                    lambda now: renewed(asked, now),
+                    timeout,
+                    "the restart",
+                    lambda event: failure(event, asked),
+                    lambda now: obstacle(asked, now),
                 )
             except SwarmEnded as ended:
                 raise CommandError(f"the swarm ended during the restart: {ended.reason}.") from ended
@@ -86,6 +91,21 @@ def _is_new(node: "NodeSnapshot | None", before: Asked) -> bool:
     if node.state == "done":
         return not before.done or node.generation > before.generation
     return node.state == "running" and node.generation > before.generation
+
+
+def obstacle(asked: dict[int, Asked], now: "Snapshot") -> str:
+    """What a node that is asked for waits for: others that are down, while it has not begun; "" if nothing."""
+    down = {node.id: node.state for node in now.nodes if node.id < now.wanted and node.state not in ("running", "done")}
+    queued = [
+        node.id
+        for node in now.nodes
+        if node.id in asked and node.state == "running" and node.generation <= asked[node.id].generation
+    ]
+    begun = any(node.spare_pid is not None for node in now.nodes)
+    if not down or not queued or begun:
+        return ""
+    whom = ", ".join(f"node {id_} ({state})" for id_, state in sorted(down.items()))
+    return f"node {queued[0]} waits for {whom}: a restart takes no more nodes down at once than max_unavailable"
 
 
 def failure(event: "Event", asked: dict[int, Asked]) -> str:

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from swarm_health import NodeStatistics
 
 
+WITHOUT_EFFECT = (
+    "nodes", "preload", "restart", "on_crash_loop", "max_unavailable", "max_restarts", "threads", "subreaper",
+    "shutdown_timeout", "shutdown_grace", "node_restart_delay", "restart_delay_max", "restart_window", "stable_after",
+    "stack_dump_timeout", "boot_timeout", "node_report_timeout", "control",
+)  # fmt: skip
+"""The settings of nodes and their supervisor: taken, so that one environment serves `swarm` and `server`."""
+
+
 def server(configuration: Configuration) -> int:
     """Run APP in this one process.
 

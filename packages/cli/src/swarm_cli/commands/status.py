@@ -26,6 +26,7 @@ def status(
     check: Annotated[
         Question | None,
         typer.Option(
+            metavar="live|ready",
             help="Exit 0 for yes, 1 for no: does it supervise; do all nodes work?",
             envvar="SWARM_CHECK",
             show_envvar=False,
