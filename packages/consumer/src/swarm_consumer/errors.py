@@ -6,7 +6,7 @@ from __future__ import annotations
 def _text_of(cause: BaseException) -> str:
     try:
         return str(cause) or type(cause).__name__
-    except Exception:  # noqa: BLE001  a decoder's error is anybody's
+    except BaseException:  # noqa: BLE001  a decoder's error is anybody's
         return type(cause).__name__
 
 

@@ -301,7 +301,7 @@ class Owner:
                 while group.lanes.by_key and time.monotonic() < until:
                     client.poll(BUSY_POLL_S)
             client.close()
-        except (KafkaException, RuntimeError) as error:
+        except BaseException as error:  # noqa: BLE001  what our callbacks raise comes up here too
             where = f"closing the client of {group.subscription_group}"
             group.bus.emit(ErrorOccurred(where=where, error=error))
         finally:

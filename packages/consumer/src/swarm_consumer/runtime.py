@@ -308,10 +308,10 @@ class Runtime:
                 )
             )
         self._bus.tell_repeated(at_the_end=True)
-        self._enter("stopped", self._fatal or "")
+        self._enter("stopped", self.fatal_error() or "")  # one that came up while it stopped, too
         if misconfigured is not None:
             raise misconfigured
-        if self._fatal is not None:
+        if self.fatal_error() is not None:
             return EXIT_FATAL
         return EXIT_DRAIN_OVERRUN if hanging or overrun else EXIT_CLEAN
 

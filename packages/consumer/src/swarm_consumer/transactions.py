@@ -167,7 +167,8 @@ class Transactions:
             self._note_fatal(cause)
 
     def _raise_translated(self, error: BaseException) -> NoReturn:
-        if (cause := kafka_error_of(error)) is None:
+        cause = None if isinstance(error, SwarmConsumerError) else kafka_error_of(error)
+        if cause is None:
             raise error
         self._note_fatal(cause)
         raise DeliveryError(f"the transaction was aborted: {cause.str()}") from without_frames(error)
