@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import confluent_kafka
@@ -30,7 +30,6 @@ from swarm_consumer.going_back import go_back
 from swarm_consumer.lane import Lane, LaneState, Outcome, Run
 from swarm_consumer.lanes import Lanes
 from swarm_consumer.partition_ends import PartitionEnds
-from swarm_consumer.partition_figures import partition_figures
 from swarm_consumer.progress import Key, Ledger
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.workers import Workers
@@ -87,7 +86,7 @@ class GroupState:
         self.refusals = Repetitions()
         self.wake_runtime = wake
         self.counters = Counters()
-        self._behind: dict[Key, float] = {}  # since when a partition is known to have lag
+        self.behind: dict[Key, float] = {}  # since when a partition is known to have lag, for `observation`
         self._requests: deque[Callable[[confluent_kafka.Consumer], None]] = deque()
 
     # -- the poll stamp ------------------------------------------------------------------------------------------
@@ -294,65 +293,7 @@ class GroupState:
 
     # -- what observers read -------------------------------------------------------------------------------------
 
-    def totals(self) -> dict[str, int]:
-        """Return the counters of this group since its start."""
-        with self.lock:
-            return {**self.counters.totals(), "bytes": sum(self.statistics.received().values())}
-
-    def topic_statistics(self) -> list[dict[str, object]]:
-        """Return what was done of each topic since the start; partitions that have left are included."""
-        received: dict[str, int] = {}
-        for (topic, _), amount in self.statistics.received().items():
-            received[topic] = received.get(topic, 0) + amount
-        with self.lock:
-            return [
-                {"group": self.group.name, "topic": topic, "bytes": received.get(topic, 0), **asdict(counters)}
-                for topic, counters in sorted(self.counters.topics().items())
-            ]
-
-    def partition_statistics(self, now: float) -> list[dict[str, object]]:
-        """Return counters, lag and progress of each assigned partition."""
-        with self.lock:
-            self._behind = {key: since for key, since in self._behind.items() if key in self.lanes.by_key}
-            return [self._partition(key, lane, now) for key, lane in sorted(self.lanes.by_key.items())]
-
-    def _partition(self, key: Key, lane: Lane, now: float) -> dict[str, object]:
-        statistics = self.statistics
-        committed = statistics.committed_offset(key)
-        committed = lane.start if committed is None else committed
-        asked = self.ends.known(key)
-        figures = partition_figures(
-            lane,
-            self.lanes.ledger.position(key),
-            statistics.known(key),
-            committed,
-            None if asked is None else asked.offset,
-        )
-        if figures.lag:
-            since = self._behind.setdefault(key, now)
-        else:
-            self._behind.pop(key, None)
-        return {
-            "group": self.group.name,
-            "topic": key[0],
-            "partition": key[1],
-            **self.counters.of(key),
-            "bytes": statistics.received_bytes(key),
-            "lag": figures.lag,
-            # Without a record at hand the lag is at least as old as we know of it.
-            "lag_s": figures.lag if not figures.lag else _age_s(figures.oldest_at, now - since),
-            "position": figures.position,
-            "committed": committed,
-            "in_flight_age_s": None if lane.running is None else now - lane.running.started,
-            "in_flight_limit_s": lane.route.settings.consuming_ttl,
-        }
-
     def lane_states(self) -> dict[Key, LaneState]:
         """Return each assigned partition's state."""
         with self.lock:
             return {key: lane.state for key, lane in self.lanes.by_key.items()}
-
-
-def _age_s(timestamp: float | None, at_least: float) -> float:
-    # A timestamp is a matter of the producer's clock, which may be ahead of ours.
-    return at_least if timestamp is None else max(0.0, time.time() - timestamp)
