@@ -149,3 +149,31 @@ def test_probes_and_control_answer_while_nodes_drain(
         assert status.state == "stopping"
     (tmp_path / "go").touch()
     assert swarm.popen.wait(60) == 0
+
+
+@pytest.mark.parametrize("arguments", [["swarm"], ["swarm", "--no-preload"], ["server"]], ids=" ".join)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_while_the_application_is_imported_ends_it_at_once(
+    tmp_path: Path, eventually: Any, arguments: list[str], number: signal.Signals, code: int
+) -> None:
+    """As PID 1 a process without a handler would not even notice a TERM, and would be killed in the end."""
+    (tmp_path / "slow_import.py").write_text(
+        "import pathlib, time\n"
+        "pathlib.Path('importing').touch()\n"
+        "try:\n"
+        "    time.sleep(600)\n"
+        "except Exception:\n"
+        "    pass\n"
+    )
+    command = [sys.executable, "-m", "swarm_cli", arguments[0], "slow_import:app", *arguments[1:]]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            eventually((tmp_path / "importing").exists, 60, "the import")
+            process.send_signal(number)
+            assert process.wait(30) == code
+            assert process.stderr is not None
+            said = process.stderr.read()
+            line = "swarm-cli: interrupted while the application was imported: nothing was started.\n"
+            assert said == (line if number == signal.SIGINT else "")
+        finally:
+            process.kill()

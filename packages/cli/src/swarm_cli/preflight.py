@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from swarm_cli.errors import CommandError, UsageError
+from swarm_cli.errors import CommandError, UsageError, complain
+from swarm_cli.exit_codes import ExitCode
 from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ Ask = Callable[[float], "ClusterReport"]
 """Ask the cluster within so many seconds, in this process."""
 
 
-class Interrupted(Exception):
-    """A signal asked for the end while the brokers were being asked."""
+class Interrupted(KeyboardInterrupt):
+    """A signal asked for the end before there was anything to stop; its text is the signal's name."""
 
 
 @dataclass
@@ -172,3 +173,16 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ends_when_interrupted(during: str) -> Iterator[None]:
+    """End this process at a signal here, by SystemExit: after an INT with a line and exit code 130, else with 0."""
+    try:
+        with interruptible():
+            yield
+    except Interrupted as interrupted:
+        if str(interrupted) != "SIGINT":
+            raise SystemExit(ExitCode.CLEAN) from None
+        complain(f"interrupted while {during}: nothing was started.")
+        raise SystemExit(ExitCode.INTERRUPTED) from None

@@ -52,7 +52,8 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     from swarm_consumer.signals import handling
 
     settings = configuration.settings
-    application, selection = composition.configured_app(configuration)
+    with preflight.ends_when_interrupted("the application was imported"):
+        application, selection = composition.configured_app(configuration)
     outline = composition.outline(lambda: (application, selection), None, None)
     listener = composition.liveness(settings)
     listener.without_fork()

@@ -40,7 +40,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
 
 
 def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int:
-    from swarm_cli import application_hooks, composition
+    from swarm_cli import application_hooks, composition, preflight
     from swarm_cli.banner import Banner, Facts
     from swarm_cli.control_path import control_path
     from swarm_cli.start_gate import StartGate
@@ -54,7 +54,8 @@ def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int
     nodes = available_cpus() if settings.nodes in (None, "auto") else int(settings.nodes or 1)
     load: composition.Load
     if settings.preload:
-        loaded = composition.configured_app(configuration)
+        with preflight.ends_when_interrupted("the application was imported"):
+            loaded = composition.configured_app(configuration)
         application_hooks.check_no_client()
         load = lambda: loaded  # noqa: E731
         slack_s = 10.0
@@ -66,7 +67,8 @@ def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int
     else:
         load = lambda: composition.configured_app(configuration)  # noqa: E731
         slack_s = composition.import_timeout_s(times)
-        outline = composition.outline_in_child(load, times, settings.drain_timeout)
+        with preflight.ends_when_interrupted("the application was imported"):
+            outline = composition.outline_in_child(load, times, settings.drain_timeout)
     listener = composition.liveness(settings)
     control = control_path(settings.control)
     supervisor = Supervisor(
