@@ -345,17 +345,25 @@ def test_an_async_end_that_hangs_is_cancelled_within_the_budget(monkeypatch):
         run(app)
 
 
-def test_a_failure_at_the_end_is_told_as_an_event_too():
+def test_a_failure_at_the_end_after_another_error_is_told_as_an_event():
     app, events = make_app(), []
     app.subscribe(events.append)
 
     @app.lifespan
     def resources(node):
-        yield
-        raise OSError("still in use")
+        try:
+            yield
+        finally:
+            raise OSError("still in use")
 
-    with pytest.raises(LifespanError):
-        run(app)
+    runtime = Runtime(app, drain_timeout=0.5)
+
+    def broken(*arguments):
+        raise KeyboardInterrupt
+
+    runtime._wait = broken
+    with pytest.raises(KeyboardInterrupt):
+        runtime.run()
     assert [event.where for event in events if isinstance(event, ErrorOccurred)] == ["lifespan"]
 
 

@@ -172,6 +172,8 @@ def test_a_lifespan_that_fails_ends_its_node_with_the_reason(hooked: Any, fault:
     }[fault]
     told = rf"node 0 \(pid \d+, generation \d+\) ended after .*code 1: .*{wanted}"
     eventually(lambda: re.search(told, swarm.output()), 60, f"{told} in the log:\n{swarm.output()}")
+    assert "Traceback" in swarm.output()
+    assert "lifespan.py" not in swarm.output(), "the traceback has frames of our own"
     if fault == "enter":
         # Counted as a crash: it is started again, later and later, and says why.
         eventually(lambda: swarm.nodes()[0].restarts >= 2, 60, "two restarts")

@@ -261,7 +261,8 @@ class NodeTarget:
 
     def __call__(self, node: "Node") -> int:
         """Consume until told to stop; the exit code of the node."""
-        from swarm_consumer import Runtime
+        from swarm_consumer import LifespanError, Runtime, WarmupError
+        from swarm_consumer.folded_traceback import folded
 
         logs.name_node(node.id)
         # For an application that wants to say in its output or its logs where it ran.
@@ -269,14 +270,18 @@ class NodeTarget:
         app, selection = self.load()
         given = self.settings.given("drain_timeout")
         runtime = Runtime(app, node_id=node.id, generation=node.generation, selection=selection, **given)
-        # Before the first beat: a lifespan that hangs at its start is judged by boot_timeout.
-        runtime.prepare()
-        self.listener.start(runtime, node)
         try:
+            # Before the first beat: a lifespan that hangs at its start is judged by boot_timeout.
+            runtime.prepare()
+            self.listener.start(runtime, node)
             code = runtime.run(stopping=node.stopping, quieting=node.quieting, leaving=lambda: node.leaving)
             if why := _why(runtime, code):
                 node.ending(why)
             return code
+        except (WarmupError, LifespanError) as error:
+            logger.error("%s\n%s", error, folded(error.__cause__ or error))  # without frames of ours
+            node.ending(str(error))
+            return ExitCode.ERROR
         finally:
             self.listener.stop()
 

@@ -74,7 +74,7 @@ class Lifespan:
     def leave(self, error: BaseException | None, timeout_s: float) -> None:
         """Run the lifespan to its end, once; what ended the node's work is raised at its yield.
 
-        When it fails, or an async one takes longer than `timeout_s` seconds, that is told and kept in `error`.
+        When it fails, or an async one takes longer than `timeout_s` seconds, that is kept in `error`.
         """
         sync, self._sync = self._sync, None
         task, self._async = self._async, None
@@ -89,7 +89,8 @@ class Lifespan:
             if failure is not error:  # it lets through what came in: that is told by whoever raised it
                 self.error = self._failed("at its end", failure)
                 self.error.__cause__ = failure
-                self._bus.emit(ErrorOccurred(where="lifespan", error=self.error))
+                if error is not None:  # that is raised, and this one would be told by nobody
+                    self._bus.emit(ErrorOccurred(where="lifespan", error=self.error))
 
     def _failed(self, when: str, error: BaseException) -> LifespanError:
         return LifespanError(f"the lifespan {self._hook} failed {when}: {describe(error)}{place_in(error)}")
