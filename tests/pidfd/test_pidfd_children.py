@@ -63,6 +63,17 @@ def test_cleanup_reaps_and_closes(sleeper):
         os.waitpid(sleeper.pid, os.WNOHANG)
 
 
+def test_after_cleanup_it_is_known_not_to_be_alive(sleeper, fork):
+    assert sleeper.signal("KILL")
+    assert sleeper.wait(30)
+    assert sleeper.cleanup() is True
+    assert sleeper.alive() is False
+    other = Pidfd(fork(lambda: os._exit(0)))
+    while not other.cleanup():
+        time.sleep(0.001)
+    assert other.alive() is False
+
+
 def test_a_timeout_is_kept(sleeper):
     began = time.monotonic()
     assert sleeper.wait(0.2) is None

@@ -293,8 +293,36 @@ def test_a_signal_under_a_filter_says_what_is_missing(in_child, forbid_calls):
     assert in_child(body)
 
 
-def test_a_python_without_pidfd_is_not_supported(monkeypatch):
-    monkeypatch.delattr(os, "pidfd_open")
+@pytest.fixture
+def old_python(monkeypatch):
+    """A Python that was built against old kernel headers, such as conda's: the calls are there, their names are not."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    monkeypatch.delattr(os, "P_PIDFD", raising=False)
+    monkeypatch.delattr(signal, "pidfd_send_signal", raising=False)
+
+
+@pytest.mark.usefixtures("old_python")
+def test_a_python_without_pidfd_calls_the_kernel_itself(fork, sleeper):
+    assert supported()
+    assert {"open", "signal", "wait"} <= working(capabilities())
+    assert sleeper.signal("TERM")
+    assert sleeper.wait(30) == ExitStatus(signal=signal.SIGTERM)
+    with Pidfd(fork(lambda: os._exit(3))) as process:
+        assert not os.get_inheritable(process.fileno())
+        assert process.wait(30) == ExitStatus(code=3)
+    for nobody in (2**31 - 1, 2**31, 2**70):
+        with pytest.raises(ProcessLookupError):
+            Pidfd(nobody)
+
+
+@pytest.mark.usefixtures("old_python")
+def test_neither_python_nor_libc_can_call(monkeypatch):
+    import ctypes
+
+    def no_libc(*arguments, **keywords):
+        raise OSError("a static build")
+
+    monkeypatch.setattr(ctypes, "CDLL", no_libc)
     assert not supported()
     assert working(capabilities()) == set()
     with pytest.raises(PidfdUnsupportedError):

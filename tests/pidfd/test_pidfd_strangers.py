@@ -148,6 +148,8 @@ def test_a_child_held_by_a_debugger_ends_without_a_status_until_the_debugger_let
         with Pidfd(tracee) as process:
             process.signal("KILL")
             assert process.wait(30) == ExitStatus(None, None)
+            assert process.wait(0) is None  # it is a child, and its status is still to come
+            assert process.cleanup() is False
             os.close(let_go)
             os.waitpid(debugger, 0)
             assert process.wait(30) == ExitStatus(signal=signal.SIGKILL)

@@ -266,3 +266,78 @@ def test_commands_by_client(swarm, tmp_path):
         swarm.wait_for("Quieting")
         client.stop()
     assert swarm.end() == 0
+
+
+def test_pipelined_requests_fill_no_memory_and_are_all_answered(start, tmp_path):
+    """Whoever does not read his answers gets no more; a second client is answered meanwhile."""
+    swarm = start("""
+from swarm_health import NodeStatistics, PartitionStatistics
+big = NodeStatistics(partitions=[PartitionStatistics("orders.eu.customers", n) for n in range(300)])
+def target(node):
+    node.report(big)
+    return beat(node)
+supervisor = Supervisor(target, nodes=1, control_socket="c.sock")      # tells nothing of reports: nobody reads here
+supervisor.on(events.NodeRunning)(lambda event: os.write(1, encode_event(event) + b"\\n"))
+sys.exit(supervisor.run())
+""")
+    swarm.running(1)
+
+    def resident():
+        with open(f"/proc/{swarm.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    from swarm_supervisor import ControlClient
+
+    path = tmp_path / "c.sock"
+    with ControlClient(path) as client:
+        while not client.status().nodes[0].statistics.partitions:
+            swarm.read(0.05)
+    before = resident()
+    count = 2000
+    with socket.socket(socket.AF_UNIX) as greedy:
+        greedy.connect(str(path))
+        greedy.sendall(b'{"command":"status"}\n' * count)
+        with ControlClient(path) as client:
+            assert client.status().wanted == 1
+        assert resident() - before < 30 * 2**20
+        greedy.settimeout(20)
+        answers = 0
+        while answers < count:
+            answers += greedy.recv(2**20).count(b"\n")
+    with socket.socket(socket.AF_UNIX) as quick:
+        quick.connect(str(path))
+        quick.sendall(b'{"command":"dance"}\n' * 1000)  # small answers: more than one turn of the loop deals with
+        quick.settimeout(20)
+        answers = 0
+        while answers < 1000:
+            answers += quick.recv(2**16).count(b"\n")
+
+
+def test_two_supervisors_that_start_at_once_do_not_both_take_a_stale_path(start, tmp_path):
+    script = """
+import socket
+from swarm_supervisor import SettingsError, control_path
+wait = float(sys.argv[1])
+unlink = Path.unlink
+def slow(self, *arguments, **keywords):
+    print('{"event": "Unlinking"}', flush=True)
+    time.sleep(wait)
+    return unlink(self, *arguments, **keywords)
+Path.unlink = slow
+try:
+    code = supervise(beat, control_socket="c.sock").run()
+except SettingsError as error:
+    print(error, file=sys.stderr)
+    os._exit(2)
+sys.exit(code)
+"""
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(tmp_path / "c.sock"))
+    first = start(script, "1.0")
+    first.wait_for("Unlinking")
+    second = start(script, "0")
+    assert second.end() == 2
+    assert "is in use by a supervisor that runs" in second.stderr
+    first.running(1)
+    first.signal(signal.SIGTERM)
+    assert first.end() == 0

@@ -56,9 +56,6 @@ supervisor = supervise(target)
 @supervisor.on(events.NodeStarted)
 def connect(event):
     tell(where="listener", pid=os.getpid(), event_pid=event.pid)
-@supervisor.on(events.NodeStarted)
-def broken(event):
-    raise OSError("no database")
 sys.exit(supervisor.run())
 """
     )
@@ -66,7 +63,29 @@ sys.exit(supervisor.run())
     listener, target = swarm.all("Told")
     assert (listener["where"], target["where"]) == ("listener", "target")
     assert listener["pid"] == target["pid"] == listener["event_pid"] == node["pid"]
-    assert "OSError: no database" in swarm.stderr
+
+
+def test_a_listener_in_the_node_that_raises_ends_it_with_its_reason(start):
+    swarm = start(
+        TELL
+        + """
+def target(node):
+    tell(target=True)
+    return beat(node)
+supervisor = supervise(target)
+@supervisor.on(events.NodeStarted)
+def connect(event):
+    if event.generation == 1:
+        raise OSError("no database")
+sys.exit(supervisor.run())
+"""
+    )
+    exited = swarm.wait_for("NodeExited")
+    assert exited["code"] == 1
+    assert "listener connect raised OSError: no database" in exited["reason"]
+    swarm.running(1)  # the next one connects
+    assert len(swarm.all("Told")) == 1
+    assert "a listener of its start raised OSError" in swarm.stderr
 
 
 def test_readers_and_timers_join_the_loop(start):

@@ -19,6 +19,9 @@ from swarm_pidfd._syscalls import PidfdUnsupportedError
 
 _REAPING_GRACE_S = 1.0
 """How long the parent of a process that has ended is given to reap it: only then does the kernel tell us its status."""
+_TRACED_LOOK_S = 0.05
+_TRACED = ExitStatus()
+"""Stands for a child that has ended and cannot be reaped yet: whoever traces it gets its status first (ptrace(2))."""
 
 
 class PidfdClosedError(ValueError):
@@ -76,9 +79,14 @@ class Pidfd:
         return self._fd
 
     def alive(self) -> bool:
-        """Return whether the process has not ended. A zombie has. `PidfdClosedError` if closed."""
+        """Return whether the process has not ended. A zombie has.
+
+        `PidfdClosedError` if closed before its end was known; after `cleanup` and a successful `wait` the answer stays.
+        """
+        if self._status is not None:
+            return False
         with self._use() as fd:
-            return self._status is None and not _has_ended(fd)
+            return not _has_ended(fd)
 
     def signal(self, sig: int | str, *, group: bool = False) -> bool:
         """Send a signal: 15, "TERM", "SIGTERM" or signal.SIGTERM. Return False if the process has ended.
@@ -107,7 +115,8 @@ class Pidfd:
 
         A child is reaped, once, whoever waits; its status is remembered, also after close(). The status of a process
         that is not a child, or that somebody else has reaped, comes from the kernel where it keeps it (Linux 6.15) and
-        once its parent has reaped it, which is awaited for 1 s at most; else it is ``ExitStatus(None, None)``.
+        once its parent has reaped it, which is awaited for 1 s at most; else it is ``ExitStatus(None, None)``. Likewise
+        a child that ended under a debugger, which gets the status first: None if ``timeout`` is over before that 1 s.
 
         ValueError: a timeout that is no number. `PidfdClosedError` if closed, also while waiting.
         """
@@ -117,9 +126,15 @@ class Pidfd:
         with self._use() as fd:
             if not _has_ended(fd) and not self._await_event(fd, select.POLLIN, deadline):
                 return None
-            status = self._collect(fd)
+            grace = time.monotonic() + _REAPING_GRACE_S
+            while (status := self._collect(fd)) is _TRACED:
+                # Nothing becomes readable when a tracer lets go: the handle has been readable all the time.
+                now = time.monotonic()
+                if now >= min(deadline, grace):
+                    return None if deadline <= grace else ExitStatus()
+                self._await_event(fd, 0, min(deadline, grace, now + _TRACED_LOOK_S))
             if status is None:
-                self._await_event(fd, 0, min(deadline, time.monotonic() + _REAPING_GRACE_S))
+                self._await_event(fd, 0, min(deadline, grace))
                 status = self._collect(fd) or ExitStatus()
             return status
 
@@ -136,7 +151,10 @@ class Pidfd:
             events.register(self._wake_descriptor(), select.EPOLLIN)
             await _readable(events)
             self._check_open()
-            status = self._collect(fd)
+            grace = time.monotonic() + _REAPING_GRACE_S
+            while (status := self._collect(fd)) is _TRACED and time.monotonic() < grace:
+                await asyncio.sleep(_TRACED_LOOK_S)
+                self._check_open()
             if status is None:
                 events.modify(fd, 0)
                 with contextlib.suppress(TimeoutError):
@@ -149,7 +167,8 @@ class Pidfd:
     def cleanup(self) -> bool:
         """Reap the process if it has ended and close the handle. Return False, and do nothing, if it is still alive.
 
-        Never waits. True for a handle that is closed already.
+        False too for a child that has ended under a debugger, which lets go of it later. Never waits. True for a handle
+        that is closed already.
         """
         with self._lock:
             if self._closed:
@@ -157,7 +176,10 @@ class Pidfd:
             if self._status is None:
                 if not _has_ended(self._fd):
                     return False
-                self._collect(self._fd)
+                status = self._collect(self._fd)
+                if status is _TRACED:
+                    return False
+                self._status = status or ExitStatus()  # known or not, this is the answer from now on
             self.close()
             return True
 
@@ -253,11 +275,14 @@ class Pidfd:
         return fd in ready
 
     def _collect(self, fd: int) -> ExitStatus | None:
-        """Find out, once, how a process has ended. None if that is not known yet."""
+        """Find out, once, how a process has ended. None if nobody has told yet; `_TRACED` if a tracer holds a child."""
         with self._lock:
             if self._status is None:
                 try:
-                    self._status = _syscalls.waitid_exited(fd)
+                    status = _syscalls.waitid_exited(fd)
+                    if status is None:
+                        return _TRACED
+                    self._status = status
                 except ChildProcessError:
                     try:
                         self._status = _syscalls.exit_status_of_reaped(fd)

@@ -25,7 +25,11 @@ PIDFD_INFO_EXIT = 1 << 3
 _INFO = struct.Struct("=QQ11Ii")
 _INFO_MASK = struct.Struct("=Q")
 _PIDFD_GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xFF, 11, struct pidfd_info)
-_SYS_PIDFD_GETFD = 438  # on every architecture but alpha and mips, where it is no call: ENOSYS
+# The same numbers on every architecture but alpha and mips, where they are no calls: ENOSYS.
+_SYS_PIDFD_SEND_SIGNAL = 424
+_SYS_PIDFD_OPEN = 434
+_SYS_PIDFD_GETFD = 438
+_P_PIDFD = 3
 _MAX_POLL_MS = 2**31 - 1
 
 
@@ -40,10 +44,10 @@ def _unsupported(what: str, needs: str) -> PidfdUnsupportedError:
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
     """Open a handle. ProcessLookupError if there is no such process, PidfdUnsupportedError if the call is not there."""
-    if not hasattr(os, "pidfd_open"):
-        raise _unsupported("pidfd_open()", "5.3")
+    # A Python that was built against old kernel headers (conda's, some of uv's) has no os.pidfd_open on any kernel.
+    call = getattr(os, "pidfd_open", _pidfd_open_by_number)
     try:
-        return os.pidfd_open(pid, flags)
+        return int(call(pid, flags))
     except OverflowError:
         pass
     except OSError as error:
@@ -57,21 +61,48 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
     raise ProcessLookupError(errno.ESRCH, f"there is no process with pid {pid}")
 
 
+def _pidfd_open_by_number(pid: int, flags: int) -> int:
+    if pid >= 2**31:
+        raise OverflowError("a pid has 31 bits")
+    return _syscall(_SYS_PIDFD_OPEN, pid, flags)  # it sets close-on-exec itself
+
+
 def pidfd_send_signal(fd: int, number: int, flags: int = 0) -> None:
     """Send a signal, 0 for none. Errors as the man page has them; EINVAL for flags that this kernel lacks."""
     try:
-        signal.pidfd_send_signal(fd, number, None, flags)
+        if hasattr(signal, "pidfd_send_signal"):
+            signal.pidfd_send_signal(fd, number, None, flags)
+        else:
+            _syscall(_SYS_PIDFD_SEND_SIGNAL, fd, number, None, flags)
     except OSError as error:
         if error.errno == errno.ENOSYS:
             raise _unsupported("pidfd_send_signal()", "5.1") from error
         raise
 
 
+def _syscall(number: int, *arguments: int | None) -> int:
+    """Make a system call by its number. OSError (ENOSYS) also where Python itself cannot (no ctypes, no libc)."""
+    try:
+        import ctypes  # 5 ms to import: for those who need it
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        call = libc.syscall
+    except (ImportError, OSError, AttributeError) as error:
+        raise OSError(errno.ENOSYS, f"no system call can be made through ctypes: {error}") from error
+    # syscall(2) is variadic and takes longs: an int would leave the upper half of its register as it happens to be.
+    values = [ctypes.c_void_p(None) if value is None else ctypes.c_long(value) for value in arguments]
+    result = int(call(ctypes.c_long(number), *values))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
 def waitid_exited(fd: int) -> ExitStatus | None:
     """Reap a child. None if it has not ended; ChildProcessError if it is no child of ours, or not any more."""
     # Always WNOHANG: readiness of the handle decides when to ask, so that nothing can block in here.
     try:
-        result = os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOHANG)
+        result = os.waitid(getattr(os, "P_PIDFD", _P_PIDFD), fd, os.WEXITED | os.WNOHANG)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
             raise _unsupported("waitid(P_PIDFD)", "5.4") from error
@@ -114,16 +145,12 @@ def exit_status_of_reaped(fd: int) -> ExitStatus | None:
 
 def pidfd_getfd(fd: int, remote_fd: int) -> int:
     """Duplicate a file descriptor of another process into this one, close-on-exec. Errors as the man page has them."""
-    import ctypes  # 5 ms to import: for those who need it
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = int(libc.syscall(_SYS_PIDFD_GETFD, fd, remote_fd, 0))
-    if result >= 0:
-        return result
-    number = ctypes.get_errno()
-    if number == errno.ENOSYS:
-        raise _unsupported("pidfd_getfd()", "5.6")
-    raise OSError(number, os.strerror(number))
+    try:
+        return _syscall(_SYS_PIDFD_GETFD, fd, remote_fd, 0)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            raise _unsupported("pidfd_getfd()", "5.6") from error
+        raise
 
 
 def poll(events_by_fd: Iterable[tuple[int, int]], timeout_s: float | None) -> dict[int, int]:

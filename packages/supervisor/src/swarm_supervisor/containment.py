@@ -17,6 +17,10 @@ class CoreFailedError(RuntimeError):
     """The supervisor's own decisions failed: every node is asked to stop and given its time. The cause is attached."""
 
 
+class ListenerFailedError(RuntimeError):
+    """A listener of `NodeStarted` raised: its node cannot do without what it was to connect. The cause is attached."""
+
+
 def must_pass(error: BaseException, pid: int) -> bool:
     """Whether an error must not be contained in the supervisor that ``pid`` is.
 

@@ -8,7 +8,6 @@ import errno
 import os
 import select
 import socket
-import stat
 import struct
 import time
 from collections.abc import Callable
@@ -17,12 +16,10 @@ from typing import Any
 
 import msgspec
 
+from swarm_supervisor.control_path import bind
 from swarm_supervisor.events import Event, encode_event
 from swarm_supervisor.loop import Loop, Timer
-from swarm_supervisor.settings import SettingsError
 
-MAX_PATH_BYTES = 107
-"""sun_path holds 108 bytes with the zero at its end (unix(7))."""
 MAX_REQUEST_BYTES = 65536
 MAX_PENDING_BYTES = 4 * 2**20
 """What may wait for a client that does not read: events beyond it are dropped and counted."""
@@ -31,6 +28,8 @@ IDLE_TIMEOUT_S = 30.0
 """How long a client that is no subscriber may stay without a whole request, or without reading its answer."""
 _ACCEPT_PAUSE_S = 1.0
 _CHUNK_BYTES = 65536
+_MOST_AT_ONCE = 64
+"""So many requests of one client are answered in one turn of the loop."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -61,6 +60,7 @@ class _Client:
         self.closing = False
         self.dropped = 0
         self.writing = False
+        self.paused = False
         self.active_at = 0.0
 
 
@@ -78,9 +78,9 @@ class ControlServer:
         self._answer = answer
         self._clients: dict[int, _Client] = {}
         self._sweep: Timer | None = None
-        self._listener = _bind(path)
+        self._listener = bind(path)
         self._inode = os.stat(path).st_ino
-        loop.add_reader(self._listener.fileno(), select.EPOLLIN, lambda _: self._accept())
+        loop.add_reader(self._listener.fileno(), select.EPOLLIN, lambda _: self._accept(), where="control")
 
     def publish(self, event: Event) -> None:
         """Send an event to those who have subscribed."""
@@ -98,10 +98,12 @@ class ControlServer:
     def close(self) -> None:
         """Send what still can be sent, close everything and remove the socket, if it is still this one."""
         for client in list(self._clients.values()):
-            self._flush(client)
-            if client.fd in self._clients:
+            with contextlib.suppress(Exception):
+                self._flush(client)
+            with contextlib.suppress(Exception):
                 self._drop(client)
-        self._loop.remove_reader(self._listener.fileno())
+        with contextlib.suppress(Exception):
+            self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
         with contextlib.suppress(OSError):
             if os.stat(self.path).st_ino == self._inode:
@@ -123,6 +125,13 @@ class ControlServer:
                 self._loop.modify_reader(self._listener.fileno(), 0)
                 self._loop.call_at(time.monotonic() + _ACCEPT_PAUSE_S, self._accept_again)
             return
+        try:
+            self._take(sock)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _take(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         client = _Client(sock)
         uid = _peer_uid(sock)
@@ -134,24 +143,42 @@ class ControlServer:
             self._refuse(client, f"{MAX_CLIENTS} clients are connected already: try again later")
         else:
             client.active_at = time.monotonic()
+            self._loop.add_reader(client.fd, select.EPOLLIN, lambda mask: self._ready(client, mask), where="control")
             self._clients[client.fd] = client
-            self._loop.add_reader(client.fd, select.EPOLLIN, lambda mask: self._ready(client, mask))
             if self._sweep is None:
                 self._sweep = self._loop.call_at(client.active_at + IDLE_TIMEOUT_S, self._sweep_idle)
 
     def _accept_again(self) -> None:
-        if self._listener.fileno() >= 0:
+        if self._listener.fileno() < 0:
+            return
+        try:
             self._loop.modify_reader(self._listener.fileno(), select.EPOLLIN)
+        except BaseException:
+            self._loop.call_at(time.monotonic() + _ACCEPT_PAUSE_S, self._accept_again)
+            raise
 
     def _refuse(self, client: _Client, why: str) -> None:
         with contextlib.suppress(OSError):
-            client.sock.send(_line({"ok": False, "error": why}))
+            client.sock.send(_line({"ok": False, "error": why}), socket.MSG_NOSIGNAL)
         client.sock.close()
 
     def _ready(self, client: _Client, mask: int) -> None:
+        try:
+            self._serve(client, mask)
+        except BaseException:  # the loop reports it; no other client is concerned
+            self._drop(client)
+            raise
+
+    def _serve(self, client: _Client, mask: int) -> None:
         if mask & select.EPOLLOUT:
             self._flush(client)
-        if client.fd in self._clients and mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            if client.fd in self._clients:
+                self._answer_lines(client)
+        if (
+            client.fd in self._clients
+            and not client.writing
+            and mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR)
+        ):
             self._receive(client)
 
     def _receive(self, client: _Client) -> None:
@@ -166,17 +193,46 @@ class ControlServer:
             return
         if client.closing:
             return
-        *lines, client.received = (client.received + chunk).split(b"\n")
-        for line in lines:
-            if client.closing or client.fd not in self._clients:
-                return
+        client.received += chunk
+        self._answer_lines(client)
+
+    def _answer_lines(self, client: _Client) -> None:
+        """Answer what has come, but no more than a client reads, and not too much in one turn of the loop."""
+        answered = 0
+        while not client.closing and client.fd in self._clients and not client.writing:
+            line, found, rest = client.received.partition(b"\n")
+            if not found:
+                if len(line) > MAX_REQUEST_BYTES:
+                    client.received = b""
+                    client.closing = True
+                    error = f"a request has at most {MAX_REQUEST_BYTES} bytes"
+                    self._send(client, _line({"ok": False, "error": error}))
+                break
+            if answered == _MOST_AT_ONCE:
+                self._pause(client)
+                break
+            answered += 1
+            client.received = rest
             client.active_at = time.monotonic()
             if line.strip():
                 self._send(client, _line(self._response(client, line)))
-        if len(client.received) > MAX_REQUEST_BYTES:
-            client.received = b""
-            client.closing = True
-            self._send(client, _line({"ok": False, "error": f"a request has at most {MAX_REQUEST_BYTES} bytes"}))
+
+    def _pause(self, client: _Client) -> None:
+        """Answer the other requests in the next turn; until then nothing more is read."""
+        if not client.paused:
+            client.paused = True
+            self._loop.modify_reader(client.fd, 0)
+            self._loop.call_at(time.monotonic(), lambda: self._go_on(client))
+
+    def _go_on(self, client: _Client) -> None:
+        client.paused = False
+        if self._clients.get(client.fd) is client:
+            self._wait_for(client)
+            self._answer_lines(client)
+
+    def _wait_for(self, client: _Client) -> None:
+        if not client.paused:
+            self._loop.modify_reader(client.fd, select.EPOLLOUT if client.writing else select.EPOLLIN)
 
     def _response(self, client: _Client, line: bytes) -> dict[str, Any]:
         try:
@@ -205,7 +261,7 @@ class ControlServer:
     def _flush(self, client: _Client) -> None:
         if client.pending:
             try:
-                sent = client.sock.send(client.pending)
+                sent = client.sock.send(client.pending, socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -217,17 +273,20 @@ class ControlServer:
         if client.closing and not client.pending:
             self._drop(client)
         elif client.writing != bool(client.pending):
-            # Whoever does not read his answers gets no more of them: his requests stay in the socket.
+            # Whoever does not read his answers gets no more of them: his requests wait here and in the socket.
             client.writing = bool(client.pending)
-            self._loop.modify_reader(client.fd, select.EPOLLOUT if client.writing else select.EPOLLIN)
+            self._wait_for(client)
 
     def _drop(self, client: _Client) -> None:
         if self._clients.pop(client.fd, None) is not None:
-            self._loop.remove_reader(client.fd)
-            client.sock.close()
+            try:
+                self._loop.remove_reader(client.fd)
+            finally:
+                client.sock.close()
 
     def _sweep_idle(self) -> None:
         now = time.monotonic()
+        self._sweep = None  # whatever happens below, the next client sets another one
         for client in list(self._clients.values()):
             if not client.subscribed and now - client.active_at >= IDLE_TIMEOUT_S:
                 self._drop(client)
@@ -243,48 +302,3 @@ def _peer_uid(sock: socket.socket) -> int:
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", credentials)
     return int(uid)
-
-
-def _bind(path: Path) -> socket.socket:
-    encoded = os.fsencode(path)
-    if len(encoded) > MAX_PATH_BYTES:
-        raise SettingsError(
-            f"control_socket has {len(encoded)} bytes and a Unix socket's path at most {MAX_PATH_BYTES}: {path}"
-        )
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_stale(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            # The mode must be right from the start: a client that has connected stays, whatever the mode becomes.
-            umask = os.umask(0o177)
-            try:
-                listener.bind(encoded)
-            finally:
-                os.umask(umask)
-            listener.listen(MAX_CLIENTS)
-            listener.setblocking(False)
-        except BaseException:
-            listener.close()
-            raise
-        return listener
-    except OSError as error:
-        raise SettingsError(f"control_socket {path} cannot be used: {error.strerror or error}") from error
-
-
-def _remove_stale(path: Path) -> None:
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise SettingsError(f"control_socket {path} exists and is no socket: remove it, or name another path")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(os.fsencode(path))
-        except ConnectionRefusedError:
-            path.unlink()  # nobody listens: its supervisor was killed
-            return
-        except OSError:
-            pass
-    raise SettingsError(f"control_socket {path} is in use by a supervisor that runs: name another path")

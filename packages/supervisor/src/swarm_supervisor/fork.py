@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from swarm_pidfd import Pidfd
+from swarm_supervisor.containment import text_of
 from swarm_supervisor.prctl import set_parent_death_signal
 from swarm_supervisor.signals import HANDLED
 from swarm_supervisor.streams import discard_buffered
@@ -21,6 +23,8 @@ ORPHANED = 3
 """Exit code of a process whose supervisor is gone."""
 HANDLED_ACROSS = frozenset({*HANDLED, signal.SIGCHLD})
 MOST_BYTES = 16 * 2**20
+_LONGEST_POLL_S = 86400.0
+"""poll(2) takes 2**31 - 1 ms at most."""
 
 
 class ChildFailed(RuntimeError):
@@ -103,17 +107,34 @@ def run_in_child(function: Callable[[], bytes], timeout_s: float) -> bytes:
     beside_threads = bool(check_threads("ignore"))
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     try:
-        pid = fork(lambda mask: answer(function, read_fd, write_fd, mask), beside_threads=beside_threads)
-    except BaseException:
-        os.close(read_fd)
-        os.close(write_fd)
-        raise
-    os.close(write_fd)
-    try:
-        with Pidfd(pid) as child:
-            return _result(child, read_fd, timeout_s)
+        with _children_kept():
+            try:
+                pid = fork(lambda mask: answer(function, read_fd, write_fd, mask), beside_threads=beside_threads)
+            finally:
+                os.close(write_fd)
+            try:
+                with Pidfd(pid) as child:
+                    return _result(child, read_fd, timeout_s)
+            except BaseException:  # an interrupt while it waits, or no pidfd: the child ends here as well
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                    if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                        end_child(pid)
+                raise
     finally:
         os.close(read_fd)
+
+
+@contextlib.contextmanager
+def _children_kept() -> Iterator[None]:
+    """Have the kernel keep exit statuses: SIGCHLD that is ignored, by inheritance perhaps, makes it reap by itself."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGCHLD) != signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
 def answer(function: Callable[[], bytes], read_fd: int, write_fd: int, mask: set[int]) -> int:
@@ -126,7 +147,7 @@ def answer(function: Callable[[], bytes], read_fd: int, write_fd: int, mask: set
     try:
         said, code = b"+" + function(), 0
     except Exception as error:  # noqa: BLE001 - the parent raises it
-        said, code = b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"), 1
+        said, code = b"-" + text_of(error).encode("utf-8", "backslashreplace"), 1
     view = memoryview(said)
     while view:
         view = view[os.write(write_fd, view) :]
@@ -142,9 +163,11 @@ def _result(child: Pidfd, read_fd: int, timeout_s: float) -> bytes:
     failure = ""
     while not failure:
         left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        if left <= 0:
             failure = f"it took longer than {timeout_s:g} s"
             break
+        if not poll.poll(min(left, _LONGEST_POLL_S) * 1000):
+            continue
         chunk = os.read(read_fd, 65536)
         if not chunk:
             break

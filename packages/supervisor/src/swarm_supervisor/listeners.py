@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from swarm_supervisor.absence import Slowest
-from swarm_supervisor.containment import must_pass, name_of, text_of
+from swarm_supervisor.containment import ListenerFailedError, must_pass, name_of, text_of
 from swarm_supervisor.events import ErrorOccurred, Event, NodeStarted, StacksDumped
 
 logger = logging.getLogger("swarm_supervisor")
@@ -84,14 +84,19 @@ class Listeners:
         self.tell(ErrorOccurred(at=time.monotonic(), where=where, error=text_of(error), node_id=node_id))
 
     def tell_in_node(self, event: NodeStarted) -> None:
-        """In a node: tell the listeners of `NodeStarted`. Those of everything are the supervisor's."""
+        """In a node: tell the listeners of `NodeStarted`. Those of everything are the supervisor's.
+
+        `ListenerFailedError` if one raises: it is the place to connect, and a target without its connection is of no
+        use. The node ends with that reason and is started again; sys.exit() in a listener ends it as in the target.
+        """
         note(event.level, "%s", event)
         for listener in self._typed.get(type(event), ()):
-            error = guarded(listener, event)
-            if error is not None:
-                logger.error("%s", error)
-                for other in self._typed.get(ErrorOccurred, ()):
-                    guarded(other, error)
+            try:
+                listener(event)
+            except SystemExit:
+                raise
+            except BaseException as error:
+                raise ListenerFailedError(f"listener {name_of(listener)} raised {text_of(error)}") from error
 
     def timed(self, name: Callable[[], str], callback: Callable[..., None], *arguments: Any) -> None:
         """Call code of the application, and note how long it kept the supervisor."""
@@ -115,15 +120,6 @@ def note(level: int, message: str, *values: object, error: BaseException | None 
     except BaseException as raised:
         if must_pass(raised, os.getpid()):
             raise
-
-
-def guarded(listener: Listener, event: Event) -> ErrorOccurred | None:
-    """Call a listener; return what it raised, if it did."""
-    try:
-        listener(event)
-    except Exception as error:  # noqa: BLE001 - a listener hurts nobody
-        return _failed(listener, event, error)
-    return None
 
 
 def _failed(listener: Listener, event: Event, error: BaseException) -> ErrorOccurred:

@@ -16,7 +16,7 @@ from types import FrameType
 
 from swarm_health import NodeStatistics, Writer
 from swarm_supervisor import offspring
-from swarm_supervisor.containment import text_of
+from swarm_supervisor.containment import ListenerFailedError, text_of
 from swarm_supervisor.events import NodeStarted
 from swarm_supervisor.flags import Flag, GoFlag, orders_waiting
 from swarm_supervisor.fork import ORPHANED
@@ -157,12 +157,13 @@ def run_node(
         return _exit_code(request.code)
     except BaseException as error:
         node._writer.stopping(text_of(error))
-        logger.exception("node %d failed: the target raised %s", node.id, type(error).__name__)
+        who = "a listener of its start" if isinstance(error, ListenerFailedError) else "the target"
+        logger.exception("node %d failed: %s raised %s", node.id, who, type(error.__cause__ or error).__name__)
         return 1
     finally:
         offspring.end_all()
         for handler in logging.getLogger().handlers + logger.handlers:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):
                 handler.flush()
 
 
@@ -186,8 +187,10 @@ def _wait_for_go(node: Node) -> bool:
 def _exit_code(result: object) -> int:
     if result is None:
         return 0
-    if isinstance(result, int):
+    if isinstance(result, int) and not isinstance(result, bool):
         return int(result) & 0xFF
+    if isinstance(result, bool):
+        result = f"the target returned {result}, which is no exit code: return None when all went well, or a number"
     sys.stderr.write(f"{result}\n")  # as the interpreter does for SystemExit("text")
     return 1
 

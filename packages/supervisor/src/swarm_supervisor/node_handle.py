@@ -6,7 +6,9 @@ The child's own side of the same process is `node.Node`.
 import contextlib
 import fcntl
 import os
+import select
 import signal
+import tempfile
 from pathlib import Path
 
 from swarm_health import Reader, Ready, Status, Stopping, Writer
@@ -17,6 +19,7 @@ from swarm_supervisor.node import DUMP_SIGNAL, QUIET_SIGNAL, STOP_SIGNALS
 
 _SIGNAL_NAMES = frozenset(number.name for number in STOP_SIGNALS)
 _MOST_DUMP_BYTES = 256 * 1024
+_P_PIDFD = 3  # os.P_PIDFD, which not every build of Python has
 GO = b"g"
 LEAVE = b"l"
 
@@ -35,9 +38,13 @@ class Channels:
             self.orders_read, self.orders_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             undo.callback(os.close, self.orders_read)
             undo.callback(os.close, self.orders_write)
+            # It never holds more than two bytes, and an unprivileged user's pipes have 16,384 pages in all: sixteen for
+            # each would leave a thousand nodes without room for their statistics (pipe(7)).
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self.orders_write, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
             if go:
                 os.write(self.orders_write, GO)
-            self.dump_fd = os.memfd_create("stacks", os.MFD_CLOEXEC)
+            self.dump_fd = _anonymous_file()
             undo.callback(os.close, self.dump_fd)
             # Both sides share one file offset: appending is what makes truncating by the reader safe.
             fcntl.fcntl(self.dump_fd, fcntl.F_SETFL, os.O_APPEND)
@@ -60,6 +67,13 @@ class Channels:
         os.close(self.dump_fd)
 
 
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("stacks", os.MFD_CLOEXEC)
+    # A Python that was built against an old libc: a file without a name does as well.
+    return os.open(tempfile.gettempdir(), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+
 class NodeHandle:
     """One process of a node, as the supervisor holds it."""
 
@@ -69,6 +83,7 @@ class NodeHandle:
         "_orders",
         "dump_size",
         "dump_wanted",
+        "ended_at",
         "generation",
         "killed",
         "look_at",
@@ -86,6 +101,8 @@ class NodeHandle:
         self.pidfd = Pidfd(pid)
         self.reader = channels.reader
         self.killed = False
+        self.ended_at: float | None = None
+        """When it was found to have ended without a status to be had (monotonic seconds)."""
         self.dump_wanted = False
         self.dump_size = 0
         self.look_at = 0.0
@@ -142,7 +159,7 @@ class NodeHandle:
     def died_of_signal(self) -> bool:
         """Whether a signal has ended the process. It stays a zombie: to be called before `reap`."""
         try:
-            found = os.waitid(os.P_PIDFD, self.pidfd.fileno(), os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            found = os.waitid(_P_PIDFD, self.pidfd.fileno(), os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return False
         return found is not None and found.si_code != os.CLD_EXITED

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from swarm_pidfd import Pidfd
+from swarm_pidfd import ExitStatus, Pidfd
 from swarm_supervisor import messages
 from swarm_supervisor.containment import must_pass, text_of
 from swarm_supervisor.dumps import Dumps
@@ -21,12 +21,14 @@ from swarm_supervisor.loop import Loop
 from swarm_supervisor.node_handle import GO, LEAVE, NodeHandle
 from swarm_supervisor.oom import OomWatch
 from swarm_supervisor.signals import SignalInbox
-from swarm_supervisor.strangers import reap_strangers
+from swarm_supervisor.strangers import children, reap_strangers
 from swarm_supervisor.threads import ForkRefusedError
 
 T = TypeVar("T")
 
 _LOOK_EVERY_S = 2.0
+_TRACED_LOOK_S = 0.05
+_TRACED_PATIENCE_S = 1.0
 _left: list[Pidfd] = []
 """Processes that a run had to leave behind: reaped by the next run, if this program lives on."""
 
@@ -55,6 +57,7 @@ class Processes:
         self._loop = loop
         self._decide = decide
         self._handles: dict[tuple[int, int], NodeHandle] = {}
+        self._hosts = frozenset(children() or ())
         self._oom = OomWatch()
         _left[:] = [pidfd for pidfd in _left if not pidfd.cleanup()]
         self._dumps = Dumps(listeners, loop, decide=decide, alive=self._alive, timeout_s=dump_timeout_s)
@@ -82,7 +85,7 @@ class Processes:
             self._ended(handle)
             return not self._alive(handle)
 
-        for pid, status in reap_strangers(handles.__contains__, node_ended):
+        for pid, status in reap_strangers(handles.__contains__, node_ended, self._hosts):
             note(logging.DEBUG, "reaped process %d, which is no node of ours: it %s", pid, status)
 
     def end_all(self, inbox: SignalInbox, patience_s: float, grace_s: float, tell: Callable[[], None]) -> None:
@@ -185,10 +188,47 @@ class Processes:
             # What its handlers started goes with it; a node that exits by itself may leave things on purpose.
             self._attempt("end", handle, handle.kill_group)
         status = handle.reap()
-        if status is None or not self._alive(handle):
+        if not self._alive(handle):
+            return
+        if status is None:
+            self._held_by_tracer(handle)
+            return
+        self._gone(handle, status, "")
+
+    def _held_by_tracer(self, handle: NodeHandle) -> None:
+        """Look again at a process that has ended and cannot be reaped: whoever traces it gets its status first.
+
+        strace -p lets go of it at once, a debugger at its prompt perhaps in an hour. After a moment the node counts as
+        ended, so that it is replaced, and its status as unknown; the process is reaped when that is possible.
+        """
+        if self._alive(handle) and handle.state() != "Z":
             return  # a stale wake-up: it lives
-        self._release(handle)
-        hint = ""
+        self._attempt("end", handle, self._loop.remove_reader, handle.pidfd.fileno())  # readable all the time
+        now = time.monotonic()
+        if handle.ended_at is None:
+            handle.ended_at = now
+        self._loop.call_at(now + _TRACED_LOOK_S, lambda: self._look_at_traced(handle))
+
+    def _look_at_traced(self, handle: NodeHandle) -> None:
+        pidfd = handle.pidfd
+        status = handle.reap()
+        if not self._alive(handle):  # told already
+            if status is None:
+                self._loop.call_at(time.monotonic() + _TRACED_PATIENCE_S, lambda: self._look_at_traced(handle))
+            else:
+                _left.remove(pidfd)
+                pidfd.close()
+        elif status is not None:
+            self._gone(handle, status, "")
+        elif time.monotonic() - (handle.ended_at or 0.0) < _TRACED_PATIENCE_S:
+            self._held_by_tracer(handle)
+        else:
+            _left.append(pidfd)
+            self._gone(handle, ExitStatus(), "a debugger holds the process, and its exit status", keep_pidfd=True)
+            self._loop.call_at(time.monotonic() + _TRACED_PATIENCE_S, lambda: self._look_at_traced(handle))
+
+    def _gone(self, handle: NodeHandle, status: ExitStatus, hint: str, *, keep_pidfd: bool = False) -> None:
+        self._release(handle, keep_pidfd=keep_pidfd)
         if status.signal == signal.SIGKILL and not handle.killed:
             hint = self._attempt("end", handle, self._oom.hint) or ""
         self._decide(messages.Exited(handle.node_id, handle.generation, status.code, status.signal, str(status), hint))

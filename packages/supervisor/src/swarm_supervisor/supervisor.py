@@ -1,6 +1,7 @@
 """The supervisor as its user sees it."""
 
 import contextlib
+import functools
 import os
 import resource
 import threading
@@ -24,6 +25,7 @@ from swarm_supervisor.signals import SignalInbox
 from swarm_supervisor.snapshot import Snapshot, take_snapshot
 from swarm_supervisor.streams import detach
 
+_UNFINISHED = {0x20: "a generator", 0x80: "an async function", 0x200: "an async generator"}  # inspect.CO_*
 F = TypeVar("F", bound=Callable[[Any], None])
 
 
@@ -48,6 +50,11 @@ class Supervisor:
         """
         if not callable(target):
             raise SettingsError(f"the target must be something to call, not {target!r}")
+        if (kind := _unfinished(target)) is not None:
+            raise SettingsError(
+                f"the target {name_of(target)} is {kind}, which a call only prepares: give a plain function that runs "
+                "it, such as lambda node: asyncio.run(main(node))"
+            )
         self.settings = Settings.of(settings)
         self._target = target
         self._listeners = Listeners()
@@ -303,6 +310,14 @@ class Supervisor:
                 "restart() and scale() may be called in any thread"
             )
         return runner
+
+
+def _unfinished(target: Any) -> str | None:
+    while isinstance(target, functools.partial):
+        target = target.func
+    code = getattr(target, "__code__", None) or getattr(getattr(target, "__call__", None), "__code__", None)  # noqa: B004
+    flags = getattr(code, "co_flags", 0)  # importing inspect would cost more than all the rest
+    return next((kind for flag, kind in _UNFINISHED.items() if flags & flag), None)
 
 
 def _check_node(runner: Runner, node_id: int | None) -> None:
