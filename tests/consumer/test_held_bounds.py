@@ -152,3 +152,21 @@ def test_the_owner_sleeps_while_a_lane_at_its_bound_is_worked_off(embedded_broke
     gate.set()
     assert used < 0.5, f"{used:.0%} of a core"
     assert running.stop() == 0
+
+
+def test_of_large_messages_fewer_are_taken_at_once(make_app):
+    """One fetch by count went far past a bound in bytes: 200 messages of 50 kB are 10 MB."""
+    from swarm_consumer.intake import Intake
+
+    app = make_app(max_messages=100)
+    app.consume("flights")(lambda messages: None)
+    (group,) = app.subscription_groups()
+    state = type("State", (), {"group": group, "lanes": Lanes(Ledger()), "workers": type("W", (), {"count": 1})})
+    intake = Intake(state, None, None)
+    assert intake._fetch_count() == 200
+    for number in range(8):
+        lane = state.lanes.assign(("flights", number), group.routes[0], 0.0)
+        state.lanes.receive(lane, big(0, 10, 50_000, number))
+    assert intake._fetch_count() == 32 * 2**20 // 8 // 2 // 50_000
+    state.lanes.receive(lane, big(10, 2, 10_000_000, 7))
+    assert 1 <= intake._fetch_count() < 10

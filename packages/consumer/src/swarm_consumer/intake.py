@@ -78,7 +78,7 @@ class Intake:
             if self.empty_since is None:
                 self.empty_since = time.monotonic()
             return
-        records = client.consume(self._fetch_size - 1, 0) if drain and self._fetch_size > 1 else []
+        records = client.consume(count - 1, 0) if drain and (count := self._fetch_count()) > 1 else []
         records.insert(0, first)
         ends: list[Key] = []
         if any(map(_error_of, records)):
@@ -133,6 +133,14 @@ class Intake:
         if held >= self._enough or held >= self._least_bound or self._flow_paused:
             return False
         return self._lanes.held_bytes * len(self._lanes.by_key) < self._least_bytes
+
+    def _fetch_count(self) -> int:
+        """Return how many messages to take at once: of large ones at most half of a partition's share of the bytes."""
+        lanes = self._lanes
+        if lanes.held_bytes < 2**20:
+            return self._fetch_size
+        share = self._least_bytes // max(1, len(lanes.by_key))
+        return min(self._fetch_size, max(1, share // 2 * lanes.held_total // lanes.held_bytes))
 
     def _poll_time(self, now: float) -> float:
         longest = BUSY_POLL_S if self._group.workers.occupied() else IDLE_POLL_S

@@ -123,7 +123,7 @@ class TopicSettings:
     long_running: bool = False
     consuming_ttl: float | None = None
     max_held_messages: int | None = None
-    max_held_bytes: int = 64 * 2**20
+    max_held_bytes: int = 32 * 2**20
     tick_interval: float = 5.0
     revocation_timeout: float | None = None
     dead_letters: DeadLetters | None = None
