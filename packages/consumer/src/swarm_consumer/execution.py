@@ -204,7 +204,7 @@ class Execution:
         """After a success: commit the transaction that is open, or wait until everything produced is acknowledged."""
         if (run.transaction is not None or run.spoiled is not None) and run.lane.consumer is not None:
             run.lane.consumer._context.transactions.complete(run)
-        if run.deliveries.unsettled or run.deferred is not None:
+        if run.deferred is not None or (run.produced is not None and run.produced.unsettled):
             self._settle(run)
 
     def _settle(self, run: Run) -> None:

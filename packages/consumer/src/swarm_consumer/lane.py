@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -71,7 +72,6 @@ class Run:
         "alone",
         "attempt",
         "deferred",
-        "deliveries",
         "epoch",
         "first_offset",
         "lane",
@@ -79,6 +79,7 @@ class Run:
         "marks_only",
         "max_poll_interval_s",
         "partition",
+        "produced",
         "reached",
         "records",
         "resume_state",
@@ -110,11 +111,22 @@ class Run:
         self.deferred: Mark | None = None  # a mark that waits for acknowledgements
         self.alone = False  # a message of a failed batch, by itself, to find out which one fails
         self.resume_state: LaneState | None = None  # where a hook found the lane
-        self.deliveries = Deliveries()
+        self.produced: Deliveries | None = None  # what it has produced, once it has
         self.transaction: RunTransaction | None = None
         self.spoiled: BaseException | None = None  # what undid blocks of the transaction that had succeeded
         self.reached = True  # whether consume() was called: only what it raises can make a dead letter
 
+    @property
+    def deliveries(self) -> Deliveries:
+        """What this run has produced; made when first asked for, as most runs produce nothing."""
+        produced = self.produced
+        if produced is None:
+            with _making:
+                produced = self.produced = self.produced or Deliveries()
+        return produced
+
+
+_making = threading.Lock()
 
 run_in_hand: ContextVar[Run | None] = ContextVar("run_in_hand", default=None)
 """The run that the present thread or task works for; None in threads of a handler's own."""

@@ -65,14 +65,14 @@ class PartitionContext:
             return self.transactions.mark(run, run.transaction, (offset + 1, metadata, leader_epoch), blocking)
         # What was produced must be acknowledged before messages may count as done. In a handler or hook the mark is
         # kept until its end, which waits for that anyway; a blocking one, and one from another thread, waits here.
-        waiting = [each for each in (run.deliveries if run is not None else None, self.elsewhere) if each is not None]
+        waiting = [each for each in (None if run is None else run.produced, self.elsewhere) if each is not None]
         if any(each.unsettled for each in waiting):
             if run is not None and not blocking and run_in_hand.get() is run:
                 if run.deferred is None or run.deferred[0] <= offset + 1:
                     run.deferred = (offset + 1, metadata, leader_epoch)
                 return True
-            if run is not None:
-                self.producer.settle(run.deliveries, timeout)
+            if run is not None and run.produced is not None:
+                self.producer.settle(run.produced, timeout)
             self.settle_elsewhere(timeout)
         with self._client.lock:
             ours = self._client.lanes.ledger.mark(self._lane.key, epoch, offset + 1, metadata, leader_epoch)

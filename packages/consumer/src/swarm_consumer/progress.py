@@ -141,6 +141,7 @@ class Ledger:
             self._changed.add(key)
         elif next_offset == entry.position and metadata is not None and metadata != entry.metadata:
             entry.metadata = metadata
+            entry.plain = True
             self._changed.add(key)
         return True
 
