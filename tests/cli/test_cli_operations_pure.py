@@ -314,9 +314,22 @@ class TestPicture:
         state = top(swarm(*(node(id_, statistics=told if id_ == 0 else None) for id_ in range(count))))
         state.events.extend((f"event {number}", logging.INFO) for number in range(50))
         lines = [line.text.split() for line in picture(state, 80, height)]
-        assert ["audit", "orders", "46,004", "1", "m", "15", "s", "-", "0", "4", "1"] in lines
-        assert ["billing", "orders", "0", "0.0", "s", "-", "50", "0", "1"] in lines
+        assert ["audit", "orders", "46,004", "1", "m", "15", "s", "-", "4", "0"] in lines
+        assert ["billing", "orders", "0", "0.0", "s", "-", "0", "50"] in lines
         assert sum("event" in line for line in lines) >= 3
+
+    @pytest.mark.parametrize("width", [60, 80, 100, 200])
+    def test_long_names_give_way_to_figures_and_a_missing_owner_is_seen(self, width: int) -> None:
+        row = PartitionStatistics("numbers-9c7520ce15-" * 3, 0, lag=46004, group="readers-eecc49be82-" * 3)
+        state = top(swarm(node(0, pid=None, state="backing off", statistics=NodeStatistics(partitions=[row]))))
+        texts = [line.text for line in picture(state, width, 24)]
+        begin = next(number for number, text in enumerate(texts) if text.startswith("GROUP"))
+        assert {"LAG", "OLDEST", "OWNER"} <= set(texts[begin].split())
+        names, _, rest = texts[begin + 1].partition("46,004")
+        assert names.startswith("reader")
+        assert "numb" in names
+        assert rest.split()[1] == "1", "partitions without an owner"
+        assert ("without owner for 3.0 s: 0" in rest) == (width == 200)
 
     def test_topics_beyond_the_room_are_counted(self) -> None:
         rows = [PartitionStatistics(f"topic{number}", 0, lag=number, group="g") for number in range(90)]

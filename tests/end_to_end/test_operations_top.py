@@ -93,7 +93,7 @@ def test_keys_restart_trace_quiet_and_scale(swarm: Any, terminal: Callable[..., 
     shown.press("n")
     shown.shows("nothing was done")
     shown.press("r", "y")
-    shown.shows(r"node 1 is replaced")
+    shown.shows(r"rolling restart of node 1")
     new = shown.shows(rf"^ +1 running +(?!{old}\b)(\d+) .* 1$")[1]
     assert {node.id: str(node.pid) for node in swarm.nodes()}[1] == new
     shown.shows(r"before: .*swarm-cli top, by")

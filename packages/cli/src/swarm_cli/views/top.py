@@ -53,6 +53,19 @@ COLUMNS = (
     Column("RESTARTS", 8, 1, lambda top, node: count(node.restarts)),
 )
 
+TOPIC_FIGURES: "tuple[tuple[str, int, Callable[[TopState, Work], str]], ...]" = (
+    ("LAG", 8, lambda top, one: summed(one.lag, brief)),
+    ("OLDEST", 9, lambda top, one: duration(one.oldest_s)),
+    ("NO OWNER", 8, lambda top, one: count(one.unowned) if one.unowned else ""),
+    ("MSG/S", 7, lambda top, one: brief(top.topic_per_second(one.group, one.topic))),
+    ("ERRORS", 7, lambda top, one: brief(one.errors)),
+    ("MESSAGES", 8, lambda top, one: brief(one.messages)),
+    ("PARTITIONS", 10, lambda top, one: count(one.partitions)),
+)
+LEAST_NAMES = 30
+"""Cells for the names of group and topic together before figures go."""
+MOST_NAME = 30
+
 
 def picture(top: TopState, width: int, height: int) -> list[Line]:
     """Exactly `height` lines, none wider than `width` cells."""
@@ -71,7 +84,7 @@ def picture(top: TopState, width: int, height: int) -> list[Line]:
     lines = head + _window(table, chosen, room - for_topics - for_events)
     if topics:
         least = (min(len(top.events), LEAST_EVENTS) + 2) if top.events else 0
-        lines += _topics(top, topics, height - len(lines) - 1 - least - 2)
+        lines += _topics(top, topics, width, height - len(lines) - 1 - least - 2)
     left = height - len(lines) - 1 - 2
     if left > 0 and top.events:
         recent = list(top.events)[-left:]
@@ -162,33 +175,45 @@ def _table(top: TopState, width: int) -> tuple[list[Line], tuple[int, int]]:
     return lines, chosen
 
 
-def _topics(top: TopState, topics: list[Work], room: int) -> list[Line]:
+def _topics(top: TopState, topics: list[Work], width: int, room: int) -> list[Line]:
     """The topics that are furthest behind, as many as there is room for."""
     if room < 1:
         return []
     behind = sorted(topics, key=lambda one: (not one.remark, -one.lag.known, one.group, one.topic))
     shown = behind if len(behind) <= room else behind[: room - 1]
-    names = min(30, max(5, *(cell_len(one.group) for one in shown))) if shown else 5
-    places = min(30, max(5, *(cell_len(one.topic) for one in shown))) if shown else 5
-    lines = [
-        Line(),
-        Line(
-            f"{'GROUP':<{names}}  {'TOPIC':<{places}}  {'LAG':>8}  {'OLDEST':>9}  {'MSG/S':>7}  {'MESSAGES':>8}  "
-            f"{'ERRORS':>7}  {'PARTITIONS':>10}",
-            "bold",
-        ),
-    ]
+    # What a narrow terminal has no room for goes, from the right; names give way before figures do.
+    figures = list(TOPIC_FIGURES)
+    needed = min(LEAST_NAMES, sum(_name_widths(shown, 2 * MOST_NAME)))
+    while len(figures) > 3 and _names_room(figures, width) < needed:
+        figures.pop()
+    widths = _name_widths(shown, max(2, _names_room(figures, width)))
+    titles = "  ".join(title.rjust(size) for title, size, _ in figures)
+    lines = [Line(), Line(f"{_filled('GROUP', widths[0])}  {_filled('TOPIC', widths[1])}  {titles}", "bold")]
     for one in shown:
-        rate = brief(top.topic_per_second(one.group, one.topic))
-        figures = (
-            f"{summed(one.lag, brief):>8}  {duration(one.oldest_s):>9}  {rate:>7}  {brief(one.messages):>8}  "
-            f"{brief(one.errors):>7}  {count(one.partitions):>10}"
-        )
-        text = f"{_filled(printable(one.group), names)}  {_filled(printable(one.topic), places)}  {figures}"
-        lines.append(Line(f"{text}  {one.remark}" if one.remark else text, "yellow" if one.remark else ""))
+        cells = "  ".join(cell(top, one).rjust(size) for _, size, cell in figures)
+        names = f"{_filled(printable(one.group), widths[0])}  {_filled(printable(one.topic), widths[1])}"
+        text = f"{names}  {cells}"
+        if one.remark and cell_len(text) + 2 + cell_len(one.remark) <= width:
+            text += f"  {one.remark}"
+        lines.append(Line(text, "yellow" if one.remark else ""))
     if len(shown) < len(behind):
         lines.append(Line(f"and {len(behind) - len(shown)} more", "dim"))
     return lines
+
+
+def _names_room(figures: Sequence[tuple[str, int, object]], width: int) -> int:
+    """The cells that group and topic have together, beside these figures."""
+    return width - sum(size + 2 for _, size, _ in figures) - 2
+
+
+def _name_widths(shown: Sequence[Work], room: int) -> tuple[int, int]:
+    """The cells of group and topic: what they need, else half of the room or what the other one leaves."""
+    group = min(MOST_NAME, max([5, *(cell_len(one.group) for one in shown)]))
+    topic = min(MOST_NAME, max([5, *(cell_len(one.topic) for one in shown)]))
+    if group + topic <= room:
+        return group, topic
+    group = min(group, max(room // 2, room - topic))
+    return max(1, group), max(1, min(topic, room - group))
 
 
 def _cell(column: Column, text: str) -> str:

@@ -34,6 +34,8 @@ class Work(NamedTuple):
     """Age of the oldest record that waits."""
     messages: int
     errors: int
+    unowned: int
+    """How many of the partitions nobody has."""
     remark: str
     """Partitions that nobody has, and for how long."""
 
@@ -49,7 +51,9 @@ def work(snapshot: "Snapshot") -> list[Work]:
         mine = parts.get(place, [])
         messages, errors = counts.get(place, (0, 0))
         ages = [one.lag_s for one in mine if one.lag_s is not None]
-        rows.append(Work(*place, len(mine), lag_of(mine), max(ages, default=None), messages, errors, _unowned(mine)))
+        unowned = sum(one.node is None for one in mine)
+        oldest = max(ages, default=None)
+        rows.append(Work(*place, len(mine), lag_of(mine), oldest, messages, errors, unowned, _unowned(mine)))
     return rows
 
 
