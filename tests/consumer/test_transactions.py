@@ -145,6 +145,33 @@ def test_a_mark_behind_an_unmarked_block_is_its_mark():
         run_messages(Handler, TEN, producer=TX)
 
 
+@pytest.mark.parametrize("marks", [True, False])
+def test_output_of_a_partition_that_is_gone_is_undone_with_or_without_a_mark(marks):
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction():
+                self.produce("out", b"the next owner makes it again")
+                client = self._context._client
+                with client.lock:
+                    client.lanes.ledger.release(KEY)
+                if marks:
+                    assert self.mark_as_consumed(messages[-1]) is False
+
+    with pytest.raises(ConsumptionError, match="was taken away"):
+        run_messages(Handler, TEN, manual_marking=True, producer=TX)
+
+
+def test_an_explicit_commit_counts_as_a_plain_mark_until_a_transaction_overtakes_it():
+    ledger = Ledger()
+    ledger.assign(KEY)
+    epoch = ledger.restart(KEY, 5)
+    ledger.committing(KEY)
+    assert ledger.has_plain_marks(KEY)
+    ledger.deliver(KEY, epoch, 10, 5)
+    ledger.committed(KEY, epoch, 10)
+    assert not ledger.has_plain_marks(KEY)
+
+
 def test_transactions_do_not_nest_and_are_left():
     class Nested(Consumer):
         def consume(self, messages):

@@ -56,6 +56,8 @@ def commit_now(group: GroupState, client: confluent_kafka.Consumer, keys: Iterab
     store(group, client)
     with group.lock:
         places = [present for key in keys if (present := group.lanes.ledger.present(key)) is not None]
+        for one in places:
+            group.lanes.ledger.committing((one.topic, one.partition))
     if not places:
         return
     again = time.monotonic() + CONFIRM_S
@@ -68,9 +70,10 @@ def commit_now(group: GroupState, client: confluent_kafka.Consumer, keys: Iterab
 
 def confirm(group: GroupState, client: confluent_kafka.Consumer, now: float) -> None:
     """Make the commits again that were made at once and that the broker has not taken."""
-    for key in [key for key in group.unconfirmed if key not in group.lanes.by_key]:
-        del group.unconfirmed[key]
-    due = [key for key, (_, again) in group.unconfirmed.items() if now >= again]
+    # Copies: a worker whose transaction has overtaken a commit strikes it out.
+    for key in [key for key in list(group.unconfirmed) if key not in group.lanes.by_key]:
+        group.unconfirmed.pop(key, None)
+    due = [key for key, (_, again) in list(group.unconfirmed.items()) if now >= again]
     if due:
         commit_now(group, client, due)
 
@@ -155,7 +158,7 @@ def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPa
         if refused is not None:
             refusals[key] = refused
         elif group.unconfirmed.get(key, (-1, 0.0))[0] == one.offset:
-            del group.unconfirmed[key]
+            group.unconfirmed.pop(key, None)
     refused = error or next(iter(refusals.values()), None)
     if refused is None:
         group.statistics.committed(offsets)

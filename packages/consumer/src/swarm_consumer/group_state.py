@@ -280,9 +280,18 @@ class GroupState:
         while self._requests:
             self._requests.popleft()(client)
 
-    def group_metadata(self, timeout_s: float) -> Any:
-        """Return what a transaction needs to commit offsets in this member's name."""
-        return self.request(lambda client: client.consumer_group_metadata(), timeout_s)
+    def group_metadata(self, key: Key, epoch: int, timeout_s: float) -> Any:
+        """Return what a transaction needs to commit offsets in this member's name; None if the partition is gone.
+
+        Asked on the owner's thread, where no rebalance comes between the look at the epoch and the metadata.
+        """
+
+        def ask(client: confluent_kafka.Consumer) -> Any:
+            with self.lock:
+                ours = self.lanes.ledger.owns(key, epoch)
+            return client.consumer_group_metadata() if ours else None
+
+        return self.request(ask, timeout_s)
 
     def committed_metadata(self, key: Key, timeout_s: float) -> str | None:
         """Return the metadata committed with a partition's offset."""

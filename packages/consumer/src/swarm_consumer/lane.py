@@ -50,12 +50,13 @@ Mark = tuple[int, str | None, int | None]
 class RunTransaction:
     """The transaction that a run has open. `scope` is the producer's."""
 
-    __slots__ = ("blocks", "inside", "mark", "scope", "timeout")
+    __slots__ = ("blocks", "inside", "mark", "refused", "scope", "timeout")
 
     def __init__(self, scope: TransactionScope, timeout: float) -> None:
         self.scope = scope
         self.timeout = timeout
         self.mark: Mark | None = None
+        self.refused = False  # a mark was asked for that can no longer count
         self.inside = True  # in a block, between its begin and its end
         self.blocks = 0  # how many have ended and wait for the end of the batch
 

@@ -60,6 +60,8 @@ class PartitionContext:
             epoch = message._decoders.epoch or epoch
         with self._client.lock:
             if not self._client.lanes.ledger.deliverable(self._lane.key, epoch, offset + 1):
+                if run is not None and run.transaction is not None:
+                    run.transaction.refused = True
                 return False
         if run is not None and run.transaction is not None:
             return self.transactions.mark(run, run.transaction, (offset + 1, metadata, leader_epoch), blocking)

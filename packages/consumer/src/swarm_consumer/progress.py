@@ -152,6 +152,11 @@ class Ledger:
             return None
         return entry.begun if entry.position is None else entry.position
 
+    def committing(self, key: Key) -> None:
+        """Note that the present position is on its way to the broker outside of any transaction."""
+        if key in self._entries:
+            self._entries[key].plain = True
+
     def has_plain_marks(self, key: Key) -> bool:
         """Whether something was marked that no transaction has overtaken: the automatic commit may still send it."""
         entry = self._entries.get(key)

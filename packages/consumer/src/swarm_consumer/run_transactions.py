@@ -11,6 +11,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from swarm_consumer import commits
 from swarm_consumer.errors import ConsumptionError, DeliveryError
@@ -133,20 +134,13 @@ class RunTransactions:
 
     def _commit(self, run: Run, transaction: RunTransaction) -> None:
         scope, timeout, mark = transaction.scope, transaction.timeout, transaction.mark
-        key, ledger = self._lane.key, self._client.lanes.ledger
         try:
+            # Whoever has the partition now produces all of it again: without a mark, too, as one may have been refused.
+            if mark is not None or transaction.refused or run.action == "consume":
+                metadata = self._metadata(run, timeout, after_plain_marks=mark is not None)
             if mark is not None:
-                with self._client.lock:
-                    ours, plain = ledger.owns(key, run.epoch), ledger.has_plain_marks(key)
-                if not ours:
-                    raise ConsumptionError(f"{run.topic}[{run.partition}] was taken away during the transaction")
-                # A plain mark that the automatic commit sends later would take the group back behind this transaction.
-                if plain and not commits.commit_blocking(self._client, key, run.epoch, timeout):
-                    raise DeliveryError(
-                        f"{run.topic}[{run.partition}]: what was marked before the transaction could not be committed"
-                    )
                 place = topic_partition(Storable(run.topic, run.partition, *mark))
-                scope.add_offsets([place], self._client.group_metadata(timeout))
+                scope.add_offsets([place], metadata)
                 scope.on_committed.append(functools.partial(self._committed, run.epoch, mark))
         except BaseException:
             self.discard(run)
@@ -154,11 +148,33 @@ class RunTransactions:
         run.transaction = None
         self._producer.transactions.commit(scope, timeout)
 
+    def _metadata(self, run: Run, timeout: float, *, after_plain_marks: bool) -> Any:
+        """Return the group metadata of the generation that this run's partition is held under.
+
+        Raises ConsumptionError when the partition is gone, DeliveryError when what was marked before the transaction
+        cannot be committed.
+        """
+        key = self._lane.key
+        with self._client.lock:
+            plain = after_plain_marks and self._client.lanes.ledger.has_plain_marks(key)
+        # A plain mark that the automatic commit sends later would take the group back behind this transaction. Twice:
+        # the first answer means that nothing is left to be sent, the second that what was sent meanwhile has arrived.
+        for _ in range(2 if plain else 0):
+            if not commits.commit_blocking(self._client, key, run.epoch, timeout):
+                raise DeliveryError(
+                    f"{run.topic}[{run.partition}]: what was marked before the transaction could not be committed"
+                )
+        metadata = self._client.group_metadata(key, run.epoch, timeout)
+        if metadata is None:
+            raise ConsumptionError(f"{run.topic}[{run.partition}] was taken away during the transaction")
+        return metadata
+
     def _committed(self, epoch: int, mark: Mark) -> None:
         """Let ledger and figures follow a transaction: nothing of it is stored for the automatic commit."""
         key = self._lane.key
         with self._client.lock:
             self._client.lanes.ledger.committed(key, epoch, *mark)
+            self._client.unconfirmed.pop(key, None)
         offsets = ((*key, mark[0]),)
         self._client.statistics.committed(offsets)
         self._client.bus.emit(Committed(subscription_group=self._client.subscription_group, offsets=offsets))
