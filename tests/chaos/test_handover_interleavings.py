@@ -496,7 +496,7 @@ def test_broken_decisions_are_found(monkeypatch: pytest.MonkeyPatch, function: s
         explore(start(2, 2, 1))
 
 
-def takes_over_cold(fleet: Fleet, member: Any, old: Life, now: float, out: list[Any]) -> bool:
+def takes_over_cold(fleet: Fleet, member: Any, old: Life, ends: bool, now: float, out: list[Any]) -> bool:
     spare = member.spare
     if spare is None or not spare.alive:
         return False
@@ -531,7 +531,7 @@ def stops_the_old_one(fleet: Fleet, member: Any, reason: str, now: float, out: l
 )
 def test_a_broken_hand_over_is_found(cell: tuple[State, Trigger], wrong: Transition, found: str) -> None:
     with pytest.raises(Broken, match=found):
-        explore(start(1, 1, 1, table={**TABLE, cell: wrong}))
+        explore(start(2, 1, 1, table={**TABLE, cell: wrong}))
 
 
 def test_memory_is_a_reason_to_stop_the_old_one_even_without_a_spare() -> None:

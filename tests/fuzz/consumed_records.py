@@ -56,6 +56,9 @@ class Record:
     def key(self):
         return self.data[:16]
 
+    def timestamp(self):
+        return (1, 1_700_000_000_000)
+
     def headers(self):
         return [(self.data[:8].decode("latin-1"), self.data), ("none", None), ("last", self.data[8:])]
 
