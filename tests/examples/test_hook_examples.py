@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import json
 import logging
 import struct
 import subprocess
@@ -83,7 +84,8 @@ def test_an_async_client_of_httpx_posts_each_order(monkeypatch: pytest.MonkeyPat
     with http_server() as (address, posted):
         monkeypatch.setenv("PRICES_URL", f"http://{address}")
         run_messages(example("hook_httpx").app, {"orders": ORDERS})
-    assert sorted(posted) == [("/orders", b'{"number":1,"total":2.5}'), ("/orders", b'{"number":2,"total":4.0}')]
+    assert {path for path, _ in posted} == {"/orders"}
+    assert sorted((json.loads(body) for _, body in posted), key=lambda order: order["number"]) == ORDERS
     with http_server(status=503) as (address, posted):
         monkeypatch.setenv("PRICES_URL", f"http://{address}")
         with pytest.raises(httpx.HTTPStatusError, match="503"):
