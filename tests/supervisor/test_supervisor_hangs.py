@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from swarm_supervisor.stack_text import stack_text
+
 NOTICE_S = 0.1
 SLACK_S = 0.15  # of a machine that others use too; the issue's 100 ms are measured by benchmarks.supervisor_hang
 
@@ -137,3 +139,70 @@ def test_reports_written_while_the_supervisor_was_stopped_count(start):
     swarm.signal(signal.SIGTERM)
     assert swarm.end() == 0
     assert not any(event["status"] == -1 for event in swarm.all("NodeStopping"))
+
+
+MANY_THREADS = """
+threads, depth = int(sys.argv[1]), int(sys.argv[2])
+
+def down(left):
+    if left:
+        down(left - 1)
+    else:
+        time.sleep(600)
+
+def this_is_where_it_hangs():
+    while True:
+        time.sleep(600)
+
+def target(node):
+    for _ in range(threads):
+        threading.Thread(target=down, args=(depth,), daemon=True).start()
+    node.healthy()
+    this_is_where_it_hangs()
+
+sys.exit(supervise(target, node_report_timeout=1.0, stack_dump_timeout=2.0, shutdown_timeout=0.1).run())
+"""
+
+
+@pytest.mark.parametrize(("threads", "depth"), [(2, 1), (120, 1), (60, 99)])
+def test_the_thread_that_hangs_is_in_the_dump_however_many_there_are(start, threads, depth):
+    """faulthandler stops after 100 threads, newest first: the main thread is the oldest of all."""
+    swarm = start(MANY_THREADS, str(threads), str(depth))
+    text = swarm.wait_for("StacksDumped")["text"]
+    assert text.count("this_is_where_it_hangs") == 1
+    assert text.count("in down") > threads  # the others are there too, as far as there is room
+    assert len(text) < 300_000
+
+
+FRAMES = {name: f'  File "{name}.py", line 1 in {name}\n' for name in ("main", "worker", "other")}
+
+
+def dumped(*parts, most=10**6):
+    data = "".join(parts).encode()
+    kept = min(len(data), most)
+    return stack_text(data[:kept], data[len(data) - kept :], len(data))
+
+
+def test_the_main_thread_is_told_once():
+    alone = f"Stack (most recent call first):\n{FRAMES['main']}\n"
+    others = f"Thread 0x2 (most recent call first):\n{FRAMES['worker']}\nCurrent thread 0x1 (most recent call first):\n"
+    whole = others + FRAMES["main"]
+    assert dumped(alone, whole) == whole
+    moved = others + FRAMES["other"]  # it has gone on between the two dumps
+    assert dumped(alone, moved) == moved
+
+
+def test_the_main_thread_comes_first_where_the_others_leave_it_out():
+    alone = f"Stack (most recent call first):\n{FRAMES['main']}\n"
+    others = f"Thread 0x2 (most recent call first):\n{FRAMES['worker']}\n...\n"
+    expected = f"Thread 0x0 [main] (most recent call first):\n{FRAMES['main']}\n{others}"
+    assert dumped(alone, others) == expected
+    assert dumped(others, alone) == expected
+    assert dumped(alone) == expected.partition("\n\n")[0] + "\n"
+
+
+def test_a_dump_that_is_too_long_keeps_both_ends_and_says_what_it_lacks():
+    text = dumped("A" * 50, "\n", "B" * 500, "\n", "C" * 50, most=60)
+    assert text.startswith("A" * 50 + "\n")
+    assert text.endswith("\n" + "C" * 50 + "\n")
+    assert "[482 of 602 bytes are left out here]" in text

@@ -11,6 +11,8 @@ from swarm_supervisor.loop import Loop
 from swarm_supervisor.node_handle import NodeHandle
 
 _LOOK_S = 0.025
+_TIME_FOR_MAIN_S = 0.2
+"""With less time all threads are asked at once, and the main thread is not asked before them."""
 
 
 class Dumps:
@@ -34,7 +36,7 @@ class Dumps:
 
     def ask(self, handle: NodeHandle) -> bool:
         """Ask a process for its stacks. Return False if there will be none."""
-        if self._timeout_s == 0 or not handle.ask_for_stacks():
+        if self._timeout_s == 0 or not handle.ask_for_stacks(main_first=self._timeout_s >= _TIME_FOR_MAIN_S):
             return False
         self._look(handle, time.monotonic() + self._timeout_s)
         return True

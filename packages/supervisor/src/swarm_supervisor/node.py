@@ -27,6 +27,9 @@ logger = logging.getLogger("swarm_supervisor.node")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 QUIET_SIGNAL = signal.SIGTSTP
 DUMP_SIGNAL = signal.SIGTTIN
+MAIN_STACK_SIGNAL = signal.SIGURG
+"""Dumps the thread that gets it: the supervisor sends it to the main thread. Without a handler it is ignored
+(signal(7)), so that one that comes too early, or from a socket, does no harm."""
 
 
 class Node:
@@ -143,11 +146,13 @@ def run_node(
     if dump_fd >= 0:
         # The handler of faulthandler is C: it writes also while other C code holds the GIL.
         faulthandler.register(DUMP_SIGNAL, file=dump_fd, all_threads=True, chain=False)
+        if signal.getsignal(MAIN_STACK_SIGNAL) is signal.SIG_DFL:
+            faulthandler.register(MAIN_STACK_SIGNAL, file=dump_fd, all_threads=False, chain=False)
     set_thread_name(cut_name(node.name, f"-{node.id}"))
     if quiet:
         node.quieting.set()
     # The supervisor blocks TSTP to read it from a descriptor; whoever started it may have blocked others.
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask - {QUIET_SIGNAL, DUMP_SIGNAL, *STOP_SIGNALS})
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask - {QUIET_SIGNAL, DUMP_SIGNAL, MAIN_STACK_SIGNAL, *STOP_SIGNALS})
     try:
         listeners(NodeStarted(at=time.monotonic(), node_id=node.id, generation=node.generation, pid=os.getpid()))
         if held and not _wait_for_go(node):

@@ -15,10 +15,13 @@ from swarm_health import Reader, Ready, Status, Stopping, Writer
 from swarm_health import pipe as health_pipe
 from swarm_pidfd import ExitStatus, Pidfd
 from swarm_supervisor.messages import Reported
-from swarm_supervisor.node import DUMP_SIGNAL, QUIET_SIGNAL, STOP_SIGNALS
+from swarm_supervisor.node import DUMP_SIGNAL, MAIN_STACK_SIGNAL, QUIET_SIGNAL, STOP_SIGNALS
+from swarm_supervisor.prctl import signal_thread
+from swarm_supervisor.stack_text import half, stack_text
 
 _SIGNAL_NAMES = frozenset(number.name for number in STOP_SIGNALS)
-_MOST_DUMP_BYTES = 256 * 1024
+_LOOKS_FOR_MAIN = 3
+"""How often the dump of the main thread is looked for before all threads are asked."""
 _P_PIDFD = 3  # os.P_PIDFD, which not every build of Python has
 GO = b"g"
 LEAVE = b"l"
@@ -80,8 +83,10 @@ class NodeHandle:
     __slots__ = (
         "_beat",
         "_dump",
+        "_dump_size",
+        "_looks_for_main",
+        "_main_size",
         "_orders",
-        "dump_size",
         "dump_wanted",
         "ended_at",
         "generation",
@@ -104,7 +109,7 @@ class NodeHandle:
         self.ended_at: float | None = None
         """When it was found to have ended without a status to be had (monotonic seconds)."""
         self.dump_wanted = False
-        self.dump_size = 0
+        self._dump_size = self._main_size = self._looks_for_main = 0
         self.look_at = 0.0
         """When to look for a dump that nobody here has asked for (monotonic seconds)."""
         self._orders = channels.orders_write
@@ -173,32 +178,47 @@ class NodeHandle:
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(self._orders, what)
 
-    def ask_for_stacks(self) -> bool:
-        """Ask the node to dump its stacks. Return False if it is stopped and cannot."""
+    def ask_for_stacks(self, *, main_first: bool = True) -> bool:
+        """Ask the node to dump its stacks, its main thread first. Return False if it is stopped and cannot."""
         if self.state() == "T":
             return False
         self.dump_wanted = True
-        self.dump_size = 0
-        self.pidfd.signal(DUMP_SIGNAL)
+        self._dump_size = self._main_size = 0
+        # The main thread's own signal may be the application's, in nodes too. Its number is still its own: not reaped.
+        main_first = main_first and signal.getsignal(MAIN_STACK_SIGNAL) is signal.SIG_DFL
+        main_first = main_first and signal_thread(self.pid, self.pid, MAIN_STACK_SIGNAL)
+        self._looks_for_main = _LOOKS_FOR_MAIN if main_first else 0
+        if not self._looks_for_main:
+            self.pidfd.signal(DUMP_SIGNAL)
         return True
 
     def dump_grown(self) -> bool:
-        """Whether a dump is there and has not grown since the last call: then it is whole."""
+        """Whether a dump is there and has not grown since the last call: then it is whole.
+
+        Two threads that dump at the same time would mix their lines: the others follow when the main thread is done, or
+        when it does not answer.
+        """
         size = os.fstat(self._dump).st_size
-        whole = 0 < size == self.dump_size
-        self.dump_size = size
-        return whole
+        unchanged = self._main_size < size == self._dump_size
+        self._dump_size = size
+        if not self._looks_for_main:
+            return unchanged
+        self._looks_for_main = 0 if unchanged else self._looks_for_main - 1
+        if not self._looks_for_main:
+            self._main_size = size
+            self.pidfd.signal(DUMP_SIGNAL)
+        return False
 
     def take_dump(self) -> str:
         """Return the stacks that have been dumped, and forget them. "" if there are none."""
         size = os.fstat(self._dump).st_size
         if size == 0:
             return ""
-        data = os.pread(self._dump, min(size, _MOST_DUMP_BYTES), 0)
+        kept = half(size)
+        head, tail = os.pread(self._dump, kept, 0), os.pread(self._dump, kept, size - kept)
         os.ftruncate(self._dump, 0)
         self.dump_wanted = False
-        text = _without_supervisor(data.decode("utf-8", "replace"))
-        return text if size <= _MOST_DUMP_BYTES else f"{text}\n... [cut: {size} bytes]"
+        return stack_text(head, tail, size)
 
     def state(self) -> str:
         """Return the letter that /proc shows: R, S, D, T (stopped), Z; "" if the process is gone."""
@@ -227,14 +247,3 @@ class NodeHandle:
             if fd >= 0:
                 setattr(self, name, -1)
                 os.close(fd)
-
-
-def _without_supervisor(stacks: str) -> str:
-    """Leave out what lies below a target: the frames of the supervisor that its node was forked in."""
-    lines, below = [], False
-    for line in stacks.splitlines():
-        below = below and line.startswith("  File ")
-        below = below or line.endswith(" in run_node")
-        if not below:
-            lines.append(line)
-    return "\n".join(lines) + "\n"

@@ -34,6 +34,12 @@ def set_thread_name(name: str) -> None:
     _prctl(_PR_SET_NAME, ctypes.c_char_p(cut_name(name).encode()))
 
 
+def signal_thread(pid: int, thread: int, signal: int) -> bool:
+    """Send a signal to one thread of a process that is not reaped yet (tgkill(2)). False if that cannot be."""
+    tgkill = getattr(_libc, "tgkill", None)  # glibc has it since 2.30
+    return tgkill is not None and tgkill(pid, thread, signal) == 0
+
+
 def thread_name_bytes() -> bytes:
     """Return the name of this thread as the kernel has it: up to 15 bytes that need not be text."""
     name = ctypes.create_string_buffer(_MOST_NAME_BYTES + 1)
