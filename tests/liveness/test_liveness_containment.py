@@ -181,3 +181,14 @@ def test_a_callback_of_the_probe_loop_may_raise_anything(fault: type[BaseExcepti
     assert after.wait(60)
     loop.stop()
     assert switch.raised == 1
+
+
+def test_the_stacks_are_shown_of_what_hangs_and_not_of_a_client_that_has_said_why(
+    runtime: Any, recorder: Any, started: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = LivenessListener(liveness_interval=0.02, statistics_interval=60)
+    started.append(listener)
+    listener.start(runtime(fatal="fenced"), recorder)
+    assert recorder.next_health()[0] == Status.POLLING
+    assert "fenced" in caplog.text
+    assert "MainThread" not in caplog.text

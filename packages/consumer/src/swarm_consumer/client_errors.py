@@ -43,6 +43,7 @@ _COMMIT_REMEDIES = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "allow the client's user READ on group {group}",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "allow the client's user READ on the topic",
 }
+_FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
 _UNRELEASED = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 
 
@@ -78,10 +79,13 @@ def judge(error: KafkaError, reason: str, group: str, instance_id: str | None) -
             f"node waits until that session ends. If this goes on, another process uses the id: give each swarm its "
             f"own --group-instance-id (the property group.instance.id)",
         )
-    if error.code() == KafkaError.FENCED_INSTANCE_ID or "FENCED_INSTANCE_ID" in reason:
-        reason = (
+    if error.code() == KafkaError.FENCED_INSTANCE_ID or _FENCED in reason or "FENCED_INSTANCE_ID" in reason:
+        # librdkafka tells it as _FATAL, twice in one text.
+        return Judgement(
+            Consequence.END,
+            "FENCED_INSTANCE_ID",
             f"another process uses group.instance.id {instance_id} in group {group}: give each swarm its own "
-            f"--group-instance-id (the property group.instance.id)"
+            "--group-instance-id (the property group.instance.id)",
         )
     return Judgement(Consequence.END, error.name(), reason)
 

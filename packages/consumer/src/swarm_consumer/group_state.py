@@ -152,7 +152,9 @@ class GroupState:
         if self.fatal is not None:
             return
         self.fatal = reason
-        self.bus.emit(ClientError(subscription_group=self.group.name, code=code, reason=reason, fatal=True))
+        # The event names group and code itself.
+        told = reason.removeprefix(f"{self.group.name}: ").removeprefix(f"{code}: ")
+        self.bus.emit(ClientError(subscription_group=self.group.name, code=code, reason=told, fatal=True))
         self.wake_runtime()
 
     def complain(self, code: int, reason: str) -> None:

@@ -38,6 +38,6 @@ class HealthLog:
         if verdict.healthy:
             return
         logger.error("unhealthy (%d): %s", verdict.code, "; ".join(finding.reason for finding in verdict.findings))
-        if first and verdict.code in (Status.CONSUMING, Status.POLLING):
+        if first and verdict.code in (Status.CONSUMING, Status.POLLING) and verdict.findings[0].hangs:
             for text in stacks():
                 logger.error("%s", text)

@@ -24,6 +24,8 @@ class Finding:
 
     code: int
     reason: str
+    hangs: bool = False
+    """Whether something takes too long: the stacks show what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def judge(facts: Facts, limits: Limits, now: float) -> Judgement:
         findings.append(Finding(Status.POLLING, f"the client reported a fatal error: {facts.fatal_error}"))
     # Within one code the oldest first: it is the likeliest cause of the others.
     expired.sort(key=lambda age: (PRECEDENCE.index(age.code), age.since))
-    findings += [Finding(age.code, age.reason(now)) for age in expired]
+    findings += [Finding(age.code, age.reason(now), hangs=True) for age in expired]
     if facts.memory is not None and allowance(facts.stamps.phase).memory:
         findings.append(Finding(Status.MEMORY, facts.memory))
     return Judgement(_verdict(findings, _notes(facts.stamps, now)), next_expiry)
