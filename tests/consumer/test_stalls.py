@@ -166,3 +166,45 @@ def test_a_partition_that_is_caught_up_or_empty_has_not_stalled(stalled, embedde
     running.wait_for(lambda: client.ends.known((topic, 0)).at > first + 3)
     assert not running.of(PartitionStalled)
     assert running.stop() == 0
+
+
+class Silent:
+    """Stands for a client that knows ends and beginnings, for a group whose partitions bring nothing."""
+
+    def __init__(self, ends, beginnings):
+        self.places = {-1: ends, -2: beginnings}
+        self.asked = []
+
+    def offsets_for_times(self, places, timeout):
+        from confluent_kafka import TopicPartition
+
+        self.asked.append([(place.partition, place.offset) for place in places])
+        return [
+            TopicPartition(place.topic, place.partition, self.places[place.offset][place.partition]) for place in places
+        ]
+
+
+def test_partitions_without_a_single_record_are_no_stall(monkeypatch, embedded_broker, make_app):
+    """And they are asked about together, whatever their number."""
+    from swarm_consumer.group_state import GroupState
+    from swarm_consumer.silent_partitions import SilentPartitions
+
+    app = make_app()
+    app.consume("flights")(lambda messages: None)
+    (group,) = app.subscription_groups()
+    state = GroupState(group, None, None, app.bus, lambda: None)
+    state.statistics.join_state = "steady"
+    told = []
+    app.bus.subscribe(told.append, PartitionStalled)
+    for number in range(4):
+        state.lanes.assign(("flights", number), group.routes[0], 0.0)
+    client = Silent(ends=[0, 7, 7, 9], beginnings=[0, 7, 2, 9])  # 1 and 3: retention took all; 2: there is something
+    looks, now = SilentPartitions(state), 0.0
+    looks._next_look = 0.0
+    for _ in range(3):
+        assert looks.look(client, now, now - 10.0)
+        now += 31.0
+    assert not looks.look(client, now - 30.5, None)
+    assert [event.partition for event in told] == [2]
+    assert [len(question) for question in client.asked] == [4, 4] * 2
+    assert state.ends.known(("flights", 1)).offset == 7

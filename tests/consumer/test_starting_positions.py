@@ -102,3 +102,26 @@ def test_a_seek_beyond_the_end_skips_nothing_of_the_log_that_is_there(world):
     running.wait_for(lambda: len(set(seen)) == 20)
     assert running.stop() == 0
     assert world.committed(topic) == {0: 20}
+
+
+def test_without_an_answer_the_first_record_says_where_the_partition_begins(world, monkeypatch):
+    """A coordinator that loads does not say in time what is committed; the same must hold then."""
+    from swarm_consumer import starts
+
+    monkeypatch.setattr(starts, "committed", lambda client, keys: None)
+    topic = world.topic()
+    world.produce(topic, [b"%d" % number for number in range(20)], partition=0)
+    commit_from_outside(world, topic, 300)
+    app = world.app(kafka=NEVER, max_messages=5)
+    entered, leave = threading.Event(), threading.Event()
+
+    @app.consume(topic)
+    def handle(messages):
+        entered.set()
+        assert leave.wait(60)
+
+    running = world.start(app)
+    assert entered.wait(60)
+    running.wait_for(lambda: world.committed(topic) == {0: 0})
+    leave.set()
+    assert running.stop() == 0

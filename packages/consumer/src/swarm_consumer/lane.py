@@ -181,6 +181,7 @@ class Lane:
         "seek_at",
         "seek_failures",
         "start",
+        "start_unknown",
         "state",
         "tick_due",
         "went_back",
@@ -217,6 +218,7 @@ class Lane:
         self.owes_revoked = False  # taken away with its handler at work: revoked() is called when that returns
         self.tick_due = False  # tick() is called before the next batch
         self.start: int | None = None  # where the partition began under this assignment, as far as known
+        self.start_unknown = False  # the broker did not say what is committed: the first record will
         self.expected: int | None = None  # the next offset the client should give us
         self.first_offset: int | None = None  # of the first record that came under the present epoch
         self.went_back = False  # the client gave an earlier one, and the commit that follows it is still to be made

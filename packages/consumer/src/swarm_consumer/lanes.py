@@ -63,17 +63,15 @@ class Lanes:
     def receive(self, lane: Lane, records: list[confluent_kafka.Message]) -> bool:
         """Add messages in order; whether the lane is to be queued. The list becomes the lane's own."""
         first = records[0].offset()
-        if lane.expected is not None and first is not None and first < lane.expected:
+        back = lane.expected is not None and first is not None and first < lane.expected
+        if back or lane.start_unknown:
             # The client went back without having been asked to: an offset reset, because the log is shorter than what
             # was committed, sought or received. What was received before is void, and a batch still at work must not
             # mark offsets that now mean other messages.
             lane.epoch = self.ledger.restart(lane.key, first)
             lane.went_back = True
-            self.drop_held(lane)
-            lane.retry = None
-            lane.failures = 0
-            lane.isolated = False
-            lane.first_offset = None
+            lane.start_unknown = False
+            self._void(lane)
         last = records[-1].offset()
         if lane.first_offset is None:
             lane.first_offset = first
@@ -247,11 +245,7 @@ class Lanes:
 
     def sought(self, lane: Lane, position: int | None) -> None:
         """Begin anew after a seek: what was received before is void."""
-        self.drop_held(lane)
-        lane.retry = None
-        lane.failures = 0
-        lane.isolated = False
-        lane.first_offset = None
+        self._void(lane)
         lane.expected = position  # beyond the end the client goes back, which `receive` must see
         lane.pending_seek = None
         lane.seek_failures = 0
@@ -342,6 +336,13 @@ class Lanes:
         if limits is not None and limits.independent and first != lane.failing_offset:
             return 1
         return lane.failures + 1
+
+    def _void(self, lane: Lane) -> None:
+        self.drop_held(lane)
+        lane.retry = None
+        lane.failures = 0
+        lane.isolated = False
+        lane.first_offset = None
 
     def drop_held(self, lane: Lane) -> None:
         """Forget what a lane holds."""

@@ -68,6 +68,8 @@ class Rebalances:
                 assert route is not None
                 lane = group.lanes.assign(key, route, now)
                 group.counters.assigned(key)
+                # Nobody knows then whether the first record is below what is committed: it is committed where it is.
+                lane.start_unknown = key not in (found or {})
                 start = pinned.get(key, (found or {}).get(key))
                 if start is not None:
                     group.lanes.begin(lane, start, commit=key in pinned)

@@ -54,11 +54,14 @@ class SilentPartitions:
         self._places = places
         ends = starts.ends(client, silent, TIMEOUT_S) if silent else {}
         group.ends.answered(ends, silent, now)
-        looks = {
-            key: Look(group.statistics.known(key).fetched, end)
-            for key, end in ends.items()
-            if _could_bring(lanes[key]) and not group.quieting and not _is_empty(client, group, key, end)
-        }
+        could = [key for key in ends if _could_bring(lanes[key]) and not group.quieting]
+        fetched = {key: group.statistics.known(key).fetched for key in could}
+        looks = {key: Look(place, ends[key]) for key, place in fetched.items()}
+        nowhere = [key for key, place in fetched.items() if place is None]
+        begins = starts.ends(client, nowhere, TIMEOUT_S, beginning=True) if nowhere else {}
+        for key in nowhere:  # one that was never fetched from may hold nothing: then its end is where it begins
+            if begins.get(key, ends[key]) >= ends[key]:
+                del looks[key]
         had_room = empty_since is not None and now - empty_since >= ROOM_S
         if group.statistics.join_state is None:
             return True  # statistics are off: nobody knows where the client fetches
@@ -94,11 +97,3 @@ def _could_bring(lane: Lane) -> bool:
     """Whether records of a partition would come if the client had them."""
     waits = lane.flow_paused or lane.paused_until is not None or lane.state is LaneState.PAUSED
     return not waits and not lane.revoking and lane.pending_seek is None
-
-
-def _is_empty(client: confluent_kafka.Consumer, group: GroupState, key: Key, end: int) -> bool:
-    """Whether a partition that was never fetched from holds nothing: its end is where it begins."""
-    if group.statistics.known(key).fetched is not None:
-        return False
-    begin = starts.ends(client, [key], TIMEOUT_S, beginning=True).get(key)
-    return begin is None or begin >= end

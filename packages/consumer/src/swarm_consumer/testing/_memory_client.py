@@ -200,9 +200,13 @@ class MemoryConsumer:
         return (_offset(messages[0]), _offset(messages[-1]) + 1) if messages else (0, 0)
 
     def offsets_for_times(self, places: list[TopicPartition], timeout: float = 0.0) -> list[TopicPartition]:
-        """Return the offset of the first message at or after a time, OFFSET_END when there is none."""
+        """Return the offset of the first message at or after a time, OFFSET_END when there is none; or of an end."""
         found = []
         for place in places:
+            if place.offset in (OFFSET_BEGINNING, OFFSET_END):
+                end = self.get_watermark_offsets(place)[place.offset == OFFSET_END]
+                found.append(TopicPartition(place.topic, place.partition, end))
+                continue
             messages = self._partitions[place.topic, place.partition]
             later = (_offset(message) for message in messages if message.timestamp()[1] >= place.offset)
             found.append(TopicPartition(place.topic, place.partition, next(later, OFFSET_END)))
