@@ -2,6 +2,7 @@
 
 from swarm_health import Status
 from swarm_supervisor.fleet import UNPLANNED, Life
+from swarm_supervisor.settings import DO_NOT_RESTART
 
 SIGTERM, SIGKILL = 15, 9
 
@@ -49,6 +50,8 @@ def why_it_ended(life: Life) -> str:
         parts.append(f"recycled: {life.recycle}")
     elif exited.code == 0:
         parts.append("the target returned")
+    elif exited.code == DO_NOT_RESTART:
+        parts.append("it asks not to be restarted")
     elif not life.said:
         parts.append("it gave no reason")
     if life.kills:
