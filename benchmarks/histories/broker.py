@@ -190,6 +190,11 @@ class Broker:
         self.transactional_epochs: dict[str, int] = {}
         self.faulty_until = 0.0  # commits may have failed until then
         self.waiters: list[Any] = []
+        self.producers: list[Any] = []
+
+    def unstable(self, key: Key) -> bool:
+        """Whether a transaction that has not ended holds an offset of this partition."""
+        return any(producer.holds(key) for producer in self.producers)
 
     def total(self) -> int:
         """How many records there have been."""

@@ -65,10 +65,11 @@ class FakeConsumer(Committing, Fetching):
 
     def order(self, what: str, keys: list[Key]) -> None:
         """Let a rebalance come at the next poll."""
-        self.orders.append((what, keys))
         if what == "lose":
+            self.orders.clear()
             self.member = False
             self.generation += 1
+        self.orders.append((what, keys))
         self.stir()
 
     def stir(self) -> None:
@@ -140,9 +141,12 @@ class FakeConsumer(Committing, Fetching):
         return places
 
     def committed(self, partitions: list[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
-        """Return what the broker has."""
+        """Return what the broker has, after the commits that were sent before."""
         self._enter()
         self._ask(timeout)
+        self._land_all()
+        if any(self.broker.unstable(key_of(place)) for place in partitions):  # until its transaction has ended
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "Local: Timed out"))
         answer = []
         for place in partitions:
             log = self.broker.logs[key_of(place)]
@@ -282,6 +286,8 @@ class FakeConsumer(Committing, Fetching):
     def _rebalance(self, what: str, keys: list[Key]) -> None:
         if what == "assign":
             keys = [key for key in keys if key not in self.positions]
+        elif what == "lose":
+            keys = list(self.positions)
         else:
             keys = [key for key in keys if key in self.positions]
         self.journal.note(f"client.{what}", *keys)
@@ -299,7 +305,7 @@ class FakeConsumer(Committing, Fetching):
                 self._report(self._land(due, self.generation, "the commit on revocation", self._knowing()), due)
         for key in keys:
             self._give(key)
-        if what == "lose" and not self.positions:
+        if what == "lose":
             self.member = True  # it joins again
         self.world.released(self, keys)
 

@@ -13,6 +13,8 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from benchmarks.histories.primitives import Present
 
 LETTERS = "letters"
+TRANSACTION_TIMEOUT_S = 5.0
+"""transaction.timeout.ms."""
 
 
 class FakeProducer:
@@ -32,7 +34,16 @@ class FakeProducer:
         self._sent: list[tuple[str, bytes, int]] = []  # in the open transaction
         self._offsets: list[tuple[Any, Any]] = []
         self._committed_late = False
-        self.world.producers.append(self)
+        self._begun: float | None = None  # when the present transaction did
+        self.broker.producers.append(self)
+
+    def holds(self, key: Any) -> bool:
+        """Whether an offset of this partition is in a transaction that has not ended."""
+        if self._begun is not None and Present.scheduler.now > self._begun + TRANSACTION_TIMEOUT_S:
+            self._time_out()
+        if self.dead or self._state in ("ready", "failed") or (self._state == "committing" and self._committed_late):
+            return False
+        return any((place.topic, place.partition) == key for offsets, _ in self._offsets for place in offsets)
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -144,6 +155,7 @@ class FakeProducer:
             self.journal.note("begin refused", self._state)
             raise KafkaException(KafkaError(KafkaError._STATE, "Local: Erroneous state", self._state == "fatal"))
         self._state = "open"
+        self._begun = Present.scheduler.now
         self._sent, self._offsets = [], []
 
     def send_offsets_to_transaction(self, offsets: Any, metadata: Any, timeout: float = -1) -> None:
@@ -163,6 +175,8 @@ class FakeProducer:
         """Commit what was sent; may time out, with the commit done or not."""
         self._enter()
         scheduler, rng = Present.scheduler, self.world.rng
+        if self._begun is not None and scheduler.now > self._begun + TRANSACTION_TIMEOUT_S:
+            self._time_out()
         if self._state == "committing":
             if not self.broker.wait_until_up(1.0 if timeout < 0 else timeout):
                 raise self._timed_out()
@@ -191,8 +205,8 @@ class FakeProducer:
             scheduler.block(max(0.0, until - scheduler.now))
             raise self._timed_out()
         scheduler.block(self.broker.latency())
+        self._state = "ready"  # before what the offsets are judged by
         self._make_visible()
-        self._state = "ready"
 
     def abort_transaction(self, timeout: float = -1) -> None:
         """Forget what was sent."""
@@ -222,6 +236,16 @@ class FakeProducer:
                 log = self.broker.logs[place.topic, place.partition]
                 knowing = (log.key, log.cuts) in client._knowing()
                 log.commit(place.offset, place.metadata, "a transaction", knowing)
+
+    def _time_out(self) -> None:
+        """The broker aborts a transaction that has not ended in time: its offsets hold nobody up any more."""
+        self._begun = None
+        if self._state in ("open", "committing") and not (self._state == "committing" and self._committed_late):
+            self.journal.note("transaction timed out")
+            for topic, data, timestamp in self._sent:
+                self._settle(topic, data, timestamp, acknowledged=False)
+            self._sent, self._offsets = [], []
+            self._state = "failed"
 
     def _fenced(self) -> bool:
         return self.broker.transactional_epochs.get(self._id) != self._epoch

@@ -64,6 +64,8 @@ class Fetching:
 
     def _resolve(self, key: Key, log: Any, position: int | None) -> Message | None:
         """Find where to begin, or where to go on after the position has left the log."""
+        if position is None and self.broker.unstable(key):
+            return None
         if position is None and log.committed is not None:
             position = self.positions[key] = log.committed
             self.committed_positions[key] = log.committed

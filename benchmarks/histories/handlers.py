@@ -1,14 +1,13 @@
 """Handlers that do at random what handlers do, and write into the journal what may be passed because of it."""
 
-import asyncio
 import contextlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.histories.fake_consumer import FakeConsumer
 from benchmarks.histories.journal import Output
 from benchmarks.histories.primitives import Present, Thread
+from benchmarks.histories.steps import Steps, drive, drive_async, within
 from swarm_consumer import Consumer
 from swarm_consumer.errors import ConsumptionError, DeliveryError
 
@@ -79,8 +78,7 @@ class Scripted(Consumer):
         world.journal.note("handed", self.place, run.records[0].offset, run.records[-1].offset, self.attempt)
         shape = world.shape()
         if shape == "sync":
-            for seconds in self._guarded(run, messages):
-                Present.scheduler.block(seconds)
+            drive(self._guarded(run, messages))
             return None
         world.journal.note(f"returns a {shape}")
         if shape == "generator":
@@ -91,14 +89,12 @@ class Scripted(Consumer):
         return coroutine if shape == "coroutine" else _Awaitable(coroutine)
 
     async def _driven(self, run: RunNotes, messages: Any) -> None:
-        for seconds in self._guarded(run, messages):
-            await asyncio.sleep(seconds)
+        await drive_async(self._guarded(run, messages))
 
     async def _stream(self, run: RunNotes, messages: Any) -> Any:
-        for seconds in self._guarded(run, messages):
-            yield await asyncio.sleep(seconds)
+        yield await drive_async(self._guarded(run, messages))
 
-    def _guarded(self, run: RunNotes, messages: Any) -> Iterator[float]:
+    def _guarded(self, run: RunNotes, messages: Any) -> Steps:
         world = self.world
         try:
             yield from self._body(run, messages)
@@ -107,7 +103,7 @@ class Scripted(Consumer):
             world.wanted_seeks.discard(self.place)
             raise
 
-    def _body(self, run: RunNotes, messages: Any) -> Iterator[float]:
+    def _body(self, run: RunNotes, messages: Any) -> Steps:
         world = self.world
         yield world.moment()
         self._maybe_raise("at once", 0.15)
@@ -128,7 +124,7 @@ class Scripted(Consumer):
         yield 0.0
         self.last = run.records[-1]
 
-    def _one(self, run: RunNotes, record: Any, message: Any) -> Iterator[float]:
+    def _one(self, run: RunNotes, record: Any, message: Any) -> Steps:
         world = self.world
         if world.chance("produce", 0.4):
             yield from self._produce(run, (record,))
@@ -137,7 +133,7 @@ class Scripted(Consumer):
         if world.chance("mark_wrong", 0.1):
             self._mark_wrong()
         if world.chance("thread_mark", 0.3):
-            Thread(target=lambda: self._from_a_thread(record), name="thread of a handler").start()
+            Thread(target=lambda: self._from_a_thread(record, message), name="thread of a handler").start()
         if world.chance("leave", 0.15) and (self.is_revoked or self.is_stopping):
             run.leaves = True
         self._maybe_raise("in the middle", 0.08)
@@ -160,7 +156,7 @@ class Scripted(Consumer):
 
     # -- output and marks ----------------------------------------------------------------------------------------
 
-    def _produce(self, run: RunNotes, records: tuple[Any, ...]) -> Iterator[float]:
+    def _produce(self, run: RunNotes, records: tuple[Any, ...]) -> Steps:
         world = self.world
         output = world.journal.output(records)
         run.outputs.append(output)
@@ -214,16 +210,16 @@ class Scripted(Consumer):
         with contextlib.suppress(ValueError):
             self.mark_as_consumed(offset)
 
-    def _from_a_thread(self, record: Any) -> None:
+    def _from_a_thread(self, record: Any, message: Any) -> None:
         world = self.world
-        run = RunNotes([record])
+        run = RunNotes([])
         try:
             Present.scheduler.block(world.moment())
             for _ in self._produce(run, (record,)):
                 pass
             Present.scheduler.block(world.rng.random() * 0.5)
             world.journal.note("marks from a thread")
-            self._mark(run, record)
+            self._mark(run, record, message)
         except Exception as error:  # noqa: BLE001  whatever it is refused with
             world.journal.note("thread of a handler refused", type(error).__name__)
 
@@ -237,7 +233,7 @@ class Scripted(Consumer):
                 pass
         self._mark(run, kept[-1])
 
-    def _in_transactions(self, run: RunNotes) -> Iterator[float]:
+    def _in_transactions(self, run: RunNotes) -> Steps:
         world = self.world
         if not world.per_message:
             # In one, or in two of which each marks what it was for.
@@ -248,22 +244,19 @@ class Scripted(Consumer):
                     yield from self._in_one(RunNotes(records), marks=world.manual or first < count)
             return
         for record in run.records:
-            one = RunNotes([record])
-            with self.transaction(timeout=1.0):
-                yield from self._inside(one, [record])
-                world.journal.claim(self.place, "handled", one.outputs, (record,))
-                if world.transaction_marks or world.manual:
-                    self.mark_as_consumed(record.offset)
+            yield from self._in_one(RunNotes([record]), marks=world.transaction_marks or world.manual)
             yield world.moment() if world.rng.random() < 0.2 else 0.0
 
-    def _in_one(self, run: RunNotes, marks: bool) -> Iterator[float]:
-        with self.transaction(timeout=1.0):
+    def _in_one(self, run: RunNotes, marks: bool) -> Steps:
+        def inside() -> Steps:
             yield from self._inside(run, run.records)
             self.world.journal.claim(self.place, "handled", run.outputs, tuple(run.records))
             if marks:
                 self.mark_as_consumed(run.records[-1].offset)
 
-    def _inside(self, run: RunNotes, records: list[Any]) -> Iterator[float]:
+        yield from within(self.transaction(timeout=1.0), inside())
+
+    def _inside(self, run: RunNotes, records: list[Any]) -> Steps:
         for record in records:
             output = self.world.journal.output((record,))
             run.outputs.append(output)

@@ -55,7 +55,6 @@ class History:
         self.manual = self.has("manual")
         self.bulk = self.has("bulk")
         self.clients: list[FakeConsumer] = []
-        self.producers: list[FakeProducer] = []
         self.paused: list[Any] = []
         self.wanted_seeks: set[Key] = set()
         self.node: Node | None = None
@@ -213,10 +212,10 @@ class History:
         for client in self.clients:
             client.dead = True
             self.left(client)
-        for producer in self.producers:
+        for producer in self.broker.producers:
             producer.dead = True
         self.clients.clear()
-        self.producers.clear()
+        self.broker.producers.clear()
         self.paused.clear()
         self.wanted_seeks.clear()
         if node is not None and not self.scheduler.finished:
@@ -285,12 +284,12 @@ class History:
             self._reassign()
         elif act == "auto_commit" and client is not None:
             client.auto_commit()
-        elif act in ("revoke", "lose") and client is not None and client.positions:
+        elif act in ("revoke", "lose") and client is not None and client.positions and client.member:
             keys = [key for key in client.positions if rng.random() < 0.6 or act == "lose"]
             if keys:
                 client.order(act, keys)
                 if act == "lose":
-                    self.released(client, keys)
+                    self.left(client)
             if rng.random() < 0.5:
                 self.scheduler.block(rng.random() * 0.3)
                 self._reassign()
@@ -323,7 +322,12 @@ class History:
     def _peer(self, key: Key) -> None:
         """Before a partition comes, another node may have had it and handled some of it."""
         log = self.broker.logs[key]
-        if not self.chance("peer", 0.5) or log.committed is None or not log.low <= log.committed < log.high:
+        if (
+            self.broker.unstable(key)
+            or not self.chance("peer", 0.5)
+            or log.committed is None
+            or not log.low <= log.committed < log.high
+        ):
             return
         log.begin(log.committed, "another node's start")
         self.journal.note("peer")

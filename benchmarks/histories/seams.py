@@ -16,6 +16,7 @@ import select
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
@@ -95,6 +96,27 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self.woken = True
         if self.waiting is not None:
             Present.scheduler.wake(self.waiting)
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        """Call a function on a strand of its own."""
+        future = self.create_future()
+
+        def settle(result: Any, error: BaseException | None) -> None:
+            if not future.done():
+                future.set_exception(error) if error is not None else future.set_result(result)
+
+        def call() -> None:
+            result, error = None, None
+            try:
+                result = func(*args)
+            except GreenletExit:
+                raise
+            except BaseException as raised:  # noqa: BLE001  raised where it is awaited
+                error = raised
+            self.call_soon_threadsafe(settle, result, error)
+
+        Present.scheduler.spawn(call, "executor")
+        return future
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Tell nobody: tasks are left behind where a node is killed."""
@@ -242,12 +264,14 @@ def installed() -> Iterator[None]:
                 setattr(module, name, fake)
     loggers = [logging.getLogger(name) for name in ("swarm_consumer", "asyncio")]
     hook = sys.unraisablehook
-    sys.unraisablehook = lambda what: None if issubclass(what.exc_type, GreenletExit) else hook(what)
+    sys.unraisablehook = lambda _: None  # what is collected of killed strands ends somewhere, in the name of nobody
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that a killed node has not awaited
+            yield
     finally:
         sys.unraisablehook = hook
         for logger, level in zip(loggers, levels, strict=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmarks.histories import seams
 from benchmarks.histories.history import History
 
-OPEN: frozenset[str] = frozenset(("transactions", "thread_mark", "small", "error"))
+OPEN: frozenset[str] = frozenset()
 """Features that are left out."""
 
 

@@ -161,7 +161,7 @@ def test_output_of_a_partition_that_is_gone_is_undone_with_or_without_a_mark(mar
         run_messages(Handler, TEN, manual_marking=True, producer=TX)
 
 
-def test_an_explicit_commit_counts_as_a_plain_mark_until_a_transaction_overtakes_it():
+def test_an_explicit_commit_counts_as_a_plain_mark_until_it_has_arrived():
     ledger = Ledger()
     ledger.assign(KEY)
     epoch = ledger.restart(KEY, 5)
@@ -169,7 +169,26 @@ def test_an_explicit_commit_counts_as_a_plain_mark_until_a_transaction_overtakes
     assert ledger.has_plain_marks(KEY)
     ledger.deliver(KEY, epoch, 10, 5)
     ledger.committed(KEY, epoch, 10)
+    assert ledger.has_plain_marks(KEY), "a transaction whose outcome came late says nothing of what was sent meanwhile"
+    ledger.plain_marks_arrived(KEY)
     assert not ledger.has_plain_marks(KEY)
+
+
+def test_an_attempt_produces_nothing_once_the_one_before_turns_out_to_be_committed():
+    runs = []
+
+    class Handler(Consumer):
+        def consume(self, messages):
+            runs.append(self._context._lane.running)
+            if len(runs) == 1:
+                raise RuntimeError("its commit was not answered")
+            self._context.transactions._committed(runs[0], (10, None, None))  # now it is
+            with pytest.raises(ConsumptionError, match="committed after all"), self.transaction():
+                self.produce("out", b"a second time")
+
+    outcome = run_messages(Handler, TEN, attempts=3, producer=TX)
+    assert values(outcome) == []
+    assert len(runs) == 2
 
 
 def test_transactions_do_not_nest_and_are_left():
@@ -259,7 +278,7 @@ def test_what_a_transaction_has_committed_is_not_stored_once_more():
     ledger.mark(KEY, epoch, 7)
     assert ledger.has_plain_marks(KEY)
     ledger.committed(KEY, epoch, 9)
-    assert (ledger.take_storable(), ledger.has_plain_marks(KEY), ledger.release(KEY)) == ([], False, None)
+    assert (ledger.take_storable(), ledger.release(KEY)) == ([], None)
     ledger.committed(KEY, epoch, 3)
     assert ledger.position(KEY) is None
 

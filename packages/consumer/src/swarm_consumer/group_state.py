@@ -35,6 +35,8 @@ from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.workers import Workers
 
 Result = TypeVar("Result")
+ASK_S = 2.0
+"""How long the owner's thread waits for what the broker says about a group's offsets."""
 
 
 class Handlers(Protocol):
@@ -282,16 +284,24 @@ class GroupState:
         while self._requests:
             self._requests.popleft()(client)
 
-    def group_metadata(self, key: Key, epoch: int, timeout_s: float) -> Any:
+    def group_metadata(self, key: Key, epoch: int, timeout_s: float, *, after_commits: bool) -> Any:
         """Return what a transaction needs to commit offsets in this member's name; None if the partition is gone.
 
-        Asked on the owner's thread, where no rebalance comes between the look at the epoch and the metadata.
+        Asked on the owner's thread, where no rebalance comes between the look at the epoch and the metadata. With
+        `after_commits` every commit that was sent before has arrived then: the coordinator answers one connection in
+        order, so what it says about the group's offsets comes after them.
         """
 
         def ask(client: confluent_kafka.Consumer) -> Any:
             with self.lock:
-                ours = self.lanes.ledger.owns(key, epoch)
-            return client.consumer_group_metadata() if ours else None
+                if not self.lanes.ledger.owns(key, epoch):
+                    return None
+            if after_commits:
+                client.committed([TopicPartition(*key)], timeout=min(ASK_S, timeout_s))
+                with self.lock:
+                    self.lanes.ledger.plain_marks_arrived(key)
+                self.unconfirmed.pop(key, None)
+            return client.consumer_group_metadata()
 
         return self.request(ask, timeout_s)
 

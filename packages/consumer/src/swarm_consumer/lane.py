@@ -79,6 +79,7 @@ class Run:
         "last_offset",
         "marks_only",
         "max_poll_interval_s",
+        "overtaken",
         "partition",
         "produced",
         "reached",
@@ -115,6 +116,7 @@ class Run:
         self.produced: Deliveries | None = None  # what it has produced, once it has
         self.transaction: RunTransaction | None = None
         self.spoiled: BaseException | None = None  # what undid blocks of the transaction that had succeeded
+        self.overtaken = False  # the transaction of an earlier attempt was committed after all
         self.reached = True  # whether consume() was called: only what it raises can make a dead letter
 
     @property

@@ -152,13 +152,18 @@ class Ledger:
             return None
         return entry.begun if entry.position is None else entry.position
 
+    def plain_marks_arrived(self, key: Key) -> None:
+        """Note that none of them is under way any more."""
+        if key in self._entries:
+            self._entries[key].plain = False
+
     def committing(self, key: Key) -> None:
         """Note that the present position is on its way to the broker outside of any transaction."""
         if key in self._entries:
             self._entries[key].plain = True
 
     def has_plain_marks(self, key: Key) -> bool:
-        """Whether something was marked that no transaction has overtaken: the automatic commit may still send it."""
+        """Whether something was marked outside of transactions that may still be under way to the broker."""
         entry = self._entries.get(key)
         return entry is not None and entry.plain
 
@@ -171,7 +176,6 @@ class Ledger:
             return
         entry.position, entry.metadata, entry.leader_epoch = next_offset, metadata, leader_epoch
         entry.stored = next_offset
-        entry.plain = False
         self._changed.discard(key)
 
     def position(self, key: Key) -> int | None:

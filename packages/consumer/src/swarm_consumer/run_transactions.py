@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from confluent_kafka import KafkaException
+
 from swarm_consumer import commits
 from swarm_consumer.errors import ConsumptionError, DeliveryError
 from swarm_consumer.events import Committed
@@ -76,8 +78,7 @@ class RunTransactions:
 
     def letter(self, run: Run, produce: Callable[[], object], timeout: float, *, mark: bool) -> None:
         """Produce a dead letter and move the offset past its message, both or neither."""
-        position = self.position()
-        transaction = self.opened(run, self._producer.transactions.begin(timeout), timeout, position)
+        transaction = self.opened(run, self._producer.transactions.begin(timeout), timeout)
         try:
             produce()
         except BaseException:
@@ -100,16 +101,10 @@ class RunTransactions:
             raise ConsumptionError("transactions do not nest")
         return run
 
-    def position(self) -> int | None:
-        """Return what is done of the partition."""
-        with self._client.lock:
-            return self._client.lanes.ledger.position(self._lane.key)
-
-    def opened(self, run: Run, scope: TransactionScope, timeout: float, position: int | None) -> RunTransaction:
-        """Begin the run's transaction; `position` is what was done before its turn came."""
+    def opened(self, run: Run, scope: TransactionScope, timeout: float) -> RunTransaction:
+        """Begin the run's transaction, unless that of the attempt before has turned out to be committed."""
         transaction = run.transaction = RunTransaction(scope, timeout)
-        now = self.position()
-        if now is not None and now != position and run.first_offset is not None and now > run.first_offset:
+        if run.overtaken:
             self.discard(run)
             raise ConsumptionError(
                 f"{run.topic}[{run.partition}]: the transaction of the attempt before was committed after all; the "
@@ -141,7 +136,7 @@ class RunTransactions:
             if mark is not None:
                 place = topic_partition(Storable(run.topic, run.partition, *mark))
                 scope.add_offsets([place], metadata)
-                scope.on_committed.append(functools.partial(self._committed, run.epoch, mark))
+                scope.on_committed.append(functools.partial(self._committed, run, mark))
         except BaseException:
             self.discard(run)
             raise
@@ -157,27 +152,37 @@ class RunTransactions:
         key = self._lane.key
         with self._client.lock:
             plain = after_plain_marks and self._client.lanes.ledger.has_plain_marks(key)
-        # A plain mark that the automatic commit sends later would take the group back behind this transaction. Twice:
-        # the first answer means that nothing is left to be sent, the second that what was sent meanwhile has arrived.
-        for _ in range(2 if plain else 0):
-            if not commits.commit_blocking(self._client, key, run.epoch, timeout):
-                raise DeliveryError(
-                    f"{run.topic}[{run.partition}]: what was marked before the transaction could not be committed"
-                )
-        metadata = self._client.group_metadata(key, run.epoch, timeout)
+        # A plain mark that the automatic commit sends later would take the group back behind this transaction. Once it
+        # is committed nothing is left to be sent; what has been sent meanwhile is waited for with the metadata.
+        if plain and not commits.commit_blocking(self._client, key, run.epoch, timeout):
+            raise _unsettled(run)
+        try:
+            metadata = self._client.group_metadata(key, run.epoch, timeout, after_commits=plain)
+        except KafkaException as error:
+            raise _unsettled(run) from error
         if metadata is None:
             raise ConsumptionError(f"{run.topic}[{run.partition}] was taken away during the transaction")
         return metadata
 
-    def _committed(self, epoch: int, mark: Mark) -> None:
+    def _committed(self, run: Run, mark: Mark) -> None:
         """Let ledger and figures follow a transaction: nothing of it is stored for the automatic commit."""
         key = self._lane.key
         with self._client.lock:
-            self._client.lanes.ledger.committed(key, epoch, *mark)
+            self._client.lanes.ledger.committed(key, run.epoch, *mark)
+            later = self._lane.running
+            if later is not None and later is not run and later.first_offset is not None:
+                later.overtaken = later.overtaken or later.first_offset < mark[0]
             self._client.unconfirmed.pop(key, None)
         offsets = ((*key, mark[0]),)
         self._client.statistics.committed(offsets)
         self._client.bus.emit(Committed(subscription_group=self._client.subscription_group, offsets=offsets))
+
+
+def _unsettled(run: Run) -> DeliveryError:
+    return DeliveryError(
+        f"{run.topic}[{run.partition}]: what was marked before the transaction could not be committed, and would take "
+        f"the group back after it; is the broker reachable?"
+    )
 
 
 class Block(contextlib.AbstractContextManager[None], contextlib.AbstractAsyncContextManager[None]):
@@ -195,9 +200,9 @@ class Block(contextlib.AbstractContextManager[None], contextlib.AbstractAsyncCon
             raise ConsumptionError(
                 "in an async handler write `async with self.transaction():`; `with` would hold up every other one"
             )
-        run, position = self._join()
+        run = self._join()
         if run.transaction is None:
-            self._transactions.opened(run, self._begin.begin(self._timeout), self._timeout, position)
+            self._transactions.opened(run, self._begin.begin(self._timeout), self._timeout)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -211,10 +216,9 @@ class Block(contextlib.AbstractContextManager[None], contextlib.AbstractAsyncCon
             self._transactions.ended(run, run.transaction)
 
     async def __aenter__(self) -> None:
-        run, position = self._join()
+        run = self._join()
         if run.transaction is None:
-            scope = await self._begin.begin_async(self._timeout)
-            self._transactions.opened(run, scope, self._timeout, position)
+            self._transactions.opened(run, await self._begin.begin_async(self._timeout), self._timeout)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -222,8 +226,8 @@ class Block(contextlib.AbstractContextManager[None], contextlib.AbstractAsyncCon
         # Shielded: a transaction that ends in a thread is not left half-way because its task was cancelled.
         await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(self.__exit__, kind, error, trace)))
 
-    def _join(self) -> tuple[Run, int | None]:
+    def _join(self) -> Run:
         run = self._run = self._transactions.run_to_join()
         if run.transaction is not None:
             run.transaction.inside = True
-        return run, self._transactions.position()
+        return run
