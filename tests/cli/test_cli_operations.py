@@ -117,7 +117,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., PlainSwarm]]:
 LOOKS: list[tuple[list[str], str]] = [
     (
         ["status"],
-        r"plain \(pid {pid}\): running, 2 of 2 nodes running, up .*, 0 restarts, [\d,]+ messages .*"
+        r"plain \(pid {pid}\): running, 2 of 2 nodes healthy, up .*, 0 restarts, [\d,]+ messages .*"
         r"\nNODE +STATE .*\n +0  running",
     ),
     (["status", "--timeout", "20"], "plain"),

@@ -143,7 +143,7 @@ REFUSED = [
 
 # What is done on the first swarm, in this order; and what its output must have: a text, or what its JSON must be.
 ON_IT: list[tuple[str, Any]] = [
-    ("status --control {control}", r"^shop \(pid {pid}\): running, 2 of 2 nodes running"),
+    ("status --control {control}", r"^shop \(pid {pid}\): running, 2 of 2 nodes healthy"),
     ("status --json --timeout 20 --control {control}", lambda told: told["state"] == "running"),
     ("status --check ready --control {control}", r"^ready$"),
     ("status --check live --json --control {control}", lambda told: told["ok"] is True),

@@ -105,3 +105,26 @@ def test_every_operation_does_what_it_says_and_loses_nothing(work: Work, eventua
 def _known_lag(status: dict[str, Any]) -> dict[str, Any] | None:
     partitions = status["nodes"][0]["statistics"]["partitions"]
     return status if len(partitions) == PARTITIONS and all(one["lag"] == 0 for one in partitions) else None
+
+
+@pytest.mark.timeout(240)
+def test_nodes_that_are_restarted_in_a_quiet_swarm_are_shown_quiet_everywhere(
+    work: Work, eventually: Callable[..., Any]
+) -> None:
+    before = work.pids()
+    work.done("quiet")
+    said = work.cli("restart")
+    assert (said.returncode, said.stdout.splitlines()[-1]) == (0, "2 nodes restarted, and quiet as before")
+    assert all(work.pids()[id_] != pid for id_, pid in before.items())
+    eventually(lambda: work.done("status")["state"] == "quiet", 30, "the new nodes to be quiet")
+    status = work.done("status")
+    assert [node["statistics"]["state"] for node in status["nodes"]] == ["quiet", "quiet"]
+    lines = work.cli("status").stdout.splitlines()
+    assert ": quiet, 2 of 2 nodes healthy" in lines[0]
+    assert [line.split()[:2] for line in lines if line.split()[:1] in (["0"], ["1"])] == [
+        ["0", "quiet"],
+        ["1", "quiet"],
+    ]
+    ready = work.cli("status", "--check", "ready")
+    assert ready.returncode == 1
+    assert all(f"node {id_} is quiet" in ready.stdout for id_ in before)

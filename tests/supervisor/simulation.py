@@ -56,8 +56,8 @@ class Process:
     __slots__ = (
         "alive", "announced", "answers_dump", "beats", "dumped", "excused_until", "generation", "healthy_at",
         "kill_at", "kill_told", "killed", "killed_at", "last_report", "left", "memory", "node_id", "obeys_term",
-        "pid", "silent_since", "slow_to_die", "spare", "stop_at", "stop_planned", "stop_status", "stopping", "termed",
-        "well_at", "working",
+        "pid", "recycles", "silent_since", "slow_to_die", "spare", "stop_at", "stop_planned", "stop_status",
+        "stopping", "termed", "well_at", "working",
     )  # fmt: skip
 
     def __init__(self, node_id: int, generation: int, pid: int, spare: bool) -> None:
@@ -75,6 +75,7 @@ class Process:
         self.last_report: float | None = None
         self.well_at: float | None = None
         self.excused_until = 0.0
+        self.recycles = False
         self.silent_since: float | None = None
         self.stopping = False
         self.stop_at: float | None = None
@@ -462,7 +463,7 @@ class World:
             allowed = dump if process.last_report is None else dump + settings.shutdown_timeout
             # A boot's last dump is no longer than a stop's.
             allowed = min(dump, settings.shutdown_timeout) if process.last_report is None else allowed
-        if "restart requested" in event.reason:
+        if "restart requested" in event.reason or "recycled" in event.reason:
             self._check_unavailable(process)
         if event.status == 3 and process.working:
             others = {other for other in self.auditor.memory_stops if other != process.node_id}
@@ -501,7 +502,8 @@ class World:
 
     def _check_ended(self, process: Process, slack: float) -> None:
         if self.auditor.slack > slack:  # the supervisor slept meanwhile: everybody got more time
-            self.at(self.now + self.settings.shutdown_timeout * 3, self._check_ended, process, self.auditor.slack)
+            most = (self.settings.shutdown_timeout + self.settings.stack_dump_timeout) * 3
+            self.at(self.now + most, self._check_ended, process, self.auditor.slack)
             return
         if process.alive and not process.killed:
             raise Violation(f"invariant 3: node {process.node_id} is neither dead nor killed in time")
@@ -539,7 +541,7 @@ class World:
         elif process.stopping or process.killed:
             unplanned = False
         else:
-            unplanned = signal != 15
+            unplanned = signal != 15 and not (process.recycles and code == 0)
         counted = unplanned and process.node_id < self.fleet.wanted and self.auditor.shutdown_at is None
         restart = self.settings.restart
         returned = code == 0 and not process.stopping
@@ -733,8 +735,19 @@ class World:
         elif roll < 0.956:
             self._listener_blocks()
             self._fate(process)
+        elif roll < 0.966:
+            self._recycle(process)
         else:
             self._operate()
+            self._fate(process)
+
+    def _recycle(self, process: Process) -> None:
+        self.fault("recycles")
+        process.recycles = True
+        self.decide(m.Reported(process.node_id, process.generation, recycle="1,000 jobs"))
+        if self.random.random() < 0.3:
+            self.end(process, self.random.choice((0, 0, 1)))
+        else:
             self._fate(process)
 
     def _hang(self, process: Process) -> None:

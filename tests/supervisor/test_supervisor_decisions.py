@@ -5,7 +5,14 @@ import pytest
 from swarm_health import NodeStatistics, Status
 from swarm_supervisor import messages as m
 from swarm_supervisor.decisions import step
-from swarm_supervisor.events import CrashLoop, NodeRestarting, ReplacementAborted, ReplacementFinished
+from swarm_supervisor.events import (
+    CrashLoop,
+    NodeExited,
+    NodeRestarting,
+    NodeStopping,
+    ReplacementAborted,
+    ReplacementFinished,
+)
 from swarm_supervisor.fleet import Fleet
 from swarm_supervisor.lifecycle import State
 from swarm_supervisor.settings import Settings
@@ -236,3 +243,95 @@ def test_a_spare_is_not_used_by_a_node_that_is_done():
     assert script.main(0).state is State.DEAD
     assert m.Kill(0, spare) in script.actions
     assert m.Go(0, spare) not in script.actions
+
+
+def recycle(script, node_id=0, reason="1,000 jobs"):
+    script.do(m.Reported(node_id, script.main(node_id).generation, recycle=reason))
+
+
+def test_a_node_that_wants_to_be_recycled_is_replaced_by_a_spare_and_no_crash_is_counted():
+    script = Script(node_restart_delay=5.0, on_crash_loop="exit")
+    for _ in range(20):
+        script.boot() if script.main().state is State.BACKING_OFF else None
+        script.healthy(later=10.0)
+        recycle(script)
+        script.do(m.Tick())
+        spare = script.fleet.members[0].spare
+        script.do(m.Forked(0, spare.generation, 900))
+        script.do(m.Reported(0, spare.generation, ready=True))
+        assert script.main().state is State.STOPPING
+        script.exits(code=0)
+        script.healthy()
+    assert not script.events(CrashLoop)
+    assert not script.events(NodeRestarting)
+    assert script.fleet.members[0].history.row == 0
+    reasons = {event.reason for event in script.events(NodeStopping)}
+    assert reasons == {"recycled: 1,000 jobs"}
+
+
+@pytest.mark.parametrize("restart", ["always", "on-failure", "never"])
+def test_a_target_may_return_after_it_has_asked_to_be_recycled(restart):
+    script = Script(restart=restart)
+    script.boot()
+    script.healthy(later=60.0)
+    recycle(script)
+    script.exits(code=0)
+    (exited,) = script.events(NodeExited)
+    assert exited.planned
+    assert exited.reason == "recycled: 1,000 jobs"
+    (restarting,) = [event for event in script.events(NodeRestarting) if event.generation == script.main().generation]
+    assert (restarting.delay_s, restarting.attempt) == (0.0, 0)
+
+
+def test_a_node_that_recycles_as_soon_as_it_has_come_waits_for_the_delay_and_is_no_crash_loop():
+    script = Script(node_restart_delay=5.0, max_restarts=3, on_crash_loop="exit")
+    for _ in range(10):
+        script.boot()
+        recycle(script)
+        assert script.main().state is State.STOPPING
+        script.exits(code=0)
+        assert script.events(NodeRestarting)[-1].delay_s == 5.0
+    assert script.fleet.members[0].history.row == 0
+
+
+def test_a_crash_after_the_wish_to_be_recycled_is_a_crash():
+    script = Script(2)
+    script.boot(0)
+    script.boot(1)
+    script.healthy(0, later=10.0)
+    recycle(script)
+    assert script.main(0).cause is None  # it works on until its spare is ready
+    script.exits(0, code=1)
+    assert script.fleet.members[0].history.row == 1
+
+
+def test_a_node_is_recycled_without_a_spare_where_none_can_be_had():
+    script = Script()
+    script.boot()
+    script.healthy(later=60.0)
+    recycle(script)
+    script.do(m.Tick())
+    script.do(m.ForkFailed(0, script.fleet.members[0].spare.generation, "EAGAIN"))
+    assert script.main().state is State.STOPPING
+    script.exits(code=0)
+    assert script.fleet.members[0].history.row == 0
+
+
+def test_no_more_nodes_are_recycled_at_a_time_than_may_be_down():
+    script = Script(3, max_unavailable=1)
+    for node_id in range(3):
+        script.boot(node_id)
+    for node_id in range(3):
+        script.healthy(node_id, later=10.0)
+        recycle(script, node_id)
+    assert [member.spare is not None for member in script.fleet.members.values()] == [True, False, False]
+
+
+def test_the_wish_of_a_node_that_boots_is_remembered():
+    script = Script()
+    script.do(m.Tick())
+    script.do(m.Forked(0, 1, 77))
+    recycle(script)
+    assert script.main().state is State.BOOTING
+    script.healthy()
+    assert script.main().state is State.STOPPING

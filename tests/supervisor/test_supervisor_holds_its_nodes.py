@@ -139,9 +139,13 @@ sys.exit(supervisor.run())
     gone(int((tmp_path / "child").read_text()), 10.0)
 
 
-def test_a_child_that_raises_hangs_dies_or_floods_is_told_with_its_reason(start):
-    swarm = start("""
-supervisor = supervise(beat)
+@pytest.mark.parametrize("subreaper", [False, True])  # with it, and as PID 1, the supervisor reaps what is no node
+def test_a_child_that_raises_hangs_dies_or_floods_is_told_with_its_reason(start, subreaper):
+    swarm = start(
+        f"""
+supervisor = supervise(beat, subreaper={subreaper})
+"""
+        + """
 supervisor.hold("asks")
 told = {}
 
@@ -172,7 +176,8 @@ try:
     os.waitpid(-1, os.WNOHANG)
 except ChildProcessError:
     sys.exit(code)
-""")
+"""
+    )
     assert swarm.end() == 42, swarm.stderr
 
 

@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 
 def test_phases_of_a_replacement(start):
     """Forked and warmed beside the old one; go when that has gone; then healthy."""
@@ -244,3 +246,29 @@ sys.exit(supervise(target, nodes=2, control_socket="c.sock").run())
     swarm.signal(signal.SIGTERM)
     assert swarm.end() == 0
     assert [event["signal"] for event in swarm.all("NodeExited")] == [None, None]
+
+
+RECYCLES = """
+def target(node):
+    jobs = 0
+    while not node.stopping.wait(0.01):
+        node.healthy()
+        jobs += 1
+        if jobs == 50 and node.generation < 4:
+            node.recycle("50 jobs done")
+            if sys.argv[1] == "returns":
+                return 0
+    return 0
+
+sys.exit(supervise(target, node_restart_delay=0.1, on_crash_loop="exit", max_restarts=2).run())
+"""
+
+
+@pytest.mark.parametrize("how", ["works on", "returns"])
+def test_a_node_that_asks_for_it_gets_a_fresh_process_and_no_crash_is_counted(start, how):
+    swarm = start(RECYCLES, how)
+    swarm.wait_for("NodeRunning", lambda event: event["generation"] >= 4, timeout=60.0)
+    assert all(event["planned"] for event in swarm.all("NodeExited") if event["reason"] != "")
+    assert {event["reason"] for event in swarm.all("NodeExited")} >= {"recycled: 50 jobs done"}
+    swarm.signal(signal.SIGTERM)
+    assert swarm.end() == 0

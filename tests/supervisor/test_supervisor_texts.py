@@ -19,6 +19,7 @@ from swarm_supervisor.events import (
 from swarm_supervisor.fleet import Cause, Life
 from swarm_supervisor.messages import Exited
 from swarm_supervisor.reasons import unhealthy_reason, why_it_ended
+from swarm_supervisor.repeats import Repeats
 
 NODE = {"at": 1.0, "node_id": 1, "generation": 2, "pid": 77}
 EXIT = {**NODE, "code": 1, "signal": None, "status": "exited with code 1", "uptime_s": 45.04, "reason": "why"}
@@ -67,6 +68,40 @@ def test_lines_are_sentences_that_an_operator_reads_once():
     assert str(RolloutStarted(at=1.0, node_ids=tuple(range(40)))) == "rolling restart of 40 nodes"
 
 
+def test_a_failure_is_counted_while_it_repeats_itself_and_told_anew_after_a_pause():
+    repeats = Repeats()
+    assert [repeats.count("listener", float(now)) for now in range(5)] == [1, 2, 3, 4, 5]
+    assert repeats.count("another", 5.0) == 1
+    assert repeats.count("listener", 64.0) == 6
+    assert repeats.count("listener", 124.1) == 1
+    for number in range(10_000):
+        assert repeats.count(number, 125.0) == 1
+    assert len(repeats._seen) == 256
+
+
+FAILS_EACH_TIME = """
+supervisor = supervise(lambda node: beat(node, 0.02), node_report_timeout=30.0)
+
+@supervisor.on(events.NodeReported)
+def count(event):
+    raise LookupError("no such table")
+
+sys.exit(supervisor.run())
+"""
+
+
+def test_a_listener_that_fails_each_time_does_not_fill_the_log(start):
+    swarm = start(FAILS_EACH_TIME)
+    swarm.wait_for("ErrorOccurred", lambda event: event["times"] == 32)
+    swarm.signal(signal.SIGTERM)
+    assert swarm.end() == 0
+    failures = swarm.all("ErrorOccurred")
+    assert len(failures) >= 32  # whoever listens is told each time
+    told = [line for line in swarm.stderr.splitlines() if "LookupError: no such table" in line]
+    assert len(told) <= 7
+    assert told[-1].endswith("times in a row)")
+
+
 @pytest.mark.parametrize(
     ("status", "reported", "reason"),
     [
@@ -92,6 +127,7 @@ def test_a_node_that_gave_its_reason_is_not_said_to_have_given_none():
         "fenced: another process uses its group.instance.id"
     )
     assert ended(0) == "the target returned"
+    assert ended(125) == "it asks not to be restarted"
     assert ended(None, signal.SIGTERM) == "somebody sent it TERM"
     assert "(see dmesg)" in ended(None, signal.SIGKILL)
     assert ended(None, signal.SIGKILL, "probably the OOM killer") == (

@@ -210,16 +210,15 @@ class PartitionStalled(Event):
     level: ClassVar[int] = logging.WARNING
     topic: str
     partition: int
-    offset: int
+    offset: int | None
     end: int
     stalled_s: float
     remedy: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.topic}[{self.partition}] has brought nothing for {self.stalled_s:.0f} s, and the broker has more: "
-            f"the client fetches at offset {self.offset}, the end is {self.end}; {self.remedy}"
-        )
+        place = "nowhere yet" if self.offset is None else f"at offset {self.offset}"
+        what = f"{self.topic}[{self.partition}] has brought nothing for {self.stalled_s:.0f} s, and the broker has more"
+        return f"{what}: the client fetches {place}, the end is {self.end}; {self.remedy}"
 
 
 @dataclass(frozen=True, kw_only=True)

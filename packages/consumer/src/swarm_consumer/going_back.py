@@ -10,6 +10,10 @@ from swarm_consumer.lane import Lane, LaneState
 from swarm_consumer.lanes import Lanes
 
 
+class Beginning(int):
+    """Where a partition began of which nothing is marked: to be sought, but no progress to be committed."""
+
+
 def go_back(lanes: Lanes, lane: Lane, now: float) -> bool:
     """Ask for a seek to what is not marked, after the first back-off; whether there is anything to go back to.
 
@@ -21,7 +25,7 @@ def go_back(lanes: Lanes, lane: Lane, now: float) -> bool:
         return False
     lanes.drop_held(lane)
     lane.retry = None
-    lane.pending_seek = place
+    lane.pending_seek = place if lanes.ledger.position(lane.key) is not None else Beginning(place)
     lane.seek_at = now + lane.backoff.delay_s(1)
     if lane.state in (LaneState.READY, LaneState.WAITING):
         lane.state = LaneState.IDLE

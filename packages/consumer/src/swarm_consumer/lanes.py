@@ -63,8 +63,7 @@ class Lanes:
     def receive(self, lane: Lane, records: list[confluent_kafka.Message]) -> bool:
         """Add messages in order; whether the lane is to be queued. The list becomes the lane's own."""
         first = records[0].offset()
-        back = lane.expected is not None and first is not None and first < lane.expected
-        if back or lane.start_unknown:
+        if lane.start_unknown or (lane.expected is not None and first is not None and first < lane.expected):
             # The client went back without having been asked to: an offset reset, because the log is shorter than what
             # was committed, sought or received. What was received before is void, and a batch still at work must not
             # mark offsets that now mean other messages.

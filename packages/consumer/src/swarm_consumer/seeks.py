@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from swarm_consumer import commits
 from swarm_consumer.client_errors import nowhere_to_begin
 from swarm_consumer.events import ErrorOccurred, Sought
+from swarm_consumer.going_back import Beginning
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
 from swarm_consumer.progress import Key
@@ -73,7 +74,7 @@ def seek(group: GroupState, client: confluent_kafka.Consumer, lane: Lane) -> Non
         group.bus.emit(ErrorOccurred(where="seek", error=error, topic=lane.key[0], partition=lane.key[1]))
         return
     with group.lock:
-        group.lanes.sought(lane, place.offset)
+        group.lanes.sought(lane, None if isinstance(target, Beginning) else place.offset)
     commits.commit_now(group, client, [lane.key])
     asked = str(target) if target == place.offset else f"{place.offset}, asked for {target}"
     group.bus.emit(Sought(topic=lane.key[0], partition=lane.key[1], target=asked))

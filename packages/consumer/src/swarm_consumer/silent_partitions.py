@@ -82,7 +82,9 @@ class SilentPartitions:
         )
         group.bus.emit(event)
         if stall.remedy is Remedy.SEEK:
-            place = next((one for one in (lane.expected, lane.start, stall.offset) if one is not None), 0)
+            place = next((one for one in (lane.expected, lane.start, stall.offset) if one is not None), None)
+            if place is None:
+                return  # where it begins is the client's to find out; a place of ours might skip records
             try:
                 client.seek(TopicPartition(topic, partition, place))
             except KafkaException as error:

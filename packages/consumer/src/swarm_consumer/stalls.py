@@ -47,7 +47,7 @@ class Stall:
     """A partition that has stalled, and the remedy whose turn it is."""
 
     key: Key
-    offset: int
+    offset: int | None
     end: int
     since: float
     remedy: Remedy
@@ -90,7 +90,7 @@ class StallWatch:
             elif had_room:
                 remedy = _LADDER[min(known.looks, len(_LADDER) - 1)]
                 known.looks += 1
-                stalls.append(Stall(key, known.fetched or 0, look.end, known.since, remedy))
+                stalls.append(Stall(key, known.fetched, look.end, known.since, remedy))
         return stalls
 
 

@@ -16,6 +16,7 @@ from swarm_health.reports import (
     NodeStatistics,
     PartitionStatistics,
     Ready,
+    Recycle,
     Stopping,
     TopicStatistics,
     Unhealthy,
@@ -60,7 +61,7 @@ class StatisticsPart(msgspec.Struct, frozen=True, array_like=True, tag="statisti
 
 
 _Content = tuple[list[WirePartition], dict[str, int | float | str | bool], list[WireTopic]]
-WireReport = Healthy | Ready | Unhealthy | Stopping | StatisticsPart
+WireReport = Healthy | Ready | Recycle | Unhealthy | Stopping | StatisticsPart
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -88,7 +89,7 @@ _encoder = msgspec.msgpack.Encoder()
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
 _header_decoder = msgspec.msgpack.Decoder(_Header)
 _tagged_decoder = msgspec.msgpack.Decoder(_Tagged)
-_KNOWN_TAGS = {kind.__struct_config__.tag for kind in (Healthy, Ready, Unhealthy, Stopping, StatisticsPart)}
+_KNOWN_TAGS = {kind.__struct_config__.tag for kind in (Healthy, Ready, Recycle, Unhealthy, Stopping, StatisticsPart)}
 
 # What msgspec raises for bytes of any kind: its own errors, bad UTF-8, and RecursionError for arrays nested too deep.
 _DECODE_ERRORS = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)

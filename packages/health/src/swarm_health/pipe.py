@@ -11,7 +11,7 @@ from types import MappingProxyType
 from swarm_health import _wire
 from swarm_health._framing import MAX_FRAME, encode_frame
 from swarm_health._report_stream import BEAT, Reading, ReportStream
-from swarm_health.reports import Healthy, NodeStatistics, Ready, Stopping, Unhealthy
+from swarm_health.reports import Healthy, NodeStatistics, Ready, Recycle, Stopping, Unhealthy
 
 __all__ = ["Reader", "Reading", "Writer", "pipe"]
 
@@ -124,6 +124,10 @@ class Writer:
     def ready(self) -> bool:
         """Report that this node is prepared and waits to be used. Return False if the report was dropped."""
         return self._report(Ready())
+
+    def recycle(self, reason: str) -> bool:
+        """Report that this node wants a fresh process in its place. Return False if the report was dropped."""
+        return self._report(Recycle(_wire.cut_text(reason)))
 
     def unhealthy(self, code: int, reason: str) -> bool:
         """Report what is wrong. Return False if the report was dropped.

@@ -88,6 +88,12 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
     """This node has finished its preparations and waits to be used."""
 
 
+class Recycle(msgspec.Struct, frozen=True, array_like=True, tag="recycle"):
+    """Nothing is wrong with this node, and it wants a fresh process in its place."""
+
+    reason: str = ""
+
+
 class Unhealthy(msgspec.Struct, frozen=True, array_like=True, tag="unhealthy"):
     """This node turns, and something is wrong with it."""
 
@@ -108,5 +114,5 @@ class Statistics(msgspec.Struct, frozen=True, array_like=True, tag="statistics")
     statistics: NodeStatistics
 
 
-Report = Healthy | Ready | Unhealthy | Stopping | Statistics
+Report = Healthy | Ready | Recycle | Unhealthy | Stopping | Statistics
 """Any report, as a `Reader` returns it."""

@@ -55,6 +55,7 @@ class ChildTask:
             raise
         finally:
             os.close(write_fd)
+        self.pid = pid
         os.set_blocking(self._read_fd, False)  # of the description: only this end, each end has its own
         self._child: Pidfd | None = Pidfd(pid)
         loop.add_reader(self._read_fd, select.EPOLLIN, lambda _: self._read())

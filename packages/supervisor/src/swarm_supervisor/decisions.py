@@ -32,7 +32,7 @@ def step(fleet: Fleet, happening: Any, now: float) -> list[Action]:
     if fleet.changed:
         if not fleet.booted:
             fleet.booted = all(member.main.state in _BOOTED for member in fleet.wanted_members())
-        if fleet.queue or fleet.rollout is not None:
+        if fleet.queue or fleet.rollout is not None or any(member.spare for member in fleet.members.values()):
             replacement.advance(fleet, now, out)
     return out
 
@@ -113,6 +113,9 @@ def _reported(fleet: Fleet, report: messages.Reported, now: float, out: list[Act
         fleet.accounts.take(report.node_id, report.generation, report.statistics, now)
     if report.said:
         life.said = report.said
+    if report.recycle:
+        life.recycle = report.recycle
+        replacement.request_recycling(fleet, member, life)
     if report.ready:
         fire(fleet, life, Trigger.READY, now, out)
         if life.state is State.WARM:
@@ -142,6 +145,7 @@ def _status(fleet: Fleet, member: Member, life: Life, report: messages.Reported,
     fire(fleet, life, Trigger.HEALTHY, now, out)  # over its memory limit, a node turns all the same
     if before is State.BOOTING:
         replacement.running(fleet, member, now, out)
+        replacement.request_recycling(fleet, member, life)
     if status > 0 and before in _TURNING and fleet.mode is not Mode.STOPPING:
         replacement.request_memory(fleet, member, replacement.memory_reason(report.reason))
     elif fleet.queue and before is State.RUNNING:

@@ -26,6 +26,8 @@ class Cause(Enum):
     SHUTDOWN = "shutdown"
     SCALED_DOWN = "scaled down"
     REPLACED = "replaced"
+    RECYCLED = "recycled"
+    """It has asked for a fresh process, and there is no spare at hand."""
     ABORTED = "aborted"
     """A spare that is not needed, or not fit."""
     OPERATOR = "operator"
@@ -54,6 +56,8 @@ class Kind(Enum):
 
     RESTART = "restart"
     MEMORY = "memory"
+    RECYCLE = "recycle"
+    """It has asked for it: `node.recycle`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +86,8 @@ class Life:
     reason: str = ""
     """Why it is being ended; before its fork: why it is started."""
     said: str = ""
+    recycle: str = ""
+    """Why it wants a fresh process in its place; "" if it does not."""
     kills: int = 0
     statistics: NodeStatistics | None = None
     statistics_at: float = 0.0
@@ -155,6 +161,8 @@ class Request:
     """Void once the node has a newer one."""
     kind: Kind
     reason: str
+    bare: bool = False
+    """Without a spare, which could not be had."""
 
 
 @dataclass(slots=True, eq=False)

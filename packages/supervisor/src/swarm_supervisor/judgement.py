@@ -7,7 +7,7 @@ from swarm_supervisor.events import CrashLoop, NodeEnded, NodeRestarting
 from swarm_supervisor.fleet import Cause, Fleet, Life, Member, Mode
 from swarm_supervisor.lifecycle import State
 from swarm_supervisor.messages import Action, Emit
-from swarm_supervisor.reasons import how_it_ended, planned
+from swarm_supervisor.reasons import how_it_ended, planned, recycled
 from swarm_supervisor.restart_policy import Restart, after_unplanned_exit
 from swarm_supervisor.settings import DO_NOT_RESTART
 
@@ -28,6 +28,8 @@ def sequel(life: Life, restart: str) -> Sequel:
         return Sequel.END
     if life.cause in (Cause.REPLACED, Cause.SCALED_DOWN):
         return Sequel.AT_ONCE
+    if life.cause is Cause.RECYCLED or recycled(life):
+        return Sequel.AFTER_DELAY
     returned = life.cause in (None, Cause.OPERATOR) and code == 0
     if restart == "never" or (restart == "on-failure" and returned):
         return Sequel.END
@@ -55,7 +57,7 @@ def _main_gone(fleet: Fleet, member: Member, life: Life, now: float, out: list[A
     what = sequel(life, fleet.settings.restart)
     reason = member.last_exit
     delay_s, attempt = 0.0, 0
-    if what is Sequel.AFTER_DELAY:
+    if what is Sequel.AFTER_DELAY and not _has_earned_its_place(fleet, life, now):
         delay_s = fleet.settings.node_restart_delay
     elif what is Sequel.COUNTED:
         verdict = _counted(fleet, member, life, now, out)
@@ -89,6 +91,12 @@ def _main_gone(fleet: Fleet, member: Member, life: Life, now: float, out: list[A
             )
         )
     )
+
+
+def _has_earned_its_place(fleet: Fleet, life: Life, now: float) -> bool:
+    """Whether a node that wants to be recycled has worked for long enough: else it would be forked without a pause."""
+    asked = life.cause is Cause.RECYCLED or recycled(life)
+    return asked and life.stable(now, fleet.settings.node_restart_delay)
 
 
 def _counted(fleet: Fleet, member: Member, life: Life, now: float, out: list[Action]) -> Restart:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from swarm_supervisor.absence import Slowest
 from swarm_supervisor.containment import ListenerFailedError, must_pass, name_of, text_of
 from swarm_supervisor.events import ErrorOccurred, Event, NodeStarted, StacksDumped
+from swarm_supervisor.repeats import Repeats
 
 logger = logging.getLogger("swarm_supervisor")
 
@@ -25,6 +26,7 @@ class Listeners:
     def __init__(self) -> None:
         self.errors = 0
         self.slowest = Slowest()
+        self._repeats = Repeats()
         self.pid = os.getpid()
         """The process that contains errors: see `containment.must_pass`."""
         self._every: list[Listener] = []
@@ -81,7 +83,7 @@ class Listeners:
         if must_pass(error, self.pid):
             raise error
         note(logging.DEBUG, "error in %s", where, error=error)
-        self.tell(ErrorOccurred(at=time.monotonic(), where=where, error=text_of(error), node_id=node_id))
+        self._tell_failure(where, text_of(error), node_id)
 
     def tell_in_node(self, event: NodeStarted) -> None:
         """In a node: tell the listeners of `NodeStarted`. Those of everything are the supervisor's.
@@ -110,7 +112,14 @@ class Listeners:
                 raise
             self.errors += 1
             if not isinstance(event, ErrorOccurred):  # a listener of errors that raises is not told of its own
-                self.tell(_failed(listener, event, error))
+                where = f"{_called(listener)} of {type(event).__name__}"
+                note(logging.DEBUG, "%s raised", where, error=error)
+                self._tell_failure(where, text_of(error))
+
+    def _tell_failure(self, where: str, error: str, node_id: int | None = None) -> None:
+        now = time.monotonic()
+        times = self._repeats.count((where, error, node_id), now)
+        self.tell(ErrorOccurred(at=now, where=where, error=error, node_id=node_id, times=times))
 
 
 def note(level: int, message: str, *values: object, error: BaseException | None = None) -> None:
@@ -120,12 +129,6 @@ def note(level: int, message: str, *values: object, error: BaseException | None 
     except BaseException as raised:
         if must_pass(raised, os.getpid()):
             raise
-
-
-def _failed(listener: Listener, event: Event, error: BaseException) -> ErrorOccurred:
-    where = _called(listener)
-    note(logging.DEBUG, "%s raised", where, error=error)
-    return ErrorOccurred(at=time.monotonic(), where=f"{where} of {type(event).__name__}", error=text_of(error))
 
 
 def _called(listener: Listener) -> str:

@@ -47,6 +47,8 @@ class Reported(msgspec.Struct, frozen=True):
     said: str = ""
     """What else the node gave as the reason for its end."""
     statistics: NodeStatistics | None = None
+    recycle: str = ""
+    """Why the node wants a fresh process in its place; "" if it does not."""
 
 
 class StacksThere(Happening, frozen=True, gc=False):

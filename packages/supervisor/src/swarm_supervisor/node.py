@@ -77,6 +77,14 @@ class Node:
         """
         return self._reported(lambda: self._writer.unhealthy(code, reason))
 
+    def recycle(self, reason: str) -> bool:
+        """Ask for a fresh process in place of this one, which works on until it is told to stop: no crash, no delay.
+
+        It is replaced in its turn, by a spare that is ready. A target may also return 0 after it. Never blocks; False
+        if it was dropped.
+        """
+        return self._reported(lambda: self._writer.recycle(reason))
+
     def ending(self, reason: str) -> bool:
         """Say why this process is about to end: that is the reason of its exit, in log, events and snapshot.
 

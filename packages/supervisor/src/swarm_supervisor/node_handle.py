@@ -11,7 +11,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-from swarm_health import Reader, Ready, Status, Stopping, Writer
+from swarm_health import Reader, Ready, Recycle, Status, Stopping, Writer
 from swarm_health import pipe as health_pipe
 from swarm_pidfd import ExitStatus, Pidfd
 from swarm_supervisor.messages import Reported
@@ -121,10 +121,12 @@ class NodeHandle:
         reading = self.reader.read()
         if len(reading.reports) == 1 and reading.status == Status.HEALTHY:
             return self._beat, reading.closed
-        ready, leaving, said = False, "", ""
+        ready, leaving, said, recycle = False, "", "", ""
         for report in reading.reports:
             if isinstance(report, Ready):
                 ready = True
+            elif isinstance(report, Recycle):
+                recycle = report.reason or "asked for by the node"
             elif isinstance(report, Stopping):
                 if report.reason in _SIGNAL_NAMES:
                     leaving = report.reason
@@ -134,7 +136,15 @@ class NodeHandle:
             return None, reading.closed
         return (
             Reported(
-                self.node_id, self.generation, reading.status, reading.reason, ready, leaving, said, reading.statistics
+                self.node_id,
+                self.generation,
+                reading.status,
+                reading.reason,
+                ready,
+                leaving,
+                said,
+                reading.statistics,
+                recycle,
             ),
             reading.closed,
         )

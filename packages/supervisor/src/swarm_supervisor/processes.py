@@ -58,6 +58,8 @@ class Processes:
         self._decide = decide
         self._handles: dict[tuple[int, int], NodeHandle] = {}
         self._hosts = frozenset(children() or ())
+        self.helpers: Callable[[], set[int]] = set
+        """The pids of short-lived children that somebody else waits for."""
         self._oom = OomWatch()
         _left[:] = [pidfd for pidfd in _left if not pidfd.cleanup()]
         self._dumps = Dumps(listeners, loop, decide=decide, alive=self._alive, timeout_s=dump_timeout_s)
@@ -85,7 +87,7 @@ class Processes:
             self._ended(handle)
             return not self._alive(handle)
 
-        for pid, status in reap_strangers(handles.__contains__, node_ended, self._hosts):
+        for pid, status in reap_strangers(handles.__contains__, node_ended, self._hosts | self.helpers()):
             note(logging.DEBUG, "reaped process %d, which is no node of ours: it %s", pid, status)
 
     def end_all(self, inbox: SignalInbox, patience_s: float, grace_s: float, tell: Callable[[], None]) -> None:

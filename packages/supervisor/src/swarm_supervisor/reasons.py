@@ -2,6 +2,7 @@
 
 from swarm_health import Status
 from swarm_supervisor.fleet import UNPLANNED, Life
+from swarm_supervisor.settings import DO_NOT_RESTART
 
 SIGTERM, SIGKILL = 15, 9
 
@@ -20,8 +21,15 @@ def planned(life: Life) -> bool:
     """Whether the end of a life is one that nobody counts as a crash."""
     if life.cause is not None:
         return life.cause not in UNPLANNED
+    if recycled(life):
+        return True
     # A node that has not got its handlers yet, or has given them up, dies of the signal itself.
     return life.exit is not None and life.exit.signal == SIGTERM
+
+
+def recycled(life: Life) -> bool:
+    """Whether it has ended by itself, in order, after it had asked for a fresh process in its place."""
+    return life.cause is None and bool(life.recycle) and life.exit is not None and life.exit.code == 0
 
 
 def why_it_ended(life: Life) -> str:
@@ -38,8 +46,12 @@ def why_it_ended(life: Life) -> str:
         parts.append("the supervisor did not send it; if nobody else did, the kernel was short of memory (see dmesg)")
     elif exited.signal is not None:
         parts.append("the signal did not come from the supervisor")
+    elif recycled(life):
+        parts.append(f"recycled: {life.recycle}")
     elif exited.code == 0:
         parts.append("the target returned")
+    elif exited.code == DO_NOT_RESTART:
+        parts.append("it asks not to be restarted")
     elif not life.said:
         parts.append("it gave no reason")
     if life.kills:

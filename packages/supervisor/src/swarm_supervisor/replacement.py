@@ -60,6 +60,16 @@ def request_memory(fleet: Fleet, member: Member, reason: str) -> None:
     fleet.changed = True
 
 
+def request_recycling(fleet: Fleet, member: Member, life: Life) -> None:
+    """A node wants a fresh process in its place: it is replaced in its turn, like one that somebody restarts."""
+    ends = member.replacement is not None or fleet.mode in (Mode.STOPPING, Mode.STOPPED)
+    if not life.recycle or life is not member.main or life.state is not State.RUNNING or ends:
+        return
+    if not any(request.node_id == member.id for request in fleet.queue):
+        fleet.queue.append(Request(member.id, life.generation, Kind.RECYCLE, f"recycled: {life.recycle}"))
+        fleet.changed = True
+
+
 def memory_reason(reported: str) -> str:
     """Say why a node is replaced that is over its memory limit."""
     return f"over its memory limit: {reported}" if reported else "over its memory limit"
@@ -94,7 +104,7 @@ def spare_ready(fleet: Fleet, member: Member, now: float, out: list[Action]) -> 
     if current is None or current.old.state is not State.RUNNING:
         return
     if current.kind is Kind.MEMORY or _down(fleet) < fleet.settings.max_unavailable:
-        why = current.reason if current.kind is Kind.MEMORY else f"restart requested: {current.reason}"
+        why = f"restart requested: {current.reason}" if current.kind is Kind.RESTART else current.reason
         stop(fleet, current.old, Cause.REPLACED, why, now, out)
 
 
@@ -121,7 +131,12 @@ def abort(fleet: Fleet, member: Member, reason: str, now: float, out: list[Actio
     current = member.replacement
     member.replacement = None
     _halt(fleet, member, reason, now, out)
-    if current is None or current.old.state is not State.RUNNING or current.old.status != Status.MEMORY:
+    if current is None or current.old.state is not State.RUNNING:
+        return
+    if current.kind is Kind.RECYCLE:
+        fleet.queue.append(Request(member.id, current.old.generation, Kind.RECYCLE, current.reason, bare=True))
+        return
+    if current.old.status != Status.MEMORY:
         return
     if current.kind is Kind.MEMORY:
         stop_for_memory(fleet, current.old, current.reason, now, out)
@@ -211,6 +226,11 @@ def _down(fleet: Fleet) -> int:
 
 def _begin(fleet: Fleet, member: Member, request: Request, now: float, out: list[Action]) -> None:
     old = member.main
+    young = not old.stable(now, fleet.settings.node_restart_delay)
+    if request.kind is Kind.RECYCLE and (young or request.bare):
+        # One that wants to go as soon as it has come would be forked without a pause: it waits for its delay.
+        stop(fleet, old, Cause.RECYCLED, request.reason, now, out)
+        return
     if request.kind is Kind.MEMORY and not old.stable(now, fleet.settings.stable_after):
         # A node that is over its limit as soon as it has booted would be replaced for ever: this is a crash.
         stop_for_memory(fleet, old, request.reason, now, out)

@@ -236,6 +236,7 @@ class Supervisor:
         runner.close_in_child = [give_back_limits, self._close_readers, *self._close_in_child]
         if control is not None:
             runner.close_in_child.append(control.close_in_child)
+        runner.processes.helpers = lambda: {child.pid for child in self._children if not child.over}
         if self._held:
             runner.command(messages.Hold(self._held))
         try:

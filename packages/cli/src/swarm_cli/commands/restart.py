@@ -25,7 +25,8 @@ def restart(
     """Replace the process of one node, or of all in turn.
 
     Renews processes from the loaded supervisor, never code: new code needs a new supervisor. A successor is ready
-    before the old process drains and goes; the first failure ends the round and leaves the rest as it is.
+    before the old process drains and goes; the first failure ends the round and leaves the rest as it is. In a quiet
+    swarm the new processes are quiet too.
 
     Example: swarm-cli restart 2
     """
@@ -53,7 +54,8 @@ def restart(
         say_json({"name": before.name, "pid": before.pid, "nodes": sorted(asked), "done": wait})
     else:
         whom = f"node {node}" if node is not None else f"{len(asked)} nodes"
-        say(f"{whom} restarted" if wait else f"restart of {whom} begun")
+        quiet = ", and quiet as before" if before.state in ("quiet", "quieting") else ""
+        say(f"{whom} restarted{quiet}" if wait else f"restart of {whom} begun")
     return ExitCode.CLEAN
 
 

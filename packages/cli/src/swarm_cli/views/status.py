@@ -29,7 +29,7 @@ def headline(snapshot: "Snapshot") -> str:
     """The swarm in one line."""
     parts = [
         f"{snapshot.name} (pid {snapshot.pid}): {snapshot.state}",
-        f"{snapshot.running} of {plural(snapshot.wanted, 'node')} running",
+        f"{snapshot.running} of {plural(snapshot.wanted, 'node')} healthy",
         f"up {duration(snapshot.uptime_s)}",
         plural(snapshot.restarts, "restart"),
         f"{plural(snapshot.totals.messages, 'message')} handled",
