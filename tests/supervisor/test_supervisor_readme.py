@@ -15,9 +15,9 @@ README = (Path(__file__).parents[2] / "packages" / "supervisor" / "README.md").r
 
 
 def test_the_examples_do_what_they_say(tmp_path):
-    program, listener = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    program, report, listener = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     start, run = program.split('if __name__ == "__main__":')
-    (tmp_path / "program.py").write_text(f'{start}{listener}\nif __name__ == "__main__":{run}')
+    (tmp_path / "program.py").write_text(f'{start}{report}\n{listener}\nif __name__ == "__main__":{run}')
     # Unbuffered, print() writes a text and its line end apart, and those of several processes mix.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """A function in a short-lived forked child, followed from the loop: `fork.run_in_child` for those who must not wait."""
 
+import contextlib
 import os
 import select
 import signal
@@ -90,14 +91,17 @@ class ChildTask:
         self._loop.remove_reader(self._read_fd)  # its end follows; a grandchild that holds the pipe is not waited for
 
     def _ended(self) -> None:
-        assert self._child is not None
+        if self._child is None:
+            return
         if not self._failure:
             self._read()
         status = self._child.wait(0)
         if status is None:
             return  # a stale wake-up
-        self._release()
-        self._tell(status)
+        try:
+            self._release()
+        finally:
+            self._tell(status)
 
     def _overdue(self) -> None:
         self._timer = None
@@ -120,12 +124,13 @@ class ChildTask:
         done(result)
 
     def _release(self) -> None:
-        if self._child is None:
+        child, self._child = self._child, None
+        if child is None:
             return
         if self._timer is not None:
             self._timer.cancel()
-        for fd in (self._read_fd, self._child.fileno()):
-            self._loop.remove_reader(fd)
-        self._child.close()
-        os.close(self._read_fd)
-        self._child = None
+        with contextlib.ExitStack() as each:  # all of it, whatever one of them raises
+            each.callback(os.close, self._read_fd)
+            each.callback(child.close)
+            each.callback(self._loop.remove_reader, child.fileno())
+            each.callback(self._loop.remove_reader, self._read_fd)

@@ -52,6 +52,7 @@ def fork(body: Callable[[set[int]], int], *, beside_threads: bool = False) -> in
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # what a handler raised may have come before it was restored
         if pid > 0:  # a handler of the application's has raised right here: nobody would know this child
             end_child(pid)
         raise

@@ -149,12 +149,19 @@ class Processes:
 
     def _release(self, handle: NodeHandle, *, keep_pidfd: bool = False) -> None:
         self._handles.pop((handle.node_id, handle.generation), None)
-        for fd in (handle.reader.fileno(), handle.pidfd.fileno()):
+        if not self._attempt("end", handle, self._forget_descriptors, handle):
+            # A number that is nobody's any more would be closed in every node, whatever has got it since.
+            self.owned[:] = array("i", [fd for each in self._handles.values() for fd in each.descriptors()])
+        self._attempt("end", handle, lambda: handle.close(keep_pidfd=keep_pidfd))
+
+    def _forget_descriptors(self, handle: NodeHandle) -> bool:
+        pidfd, reader, *others = handle.descriptors()
+        for fd in (pidfd, reader):
             self._attempt("end", handle, self._loop.remove_reader, fd)
-        for fd in handle.descriptors():
+        for fd in (pidfd, reader, *others):
             with contextlib.suppress(ValueError):
                 self.owned.remove(fd)
-        self._attempt("end", handle, lambda: handle.close(keep_pidfd=keep_pidfd))
+        return True
 
     def _alive(self, handle: NodeHandle) -> bool:
         return (handle.node_id, handle.generation) in self._handles

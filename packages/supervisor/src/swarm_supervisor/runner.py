@@ -1,5 +1,6 @@
 """The shell of one run: waits, translates what happens for the core, and carries out what the core decides."""
 
+import contextlib
 import gc
 import os
 import select
@@ -130,7 +131,8 @@ class Runner:
         # By number: to touch a thousand handles would copy the memory that they are in. The handles themselves are kept
         # alive by the stack of run(), which this child never returns to, so that none of them closes a number again.
         for fd in self.processes.owned:
-            os.close(fd)
+            with contextlib.suppress(OSError):  # closed already: then it is not open here either
+                os.close(fd)
         self._inbox.close_in_child()
         for close in self.close_in_child:
             close()

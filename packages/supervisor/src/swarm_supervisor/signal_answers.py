@@ -33,15 +33,20 @@ class SignalAnswers:
         self._children_ended = children_ended
         self._dump_stacks = dump_stacks
         self._pid = pid
+        self._again: list[int] = []
         self._asked = False
         """Whether an INT or TERM has come: the next one forces. A stop that began otherwise does not count."""
 
     def take(self) -> None:
-        """Answer the signals that have come."""
-        for number in self._inbox.take():
+        """Answer the signals that have come. One whose answer fails is answered once more, in the next turn."""
+        again, self._again = self._again, []
+        for number, first in [*((each, False) for each in again), *((each, True) for each in self._inbox.take())]:
             try:
                 self._take(number)
             except BaseException as error:  # noqa: BLE001 - of one signal: those behind it are answered all the same
+                if first:
+                    self._again.append(number)
+                    self._inbox.wake()
                 self._listeners.contain(f"signal {number}", error)
 
     def take_terminal(self) -> None:
@@ -68,15 +73,14 @@ class SignalAnswers:
     def _answer(self, number: signal.Signals) -> str:
         name = number.name
         if number in STOPPING:
-            forced = number in FORCING and self._asked
-            self._asked = self._asked or number in FORCING
-            if forced:
+            if number in FORCING and self._asked:
                 self._command(messages.ForceStop(f"second {name}"))
                 return "killing all nodes"
-            if self._stopping():
-                return "stopping already"
-            self._command(messages.StopSwarm(name))
-            return "stopping"
+            action = "stopping already" if self._stopping() else "stopping"
+            if action == "stopping":
+                self._command(messages.StopSwarm(name))
+            self._asked = self._asked or number in FORCING
+            return action
         if number == signal.SIGTSTP:
             self._command(messages.QuietSwarm(name))
             return "quieting"

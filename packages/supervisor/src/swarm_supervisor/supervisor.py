@@ -247,15 +247,19 @@ class Supervisor:
             raise
         finally:
             if os.getpid() == runner.pid:
-                runner.processes.leave()
-                for child in self._children:
-                    child.close()
-                self._children.clear()
-                end_publishing()
-                if control is not None:
-                    control.close()
+                self._end_run(runner, control, end_publishing)
             elif control is not None:  # a process that a listener has forked: the socket is not its own
                 control.close_in_child()
+
+    def _end_run(self, runner: Runner, control: ControlServer | None, end_publishing: Callable[[], None]) -> None:
+        with contextlib.ExitStack() as each:  # all of it, whatever one of them raises
+            if control is not None:
+                each.callback(control.close)
+            each.callback(end_publishing)
+            for child in self._children:
+                each.callback(child.close)
+            each.callback(runner.processes.leave)
+            self._children = []
 
     def _close_loop(self) -> None:
         if self._loop is not None:
