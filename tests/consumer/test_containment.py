@@ -298,5 +298,12 @@ def test_librdkafkas_log_may_raise(embedded_broker, make_app, start, topic_name)
     assert seen
 
 
+def test_what_ends_a_node_is_an_error_and_what_passes_a_warning(caplog):
+    bus = Bus()
+    for fatal in (True, False):
+        bus.emit(ClientError(subscription_group="g", code="_FAIL", reason=f"it is {fatal}", fatal=fatal))
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
+
+
 def test_nobody_is_asked_for_events_that_nobody_wants():
     assert not Bus().wants(BatchStarted)

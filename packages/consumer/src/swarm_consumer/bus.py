@@ -79,11 +79,11 @@ class Bus:
 
     def _log(self, event: Event) -> None:
         try:
-            if logger.isEnabledFor(event.level):
+            if logger.isEnabledFor(_level_of(event)):
                 with self._repeated_lock:
                     telling = self._repeated.judge(event, time.monotonic())
                 if telling.summary is not None:
-                    logger.log(event.level, "%s%s", self.context, telling.summary)
+                    logger.log(_level_of(event), "%s%s", self.context, telling.summary)
                 if telling.line:
                     self._tell(event, telling.traceback)
         except BaseException as error:  # noqa: BLE001  logging catches what handlers raise, but not what filters do
@@ -105,13 +105,13 @@ class Bus:
 
     def _tell(self, event: Event, with_traceback: bool) -> None:
         error = getattr(event, "error", None)
-        if not (with_traceback and isinstance(error, BaseException) and event.level >= logging.ERROR):
-            logger.log(event.level, "%s%s", self.context, event, extra={"event": event})
+        if not (with_traceback and isinstance(error, BaseException) and _level_of(event) >= logging.ERROR):
+            logger.log(_level_of(event), "%s%s", self.context, event, extra={"event": event})
             return
         # A record that brings its text is not formatted again (logging.Formatter.format); the error itself stays in
         # exc_info, for handlers that send it somewhere.
         trace = (type(error), error, error.__traceback__)
-        name, level, extra = logger.name, event.level, {"event": event}
+        name, level, extra = logger.name, _level_of(event), {"event": event}
         record = logger.makeRecord(name, level, __file__, 0, "%s%s", (self.context, event), trace, "emit", extra)
         record.exc_text = folded(error)
         logger.handle(record)
@@ -121,6 +121,11 @@ class Bus:
             self.interruption = error
             if self.on_interruption is not None:
                 self.on_interruption()
+
+
+def _level_of(event: Event) -> int:
+    """The level to log an event at: what ends the node is an error, whatever its kind usually is."""
+    return logging.ERROR if getattr(event, "fatal", False) else event.level
 
 
 class ContainedLog:

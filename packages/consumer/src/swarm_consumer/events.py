@@ -310,7 +310,7 @@ class StatisticsEmitted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ClientError(Event):
-    """The client reported an error. Unless `fatal` it goes on by itself."""
+    """The client reported an error. Unless `fatal`, which ends the node, it goes on by itself."""
 
     level: ClassVar[int] = logging.WARNING
     subscription_group: str
