@@ -99,6 +99,17 @@ def test_a_late_word_of_the_old_owner_does_not_take_a_partition_from_the_new_one
     assert [one.node for one in books.partitions(4.0)] == [1]
 
 
+def test_two_owners_that_let_go_one_after_the_other_are_no_trouble():
+    books = Accounts()
+    books.take(1, 1, told(row()), 1.0)
+    books.take(0, 1, told(row()), 2.0)
+    books.take(0, 1, told(), 3.0)
+    assert books.partitions(3.0 + MOVING_S) == []
+    books.take(1, 1, told(), 4.0 + MOVING_S)
+    books.ended(1, 1, 5.0 + MOVING_S)
+    assert books.partitions(6.0 + MOVING_S) == []
+
+
 def test_sums_outlive_processes_nodes_and_rebalances():
     books = Accounts()
     books.take(0, 1, told(row(messages=30), messages=30, topics=[TopicStatistics("billing", "orders", 30)]), 1.0)
@@ -153,7 +164,7 @@ class Process:
         )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(_turns)
 def test_counters_only_grow(turns):
     books, now = Accounts(), 0.0

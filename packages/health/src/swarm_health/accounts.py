@@ -231,8 +231,8 @@ class Accounts:
 
     def _let_go(self, name: tuple[int, int], keys: Iterable[Key], now: float) -> None:
         for key in keys:
-            holding = self._holdings[key]
-            if holding.life == name:  # else another process has told of it since
+            holding = self._holdings.get(key)
+            if holding is not None and holding.owned and holding.life == name:  # else another has told of it since
                 holding.owned, holding.since, holding.until = False, now, now + MOVING_S
                 self._unowned.add(key)
 
