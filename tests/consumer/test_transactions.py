@@ -11,8 +11,10 @@ from confluent_kafka import Producer
 
 from swarm_consumer import App, ConfigurationError, Consumer, ConsumptionError, DeadLetters
 from swarm_consumer.events import BatchFailed, Committed, ErrorOccurred, StatisticsEmitted
+from swarm_consumer.group_state import GroupState
 from swarm_consumer.progress import Ledger
 from swarm_consumer.testing import Record, await_committed, committed_offsets, produce, read_all, run_messages
+from swarm_consumer.transactions import Transactions
 from swarm_consumer.turns import Turns
 
 KEY = ("messages", 0)
@@ -475,3 +477,96 @@ def test_async_transactions_of_many_partitions_are_whole_for_whoever_reads_commi
     assert running.code == 0
     there = [record.value for record in read_all(kafka_broker.bootstrap, out)]
     assert sorted(there) == sorted(b"%d%s" % (number, half) for number in range(40) for half in (b"a", b"b"))
+
+
+def test_a_block_whose_task_is_cancelled_at_its_end_is_ended_once(monkeypatch):
+    given, real = [], GroupState.group_metadata
+    cancelled = threading.Event()
+
+    def after_the_cancellation(*arguments, **options):
+        assert cancelled.wait(30), "the commit is under way until the handler's patience is over"
+        return real(*arguments, **options)
+
+    def give(turns):
+        given.append(threading.current_thread().name)
+        return real_give(turns)
+
+    real_give = Turns.give
+    monkeypatch.setattr(Turns, "give", give)
+    monkeypatch.setattr(GroupState, "group_metadata", after_the_cancellation)
+
+    class Handler(Consumer):
+        async def consume(self, messages):
+            task = asyncio.current_task()
+            asyncio.get_running_loop().call_later(0.05, lambda: (task.cancel(), cancelled.set()))
+            try:
+                async with self.transaction():
+                    self.produce("out", "one")
+                    self.mark_as_consumed(messages[-1])
+            except asyncio.CancelledError:
+                task.uncancel()
+
+    outcome = run_messages(Handler, TEN, producer=TX, timeout_s=60)
+    assert values(outcome) == [b"one"]
+    assert outcome.committed == {KEY: 10}
+    assert len(given) == 1, given
+
+
+def test_a_mark_of_an_earlier_message_takes_no_transaction_back():
+    class Handler(Consumer):
+        def consume(self, messages):
+            for number in (9, 4):
+                with self.transaction():
+                    self.produce("out", str(number))
+                    self.mark_as_consumed(messages[number])
+
+    outcome = run_messages(Handler, TEN, producer=TX, manual_marking=True)
+    assert values(outcome) == [b"9", b"4"]
+    assert outcome.committed == {KEY: 10}
+
+
+def test_blocks_of_one_batch_side_by_side_are_refused_at_once():
+    class Handler(Consumer):
+        async def consume(self, messages):
+            async def one(message):
+                async with self.transaction():
+                    self.produce("out", message.raw_payload)
+
+            await asyncio.gather(*map(one, messages))
+
+    with pytest.raises(ConsumptionError, match="do not run side by side"):
+        run_messages(Handler, TEN, producer=TX)
+
+
+def test_a_transaction_that_begins_after_its_batch_has_ended_is_given_back(monkeypatch):
+    asked, ended = threading.Event(), threading.Event()
+    real = Transactions._begin
+
+    def late(transactions, timeout):
+        if not asked.is_set():
+            asked.set()
+            assert ended.wait(30)
+        return real(transactions, timeout)
+
+    monkeypatch.setattr(Transactions, "_begin", late)
+    blocks = []
+
+    async def block(consumer):
+        async with consumer.transaction():
+            await asyncio.sleep(0)
+
+    class Handler(Consumer):
+        async def consume(self, messages):
+            if not blocks:
+                blocks.append(asyncio.create_task(block(self)))
+                while not asked.is_set():
+                    await asyncio.sleep(0.01)
+                asyncio.get_running_loop().call_later(0.2, ended.set)
+                raise RuntimeError("the first attempt")
+            await asyncio.wait(blocks)
+            async with self.transaction(timeout=5):
+                self.produce("out", "second")
+
+    outcome = run_messages(Handler, TEN, producer=TX, attempts=2, timeout_s=60)
+    assert isinstance(blocks[0].exception(), ConsumptionError)
+    assert values(outcome) == [b"second"]

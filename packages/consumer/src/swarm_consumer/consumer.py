@@ -168,7 +168,8 @@ class Consumer:
         offset, and both are committed at the end of the block. Without one, the block is a part of one transaction for
         the whole batch, together with the other such blocks: it is committed when consume() returns, and an error that
         leaves consume() or any of the blocks undoes all of it. In hooks a block without a mark commits its output
-        alone. Needs App(producer={"transactional.id": ...}); a node has one transaction at a time, others wait for it.
+        alone. Blocks of one batch come one after the other, and a mark of an earlier message takes nothing back. Needs
+        App(producer={"transactional.id": ...}); a node has one transaction at a time, others wait for it.
         Raises DeliveryError when it cannot be committed, ConsumptionError when the partition was taken away meanwhile.
         """
         return self._context.transaction(timeout)

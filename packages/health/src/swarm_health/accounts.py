@@ -91,13 +91,15 @@ class _Life:
 class _Holding:
     """Where a partition is, or was, and what was last told of it."""
 
-    __slots__ = ("life", "owned", "row", "since", "until")
+    __slots__ = ("borrowed_until", "life", "owned", "row", "since", "until")
 
     def __init__(self, row: PartitionStatistics, life: tuple[int, int]) -> None:
         self.row = row
         self.life = life
         self.owned = True
         self.since = self.until = 0.0
+        self.borrowed_until: float | None = None
+        """Until when a lag is shown that was told before; None: it is of the latest report."""
 
 
 class Accounts:
@@ -126,11 +128,7 @@ class Accounts:
                 if len(self._known) >= MOST_PARTITIONS:
                     continue
                 self._known.add(key)
-            before = self._holdings.get(key)
-            if row.lag is None and before is not None and before.row.lag is not None:
-                # The new owner does not know yet: until then the last that was known stands.
-                row = replace(row, lag=before.row.lag, lag_s=before.row.lag_s)
-            self._holdings[key] = _Holding(row, name)
+            self._holdings[key] = _holding(row, name, self._holdings.get(key), now)
             self._unowned.discard(key)
             held.add(key)
             told = (row.messages, row.batches, row.bytes, row.errors)
@@ -248,6 +246,21 @@ class Accounts:
             del self._holdings[key]
             self._unowned.discard(key)
             self._shown = None
+
+
+def _holding(row: PartitionStatistics, life: tuple[int, int], before: _Holding | None, now: float) -> _Holding:
+    """What is known of a partition by its owner's latest word.
+
+    A new owner, or one that has it anew, does not know the lag at once: what was told before stands until it does, for
+    `MOVING_S` at most. A lag that nobody knows for longer is unknown, and not what it once was.
+    """
+    holding = _Holding(row, life)
+    if row.lag is None and before is not None and before.row.lag is not None:
+        until = now + MOVING_S if before.borrowed_until is None else before.borrowed_until
+        if now < until:
+            holding.row = replace(row, lag=before.row.lag, lag_s=before.row.lag_s)
+            holding.borrowed_until = until
+    return holding
 
 
 def _account(key: Key, holding: _Holding, counts: Counts) -> PartitionAccount:
