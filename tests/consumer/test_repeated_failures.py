@@ -149,7 +149,7 @@ def test_an_error_that_is_ours_alone_keeps_its_frames() -> None:
     with pytest.raises(TypeError) as caught:
         events.format_partitions(3)  # type: ignore[arg-type]
     error = caught.value.with_traceback(caught.tb.tb_next)
-    assert "events.py" in folded(error)
+    assert "event_text.py" in folded(error)
     assert "left out" not in folded(error)
 
 
