@@ -1048,7 +1048,7 @@ class World:
 
 # A long campaign, which processes share between them
 
-SHORT_RUNS, LONG_RUNS = 3000, 458
+SHORT_RUNS, LONG_RUNS = 3300, 458
 
 
 def settings_of(seed: int) -> Settings:
