@@ -40,6 +40,16 @@ def test_a_partition_of_a_dead_process_stays_with_what_was_last_known_until_some
     assert [one.lag for one in books.partitions(15.0)] == [1]
 
 
+def test_a_lag_that_its_owner_knows_no_longer_is_not_shown_for_ever():
+    books = Accounts()
+    books.take(0, 1, told(row(lag=7, position=3)), 1.0)
+    for second in range(2, 40):  # as a client without statistics, which has handled all that came
+        books.take(0, 1, told(row(lag=None, position=10)), float(second))
+        assert [one.lag for one in books.partitions(float(second))] == [7 if second < 2 + MOVING_S else None]
+    books.take(0, 1, told(row(lag=0, position=10)), 40.0)
+    assert [one.lag for one in books.partitions(40.0)] == [0]
+
+
 def shown(books, now):
     return [one.unowned_s for one in books.partitions(now)]
 

@@ -138,7 +138,8 @@ _RULES = """\
 What the figures promise, here, in `/status`, `swarm-cli status`, `top` and on the page, which all show the same ones:
 
 - **Unknown is not 0.** A lag that is not known has no series and is shown as "-"; `swarm_partitions_lag_unknown` counts
-  them. A sum of which a part is not known is shown as "≥1,234".
+  them. A sum of which a part is not known is shown as "≥1,234". While a partition moves, the lag that was told last is
+  shown until its owner knows it, for 30 s at most.
 - **Every figure of a partition carries its group**, the name of its subscription group (`swarm-cli routes`): the
   consumer group's own, unless its topics have properties that differ.
 - **Positions begin at the assignment**: at the first record that comes, before that at the committed offset, else where
