@@ -570,3 +570,23 @@ def test_a_transaction_that_begins_after_its_batch_has_ended_is_given_back(monke
     outcome = run_messages(Handler, TEN, producer=TX, attempts=2, timeout_s=60)
     assert isinstance(blocks[0].exception(), ConsumptionError)
     assert values(outcome) == [b"second"]
+
+
+def test_nothing_is_stored_while_nobody_knows_whether_a_transaction_is_committed():
+    ledger = Ledger()
+    epoch = ledger.assign(KEY)
+    ledger.deliver(KEY, epoch, 10, 0)
+    ledger.doubt(KEY, epoch, doubtful=True)
+    ledger.mark(KEY, epoch, 2)
+    assert ledger.take_storable() == []
+    assert ledger.present(KEY) is None
+    ledger.committed(KEY, epoch, 6)
+    ledger.doubt(KEY, epoch, doubtful=False)
+    assert ledger.take_storable() == [], "the transaction has committed more"
+    ledger.doubt(KEY, epoch, doubtful=True)
+    ledger.mark(KEY, epoch, 8)
+    ledger.doubt(KEY, epoch, doubtful=False)
+    assert [one.offset for one in ledger.take_storable()] == [8]
+    ledger.doubt(KEY, epoch, doubtful=True)
+    ledger.mark(KEY, epoch, 9)
+    assert ledger.release(KEY) is None, "the next owner begins at what the broker has"

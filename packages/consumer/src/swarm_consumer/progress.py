@@ -48,6 +48,7 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: dict[Key, _Entry] = {}
         self._changed: set[Key] = set()
+        self._doubtful: set[Key] = set()  # a transaction with an offset of theirs was not answered
         self._epochs = itertools.count(1)
 
     def assign(self, key: Key) -> int:
@@ -55,6 +56,7 @@ class Ledger:
         epoch = next(self._epochs)
         self._entries[key] = _Entry(epoch)
         self._changed.discard(key)
+        self._doubtful.discard(key)
         return epoch
 
     def restart(self, key: Key, position: int | None = None) -> int:
@@ -73,9 +75,10 @@ class Ledger:
 
     def release(self, key: Key) -> Storable | None:
         """Strike a partition out; return what is still to be stored for it (None: nothing new)."""
-        storable = self._storable(key) if key in self._changed else None
+        storable = self._storable(key) if key in self._changed and key not in self._doubtful else None
         self._entries.pop(key, None)
         self._changed.discard(key)
+        self._doubtful.discard(key)
         return storable
 
     def owns(self, key: Key, epoch: int) -> bool:
@@ -167,6 +170,16 @@ class Ledger:
         entry = self._entries.get(key)
         return entry is not None and entry.plain
 
+    def doubt(self, key: Key, epoch: int, *, doubtful: bool) -> None:
+        """Note that nobody knows whether a transaction has committed an offset of this partition; or that it is known.
+
+        Until it is known nothing is stored for it: what is marked now may be behind what is committed.
+        """
+        if doubtful and self.owns(key, epoch):
+            self._doubtful.add(key)
+        elif self.owns(key, epoch):
+            self._doubtful.discard(key)
+
     def committed(
         self, key: Key, epoch: int, next_offset: int, metadata: str | None = None, leader_epoch: int | None = None
     ) -> None:
@@ -186,7 +199,7 @@ class Ledger:
     def present(self, key: Key) -> Storable | None:
         """Return a partition's position as it would be stored, moved or not; None when nothing is done."""
         entry = self._entries.get(key)
-        if entry is None or entry.position is None:
+        if entry is None or entry.position is None or key in self._doubtful:
             return None
         return Storable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)
 
@@ -194,8 +207,9 @@ class Ledger:
         """Return the positions that moved since the last call; they count as stored from now on."""
         if not self._changed:
             return []
-        storables = [storable for key in self._changed if (storable := self._storable(key)) is not None]
-        self._changed.clear()
+        ready = self._changed - self._doubtful if self._doubtful else self._changed
+        storables = [storable for key in ready if (storable := self._storable(key)) is not None]
+        self._changed = self._changed & self._doubtful
         return storables
 
     def keys(self) -> list[Key]:

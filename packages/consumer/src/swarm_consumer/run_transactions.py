@@ -137,6 +137,7 @@ class RunTransactions:
                 place = topic_partition(Storable(run.topic, run.partition, *mark))
                 scope.add_offsets([place], metadata)
                 scope.on_committed.append(functools.partial(self._committed, run, mark))
+                scope.on_doubt.append(functools.partial(self._doubted, run.epoch))
         except BaseException:
             self.discard(run)
             raise
@@ -163,6 +164,10 @@ class RunTransactions:
         if metadata is None:
             raise ConsumptionError(f"{run.topic}[{run.partition}] was taken away during the transaction")
         return metadata
+
+    def _doubted(self, epoch: int, doubtful: bool) -> None:
+        with self._client.lock:
+            self._client.lanes.ledger.doubt(self._lane.key, epoch, doubtful=doubtful)
 
     def _committed(self, run: Run, mark: Mark) -> None:
         """Let ledger and figures follow a transaction: nothing of it is stored for the automatic commit."""

@@ -22,15 +22,20 @@ FLUSH_BEFORE_ABORT_S = 5.0
 class TransactionScope:
     """What a transaction commits besides messages: offsets, each list with the group metadata of its consumer."""
 
-    __slots__ = ("offsets", "on_committed")
+    __slots__ = ("offsets", "on_committed", "on_doubt")
 
     def __init__(self) -> None:
         self.offsets: list[tuple[list[confluent_kafka.TopicPartition], Any]] = []
         self.on_committed: list[Callable[[], None]] = []
+        self.on_doubt: list[Callable[[bool], None]] = []  # whether it is committed is not known (True), or is by now
 
     def add_offsets(self, offsets: list[confluent_kafka.TopicPartition], metadata: Any) -> None:
         """Commit these offsets with the transaction."""
         self.offsets.append((offsets, metadata))
+
+    def _doubted(self, doubtful: bool) -> None:
+        for call in self.on_doubt:
+            call(doubtful)
 
     def _committed(self) -> None:
         for call in self.on_committed:
@@ -87,6 +92,7 @@ class Transactions:
         except BaseException as error:  # noqa: BLE001  raised again
             if asked and not _is_definite(error):
                 self._uncommitted = scope
+                scope._doubted(True)
                 raise DeliveryError(
                     f"the commit of the transaction was not answered within {timeout:g} s: whether it is committed is "
                     f"asked before the next one begins; is the broker reachable?"
@@ -130,12 +136,14 @@ class Transactions:
                         f"whether the last transaction is committed is not known yet: {error.args[0].str()}"
                     ) from error
                 self._uncommitted = None
+                scope._doubted(False)
                 self._abort(timeout)
                 if error.args[0].fatal():
                     raise
             else:
                 self._uncommitted = None
                 scope._committed()
+                scope._doubted(False)
         if self._unaborted:
             self._abort(timeout)
             if self._unaborted:
