@@ -506,3 +506,47 @@ def test_a_child_for_a_check_is_reaped_whatever_happens():
         os.close(write_fd)
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+def test_what_a_run_had_to_leave_behind_holds_no_descriptor_and_is_reaped_by_the_next_one(start):
+    """The time of a shutdown is over before KILL has ended the node: its handle goes, its end is still waited for."""
+    swarm = start(
+        TELL
+        + """
+from swarm_supervisor import node_handle
+real = node_handle.NodeHandle.kill
+node_handle.NodeHandle.kill = lambda handle: pids.append(handle.pid)      # as in state D: KILL does nothing yet
+pids = []
+def stuck(node):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    node.healthy()
+    time.sleep(600)
+supervisor = supervise(stuck, shutdown_timeout=0.2, shutdown_grace=0.1)
+supervisor.on(events.NodeRunning)(lambda event: supervisor.stop())
+before = len(os.listdir("/proc/self/fd"))
+code = supervisor.run()
+tell(code=code, more=len(os.listdir("/proc/self/fd")) - before)
+os.kill(pids[0], signal.SIGKILL)
+os.waitid(os.P_PID, pids[0], os.WEXITED | os.WNOWAIT)
+other = supervise(lambda node: 125)
+other.run()
+tell(left=os.path.exists(f"/proc/{pids[0]}"))
+"""
+    )
+    swarm.end()
+    first, second = swarm.all("Told")
+    assert (first["code"], first["more"]) == (4, 1)  # its pidfd
+    assert second["left"] is False
+
+
+def test_the_pipe_of_orders_takes_one_page_of_what_a_user_may_have():
+    import fcntl
+
+    from swarm_supervisor.node_handle import Channels
+
+    channels = Channels(go=True)
+    try:
+        assert fcntl.fcntl(channels.orders_write, fcntl.F_GETPIPE_SZ) == os.sysconf("SC_PAGE_SIZE")
+        assert os.read(channels.orders_read, 10) == b"g"
+    finally:
+        channels.close()

@@ -323,3 +323,17 @@ def test_a_long_dump_is_logged_in_parts():
     assert all(len(part) < 3200 for part in parts)
     assert parts[0].startswith(f"stacks of node 3 (pid 9), part 1 of {len(parts)}:\n")
     assert "\n".join(part.split(":\n", 1)[1] for part in parts) == text
+
+
+def test_cancelled_timers_do_not_pile_up():
+    loop = Loop()
+    for _ in range(10_000):
+        loop.call_at(1e9, print).cancel()
+    assert len(loop._timers) < 1000
+    called = []
+    loop.call_at(1.0, lambda: called.append(1))
+    for _ in range(10_000):
+        loop.call_at(1e9, print).cancel()
+    loop.run_timers(2.0)
+    assert called == [1]
+    loop.close()
