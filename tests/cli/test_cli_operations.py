@@ -351,6 +351,24 @@ def test_quiet_then_stop(start: Callable[..., PlainSwarm], as_json: bool) -> Non
     assert swarm.popen.wait(5) == 0
 
 
+def test_a_stop_that_ended_with_a_kill_is_no_success(start: Callable[..., PlainSwarm]) -> None:
+    """Where the swarm did not say how it ended, `stop` said that it has stopped, and returned 0."""
+    swarm = start(drain_s=30.0)
+    swarm.running()
+    environment = os.environ | {"XDG_RUNTIME_DIR": str(swarm.runtime)}
+    command = [sys.executable, "-m", "swarm_cli", "stop", "--control", str(swarm.control)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as stopping:
+        assert stopping.stdout is not None
+        assert "stopping" in stopping.stdout.readline()
+        swarm.popen.kill()
+        swarm.popen.wait(30)
+        _, complaint = stopping.communicate(timeout=60)
+    assert stopping.returncode == 1
+    assert f"plain (pid {swarm.pid}) is gone, but not in order" in complaint
+
+
 SLOW = pytest.mark.parametrize("command", [["quiet"], ["restart", "1"], ["scale", "1"], ["stop"]], ids=" ".join)
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from swarm_cli.commands.quiet import _is_quiet
 from swarm_cli.commands.restart import asked_nodes, failure, obstacle, renewed
 from swarm_cli.commands.scale import scaled
-from swarm_cli.errors import UsageError
+from swarm_cli.commands.trace import traceable
+from swarm_cli.errors import CommandError, UsageError
 from swarm_cli.following import Following
 from swarm_cli.memory_report import MemoryReport, Process, process_of, rollup
 from swarm_cli.rates import WINDOW_S, Rate
@@ -388,13 +389,20 @@ class TestDone:
 
     def test_a_node_that_was_done_is_renewed_by_a_new_process_only(self) -> None:
         before = swarm(node(0, generation=3, state="done", pid=None))
-        assert asked_nodes(before, None) == {}
         assert not renewed(asked_nodes(before, 0), before)
         assert renewed(asked_nodes(before, 0), swarm(node(0, generation=4, state="done")))
 
     def test_there_is_no_such_node(self) -> None:
         with pytest.raises(UsageError, match="there are 0, 1"):
             asked_nodes(self.BEFORE, 2)
+
+    def test_where_no_node_runs_nothing_is_restarted_or_traced_and_that_is_said(self) -> None:
+        """As while a start waits for Kafka: "0 nodes restarted" and no line at all looked like a success."""
+        waits = swarm(node(0, state="backing off", pid=None), state="starting", running=0)
+        with pytest.raises(CommandError, match=r"no node runs now, .* the swarm is starting"):
+            asked_nodes(waits, None)
+        with pytest.raises(CommandError, match="no node has a process now, the swarm is starting"):
+            traceable(waits, None)
 
     def test_an_aborted_replacement_is_a_failure_of_those_asked_for(self) -> None:
         asked = asked_nodes(self.BEFORE, 1)
@@ -447,7 +455,7 @@ class TestStatusTable:
     def test_the_headline(self) -> None:
         text = headline(swarm(node(0), state="degraded", reason="node 0 is in a crash loop", rolling_restart=True))
         assert text == (
-            "flights (pid 999): degraded, 1 of 1 node running, up 1 m 00 s, 0 restarts, 0 messages handled, "
+            "flights (pid 999): degraded, 1 of 1 node healthy, up 1 m 00 s, 0 restarts, 0 messages handled, "
             "rolling restart under way. "
             "node 0 is in a crash loop"
         )
@@ -550,6 +558,11 @@ class TestMemory:
         report = self.report(fresh_mb=100.0)
         assert report.separate_mb == 15 + 2 * 100 + (80 - 60) + (70 - 60)
         assert "Measured:" in sentences(report)[-1]
+
+    def test_without_a_node_nothing_is_compared(self) -> None:
+        """It said that "0 separate processes would hold about 3.3 MB"."""
+        alone = MemoryReport([one for one in self.report().processes if one.role == "supervisor"])
+        assert sentences(alone)[1:] == ["No node has a process now: there is nothing to compare with."]
 
     def test_no_saving_is_said_to_be_none(self) -> None:
         assert "the swarm holds 30.0 MB more" in sentences(self.report(fresh_mb=37.5))[1]

@@ -56,3 +56,20 @@ def test_what_cannot_be_read_is_shown_as_it_is() -> None:
 def test_the_demos_application_counts_as_one() -> None:
     dump = 'Thread 0x1 (most recent call first):\n  File "/x/swarm_cli/_flights/delays.py", line 3 in consume\n'
     assert "delays.py:3 in consume" in short(0, 1, dump).splitlines()[0]
+
+
+def test_an_application_that_is_installed_like_a_library_is_found() -> None:
+    """In an image it often is: `trace` said that no thread is in the application while a handler hung."""
+    installed = DUMP.replace("/srv/", "/venv/lib/python3.11/site-packages/")
+    lines = short(1, 4711, installed).splitlines()
+    assert lines[0].endswith("in /venv/lib/python3.11/site-packages/shop/prices.py:48 in lookup")
+    assert [line.strip().rpartition("/")[2] for line in lines[2:5]] == [
+        "_client.py:10 in send", "prices.py:48 in lookup", "app.py:12 in consume",
+    ]  # fmt: skip
+    assert len(lines) == 6
+    client = installed.replace(
+        'first):\n  File "/venv/lib/python3.11/site-packages/swarm_consumer/owner.py"',
+        'first):\n  File "/venv/lib/python3.11/site-packages/confluent_kafka/cimpl.py", line 1 in poll\n'
+        '  File "/venv/lib/python3.11/site-packages/swarm_consumer/owner.py"',
+    )
+    assert "1 x Kafka client" in short(1, 4711, client).splitlines()[-1]

@@ -105,9 +105,10 @@ def _document(snapshot: "Snapshot", report: "MemoryReport") -> dict[str, Any]:
         "uss_mb": report.uss_mb,
         "shared_mb": report.shared_mb,
         "shared": report.shared,
-        "separate_mb": report.separate_mb,
-        "saved_mb": report.saved_mb,
-        "saved": report.saved,
+        # Without a node there is nothing to compare with: unknown, and not less than nothing.
+        "separate_mb": report.separate_mb if report.nodes else None,
+        "saved_mb": report.saved_mb if report.nodes else None,
+        "saved": report.saved if report.nodes else None,
         "basis": "estimate" if report.fresh_mb is None else "measured",
         "fresh_process_mb": report.fresh_mb,
     }

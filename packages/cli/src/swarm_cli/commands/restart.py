@@ -68,13 +68,18 @@ class Asked(NamedTuple):
 
 
 def asked_nodes(snapshot: "Snapshot", node: int | None) -> dict[int, Asked]:
-    """The nodes that are to be renewed. Raises UsageError when there is no such node."""
+    """The nodes that are to be renewed. Raises UsageError when there is no such node, CommandError when none runs."""
     there = {one.id: one for one in snapshot.nodes}
     if node is not None and node not in there:
         raise UsageError(f"there is no node {node}: there are {', '.join(map(str, sorted(there)))}.")
     if node is not None:
         return {node: _asked(there[node])}
-    return {one.id: _asked(one) for one in snapshot.nodes if one.id < snapshot.wanted and one.state == "running"}
+    asked = {one.id: _asked(one) for one in snapshot.nodes if one.id < snapshot.wanted and one.state == "running"}
+    if not asked:
+        raise CommandError(
+            f"no node runs now, so there is none to restart: the swarm is {snapshot.state}, see `swarm-cli status`."
+        )
+    return asked
 
 
 def _asked(node: "NodeSnapshot") -> Asked:

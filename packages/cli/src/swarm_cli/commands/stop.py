@@ -15,7 +15,7 @@ def stop(control: Control = None, wait: Wait = True, timeout: Timeout = 90.0, as
     """Stop the swarm in order.
 
     Every node finishes its work, commits and ends, then the supervisor. The exit code is the swarm's
-    own: 0, or 4 when its time ran out and nodes had to be killed.
+    own: 0, or 4 when its time ran out and nodes had to be killed; 1 when it ended without a word.
 
     Example: swarm-cli stop --timeout 120
     """
@@ -40,10 +40,15 @@ def stop(control: Control = None, wait: Wait = True, timeout: Timeout = 90.0, as
                     raise CommandError(
                         f"the supervisor (pid {before.pid}) has closed its socket and has not ended yet."
                     )
+                if code is None:  # it says so as the last thing of all, unless it was killed or has failed itself
+                    raise CommandError(
+                        f"{before.name} (pid {before.pid}) is gone, but not in order: it was killed or has failed, and "
+                        "what was in hand is handled again. Its log, or who started it, tells more."
+                    )
     if as_json:
         say_json({"name": before.name, "pid": before.pid, "stopped": wait, "exit_code": code})
     elif wait:
-        say(f"{before.name} (pid {before.pid}) has stopped" + ("" if code is None else f" with exit code {code}"))
+        say(f"{before.name} (pid {before.pid}) has stopped with exit code {code}")
     else:
         say(f"{before.name} (pid {before.pid}) is told to stop")
     return code or ExitCode.CLEAN

@@ -60,13 +60,18 @@ def trace(
 
 
 def traceable(snapshot: "Snapshot", node: int | None) -> dict[int, int]:
-    """The pid of each node to be asked. Raises UsageError for an id that is not there or has no process."""
+    """The pid of each node to be asked. Raises UsageError for an unknown id, CommandError where there is no process."""
     there = {one.id: one for one in snapshot.nodes}
     if node is not None and node not in there:
         raise UsageError(f"there is no node {node}: there are {', '.join(map(str, sorted(there)))}.")
     if node is not None and there[node].pid is None:
         raise CommandError(f"node {node} has no process now, it is {there[node].state}: try again when it runs.")
-    return {one.id: one.pid for one in snapshot.nodes if one.pid is not None and node in (None, one.id)}
+    found = {one.id: one.pid for one in snapshot.nodes if one.pid is not None and node in (None, one.id)}
+    if not found:
+        raise CommandError(
+            f"no node has a process now, the swarm is {snapshot.state}: see `swarm-cli status`, and try again."
+        )
+    return found
 
 
 def _nodes(ids: list[int]) -> str:

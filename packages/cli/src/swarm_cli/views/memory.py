@@ -47,6 +47,9 @@ def name(process: Process) -> str:
 
 def sentences(report: MemoryReport) -> list[str]:
     """What the figures mean."""
+    whole = f"In all {megabytes(report.total_mb)} MB (the sum of PSS), {megabytes(report.shared_mb)} MB of it shared."
+    if not report.nodes:
+        return [whole, "No node has a process now: there is nothing to compare with."]
     separate = plural(len(report.nodes), "separate process").replace("processs", "processes")
     difference = (
         f"{megabytes(report.saved_mb)} MB ({percent(report.saved)}) are saved"
@@ -60,7 +63,7 @@ def sentences(report: MemoryReport) -> list[str]:
         "each node has grown by since its fork is added. Libraries and code are shared either way."
     )
     return [
-        f"In all {megabytes(report.total_mb)} MB (the sum of PSS), {megabytes(report.shared_mb)} MB of it shared.",
+        whole,
         f"{separate} would hold about {megabytes(report.separate_mb)} MB: {difference}.",
         how,
     ]

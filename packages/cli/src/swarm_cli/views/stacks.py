@@ -10,6 +10,9 @@ from dataclasses import dataclass
 _THREAD = re.compile(r"^(?:Current thread|Thread) (0x[0-9a-fA-F]+)(?: \[(.+?)\])?.*:$")
 _FRAME = re.compile(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 _LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen ")
+_INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+)")
+_NO_APPLICATION = frozenset({"confluent_kafka", "uvloop", "debugpy", "sentry_sdk", "opentelemetry"})
+"""Installed packages that Swarm, or a thread of their own, may call without any application."""
 _PACKAGES = re.compile(r"/swarm_(?:pidfd|health|supervisor|consumer|liveness|cli)/(?!_flights/)")
 # What a thread of Swarm's is there for, by a file that only its stack has; the first that matches counts.
 _ROLES = (
@@ -62,13 +65,32 @@ class Thread:
     @property
     def place(self) -> Frame | None:
         """Where it is in the application: the innermost frame there; None if it is not in it."""
-        return next((frame for frame in self.frames if frame.of_application), None)
+        return self.frames[inside[0]] if (inside := self._inside()) else None
 
     @property
     def of_interest(self) -> list[Frame]:
         """Frames from the innermost on, up to where Swarm has called the application."""
-        outermost = max(number for number, frame in enumerate(self.frames) if frame.of_application)
-        return [frame for frame in self.frames[: outermost + 1] if not frame.of_swarm]
+        return [frame for frame in self.frames[: self._inside()[-1] + 1] if not frame.of_swarm]
+
+    def _inside(self) -> list[int]:
+        """The numbers of the application's frames.
+
+        An application that is installed like a library, as in many images, looks like one: it is the package that Swarm
+        has called, where no frame lies outside of all libraries.
+        """
+        found = [number for number, frame in enumerate(self.frames) if frame.of_application]
+        called = next((number for number, frame in enumerate(self.frames) if frame.of_swarm), 0)
+        if found or not called:
+            return found
+        packages = [_package(frame) for frame in self.frames[:called]]
+        application = next((one for one in reversed(packages) if one and one not in _NO_APPLICATION), "")
+        return [number for number, package in enumerate(packages) if application and package == application]
+
+
+def _package(frame: Frame) -> str:
+    """The installed package that a frame is in; "" for others."""
+    found = _INSTALLED.search(frame.file)
+    return found[1].removesuffix(".py") if found else ""
 
 
 def threads_of(text: str) -> list[Thread]:
