@@ -202,6 +202,7 @@ class Execution:
 
     def _complete(self, run: Run) -> None:
         """After a success: commit the transaction that is open, or wait until everything produced is acknowledged."""
+        run.over = True
         if (run.transaction is not None or run.spoiled is not None) and run.lane.consumer is not None:
             run.lane.consumer._context.transactions.complete(run)
         if run.deferred is not None or (run.produced is not None and run.produced.unsettled):
@@ -215,6 +216,7 @@ class Execution:
 
     def _after_failure(self, run: Run) -> None:
         """Abort what is open; a mark that waits for acknowledgements counts only if each of them came."""
+        run.over = True
         if run.transaction is not None and run.lane.consumer is not None:
             transactions = run.lane.consumer._context.transactions
             self._bus.call("abort of a transaction", functools.partial(transactions.discard, run))

@@ -79,6 +79,7 @@ class Run:
         "last_offset",
         "marks_only",
         "max_poll_interval_s",
+        "over",
         "overtaken",
         "partition",
         "produced",
@@ -117,6 +118,7 @@ class Run:
         self.transaction: RunTransaction | None = None
         self.spoiled: BaseException | None = None  # what undid blocks of the transaction that had succeeded
         self.overtaken = False  # the transaction of an earlier attempt was committed after all
+        self.over = False  # its handler has returned or raised: no transaction may begin any more
         self.reached = True  # whether consume() was called: only what it raises can make a dead letter
 
     @property

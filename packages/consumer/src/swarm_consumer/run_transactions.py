@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -33,6 +35,8 @@ class RunTransactions:
         self._client = client
         self._lane = lane
         self._producer = producer
+        self._lock = threading.Lock()
+        self.beginning: Run | None = None  # whose block waits for its transaction
 
     def block(self, timeout: float) -> Block:
         """Return the context manager behind Consumer.transaction."""
@@ -72,7 +76,8 @@ class RunTransactions:
 
     def discard(self, run: Run) -> None:
         """Abort what is open."""
-        transaction, run.transaction = run.transaction, None
+        with self._lock:
+            transaction, run.transaction = run.transaction, None
         if transaction is not None:
             self._producer.transactions.abort(transaction.timeout)
 
@@ -97,8 +102,11 @@ class RunTransactions:
             raise ConsumptionError(
                 "transaction() is possible inside consume() and hooks only, in their own thread or task"
             )
-        if run.transaction is not None and run.transaction.inside:
-            raise ConsumptionError("transactions do not nest")
+        if self.beginning is run or (run.transaction is not None and run.transaction.inside):
+            raise ConsumptionError(
+                "transactions do not nest, and those of one batch do not run side by side: leave one block of "
+                "transaction() before the next begins"
+            )
         return run
 
     def opened(self, run: Run, scope: TransactionScope, timeout: float) -> RunTransaction:
@@ -111,6 +119,13 @@ class RunTransactions:
                 f"partition goes on behind it"
             )
         return transaction
+
+    def begun(self, run: Run, scope: TransactionScope, timeout: float) -> None:
+        """Do the same for a block. A batch that has ended meanwhile would never end its transaction."""
+        self.opened(run, scope, timeout)
+        if run.over:
+            self.discard(run)
+            raise ConsumptionError(f"{run.action}() ended before its transaction began: await it in the handler")
 
     def ended(self, run: Run, transaction: RunTransaction) -> None:
         """Commit at the end of a block, or leave that to the end of the batch."""
@@ -133,7 +148,7 @@ class RunTransactions:
             # Whoever has the partition now produces all of it again: without a mark, too, as one may have been refused.
             if mark is not None or transaction.refused or run.action == "consume":
                 metadata = self._metadata(run, timeout, after_plain_marks=mark is not None)
-            if mark is not None:
+            if mark is not None and self._moves(mark):
                 place = topic_partition(Storable(run.topic, run.partition, *mark))
                 scope.add_offsets([place], metadata)
                 scope.on_committed.append(functools.partial(self._committed, run, mark))
@@ -143,6 +158,12 @@ class RunTransactions:
             raise
         run.transaction = None
         self._producer.transactions.commit(scope, timeout)
+
+    def _moves(self, mark: Mark) -> bool:
+        """Whether a mark is news: one of an earlier message would take the group back."""
+        with self._client.lock:
+            position = self._client.lanes.ledger.position(self._lane.key)
+        return position is None or mark[0] > position or (mark[0] == position and mark[1] is not None)
 
     def _metadata(self, run: Run, timeout: float, *, after_plain_marks: bool) -> Any:
         """Return the group metadata of the generation that this run's partition is held under.
@@ -207,7 +228,7 @@ class Block(contextlib.AbstractContextManager[None], contextlib.AbstractAsyncCon
             )
         run = self._join()
         if run.transaction is None:
-            self._transactions.opened(run, self._begin.begin(self._timeout), self._timeout)
+            self._transactions.begun(run, self._begin.begin(self._timeout), self._timeout)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -223,13 +244,29 @@ class Block(contextlib.AbstractContextManager[None], contextlib.AbstractAsyncCon
     async def __aenter__(self) -> None:
         run = self._join()
         if run.transaction is None:
-            self._transactions.opened(run, await self._begin.begin_async(self._timeout), self._timeout)
+            self._transactions.beginning = run
+            try:
+                scope = await self._begin.begin_async(self._timeout)
+            finally:
+                self._transactions.beginning = None
+            self._transactions.begun(run, scope, self._timeout)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Shielded: a transaction that ends in a thread is not left half-way because its task was cancelled.
-        await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(self.__exit__, kind, error, trace)))
+        # Waited for to its end whoever cancels the task: another thread must not end the same transaction meanwhile.
+        # No task of its own, which the end of the loop would cancel.
+        context = contextvars.copy_context()
+        ending = asyncio.get_running_loop().run_in_executor(None, context.run, self.__exit__, kind, error, trace)
+        cancelled: asyncio.CancelledError | None = None
+        while not ending.done():
+            try:
+                await asyncio.wait([ending])
+            except asyncio.CancelledError as cancellation:
+                cancelled = cancellation
+        ending.result()
+        if cancelled is not None:
+            raise cancelled
 
     def _join(self) -> Run:
         run = self._run = self._transactions.run_to_join()
