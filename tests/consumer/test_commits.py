@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer import Consumer, commits
 from swarm_consumer.events import Assigned, BatchFinished, ClientError, CommitRefused, Committed
@@ -138,3 +138,29 @@ def test_the_owner_may_stop_while_it_waits_for_its_own_id(embedded_broker, make_
     gate.set()
     assert running.join() == 0
     assert not running.of(ClientError)
+
+
+def test_a_commit_that_cannot_even_be_sent_leaves_nobody_waiting():
+    """Each attempt left an answer behind, which every later revocation asked the broker about."""
+    from types import SimpleNamespace
+
+    from swarm_consumer.progress import Ledger
+
+    class Client:
+        def store_offsets(self, offsets):
+            pass
+
+        def commit(self, **options):
+            raise KafkaException(KafkaError(KafkaError._STATE))
+
+    key, ledger = ("flights", 3), Ledger()
+    epoch = ledger.assign(key)
+    ledger.deliver(key, epoch, 6, 0)
+    ledger.mark(key, epoch, 6)
+    group = Group()
+    group.lock, group.lanes = threading.Lock(), SimpleNamespace(ledger=ledger)
+    group.request = lambda function, timeout_s: function(Client())
+    for _ in range(5):
+        assert commits.commit_blocking(group, key, epoch, 1.0) is False
+    assert all(answer.done() for waiting in group.awaited.values() for _, answer in waiting)
+    assert sum(map(len, group.awaited.values())) <= 1

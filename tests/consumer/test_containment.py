@@ -7,15 +7,18 @@ import ctypes
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from swarm_consumer import Consumer, DeadLetters
+from swarm_consumer import Consumer, DeadLetters, DeliveryError
 from swarm_consumer.bus import Bus
 from swarm_consumer.event_loop import EventLoop
 from swarm_consumer.events import BatchFailed, BatchStarted, ClientError, ErrorOccurred, StateChanged, describe
+from swarm_consumer.producer import Producer
 from swarm_consumer.testing import produce
 from swarm_consumer.testing.outside_client import Record, await_committed
+from swarm_consumer.workers import Workers
 
 FAST = {"auto.commit.interval.ms": 50}
 
@@ -307,3 +310,51 @@ def test_what_ends_a_node_is_an_error_and_what_passes_a_warning(caplog):
 
 def test_nobody_is_asked_for_events_that_nobody_wants():
     assert not Bus().wants(BatchStarted)
+
+
+def test_hooks_that_are_wanted_at_the_same_moment_share_one_thread(monkeypatch):
+    """Of two threads only one would be told to end, and the stop would wait for the other until its deadline."""
+    started = []
+
+    class Slow(threading.Thread):
+        def __init__(self, **options):
+            time.sleep(0.2)
+            super().__init__(**options)
+            started.append(self.name)
+
+    workers, done = Workers(1), threading.Semaphore(0)
+    askers = [threading.Thread(target=workers.submit_hook, args=(done.release,)) for _ in range(4)]
+    monkeypatch.setattr("swarm_consumer.workers.threading.Thread", Slow)
+    for each in askers:
+        each.start()
+    for each in askers:
+        assert done.acquire(timeout=30)
+        each.join(30)
+    assert len(started) == 1
+    assert workers.stop(30)
+
+
+def test_closing_does_not_wait_for_a_producer_that_is_being_made(monkeypatch):
+    """Its transactional id may take as long as an outage, far beyond the deadline of the stop."""
+    asked, answered = threading.Event(), threading.Event()
+
+    class Unanswered:
+        def __init__(self, properties):
+            pass
+
+        def init_transactions(self, timeout):
+            asked.set()
+            assert answered.wait(60)
+
+    monkeypatch.setattr("confluent_kafka.Producer", Unanswered)
+    producer = Producer({"transactional.id": "flights"})
+    with ThreadPoolExecutor(2) as pool:
+        making = pool.submit(lambda: producer.client)
+        try:
+            assert asked.wait(30)
+            assert pool.submit(producer.close, 0.1).result(20) == 0
+        finally:
+            answered.set()
+        with pytest.raises(DeliveryError, match="the node has stopped"):
+            making.result(30)
+    assert not producer.used

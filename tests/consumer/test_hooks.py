@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from swarm_consumer import App, ConfigurationError, Consumer, LifespanError, NodeInfo, Runtime, WarmupError
-from swarm_consumer.events import ErrorOccurred
+from swarm_consumer.events import ClientError, ErrorOccurred
 from swarm_consumer.testing import run_messages
 
 KAFKA = {"bootstrap.servers": "in-memory"}
@@ -378,3 +378,23 @@ def test_the_lifespan_is_given_the_node_and_can_be_entered_before_the_run():
     runtime.stop()
     assert runtime.run() == 0
     assert seen == ["enter", "leave"]
+
+
+def test_an_async_lifespan_that_dies_early_ends_the_node_with_its_reason():
+    fatal = []
+    goes_on = threading.Event()
+    app = make_app(lambda batch: goes_on.wait(60))
+    app.on(ClientError)(lambda event: (fatal.append(event), goes_on.set()))
+
+    async def background():
+        raise OSError("the pool is gone")
+
+    @app.lifespan
+    async def resources(node):
+        async with asyncio.TaskGroup() as group:
+            yield group.create_task(background())
+
+    with pytest.raises(LifespanError, match=r"resources .* failed while the node was at work: ExceptionGroup"):
+        run(app)
+    assert fatal, "the handler waited in vain for the node to be told to end"
+    assert "while the node was at work" in fatal[0].reason

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import sqlite3
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from swarm_consumer import Consumer, ConsumptionError, DeadLetters, DeliveryError
+from swarm_consumer import Consumer, ConsumptionError, DeadLetters, DeliveryError, DeserializationError
 from swarm_consumer.events import BatchFailed, DeadLettered, ErrorOccurred
 from swarm_consumer.progress import Ledger
 from swarm_consumer.testing import Record, produce, run_messages
@@ -60,6 +62,41 @@ def test_what_has_not_run_is_no_success(handler):
 
     with pytest.raises(ConsumptionError, match=r"consume\(\) returned"):
         run_messages(Handler, [b"1", b"2"])
+
+
+def test_an_iterator_whose_work_is_done_is_a_success(tmp_path):
+    """A cursor is what `return connection.execute(...)` returns: failed, the batch would be written again and again."""
+    database = sqlite3.connect(":memory:", check_same_thread=False)
+    database.execute("CREATE TABLE orders (value)")
+
+    def write(messages):
+        return database.executemany("INSERT INTO orders VALUES (?)", [(each.raw_payload,) for each in messages])
+
+    assert run_messages(write, [b"1", b"2"]).committed == {KEY: 2}
+    assert database.execute("SELECT count(*) FROM orders").fetchone() == (2,)
+    with open(tmp_path / "orders", "w") as file:
+        assert run_messages(lambda messages: file, [b"1"]).committed == {KEY: 1}
+    for lazy_one in (itertools.chain, zip, reversed):
+        with pytest.raises(ConsumptionError, match="has not run"):
+            run_messages(lambda messages, lazy_one=lazy_one: lazy_one([1]), [b"1"])
+
+
+def test_an_error_of_ones_own_without_a_place_is_an_ordinary_failure():
+    class Bad(DeserializationError):
+        def __init__(self):
+            pass
+
+    def handle(messages):
+        raise Bad
+
+    with pytest.raises(Bad):
+        run_messages(handle, [b"1"])
+
+
+@pytest.mark.parametrize("duration", [-1, float("nan")])
+def test_a_pause_that_cannot_be_is_refused(duration):
+    with pytest.raises(ValueError, match="is not possible"):
+        run_messages(lambda messages, consumer: consumer.pause(duration), [b"1"])
 
 
 def test_any_awaitable_and_a_future_are_waited_for():

@@ -167,8 +167,11 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
 
     def _offset_in_hand(self, error: BaseException) -> int:
         """Return the offset that was being handled when `error` came up, as far as can be known, else the first."""
-        if isinstance(error, DeserializationError) and (error.topic, error.partition) == (self.topic, self.partition):
-            return error.offset
+        if isinstance(error, DeserializationError):
+            # A class of the application's own may have none of this.
+            told = [getattr(error, name, None) for name in ("topic", "partition", "offset")]
+            if told[:2] == [self.topic, self.partition] and isinstance(told[2], int):
+                return told[2]
         if self._iterated is not None:
             iterator, end = self._iterated
             hint: Any = getattr(iterator, "__length_hint__", lambda: 0)()

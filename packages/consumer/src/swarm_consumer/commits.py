@@ -94,7 +94,11 @@ def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -
         answer: Future[None] = Future()
         waiting = [one for one in group.awaited.get(key, ()) if not one[1].done()]
         group.awaited[key] = [*waiting, (present.offset, answer)]
-        client.commit(offsets=[topic_partition(present)], asynchronous=True)
+        try:
+            client.commit(offsets=[topic_partition(present)], asynchronous=True)
+        except BaseException:
+            answer.cancel()  # none will come: the next one who waits strikes it out
+            raise
         return answer
 
     deadline = time.monotonic() + timeout_s

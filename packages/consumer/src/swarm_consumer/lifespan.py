@@ -18,6 +18,8 @@ from swarm_consumer.place import place_in
 END_S = 5.0
 """What the end of an async lifespan is given at least, when the drain has used its time up."""
 
+_AT_WORK = "while the node was at work"
+
 
 @dataclass(frozen=True, kw_only=True)
 class NodeInfo:
@@ -71,6 +73,13 @@ class Lifespan:
             self._event_loop.stop(END_S)
             raise self._failed("at its start", error) from error
 
+    @property
+    def ended_early(self) -> str | None:
+        """Why an async lifespan has ended before it was left, as with a task group of whose tasks one has failed."""
+        if self._async is None or not self._async.ended:
+            return None
+        return str(self._failed(_AT_WORK, self._async.failure()))
+
     def leave(self, error: BaseException | None, timeout_s: float) -> None:
         """Run the lifespan to its end, once; what ended the node's work is raised at its yield.
 
@@ -78,6 +87,7 @@ class Lifespan:
         """
         sync, self._sync = self._sync, None
         task, self._async = self._async, None
+        when = _AT_WORK if task is not None and task.ended else "at its end"
         try:
             if sync is not None:
                 sync.__exit__(type(error) if error is not None else None, error, getattr(error, "__traceback__", None))
@@ -87,7 +97,7 @@ class Lifespan:
             raise
         except BaseException as failure:  # noqa: BLE001  kept in `error`
             if failure is not error:  # it lets through what came in: that is told by whoever raised it
-                self.error = self._failed("at its end", failure)
+                self.error = self._failed(when, failure)
                 self.error.__cause__ = failure
                 if error is not None:  # that is raised, and this one would be told by nobody
                     self._bus.emit(ErrorOccurred(where="lifespan", error=self.error))
@@ -115,6 +125,15 @@ class _Task:
             return self._state.result()
         self._done.result()
         raise self._error or RuntimeError("it ended before its yield")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task is no more."""
+        return self._done is not None and self._done.done()
+
+    def failure(self) -> BaseException:
+        """Return what has ended the task."""
+        return self._error or RuntimeError("it was cancelled, or left its yield unasked")
 
     def leave(self, error: BaseException | None, timeout_s: float) -> None:
         """End the task within so many seconds; raise what its end raises."""

@@ -236,9 +236,14 @@ class Producer:
         """
         if self._client is not None and self._pid != os.getpid():
             return 0  # it is the parent's: destroying it here would abort this process
-        with self._lock:
+        self._closed = True
+        # Who makes a client holds the lock until a transactional one has its id, which may take as long as an outage.
+        if not self._lock.acquire(timeout=max(0.0, timeout)):
+            return 0
+        try:
             client, self._client = self._client, None
-            self._closed = True
+        finally:
+            self._lock.release()
         if client is None:
             return 0
         try:
@@ -258,6 +263,9 @@ class Producer:
         except (confluent_kafka.KafkaException, TypeError, ValueError) as error:
             cause = error.args[0].str() if isinstance(error, confluent_kafka.KafkaException) else str(error)
             raise ConfigurationError(f"the producer cannot be made: {self.scrub(cause)}") from None
+        if self._closed:  # meanwhile
+            del client
+            raise DeliveryError("the node has stopped, and nothing it produced now would be sent")
         self._pid = os.getpid()
         self._client = client
         return client

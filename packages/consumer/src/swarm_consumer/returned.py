@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -19,7 +19,7 @@ def complete(action: str, result: Any, event_loop: EventLoop) -> None:
         result = result.result()
     if result is None:
         return
-    if isinstance(result, (Iterator, AsyncIterator)):
+    if _has_not_run(result):
         raise ConsumptionError(
             f"{action}() returned a {type(result).__name__}, which has not run: a function with `yield`, map() and the "
             f"like do nothing until somebody goes through them; do the work in a plain loop and return nothing"
@@ -36,3 +36,10 @@ def complete(action: str, result: Any, event_loop: EventLoop) -> None:
             "consume() returned False, which says nothing here: raise an error to have the batch again, return nothing "
             "when it is done"
         )
+
+
+def _has_not_run(result: Any) -> bool:
+    """Whether it is lazy for sure. Cursors and files are iterators too, whose work is done."""
+    if isinstance(result, (Generator, AsyncGenerator)):
+        return True
+    return isinstance(result, Iterator) and type(result).__module__ in ("builtins", "itertools")

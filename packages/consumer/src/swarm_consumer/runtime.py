@@ -33,7 +33,7 @@ from swarm_consumer.reminders import Reminders
 from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.selection import Selection
 from swarm_consumer.signals import Flag
-from swarm_consumer.watchdog import Watchdog, dead_thread
+from swarm_consumer.watchdog import Watchdog, loss
 from swarm_consumer.workers import Workers
 
 EXIT_CLEAN = 0
@@ -245,11 +245,11 @@ class Runtime:
                 self._stop_reason = "told to stop"
             if self._stop_reason is not None:
                 return
-            dead = dead_thread(self._clients, self._workers, self._event_loop)  # before the reasons that one may have
+            lost = loss(self._clients, self._workers, self._event_loop, self._lifespan)  # before the reasons for one
             if self.fatal_error() or any(client.configuration_error for client in self._clients):
                 return
-            if dead is not None:
-                self._watchdog.fail(f"the thread {dead} ended without a word: nothing it was responsible for goes on")
+            if lost is not None:
+                self._watchdog.fail(lost)
                 return
             if quieting is not None and quieting.is_set():
                 self._quiet_wanted = True

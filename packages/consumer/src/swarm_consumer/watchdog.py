@@ -1,4 +1,4 @@
-"""The watchdog: why a node cannot go on, and whether a thread of it has ended though nobody told it to."""
+"""The watchdog: why a node cannot go on, and whether a thread or the lifespan ended though nobody told it to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from swarm_consumer.bus import Bus
 from swarm_consumer.client import SubscriptionClient
 from swarm_consumer.event_loop import EventLoop
 from swarm_consumer.events import ClientError, ErrorOccurred
+from swarm_consumer.lifespan import Lifespan
 from swarm_consumer.workers import Workers
 
 
@@ -40,7 +41,12 @@ class Watchdog:
         self._bus.emit(ErrorOccurred(where="a message that was produced outside of consume() and hooks", error=error))
 
 
-def dead_thread(clients: Iterable[SubscriptionClient], workers: Workers, event_loop: EventLoop) -> str | None:
-    """Return the name of an owner, worker, hook or event-loop thread that is no more; None while all are there."""
+def loss(
+    clients: Iterable[SubscriptionClient], workers: Workers, event_loop: EventLoop, lifespan: Lifespan
+) -> str | None:
+    """Say which owner, worker, hook or event-loop thread is no more, or that the lifespan is; None while all are."""
     owner = next((client.thread.name for client in clients if not client.thread.is_alive()), None)
-    return owner or workers.dead() or event_loop.dead()
+    dead = owner or workers.dead() or event_loop.dead()
+    if dead is not None:
+        return f"the thread {dead} ended without a word: nothing it was responsible for goes on"
+    return lifespan.ended_early

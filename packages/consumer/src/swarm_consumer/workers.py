@@ -37,6 +37,7 @@ class Workers:
         self._occupied: list[Run | None] = [None] * count
         self._threads: list[threading.Thread] = []
         self._hook_thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def start(self) -> None:
         """Start the threads."""
@@ -52,8 +53,11 @@ class Workers:
     def submit_hook(self, hook: Callable[[], None]) -> None:
         """Run a hook on a thread of its own, so that it need not wait for busy workers."""
         if self._hook_thread is None:
-            self._hook_thread = threading.Thread(target=self._run_hooks, name=f"{self._name}-hooks", daemon=True)
-            self._hook_thread.start()
+            with self._starting:  # owners and workers come here side by side
+                if self._hook_thread is None:
+                    thread = threading.Thread(target=self._run_hooks, name=f"{self._name}-hooks", daemon=True)
+                    thread.start()
+                    self._hook_thread = thread
         self._hooks.put(hook)
 
     def occupied(self) -> list[Run]:
