@@ -338,6 +338,7 @@ OURS = {
     ("run_transactions.py:RunTransactions.letter", "produce"),  # Producer.produce
     ("runtime.py:Runtime._make_client", "self._client_type"),
     ("transactions.py:TransactionScope._committed", "call"),  # RunTransactions._committed
+    ("transactions.py:TransactionScope._doubted", "call"),  # RunTransactions' own, too
     ("transactions.py:Transactions._abort", "self._client"),
     ("transactions.py:Transactions._begin", "self._client"),
     ("transactions.py:Transactions._commit", "self._client"),
