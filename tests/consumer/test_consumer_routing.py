@@ -262,6 +262,8 @@ def test_the_producer_gets_all_of_the_apps_settings_and_ids_of_its_own():
         "group.instance.id": "x",
     }
     made = producer_properties(kafka, {"transactional.id": "t", "acks": "all"}, "flights", 3)
+    assert made.pop("message.max.bytes") == 1_048_588
+    assert producer_properties(kafka, {"message.max.bytes": 5000}, "flights", 3)["message.max.bytes"] == 5000
     assert made == {
         **KAFKA,
         "sasl.username": "u",

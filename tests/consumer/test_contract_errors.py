@@ -90,6 +90,25 @@ def test_shutdown_and_revoked_hooks_that_raise_are_reported_and_progress_is_comm
     assert world.committed(topic) == {0: 3}
 
 
+def test_a_poison_message_as_large_as_a_client_may_send_becomes_a_letter(world):
+    """Its letter is larger, by the headers that tell its story."""
+    topic, dead = world.topic(), world.topic()
+    world.produce(topic, [Record(b"x" * 999_800, partition=0), Record(b"next", partition=0)])
+    app = world.app(kafka=SOON, retry_backoff=0.01)
+
+    @app.topic(topic, dead_letters=DeadLetters(topic=dead, max_retries=1))
+    class Handler(Consumer):
+        def consume(self, messages):
+            if any(len(message.raw_payload) > 100 for message in messages):
+                raise ValueError("too large for me")
+
+    world.start(app)
+    world.await_committed(topic, {0: 2})
+    (letter,) = world.read(dead)
+    assert letter.value == b"x" * 999_800
+    assert dict(letter.headers)["swarm-source-offset"] == b"0"
+
+
 def test_a_poison_message_goes_to_the_dead_letters_with_its_story_and_order_is_kept(world):
     topic, dead = world.topic(), world.topic()
     world.produce(

@@ -44,6 +44,9 @@ _CONSUMER_ONLY = frozenset(
         "allow.auto.create.topics",
     ]
 )
+BROKERS_LARGEST = 1_048_588
+"""The default of message.max.bytes at brokers. librdkafka's own is 1,000,000: a record just below that could become no
+dead letter, because the letter's headers come on top, and its partition would stay at it for ever."""
 _PRODUCER_ONLY = frozenset(
     [
         "transactional.id",
@@ -87,7 +90,8 @@ def producer_properties(
 
     A transactional.id gets the node's id appended: two producers with one id fence each other.
     """
-    merged = {name: value for name, value in kafka.items() if name not in _CONSUMER_ONLY}
+    merged: dict[str, Any] = {"message.max.bytes": BROKERS_LARGEST}
+    merged |= {name: value for name, value in kafka.items() if name not in _CONSUMER_ONLY}
     merged.update(producer)
     merged["client.id"] = f"{client_id}-producer" if node_id is None else f"{client_id}-producer-{node_id}"
     if "transactional.id" in merged and node_id is not None:
