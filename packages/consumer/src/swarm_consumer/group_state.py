@@ -169,15 +169,17 @@ class GroupState:
 
     def work(self, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
         """Do one run of a lane (see workers.LaneOwner)."""
+        run = None
         with self.lock:
             ticks = lane.tick_due and lane.state is LaneState.READY and not (self.lanes.frozen or lane.revoking)
-            lane.tick_due = lane.tick_due and not ticks
+            if ticks:
+                lane.tick_due = False
+            else:
+                was_retry = lane.retry is not None
+                run = self.lanes.take(lane, time.monotonic())
         if ticks:  # between two batches; its end queues the lane again
             self.execution.hook(self, lane, "tick")
             return
-        with self.lock:
-            was_retry = lane.retry is not None
-            run = self.lanes.take(lane, time.monotonic())
         if run is None:
             return
         occupy(run)
