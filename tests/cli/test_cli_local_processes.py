@@ -61,7 +61,11 @@ def test_the_parent_is_read_whatever_the_name() -> None:
     assert parent_of(2**22 + 1) is None
 
 
-@pytest.mark.parametrize(("pid", "says"), [(1, "another pid namespace"), (os.getpid(), "no child of the supervisor")])
+@pytest.mark.parametrize(
+    ("pid", "says"),
+    [(1, "another pid namespace"), (os.getpid(), "no child of the supervisor")],
+    ids=["elsewhere", "here"],  # workers of one run have different pids, and must collect the same names
+)
 def test_a_process_that_is_no_node_of_the_one_who_listens_is_not_signalled(path: Path, pid: int, says: str) -> None:
     with subprocess.Popen(["/bin/sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE) as shell:
         assert shell.stdout is not None
