@@ -106,3 +106,30 @@ def test_the_application_decides_where_it_is_left_to_it(what: str, last: str) ->
     assert " server [" in first
     assert last in second
     assert second.endswith("after the import")
+
+
+class Unreadable:
+    """A value whose text cannot be made."""
+
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+    __repr__ = __str__
+
+
+def test_no_extra_costs_its_record_or_makes_it_no_json() -> None:
+    """A key that is no text lost the record, and NaN made a line that no strict reader takes."""
+    circle: list[object] = []
+    circle.append(circle)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    for value in (float("nan"), float("inf"), {(1, 2): 3}, circle, Unreadable(), {"inner": float("nan")}):
+        line = logs.JsonFormatter().format(record("kept", odd=value, fine=1))
+        read = json.loads(line, parse_constant=refuse)
+        assert (read["message"], read["fine"]) == ("kept", 1)
+        assert read["odd"]
+        assert "\n" not in line
+        shorter = logs.JsonFormatter().shorten(line, len(line) - 5)
+        assert json.loads(shorter, parse_constant=refuse)["message"] == "kept"

@@ -163,6 +163,25 @@ class TextFormatter(logging.Formatter):
         return cut(line, limit)
 
 
+def _json(line: dict[str, Any]) -> str:
+    """One line of strict JSON, whatever an application gave as `extra`: the record must not be lost for it."""
+    try:
+        return json.dumps(line, default=str, ensure_ascii=False, allow_nan=False)
+    except Exception:  # noqa: BLE001  NaN, a circle, keys that are no texts, a __str__ that raises
+        return json.dumps({name: _plain(value) for name, value in line.items()}, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    try:
+        json.dumps(value, allow_nan=False)
+    except Exception:  # noqa: BLE001  as above
+        try:
+            return str(value)
+        except Exception as error:  # noqa: BLE001  as above
+            return f"a {type(value).__name__} whose text cannot be made ({type(error).__name__})"
+    return value
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line; the field names are part of the contract."""
 
@@ -186,7 +205,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _OF_A_RECORD and name not in line}
         if record.exc_info:
             line["exception"] = record.exc_text or self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _json(line)
 
     def shorten(self, line: str, limit: int) -> str:
         """The object in at most `limit` bytes, still an object: its longest texts are cut."""
