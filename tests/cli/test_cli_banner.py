@@ -54,13 +54,14 @@ def test_ready_is_said_once_and_the_stop_says_what_is_waited_for(caplog: pytest.
         for running in (1, 2, 2):
             supervisor.running = running
             supervisor.listeners["NodeRunning"](SimpleNamespace(at=banner._started + 2.04))
-        supervisor.listeners["Stopping"](SimpleNamespace())
+        supervisor.listeners["Stopping"](SimpleNamespace(reason="SIGTERM"))
         supervisor.nodes = [SimpleNamespace(pid=None), SimpleNamespace(pid=2)]
-        supervisor.listeners["Stopping"](SimpleNamespace())
+        # By the control socket: one TERM after it forces nothing (docs/signals.md).
+        supervisor.listeners["Stopping"](SimpleNamespace(reason="swarm-cli stop, by ada"))
         supervisor.nodes = []
-        supervisor.listeners["Stopping"](SimpleNamespace())
+        supervisor.listeners["Stopping"](SimpleNamespace(reason="SIGINT"))
     assert [record.message for record in caplog.records] == [
         "ready after 2.0 s: 2 of 2 nodes run",
         "2 nodes finish the batches in hand, within 75 s; Ctrl-C or TERM again kills them",
-        "1 node finishes the batches in hand, within 75 s; Ctrl-C or TERM again kills them",
+        "1 node finishes the batches in hand, within 75 s; Ctrl-C or TERM twice kills them",
     ]

@@ -101,6 +101,16 @@ def test_a_signal_while_it_waits_ends_it_with_the_documented_code_and_a_line(
     assert swarm.left_behind() == []
 
 
+def test_one_process_without_a_supervisor_says_too_what_it_waits_for(start_swarm: Any, eventually: Any) -> None:
+    port = free_port()
+    start_swarm(
+        "server", APP, "--bootstrap-servers", "127.0.0.1:1", "--probe", str(port), TOPIC="any", GROUP="any"
+    )  # fmt: skip
+    reason = "the swarm is starting: waits for Kafka at 127.0.0.1:1: connection refused"
+    eventually(lambda: reason in get(port, "/readyz")[1], 60, "/readyz with the reason")
+    assert get(port, "/livez")[0] == 200
+
+
 def test_what_is_found_wrong_ends_it_with_the_documented_code(
     embedded_broker: Any, start_swarm: Any, point_at: Any
 ) -> None:
@@ -177,3 +187,25 @@ def test_a_signal_while_the_application_is_imported_ends_it_at_once(
             assert said == (line if number == signal.SIGINT else "")
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("command", ["swarm", "server"])
+@pytest.mark.parametrize(("name", "code"), [("INT", 130), ("TERM", 0)])
+def test_a_signal_between_the_import_and_the_first_wait_is_answered(
+    tmp_path: Path, command: str, name: str, code: int
+) -> None:
+    """Probes, metrics and the supervisor are imported there: nobody handled a signal for half a second."""
+    (tmp_path / "early.py").write_text(
+        "import subprocess\n"
+        "from swarm_consumer import App\n"
+        "app = App('early', kafka={'bootstrap.servers': '127.0.0.1:1'})\n"
+        "@app.consume('orders', group='g')\n"
+        "def handle(messages): ...\n"
+        f"subprocess.Popen(['sh', '-c', 'sleep 0.05; kill -{name} $PPID'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "swarm_cli", command, "early:app", "--probe", str(free_port())],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert ("swarm-cli: interrupted while" in done.stderr) is (name == "INT")

@@ -73,9 +73,11 @@ class Banner:
             took = event.at - self._started
             logger.info("ready after %.1f s: %d of %d nodes run", took, snapshot.running, snapshot.wanted)
 
-    def _stopping(self, _: "Stopping") -> None:
+    def _stopping(self, event: "Stopping") -> None:
         at_work = sum(1 for node in self._snapshot().nodes if node.pid is not None)
         if at_work:
             within = self._facts.stop_within_s
-            text = "%d nodes finish the batches in hand, within %g s; Ctrl-C or TERM again kills them"
-            logger.info(text if at_work > 1 else text.replace("nodes finish", "node finishes"), at_work, within)
+            # Only a second INT or TERM forces: the first one after a stop of another kind is the first of two.
+            times = "again kills" if event.reason in ("SIGINT", "SIGTERM") else "twice kills"
+            text = "%d nodes finish the batches in hand, within %g s; Ctrl-C or TERM %s them"
+            logger.info(text if at_work > 1 else text.replace("nodes finish", "node finishes"), at_work, within, times)

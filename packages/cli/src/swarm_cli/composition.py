@@ -215,10 +215,13 @@ def outward(supervisor: "Supervisor", settings: Settings, application: str) -> I
 @contextmanager
 def probes_of_process(
     listener: "LivenessListener", runtime: "Runtime", settings: Settings, application: str
-) -> Iterator[None]:
-    """Serve the same endpoints for one process, from a thread of its own; raises ProbeError (exit code 2)."""
+) -> Iterator[Callable[[str], None]]:
+    """Serve the same endpoints for one process, from a thread of its own; raises ProbeError (exit code 2).
+
+    Gives what tells them what the start waits for, "" for nothing.
+    """
     if settings.probe is None:
-        yield
+        yield lambda reason: None
         return
     from swarm_liveness.serving import ProcessProbes
 
@@ -231,7 +234,7 @@ def probes_of_process(
         detail=cast("Detail", settings.metrics_detail),
     )
     try:
-        yield
+        yield probes.waits_for
     finally:
         probes.close()
 

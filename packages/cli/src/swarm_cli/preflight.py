@@ -87,6 +87,11 @@ def named_servers(outline: "Outline") -> str:
     return ", ".join(outline.servers)
 
 
+def waiting(servers: str, why: str | None = "") -> str:
+    """What a start says that it waits for."""
+    return f"waits for Kafka at {servers}: {why}" if why else f"waits for Kafka at {servers}"
+
+
 def settled(report: "ClusterReport") -> bool:
     """Whether there is nothing more to wait for: a broker has answered, or the client has refused a property."""
     return report.reachable or bool(report.property_errors)

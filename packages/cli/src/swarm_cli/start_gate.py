@@ -40,7 +40,7 @@ class StartGate:
         self._open = False
         self._stopped_by = ""
         self._error: CommandError | None = None
-        supervisor.hold(f"waits for Kafka at {self._servers}")
+        supervisor.hold(preflight.waiting(self._servers))
         supervisor.on(events.AfterWarmup)(self._begin)
         supervisor.on(events.Stopping)(self._stopping)
 
@@ -105,7 +105,7 @@ class StartGate:
         except CommandError as error:
             self._refuse(error)
             return
-        self._supervisor.hold(f"waits for Kafka at {self._servers}: {reason}")
+        self._supervisor.hold(preflight.waiting(self._servers, reason))
         self._supervisor.call_at(now + pause_s, self._ask)
 
     def _refuse(self, error: Exception) -> None:

@@ -129,7 +129,7 @@ class ProcessProbes:
         _check_extras()
         from swarm_liveness.metrics import SwarmCollector
 
-        observer = ProcessObserver(listener, observable, name=name)
+        observer = self._observer = ProcessObserver(listener, observable, name=name)
         collector = SwarmCollector(
             observer.snapshot,
             probe=lambda: self.server,
@@ -142,6 +142,10 @@ class ProcessProbes:
         self._loop = ThreadLoop()
         self.server.attach(self._loop)
         self._loop.start()
+
+    def waits_for(self, reason: str) -> None:
+        """Say in all answers what this process waits for before it starts; "" for nothing."""
+        self._observer.waits_for = reason
 
     def close(self) -> None:
         """Stop serving. Idempotent."""

@@ -173,6 +173,8 @@ class ProcessObserver:
         self._name = name
         self._started = time.monotonic()
         self._accounts = Accounts()
+        self.waits_for = ""
+        """What is awaited before the start, if anything."""
 
     def snapshot(self) -> ProcessSnapshot:
         """This process now: unhealthy is "degraded", its phase is its state otherwise."""
@@ -197,7 +199,7 @@ class ProcessObserver:
             pid=os.getpid(),
             name=self._name,
             state="degraded" if degraded else phase,
-            reason=verdict.reason,
+            reason=verdict.reason or (self.waits_for if phase == "starting" else ""),
             running=int(phase == "running" and verdict.healthy),
             uptime_s=uptime,
             nodes=(node,),

@@ -1,11 +1,14 @@
 """`swarm-cli swarm APP`: one supervisor, N nodes."""
 
 import dataclasses
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from swarm_cli.configuration import Configuration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from swarm_cli.reloading import SourceWatch
 
 SUPERVISOR_SETTINGS = (
@@ -40,6 +43,17 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
 
 
 def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int:
+    from swarm_cli import preflight
+
+    with ExitStack() as closing:
+        # Up to run(), which brings its own handlers: as PID 1 a process without any does not even notice a TERM.
+        with preflight.ends_when_interrupted("the start was prepared"):
+            supervise = _prepared(configuration, watch, closing)
+        return supervise()
+
+
+def _prepared(configuration: Configuration, watch: "SourceWatch | None", closing: ExitStack) -> "Callable[[], int]":
+    """Everything up to the first fork: what supervises then, and returns the exit code."""
     from swarm_cli import application_hooks, composition, preflight
     from swarm_cli.banner import Banner, Facts
     from swarm_cli.control_path import control_path
@@ -63,7 +77,8 @@ def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int
         # Before memory is measured for the limits of the nodes, which share what is loaded here.
         ended = application_hooks.warm_up(loaded[0])
         if ended is not None:
-            return ended
+            code = ended
+            return lambda: code
     else:
         load = lambda: composition.configured_app(configuration)  # noqa: E731
         slack_s = composition.import_timeout_s(times)
@@ -81,13 +96,13 @@ def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int
     if settings.preload:
         application_hooks.connect(load()[0], supervisor)
     composition.limit_memory(supervisor, listener, nodes)
-    with composition.outward(supervisor, settings, configuration.application) as probe:
-        within_s = supervisor.settings.shutdown_timeout + supervisor.settings.shutdown_grace
-        servers = ", ".join(outline.servers)
-        facts = Facts(configuration.application, nodes, servers, probe, control, within_s)
-        gate = StartGate(supervisor, load, outline, nodes, settings, slack_s)
-        composition.say_settings(settings, listener, dataclasses.asdict(supervisor.settings))
-        Banner(facts, supervisor.snapshot).attach(supervisor)
-        if watch is not None:
-            watch.stop_at_change(supervisor)
-        return gate.exit_code(supervisor.run())
+    probe = closing.enter_context(composition.outward(supervisor, settings, configuration.application))
+    within_s = supervisor.settings.shutdown_timeout + supervisor.settings.shutdown_grace
+    servers = ", ".join(outline.servers)
+    facts = Facts(configuration.application, nodes, servers, probe, control, within_s)
+    gate = StartGate(supervisor, load, outline, nodes, settings, slack_s)
+    composition.say_settings(settings, listener, dataclasses.asdict(supervisor.settings))
+    Banner(facts, supervisor.snapshot).attach(supervisor)
+    if watch is not None:
+        watch.stop_at_change(supervisor)
+    return lambda: gate.exit_code(supervisor.run())
