@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from swarm_supervisor.events import AfterWarmup, Stopping
 
 
+MOST_LOST = 5
+"""So many children in a row that are killed or too slow are no accident of the machine."""
+
+
 class StartGate:
     """Opens when the brokers have answered and have what the application needs; ends the swarm when they cannot."""
 
@@ -37,6 +41,7 @@ class StartGate:
         self._slack_s = slack_s
         self._servers = preflight.named_servers(outline)
         self._patience = preflight.Patience(self._servers, settings.connect_timeout, time.monotonic())
+        self._lost = 0
         self._open = False
         self._stopped_by = ""
         self._error: CommandError | None = None
@@ -84,7 +89,12 @@ class StartGate:
 
         try:
             if not isinstance(answer, bytes):
+                self._lost += 1
+                if answer.lost and self._lost < MOST_LOST:  # as after a pause of the machine, or an OOM kill
+                    self._again(str(answer))
+                    return
                 raise CommandError(f"the brokers cannot be asked from a child process: {answer}.")
+            self._lost = 0
             report = msgspec.json.decode(answer, type=ClusterReport)
             if not preflight.settled(report):
                 self._again(report.error or "no answer")

@@ -30,6 +30,9 @@ _LONGEST_POLL_S = 86400.0
 class ChildFailed(RuntimeError):
     """What ran in a short-lived child did not give a result. The text says why."""
 
+    lost = False
+    """Whether the child said nothing at all: it was too slow, or was killed. Another one may have more luck."""
+
 
 def fork(body: Callable[[set[int]], int], *, beside_threads: bool = False) -> int:
     """Fork; return the child's pid. In the child run ``body`` and end with the exit code that it returns.
@@ -188,9 +191,13 @@ def _result(child: Pidfd, read_fd: int, timeout_s: float) -> bytes:
 def outcome(said: bytes, failure: str, status: object) -> bytes:
     """What a short-lived child returned. `ChildFailed` where it raised or gave no answer, and for a ``failure``."""
     if failure:
-        raise ChildFailed(f"the check in a child process failed: {failure}")
+        error = ChildFailed(f"the check in a child process failed: {failure}")
+        error.lost = not said
+        raise error
     if said[:1] == b"+":
         return said[1:]
     if said[:1] == b"-":
         raise ChildFailed(said[1:].decode("utf-8", "replace"))
-    raise ChildFailed(f"the check in a child process gave no answer: it {status}")
+    error = ChildFailed(f"the check in a child process gave no answer: it {status}")
+    error.lost = True
+    raise error

@@ -1,0 +1,98 @@
+"""The gate before the first fork, with a supervisor whose children answer what the test says."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from swarm_cli.composition import Outline
+from swarm_cli.errors import CommandError
+from swarm_cli.settings import Settings
+from swarm_cli.start_gate import MOST_LOST, StartGate
+from swarm_consumer import ClusterReport
+from swarm_supervisor import ChildFailed
+
+OUTLINE = Outline(client_id="shop", servers=["kafka:9092"], topics={"g": ["orders"]})
+GOOD = msgspec.json.encode(ClusterReport(reachable=True, topics={"orders": 4}))
+
+
+class Supervisor:
+    """Holds and releases; a child is a callback to call."""
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+        self.released = 0
+        self.stops: list[tuple[str, int]] = []
+        self.due: list[Callable[[], None]] = []
+        self.asked: list[Callable[[Any], None]] = []
+        self.listeners: dict[str, Any] = {}
+
+    def hold(self, reason: str) -> None:
+        self.held.append(reason)
+
+    def release(self) -> None:
+        self.released += 1
+
+    def stop(self, reason: str, exit_code: int) -> None:
+        self.stops.append((reason, exit_code))
+
+    def on(self, kind: type) -> Callable[[Any], Any]:
+        return lambda listener: self.listeners.setdefault(kind.__name__, listener)
+
+    def call_at(self, deadline: float, callback: Callable[[], None]) -> None:
+        self.due.append(callback)
+
+    def in_child(self, function: Callable[[], bytes], timeout_s: float, done: Callable[[Any], None]) -> None:
+        self.asked.append(done)
+
+    def answer(self, answer: Any) -> None:
+        """Let the next question be asked, and answered."""
+        self.due.pop()()
+        self.asked.pop()(answer)
+
+
+def lost(text: str) -> ChildFailed:
+    error = ChildFailed(text)
+    error.lost = True
+    return error
+
+
+@pytest.fixture
+def supervisor() -> Supervisor:
+    return Supervisor()
+
+
+@pytest.fixture
+def gate(supervisor: Supervisor) -> StartGate:
+    made: Any = StartGate(supervisor, lambda: None, OUTLINE, 2, Settings(), 10.0)  # type: ignore[arg-type,return-value]
+    supervisor.listeners["AfterWarmup"](SimpleNamespace(at=0.0))
+    return made
+
+
+def test_children_that_are_lost_are_followed_by_others(supervisor: Supervisor, gate: StartGate) -> None:
+    """A machine that was paused while a child asked, or an OOM kill of it, ended the whole start with 1."""
+    for _ in range(3):
+        supervisor.answer(lost("it took longer than 12 s"))
+        assert supervisor.held[-1] == "waits for Kafka at kafka:9092: it took longer than 12 s"
+    assert not supervisor.stops
+    supervisor.answer(GOOD)
+    assert supervisor.released == 1
+    assert gate.exit_code(0) == 0
+
+
+def test_so_many_in_a_row_are_no_accident(supervisor: Supervisor, gate: StartGate) -> None:
+    for _ in range(MOST_LOST):
+        supervisor.answer(lost("it was killed by SIGSEGV"))
+    ((reason, code),) = supervisor.stops
+    assert "cannot be asked from a child process: it was killed by SIGSEGV" in reason
+    assert code == 1
+    with pytest.raises(CommandError, match="SIGSEGV"):
+        gate.exit_code(0)
+
+
+def test_an_error_that_a_child_tells_is_final(supervisor: Supervisor, gate: StartGate) -> None:
+    supervisor.answer(ChildFailed("it raised ValueError: no"))
+    assert supervisor.stops
+    assert not supervisor.released
