@@ -143,6 +143,23 @@ class TestListener:
         ]
         listener.notifier.close()
 
+    def test_a_readiness_that_the_manager_did_not_take_is_told_again(
+        self, manager: socket.socket, swarm: Any, node: Any
+    ) -> None:
+        """It was told once: where the socket was full, the manager waited in vain and killed the unit."""
+        loop = Loop()
+        snapshot = swarm(state="running", nodes=[node(0), node(1)])
+        listener = SystemdListener(loop, lambda: snapshot, notifier(manager))
+        while listener.notifier.notify(STATUS="x" * 500):
+            pass
+        listener(event("NodeRunning"))
+        loop.fire()
+        assert "READY=1" not in "".join(received(manager))
+        loop.fire()
+        assert received(manager) == ["READY=1\nSTATUS=running: 2 of 2 nodes healthy"]
+        assert loop.timers == []
+        listener.notifier.close()
+
     def test_stopping_asks_for_more_time_until_it_is_over(self, manager: socket.socket, swarm: Any) -> None:
         snapshot, loop = swarm(), Loop()
         listener = SystemdListener(loop, lambda: snapshot, notifier(manager))

@@ -20,6 +20,10 @@ WATCHDOG_SHARE = 0.5
 # While draining, or waiting at the start, more time is asked for this often, for three times as long.
 EXTEND_EVERY_S = 5.0
 EXTEND_BY_S = 3 * EXTEND_EVERY_S
+# What the manager did not take (its socket is full) and must not miss is told again so soon.
+AGAIN_S = 1.0
+
+_CHANGES = frozenset({"READY", "RELOADING", "STOPPING"})
 
 # States in which stopping takes its time.
 _DRAINING = frozenset({"stopping"})
@@ -93,6 +97,9 @@ class SystemdListener:
         self._begun = False
         self._waits = False
         self._status = ""
+        self._untold: dict[str, str | int] = {}
+        """A change of state that the manager has not taken yet."""
+        self._again = False
 
     def __call__(self, event: Any) -> None:
         """Follow one event, by the name of its class."""
@@ -174,7 +181,25 @@ class SystemdListener:
             self._loop.call_at(time.monotonic() + WATCHDOG_SHARE * self.notifier.watchdog_s, self._feed_watchdog)
 
     def _tell(self, **assignments: str | int) -> None:
-        self.notifier.notify(**assignments)
+        """Notify; a change of state that was not taken is told again until it is, or until the next one.
+
+        A READY=1 that is lost would have the manager kill the whole unit when its time to start is over.
+        """
+        taken = self.notifier.notify(**assignments)
+        if _CHANGES.intersection(assignments):
+            self._untold = {} if taken else assignments
+            self._tell_again_later()
+
+    def _tell_again_later(self) -> None:
+        if self._untold and not self._again:
+            self._again = True
+            self._loop.call_at(time.monotonic() + AGAIN_S, self._tell_again)
+
+    def _tell_again(self) -> None:
+        self._again = False
+        if self._untold and self.notifier.notify(**self._untold):
+            self._untold = {}
+        self._tell_again_later()
 
 
 def _address(text: str) -> str | bytes | None:
