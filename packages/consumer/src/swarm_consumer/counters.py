@@ -40,7 +40,8 @@ class Counters:
     def count(self, run: Run, failed: bool, diverted: bool, duration_s: float) -> None:
         """Count a batch that has ended."""
         key = run.lane.key
-        self.assigned(key)
+        if key not in self._partitions:
+            self.assigned(key)
         topic, partition = self._topics[key[0]], self._partitions[key]
         topic.durations[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
         topic.duration_s += duration_s

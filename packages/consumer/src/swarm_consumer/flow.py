@@ -40,22 +40,23 @@ def decide(lanes: Collection[Lane], now: float, concurrency: int, enough: int) -
     draining = False
     for lane in lanes:
         held = len(lane.held)
+        blocked = lane.blocked
         settings = lane.route.settings
         share = settings.max_held_bytes // len(lanes)
-        workable = workable or not lane.blocked
+        workable = workable or not blocked
         if lane.flow_paused:
-            if held <= settings.held_bound // 2 and lane.held_bytes <= share // 2 and not lane.blocked:
+            if held <= settings.held_bound // 2 and lane.held_bytes <= share // 2 and not blocked:
                 flow.resume.append(lane)
         elif held < settings.held_bound and lane.held_bytes < share:
             lane.over_since = None
-        elif lane.blocked or _outlasts_resume(lane, held, now) or _left_alone(lane, now):
+        elif blocked or _outlasts_resume(lane, held, now) or _left_alone(lane, now):
             lane.over_since = None
             flow.pause.append(lane)
         else:
             draining = True
         if not held:
             continue
-        if lane.blocked or (lane.running is not None and now - lane.running.started > RESUME_S):
+        if blocked or (lane.running is not None and now - lane.running.started > RESUME_S):
             flow.blocked += held
         elif lane.state in (LaneState.READY, LaneState.RUNNING):
             supplied += 1

@@ -11,7 +11,7 @@ from swarm_consumer import commits, seeks
 from swarm_consumer.deliveries import Deliveries, Delivery
 from swarm_consumer.errors import ConsumptionError, DeliveryError
 from swarm_consumer.group_state import GroupState
-from swarm_consumer.lane import Lane, run_in_hand
+from swarm_consumer.lane import Lane, Run, run_in_hand
 from swarm_consumer.message import Message
 from swarm_consumer.producer import Producer
 from swarm_consumer.run_transactions import Block, RunTransactions
@@ -53,22 +53,23 @@ class PartitionContext:
     def mark(self, message: Message[Any] | int, metadata: str | None, blocking: bool, timeout: float) -> bool:
         """See Consumer.mark_as_consumed."""
         offset, leader_epoch = self._place(message)
-        _check_metadata(metadata)
+        if metadata is not None:
+            _check_metadata(metadata)
         run = self._lane.running
         epoch = run.epoch if run is not None else self._lane.epoch
         if isinstance(message, Message):
             epoch = message._decoders.epoch or epoch
-        with self._client.lock:
-            if not self._client.lanes.ledger.deliverable(self._lane.key, epoch, offset + 1):
-                if run is not None and run.transaction is not None:
-                    run.transaction.refused = True
-                return False
-        if run is not None and run.transaction is not None:
-            return self.transactions.mark(run, run.transaction, (offset + 1, metadata, leader_epoch), blocking)
-        # What was produced must be acknowledged before messages may count as done. In a handler or hook the mark is
-        # kept until its end, which waits for that anyway; a blocking one, and one from another thread, waits here.
-        waiting = [each for each in (None if run is None else run.produced, self.elsewhere) if each is not None]
-        if any(each.unsettled for each in waiting):
+        client, key = self._client, self._lane.key
+        if (transaction := run.transaction if run is not None else None) is not None or self._unsettled(run):
+            with client.lock:
+                if not client.lanes.ledger.deliverable(key, epoch, offset + 1):
+                    if transaction is not None:
+                        transaction.refused = True
+                    return False
+            if run is not None and transaction is not None:
+                return self.transactions.mark(run, transaction, (offset + 1, metadata, leader_epoch), blocking)
+            # What was produced must be acknowledged before messages may count as done. In a handler or hook the mark is
+            # kept until its end, which waits for that anyway; a blocking one, and one from another thread, waits here.
             if run is not None and not blocking and run_in_hand.get() is run:
                 if run.deferred is None or run.deferred[0] <= offset + 1:
                     run.deferred = (offset + 1, metadata, leader_epoch)
@@ -76,11 +77,15 @@ class PartitionContext:
             if run is not None and run.produced is not None:
                 self.producer.settle(run.produced, timeout)
             self.settle_elsewhere(timeout)
-        with self._client.lock:
-            ours = self._client.lanes.ledger.mark(self._lane.key, epoch, offset + 1, metadata, leader_epoch)
+        with client.lock:
+            ours = client.lanes.ledger.mark(key, epoch, offset + 1, metadata, leader_epoch)
         if ours and blocking:
-            return commits.commit_blocking(self._client, self._lane.key, epoch, timeout)
+            return commits.commit_blocking(client, key, epoch, timeout)
         return ours
+
+    def _unsettled(self, run: Run | None) -> bool:
+        """Whether something that was produced is under way, or has failed unheard."""
+        return (run is not None and run.produced is not None and run.produced.unsettled) or self.elsewhere.unsettled
 
     def settle_elsewhere(self, timeout: float) -> None:
         """Wait for what threads of the handler's own have produced. Raises DeliveryError when something failed.
@@ -109,9 +114,10 @@ class PartitionContext:
             if offset < 0:
                 raise ValueError(f"there is no offset {offset}")
             return offset, None
-        if (message.topic, message.partition) != self._lane.key:
+        record = message.record
+        if (record.topic(), record.partition()) != self._lane.key:
             raise ValueError(f"{message!r} does not belong to {self.topic}[{self.partition}]")
-        return message.offset, message.leader_epoch
+        return message.offset, record.leader_epoch()
 
     def transaction(self, timeout: float) -> Block:
         """See Consumer.transaction."""

@@ -135,9 +135,11 @@ class Ledger:
         A mark below the present position changes nothing: progress never goes back, except by `restart`. Metadata
         belongs to one position: it goes when the position moves on. Raises ValueError as `deliverable` does.
         """
-        if not self.deliverable(key, epoch, next_offset):
+        entry = self._entries.get(key)
+        if entry is None or entry.epoch != epoch:
             return False
-        entry = self._entries[key]
+        if entry.delivered is None or next_offset > entry.delivered:
+            self.deliverable(key, epoch, next_offset)  # raises
         if entry.position is None or next_offset > entry.position:
             entry.position, entry.metadata, entry.leader_epoch = next_offset, metadata, leader_epoch
             entry.plain = True
