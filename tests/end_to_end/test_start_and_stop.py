@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,16 @@ def test_a_stop_signal_ends_everything_with_exit_0(consuming: Any, number: signa
             assert not handle.alive()
     assert consuming.left_behind() == []
     consuming.threads.check()
+
+
+def test_an_order_that_comes_at_the_very_end_changes_no_exit_code(consuming: Any) -> None:
+    """USR2 between the end of run() and that of the process had its default effect: exit code 140."""
+    consuming.popen.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 60
+    while consuming.popen.poll() is None and time.monotonic() < deadline:
+        consuming.popen.send_signal(signal.SIGUSR2)
+        time.sleep(0.0005)
+    assert consuming.popen.wait(5) == 0, consuming.output()
 
 
 def test_a_killed_supervisor_leaves_no_node_behind(consuming: Any) -> None:
