@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from swarm_consumer import Consumer, commits
+from swarm_consumer import App, Consumer, commits
 from swarm_consumer.events import Assigned, BatchFinished, ClientError, CommitRefused, Committed
+from swarm_consumer.group_state import GroupState
+from swarm_consumer.owner import Owner
 from swarm_consumer.testing import Record, produce
+from swarm_consumer.workers import Workers
 
 
 def test_a_blocking_mark_in_an_outage_does_not_hold_up_the_owner(embedded_broker, make_app, start, topic_name):
@@ -142,8 +146,6 @@ def test_the_owner_may_stop_while_it_waits_for_its_own_id(embedded_broker, make_
 
 def test_a_commit_that_cannot_even_be_sent_leaves_nobody_waiting():
     """Each attempt left an answer behind, which every later revocation asked the broker about."""
-    from types import SimpleNamespace
-
     from swarm_consumer.progress import Ledger
 
     class Client:
@@ -164,3 +166,69 @@ def test_a_commit_that_cannot_even_be_sent_leaves_nobody_waiting():
         assert commits.commit_blocking(group, key, epoch, 1.0) is False
     assert all(answer.done() for waiting in group.awaited.values() for _, answer in waiting)
     assert sum(map(len, group.awaited.values())) <= 1
+
+
+class Unsure:
+    """A client whose broker does not answer twice, then is not sure, then answers."""
+
+    def __init__(self):
+        self.timeouts = []
+
+    def committed(self, partitions, timeout):
+        self.timeouts.append(timeout)
+        (one,) = partitions
+        if len(self.timeouts) < 3:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        failed = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS) if len(self.timeouts) == 3 else None
+        return [SimpleNamespace(topic=one.topic, partition=one.partition, error=failed, metadata="up to here")]
+
+
+def group_state():
+    app = App("flights", {"bootstrap.servers": "localhost:9092"})
+    app.consume("flights")(lambda messages: None)
+    (group,) = app.subscription_groups()
+    return GroupState(group, Workers(1), None, app.bus, lambda: None)
+
+
+def test_metadata_is_asked_for_in_short_slices_until_the_broker_knows_it():
+    """The owner thread waits for each answer: as long as the handler's whole timeout, it polled for nobody."""
+    group, client, ended = group_state(), Unsure(), threading.Event()
+
+    def own():
+        while not ended.is_set():
+            group.serve_requests(client)
+            time.sleep(0.001)
+
+    owner = threading.Thread(target=own)
+    owner.start()
+    try:
+        assert group.committed_metadata(("flights", 3), 60.0) == "up to here"
+    finally:
+        ended.set()
+        owner.join(30)
+    assert len(client.timeouts) == 4
+    assert max(client.timeouts) <= 1.0
+
+
+def test_requests_of_many_handlers_leave_room_for_polls(monkeypatch):
+    monkeypatch.setattr("swarm_consumer.group_state.SERVE_S", 0.0, raising=False)
+    group, served = group_state(), []
+    for number in range(3):
+        group._requests.append(lambda client, number=number: served.append(number))
+    group.serve_requests(None)
+    assert served == [0]
+    group.serve_requests(None)
+    assert served == [0, 1]
+
+
+def test_seeks_of_many_partitions_leave_room_for_polls(monkeypatch):
+    sought = []
+    monkeypatch.setattr("swarm_consumer.owner.SEEKS_S", 0.0, raising=False)
+    monkeypatch.setattr("swarm_consumer.seeks.seek", lambda group, client, lane: sought.append(lane))
+    group = group_state()
+    for partition in range(3):
+        lane = group.lanes.assign(("flights", partition), group.group.route_of("flights"), 0.0)
+        lane.pending_seek = 5
+    Owner._attend(SimpleNamespace(group=group), None, time.monotonic())
+    assert len(sought) == 1
+    assert group.attention, "the others are sought at the next turns"

@@ -180,6 +180,8 @@ def test_an_abstract_class_is_refused():
         {"consume": coroutine},
         {"consume": staticmethod(lambda messages: None)},
         {"consume": classmethod(lambda cls, messages: None)},
+        {"consume": functools.partialmethod(lambda self, mode, messages: None, "fast")},
+        {"consume": functools.singledispatchmethod(lambda self, messages: None)},
         {**ok, "wrap": contextlib.contextmanager(good_wrap)},
         {**ok, "__init__": lambda self, pool=None, *args, **kwargs: None},
     ],

@@ -18,10 +18,10 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import confluent_kafka
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer.bus import Bus
-from swarm_consumer.client_errors import Repetitions
+from swarm_consumer.client_errors import Repetitions, commit_may_succeed_later
 from swarm_consumer.client_statistics import ClientStatistics
 from swarm_consumer.counters import Counters
 from swarm_consumer.errors import ConfigurationError
@@ -35,6 +35,11 @@ from swarm_consumer.routing import SubscriptionGroup
 from swarm_consumer.workers import Workers
 
 Result = TypeVar("Result")
+
+SERVE_S = 1.0
+"""How long the owner stays with requests before it polls again, and how long one may wait for the broker there."""
+RETRY_S = 0.1
+"""Between two attempts of a question that the broker has not answered."""
 ASK_S = 2.0
 """How long the owner's thread waits for what the broker says about a group's offsets."""
 
@@ -282,9 +287,14 @@ class GroupState:
         return bool(self._requests)
 
     def serve_requests(self, client: confluent_kafka.Consumer) -> None:
-        """Do what was asked. Called by the owner thread."""
+        """Do what was asked, for a second at most. Called by the owner thread."""
+        if not self._requests:
+            return
+        until = time.monotonic() + SERVE_S
         while self._requests:
             self._requests.popleft()(client)
+            if time.monotonic() >= until:
+                return
 
     def group_metadata(self, key: Key, epoch: int, timeout_s: float, *, after_commits: bool) -> Any:
         """Return what a transaction needs to commit offsets in this member's name; None if the partition is gone.
@@ -308,11 +318,23 @@ class GroupState:
         return self.request(ask, timeout_s)
 
     def committed_metadata(self, key: Key, timeout_s: float) -> str | None:
-        """Return the metadata committed with a partition's offset."""
-        answer = self.request(
-            lambda client: client.committed([TopicPartition(*key)], timeout=timeout_s), timeout_s + 1.0
-        )
-        return answer[0].metadata
+        """Return the metadata committed with a partition's offset. Raises KafkaException and TimeoutError."""
+        deadline = time.monotonic() + timeout_s
+
+        def ask(client: confluent_kafka.Consumer) -> str | None:
+            remaining = max(0.1, deadline - time.monotonic())
+            (answer,) = client.committed([TopicPartition(*key)], timeout=min(SERVE_S, remaining))
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+            return answer.metadata
+
+        while True:
+            try:
+                return self.request(ask, max(0.0, deadline - time.monotonic()))
+            except KafkaException as error:
+                if not commit_may_succeed_later(error.args[0]) or time.monotonic() + RETRY_S >= deadline:
+                    raise
+                time.sleep(RETRY_S)
 
     # -- what observers read -------------------------------------------------------------------------------------
 

@@ -115,6 +115,8 @@ def _check_method(consumer: type[Consumer], method: str, *arguments: str) -> Non
     found = inspect.getattr_static(consumer, method)
     bound = not isinstance(found, staticmethod)
     function = getattr(found, "__func__", found)
+    if not callable(function) and hasattr(function, "__get__"):
+        function = getattr(consumer, method)  # a partialmethod or the like: what the class makes of it
     wanted = f"{method}({', '.join(['self', *arguments] if bound else arguments)})"
     what = f"{consumer.__qualname__}.{method}()"
     if not callable(function):

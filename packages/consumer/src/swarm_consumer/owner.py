@@ -40,6 +40,8 @@ from swarm_consumer.stuck_client import StuckClientWatch
 
 FATAL_DRAIN_S = 5.0
 """What handlers at work are given when the client has died."""
+SEEKS_S = 1.0
+"""How long seeks may take in a turn: a broker that does not answer holds each of them up, and polls have to go on."""
 LEAVE_S = 2.0
 """How long a static member that leaves for good waits for its partitions to be taken."""
 
@@ -205,6 +207,8 @@ class Owner:
         for lane in waiting:
             if now >= lane.seek_at:
                 seeks.seek(group, client, lane)
+                if time.monotonic() - now >= SEEKS_S:
+                    return  # the others at the next turn
 
     def _tick(self, now: float) -> None:
         group = self.group
