@@ -26,6 +26,12 @@ def test_a_fault_in_the_runtime_is_found(mutant: str) -> None:
         assert any(one(seed)[1] is not None for seed in range(WITHIN)), f"not found in {WITHIN} histories"
 
 
+@pytest.mark.parametrize(("seed", "what"), [(1003141, "a log is cut while the node drains"), (1006939, "the same")])
+def test_what_broke_once_holds(seed: int, what: str) -> None:
+    with seams.installed():
+        assert one(seed)[1] is None, what
+
+
 def test_a_failing_seed_is_told_with_its_course() -> None:
     with mutated("one offset too many is stored"):
         _, found = many(range(WITHIN))

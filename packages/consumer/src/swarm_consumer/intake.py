@@ -84,6 +84,7 @@ class Intake:
         if any(map(_error_of, records)):
             records, ends = self._take_errors(records)
         if self._lanes.frozen:
+            self._see_cuts(records)
             return  # quieting or stopping: nothing was marked of them, so they will come again
         if records:
             bus = self._group.bus
@@ -164,6 +165,17 @@ class Intake:
             end = start + len(list(run))
             self._receive(client, key if topic is None else (topic, key), records[start:end])
             start = end
+
+    def _see_cuts(self, records: list[confluent_kafka.Message]) -> None:
+        """Void what is at work where the log was cut: its offsets mean other messages now, though none is taken."""
+        with self._group.lock:
+            for record in records:
+                lane = self._lanes.by_key.get((record.topic() or "", record.partition() or 0))
+                if lane is None or lane.expected is None or lane.pending_seek is not None:
+                    continue
+                if (record.offset() or 0) < lane.expected:
+                    lane.expected = None
+                    lane.epoch = self._lanes.ledger.restart(lane.key)
 
     def _receive(self, client: confluent_kafka.Consumer, key: Key, records: list[confluent_kafka.Message]) -> None:
         group = self._group
