@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm_liveness import memory_watch
+from swarm_liveness import memory_sampler, memory_watch
+from swarm_liveness.memory_sampler import MemorySampler
 from swarm_liveness.memory_watch import MemorySample, MemoryState
 from swarm_liveness.settings import Limits
 
@@ -119,3 +120,31 @@ def test_samples_within_one_batch_count_as_one() -> None:
     for now in (61.0, 62.0):
         state = memory_watch.add(state, exact(160), USS, now)
     assert "in 3 samples in a row" in str(memory_watch.finding(state, USS))
+
+
+def test_a_long_batch_above_the_limit_costs_one_percent_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its first sample counts, yet each one walked the page tables: a tenth of the time of a large process."""
+    spent = [0.0]
+
+    class Memory:
+        readings = 0
+
+        def rss_mb(self) -> float:
+            return 200.0
+
+        def exact(self) -> MemorySample:
+            self.readings += 1
+            spent[0] += 0.125  # 12.5 s have to pass before the next
+            return exact(150.0)
+
+    monkeypatch.setattr(memory_sampler.time, "thread_time", lambda: spent[0])
+    memory = Memory()
+    sampler = MemorySampler(memory, None, lambda: None)  # type: ignore[arg-type]
+    for second in range(101):
+        sampler.sample(USS, float(second), working=True)
+    assert sampler.state.over == 1
+    assert memory.readings == 8
+    for second in (101, 102):  # batches that end count, and are exact
+        sampler.batch_ended(USS, float(second))
+    assert memory.readings == 10
+    assert memory_watch.finding(sampler.state, USS) is not None

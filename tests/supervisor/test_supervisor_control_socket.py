@@ -158,6 +158,36 @@ def test_clients_are_bounded(swarm, connect):
         assert time.monotonic() < deadline
 
 
+def test_subscribers_that_read_nothing_do_not_lock_everybody_out(start, connect):
+    """Followers that somebody has suspended (Ctrl-Z) kept their places for ever: nobody could stop the swarm."""
+    swarm = start("""
+import swarm_supervisor.control as control
+control.IDLE_TIMEOUT_S = 1.0
+supervisor = supervise(beat, nodes=2, control_socket="c.sock")
+@supervisor.on(events.SignalReceived)
+def flood(event):
+    for number in range(3000):
+        supervisor._listeners.tell(events.ErrorOccurred(at=0.0, where="flood", error="x" * 200))
+    os.write(1, b'{"event": "Flooded"}\\n')
+sys.exit(supervisor.run())
+""")
+    swarm.running(2)
+    for _ in range(32):
+        sock = connect()
+        sock.sendall(b'{"command": "subscribe"}\n')
+        assert sock.recv(100)
+    assert "32 clients" in answer(connect())[0]["error"], "they may read yet"
+    swarm.signal(signal.SIGTTIN)
+    swarm.wait_for("Flooded")
+    deadline = time.monotonic() + 30.0
+    answered = False
+    while not answered:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(OSError):
+            answered = connect_works(connect)
+        time.sleep(0.1)  # between two questions: each is an event that the subscribers are sent
+
+
 def test_a_subscriber_that_never_reads_costs_a_bound_and_is_told_what_it_missed(start, tmp_path):
     swarm = start("""
 import swarm_supervisor.control as control

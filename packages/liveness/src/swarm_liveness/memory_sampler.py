@@ -50,13 +50,13 @@ class MemorySampler:
                 return
             sample = MemorySample(self._source.rss_mb())
             price = 0.0
-            if memory_watch.wants_exact(state, sample.rss_mb, limits, self._refresh_s, now):
+            counts = not working or self._batches != self._counted
+            if memory_watch.wants_exact(state, sample.rss_mb, limits, self._refresh_s, now, counts=counts):
                 # Of the processor: on a busy machine a wait for it would put off the next reading for seconds.
                 begun = time.thread_time()
                 exact = self._source.exact()
                 price = time.thread_time() - begun
                 sample = replace(exact, rss_mb=sample.rss_mb)
-            counts = not working or self._batches != self._counted
             self.state = memory_watch.add(state, sample, limits, now, price, counts=counts)
             if self.state.over > 0:
                 self._counted = self._batches

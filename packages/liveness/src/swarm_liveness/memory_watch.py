@@ -51,16 +51,18 @@ def due(state: MemoryState, now: float) -> bool:
     return state.sampled is None or now - state.sampled >= SAMPLE_INTERVAL_S
 
 
-def wants_exact(state: MemoryState, rss_mb: float, limits: Limits, refresh_s: float | None, now: float) -> bool:
-    """Whether this sample needs USS and PSS.
+def wants_exact(
+    state: MemoryState, rss_mb: float, limits: Limits, refresh_s: float | None, now: float, *, counts: bool = True
+) -> bool:
+    """Whether this sample needs USS and PSS. `counts`: as in `add`.
 
     USS <= PSS <= RSS always, so an RSS under the soft mark settles the question for all three. `refresh_s` is how old
     the figures may be that statistics show when no limit needs them; None: they are never read for that.
     """
     waited = None if state.exact is None else now - state.exact
     if limits.memory_limit is not None and limits.memory_metric != "rss" and rss_mb >= SOFT_SHARE * limits.memory_limit:
-        # Once over the limit every sample counts: a leak does not wait.
-        return waited is None or state.over > 0 or waited >= EXACT_PRICE_FACTOR * state.price_s
+        # Once over the limit a sample that counts is exact, whatever it costs: a leak does not wait.
+        return waited is None or (state.over > 0 and counts) or waited >= EXACT_PRICE_FACTOR * state.price_s
     if refresh_s is None:
         return False
     return waited is None or waited >= max(refresh_s, EXACT_PRICE_FACTOR * state.price_s)

@@ -25,7 +25,8 @@ MAX_PENDING_BYTES = 4 * 2**20
 """What may wait for a client that does not read: events beyond it are dropped and counted."""
 MAX_CLIENTS = 32
 IDLE_TIMEOUT_S = 30.0
-"""How long a client that is no subscriber may stay without a whole request, or without reading its answer."""
+"""How long a client that is no subscriber may stay without a whole request, or without reading its answer; a subscriber
+that has read nothing for so long makes room for others."""
 _ACCEPT_PAUSE_S = 1.0
 _CHUNK_BYTES = 65536
 _MOST_AT_ONCE = 64
@@ -138,7 +139,7 @@ class ControlServer:
         if uid not in (os.geteuid(), 0):
             self.refused += 1
             self._refuse(client, f"user {uid} may not control this swarm: it belongs to user {os.geteuid()}")
-        elif len(self._clients) >= MAX_CLIENTS:
+        elif len(self._clients) >= MAX_CLIENTS and not self._make_room():
             self.refused += 1
             self._refuse(client, f"{MAX_CLIENTS} clients are connected already: try again later")
         else:
@@ -147,6 +148,14 @@ class ControlServer:
             self._clients[client.fd] = client
             if self._sweep is None:
                 self._sweep = self._loop.call_at(client.active_at + IDLE_TIMEOUT_S, self._sweep_idle)
+
+    def _make_room(self) -> bool:
+        """Send away the subscriber that has read nothing for longest, if for too long: it may lock nobody out."""
+        since = time.monotonic() - IDLE_TIMEOUT_S
+        stuck = [client for client in self._clients.values() if client.writing and client.active_at <= since]
+        if stuck:
+            self._drop(min(stuck, key=lambda client: client.active_at))
+        return bool(stuck)
 
     def _accept_again(self) -> None:
         if self._listener.fileno() < 0:
