@@ -16,6 +16,7 @@ from swarm_liveness.views import live, ready, status_parts
 
 DASH = "\N{EN DASH}"
 NODE = shutil.which("node")
+RATES = (("nodes", 3), ("topics", 4))
 pytestmark = pytest.mark.skipif(NODE is None, reason="node.js is not installed: the page's script cannot be run")
 
 
@@ -103,11 +104,30 @@ def test_a_rate_is_that_of_one_process_and_of_topics_over_all_of_them(drawn: Any
         facts = told(messages, row("billing", 0, lag=0, messages=messages))
         return answer(swarm(wanted=1, uptime_s=uptime, nodes=[node(0, statistics=facts, uptime_s=uptime, **changes)]))
 
-    first, second, third = drawn(at(10.0, 100), at(12.0, 300), at(14.0, 300, pid=None, state="backing off"))
+    first, second, third, later = drawn(
+        at(10.0, 100), at(12.0, 300), at(14.0, 300, pid=None, state="backing off"), at(34.0, 300)
+    )
     assert cells(first, "nodes")[1][3] == cells(first, "topics")[1][4] == DASH
     assert cells(second, "nodes")[1][3] == cells(second, "topics")[1][4] == "100"
     assert cells(third, "nodes")[1][3] == DASH, "a dead node does nothing"
-    assert cells(third, "topics")[1][4] == "0"
+    assert cells(third, "topics")[1][4] == "50", "in the last seconds"
+    assert cells(later, "topics")[1][4] == "0"
+
+
+def test_a_rate_does_not_jump_where_looks_and_reports_have_beats_of_their_own(
+    drawn: Any, swarm: Any, node: Any
+) -> None:
+    """With a report every three seconds the page said 0, 0, 3,000 messages/s of a node that does 1,000."""
+
+    def at(uptime: float) -> Any:
+        messages = int(uptime // 3) * 3000
+        facts = told(messages, row("billing", 0, lag=0, messages=messages))
+        return answer(swarm(wanted=1, uptime_s=uptime, nodes=[node(0, statistics=facts, uptime_s=uptime)]))
+
+    shown = drawn(*[at(float(second)) for second in range(10, 40)])[10:]
+    rates = {int(cells(one, table)[1][column].replace(",", "")) for one in shown for table, column in RATES}
+    assert min(rates) >= 700
+    assert max(rates) <= 1300
 
 
 def test_without_an_answer_nothing_stays_green(drawn: Any, swarm: Any) -> None:
