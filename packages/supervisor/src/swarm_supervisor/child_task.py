@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from swarm_pidfd import Pidfd
-from swarm_supervisor.fork import MOST_BYTES, ChildFailed, answer, fork, outcome
+from swarm_supervisor.fork import MOST_BYTES, ChildFailed, answer, end_child, fork, outcome
 from swarm_supervisor.loop import Loop, Timer
 from swarm_supervisor.threads import check_threads
 
@@ -57,11 +57,22 @@ class ChildTask:
         finally:
             os.close(write_fd)
         self.pid = pid
+        self._child: Pidfd | None = None
+        try:
+            self._watch(pid)
+        except BaseException:  # a child that cannot be watched must not run
+            try:
+                end_child(pid)
+            finally:
+                self._release()
+            raise
+
+    def _watch(self, pid: int) -> None:
         os.set_blocking(self._read_fd, False)  # of the description: only this end, each end has its own
-        self._child: Pidfd | None = Pidfd(pid)
-        loop.add_reader(self._read_fd, select.EPOLLIN, lambda _: self._read())
-        loop.add_reader(self._child.fileno(), select.EPOLLIN, lambda _: self._ended())
-        self._timer = loop.call_at(time.monotonic() + timeout_s, self._overdue)
+        self._child = child = Pidfd(pid)
+        self._loop.add_reader(self._read_fd, select.EPOLLIN, lambda _: self._read())
+        self._loop.add_reader(child.fileno(), select.EPOLLIN, lambda _: self._ended())
+        self._timer = self._loop.call_at(time.monotonic() + self._timeout_s, self._overdue)
 
     @property
     def over(self) -> bool:
@@ -124,13 +135,14 @@ class ChildTask:
         done(result)
 
     def _release(self) -> None:
+        read_fd, self._read_fd = self._read_fd, -1
         child, self._child = self._child, None
-        if child is None:
-            return
         if self._timer is not None:
             self._timer.cancel()
         with contextlib.ExitStack() as each:  # all of it, whatever one of them raises
-            each.callback(os.close, self._read_fd)
-            each.callback(child.close)
-            each.callback(self._loop.remove_reader, child.fileno())
-            each.callback(self._loop.remove_reader, self._read_fd)
+            if read_fd >= 0:
+                each.callback(os.close, read_fd)
+                each.callback(self._loop.remove_reader, read_fd)
+            if child is not None:
+                each.callback(child.close)
+                each.callback(self._loop.remove_reader, child.fileno())

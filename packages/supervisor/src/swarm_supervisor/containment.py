@@ -8,6 +8,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+_MOST_BYTES = 8192
+_CUT = b"... [cut]"
+
 
 class Interrupted(KeyboardInterrupt):
     """A second INT or TERM while the application's own code runs, before there is a node. Never contained."""
@@ -30,11 +33,22 @@ def must_pass(error: BaseException, pid: int) -> bool:
     return isinstance(error, Interrupted | CoreFailedError) or os.getpid() != pid
 
 
+def told(text: str) -> str:
+    """Return a text as it can be told: encoded in UTF-8 without an error, and of a bounded length.
+
+    File names and broken input bring lone surrogates along, which no JSON can hold.
+    """
+    encoded = text[: 2 * _MOST_BYTES].encode("utf-8", "backslashreplace")
+    if len(encoded) > _MOST_BYTES:
+        encoded = encoded[: _MOST_BYTES - len(_CUT)] + _CUT
+    return encoded.decode("utf-8", "ignore")
+
+
 def text_of(error: BaseException) -> str:
     """Return an error as text, also where its own str() raises."""
     name = type(error).__name__
     try:
-        return f"{name}: {error}"
+        return told(f"{name}: {error}")
     except BaseException:  # noqa: BLE001 - it is code of the application like any other
         return f"{name} (its str() raises)"
 
@@ -43,6 +57,6 @@ def name_of(function: Callable[..., Any]) -> str:
     """Return how to call a function in a log, also where its repr() raises."""
     try:
         name = getattr(function, "__qualname__", None)
-        return name if isinstance(name, str) else repr(function)
+        return told(name if isinstance(name, str) else repr(function))
     except BaseException:  # noqa: BLE001 - as above
         return f"a {type(function).__name__}"

@@ -177,7 +177,7 @@ def _slept(fleet: Fleet, happening: messages.Slept, now: float, out: list[Action
     never be judged by a supervisor that is away again and again, and a stop would never end.
     """
     settings = fleet.settings
-    times = _count_absence(fleet, happening)
+    times = _count_absence(fleet, happening, now)
     for life in fleet.lives():
         if (duration := fleet.durations[life.state]) is not None:
             _excuse(fleet, life, duration, happening, now)
@@ -195,11 +195,10 @@ def _excuse(fleet: Fleet, timed: Life | Budget, anew_s: float, happening: messag
         fleet.deadlines.set(timed, timed.deadline + happening.duration_s)
 
 
-def _count_absence(fleet: Fleet, happening: messages.Slept) -> int:
+def _count_absence(fleet: Fleet, happening: messages.Slept, now: float) -> int:
     if not happening.culprit and happening.rested:
-        fleet.absences.pop("", None)
-    times = fleet.absences[happening.culprit] = fleet.absences.get(happening.culprit, 0) + 1
-    return times
+        fleet.absences.forget("")
+    return fleet.absences.count(happening.culprit, now)
 
 
 def _quiet(fleet: Fleet, happening: messages.QuietSwarm, now: float, out: list[Action]) -> None:

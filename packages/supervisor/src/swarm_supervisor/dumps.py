@@ -67,6 +67,8 @@ class Dumps:
             self._there(handle)
         elif now < until:
             self._loop.call_at(min(now + _LOOK_S, until), lambda: self._look(handle, until))
+        else:
+            handle.dump_wanted = False  # one that comes later is found as that of a TTIN from outside
 
     def _there(self, handle: NodeHandle) -> None:
         if not self._alive(handle):

@@ -9,6 +9,8 @@ from collections.abc import Generator
 from fcntl import ioctl
 from typing import Any
 
+from swarm_supervisor.fork import ORPHANED
+
 _LONGEST_WAIT_S = 86400.0
 """poll(2) takes 2**31 - 1 ms at most, 24.8 days: a longer wait is made of several."""
 
@@ -49,7 +51,8 @@ class Flag:
             left = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
             if not left > 0:
                 return False
-            _readable(self.fileno(), min(left, _LONGEST_WAIT_S))
+            if _readable(self.fileno(), min(left, _LONGEST_WAIT_S)) and not self.is_set():
+                return False  # hung up: nobody is left who could set it
         return True
 
     async def wait_async(self) -> None:
@@ -88,6 +91,27 @@ class GoFlag(Flag):
         """Watch the read end of the pipe of orders, which somebody else owns."""
         self._set = False
         self._fd = pipe_fd
+
+    def is_set(self) -> bool:
+        """Whether the order has come. That the supervisor has gone, and its end of the pipe with it, is none."""
+        if not self._set:
+            self._set = orders_waiting(self._fd) >= 1
+        return self._set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As `Flag.wait`. Ends this process, with exit code 3, if the supervisor is gone."""
+        return super().wait(timeout) or self._not_yet()
+
+    async def wait_async(self) -> None:
+        """As `Flag.wait_async`. Ends this process, with exit code 3, if the supervisor is gone."""
+        await super().wait_async()
+        if not self.is_set():
+            self._not_yet()
+
+    def _not_yet(self) -> bool:
+        if _readable(self._fd, 0.0) and not self.is_set():
+            os._exit(ORPHANED)  # an order of nobody: what this process would work at, others may be doing by then
+        return self.is_set()
 
     def set(self) -> bool:
         """Only the supervisor sets this flag. RuntimeError."""

@@ -10,6 +10,7 @@ from swarm_health import Accounts, NodeStatistics, Status
 from swarm_supervisor.deadlines import NEVER, Deadlines
 from swarm_supervisor.lifecycle import TABLE, State, Transition, Trigger, durations
 from swarm_supervisor.messages import Exited
+from swarm_supervisor.repeats import Repeats
 from swarm_supervisor.restart_policy import RestartHistory
 from swarm_supervisor.settings import Settings
 
@@ -210,7 +211,7 @@ class Fleet:
     """The newest generation of every node id that there ever was, spares included."""
     restarts: int = 0
     """Lives that followed another one, since the start."""
-    absences: dict[str, int] = field(default_factory=dict)
+    absences: Repeats = field(default_factory=Repeats)
     """How often in a row the supervisor was away; by the listener that kept it, "" for none."""
     stale: int = 0
     """Events that came for a life that was over."""

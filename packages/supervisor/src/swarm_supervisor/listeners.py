@@ -73,7 +73,7 @@ class Listeners:
         """Log an event and tell the listeners. Raises nothing that a listener or a log handler raises."""
         self._tell(_log, event)
         for kind in type(event).__mro__:
-            for listener in self._typed.get(kind, ()):
+            for listener in tuple(self._typed.get(kind, ())):  # one may register another
                 self._tell(listener, event)
         for listener in (*self._every, *(each for each, wanted in self._sometimes if wanted())):
             self._tell(listener, event)

@@ -1,5 +1,6 @@
 """One epoll and one heap of timers: waits, and calls back. It knows nothing of nodes."""
 
+import contextlib
 import select
 import time
 from collections import deque
@@ -85,8 +86,11 @@ class Loop:
         A ``patient`` reader may be called back 50 ms later. One that raises is named by ``where``. It is called again;
         if it raises each time, after pauses that grow to a second.
         """
-        if fd in self._readers:
-            raise ValueError(f"file descriptor {fd} has a reader already: remove that one first")
+        if (there := self._readers.get(fd)) is not None:
+            if self._is_open(there):
+                raise ValueError(f"file descriptor {fd} has a reader already: remove that one first")
+            there.active = False
+            del self._readers[fd]
         (self._patient if patient else self._epoll).register(fd, events)
         self._readers[fd] = _Reader(fd, events, callback, patient, where)
 
@@ -106,7 +110,21 @@ class Loop:
         if not reader.paused:
             # Forked siblings may hold the same open file description: close() alone would not take it out of the epoll
             # (epoll(7), question 6).
-            (self._patient if reader.patient else self._epoll).unregister(fd)
+            with contextlib.suppress(OSError):  # closed before: it is out of the epoll
+                (self._patient if reader.patient else self._epoll).unregister(fd)
+        return True
+
+    def _is_open(self, reader: _Reader) -> bool:
+        """Whether a reader is for what its number means now: whoever closes without `remove_reader` leaves it behind.
+
+        The number may be that of a node's pipe by then, and its fork must not fail.
+        """
+        if reader.paused:
+            return True
+        try:
+            (self._patient if reader.patient else self._epoll).modify(reader.fd, reader.events)
+        except OSError:
+            return False
         return True
 
     def call_at(self, deadline: float, callback: Callable[[], None]) -> Timer:

@@ -16,7 +16,7 @@ from types import FrameType
 
 from swarm_health import NodeStatistics, Writer
 from swarm_supervisor import offspring
-from swarm_supervisor.containment import ListenerFailedError, text_of
+from swarm_supervisor.containment import ListenerFailedError, text_of, told
 from swarm_supervisor.events import NodeStarted
 from swarm_supervisor.flags import Flag, GoFlag, orders_waiting
 from swarm_supervisor.fork import ORPHANED
@@ -143,6 +143,31 @@ def run_node(
     quiet: bool,
 ) -> int:
     """Make a fresh fork into a node, run its target, and return its exit code. Signals are blocked on entry."""
+    offspring.forget_inherited()
+    who = "what prepares it"
+    try:
+        _prepare(node, mask, close_inherited, dump_fd, quiet)
+        who = "the target"
+        listeners(NodeStarted(at=time.monotonic(), node_id=node.id, generation=node.generation, pid=os.getpid()))
+        if held and not _wait_for_go(node):
+            return 0
+        return _exit_code(node, target(node))
+    except SystemExit as request:
+        return _exit_code(node, request.code)
+    except BaseException as error:
+        node._writer.stopping(text_of(error))
+        if isinstance(error, ListenerFailedError):
+            who = "a listener of its start"
+        logger.exception("node %d failed: %s raised %s", node.id, who, type(error.__cause__ or error).__name__)
+        return 1
+    finally:
+        offspring.end_all()
+        for handler in logging.getLogger().handlers + logger.handlers:
+            with contextlib.suppress(BaseException):
+                handler.flush()
+
+
+def _prepare(node: Node, mask: set[int], close_inherited: Callable[[], None], dump_fd: int, quiet: bool) -> None:
     with contextlib.suppress(PermissionError):
         os.setpgid(0, 0)  # a terminal sends Ctrl-C to its foreground group: the supervisor alone shall decide
     _drop_terminal_signals()
@@ -150,7 +175,6 @@ def run_node(
     _reset_signals(node)
     _detach_stdin()
     _reseed()
-    offspring.forget_inherited()
     if dump_fd >= 0:
         # The handler of faulthandler is C: it writes also while other C code holds the GIL.
         faulthandler.register(DUMP_SIGNAL, file=dump_fd, all_threads=True, chain=False)
@@ -161,23 +185,6 @@ def run_node(
         node.quieting.set()
     # The supervisor blocks TSTP to read it from a descriptor; whoever started it may have blocked others.
     signal.pthread_sigmask(signal.SIG_SETMASK, mask - {QUIET_SIGNAL, DUMP_SIGNAL, MAIN_STACK_SIGNAL, *STOP_SIGNALS})
-    try:
-        listeners(NodeStarted(at=time.monotonic(), node_id=node.id, generation=node.generation, pid=os.getpid()))
-        if held and not _wait_for_go(node):
-            return 0
-        return _exit_code(target(node))
-    except SystemExit as request:
-        return _exit_code(request.code)
-    except BaseException as error:
-        node._writer.stopping(text_of(error))
-        who = "a listener of its start" if isinstance(error, ListenerFailedError) else "the target"
-        logger.exception("node %d failed: %s raised %s", node.id, who, type(error.__cause__ or error).__name__)
-        return 1
-    finally:
-        offspring.end_all()
-        for handler in logging.getLogger().handlers + logger.handlers:
-            with contextlib.suppress(BaseException):
-                handler.flush()
 
 
 def _wait_for_go(node: Node) -> bool:
@@ -197,14 +204,16 @@ def _wait_for_go(node: Node) -> bool:
     return True
 
 
-def _exit_code(result: object) -> int:
+def _exit_code(node: Node, result: object) -> int:
     if result is None:
         return 0
     if isinstance(result, int) and not isinstance(result, bool):
         return int(result) & 0xFF
     if isinstance(result, bool):
         result = f"the target returned {result}, which is no exit code: return None when all went well, or a number"
-    sys.stderr.write(f"{result}\n")  # as the interpreter does for SystemExit("text")
+    node._writer.stopping(told(str(result)))
+    with contextlib.suppress(Exception):  # there may be no stderr
+        sys.stderr.write(f"{result}\n")  # as the interpreter does for SystemExit("text")
     return 1
 
 

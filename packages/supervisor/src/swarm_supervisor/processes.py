@@ -224,7 +224,7 @@ class Processes:
         if not self._alive(handle):  # told already
             if status is None:
                 self._loop.call_at(time.monotonic() + _TRACED_PATIENCE_S, lambda: self._look_at_traced(handle))
-            else:
+            elif pidfd in _left:  # else SIGCHLD has told, and it is closed
                 _left.remove(pidfd)
                 pidfd.close()
         elif status is not None:

@@ -14,6 +14,10 @@ class Repeats:
     def __init__(self) -> None:
         self._seen: dict[Hashable, tuple[int, float]] = {}
 
+    def forget(self, failure: Hashable) -> None:
+        """The next time is the first one again."""
+        self._seen.pop(failure, None)
+
     def count(self, failure: Hashable, now: float) -> int:
         """Return which time in a row this is: 1 for the first, and for one after a pause."""
         times, last = self._seen.pop(failure, (0, now))

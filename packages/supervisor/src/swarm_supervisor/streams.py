@@ -52,6 +52,15 @@ def _discard(fd: int, flush: Callable[[], object], null: int) -> None:
         os.close(kept)
 
 
+def identity(fd: int) -> tuple[int, int] | None:
+    """Return what tells the file behind a descriptor from whatever has its number later; None if it is closed."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def detach(fds: Iterable[int]) -> None:
     """In a fresh child: put /dev/null in the place of descriptors, and of those that wait in them if they are epolls.
 
@@ -60,7 +69,8 @@ def detach(fds: Iterable[int]) -> None:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         for number in {each for fd in fds for each in (fd, *_inside(fd))}:
-            os.dup2(null, number, inheritable=False)
+            if number != null:  # else it was closed
+                os.dup2(null, number, inheritable=False)
     finally:
         os.close(null)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Unpack
 
 from swarm_supervisor import messages
 from swarm_supervisor.child_task import ChildTask, Done
-from swarm_supervisor.containment import name_of
+from swarm_supervisor.containment import name_of, told
 from swarm_supervisor.control import CommandError, ControlServer, Request
 from swarm_supervisor.cpus import available_cpus
 from swarm_supervisor.events import Event
@@ -23,7 +23,7 @@ from swarm_supervisor.runner import Runner
 from swarm_supervisor.settings import Settings, SettingsError, SettingsKeywords, check_most_nodes
 from swarm_supervisor.signals import SignalInbox
 from swarm_supervisor.snapshot import Snapshot, take_snapshot
-from swarm_supervisor.streams import detach
+from swarm_supervisor.streams import detach, identity
 
 _UNFINISHED = {0x20: "a generator", 0x80: "an async function", 0x200: "an async generator"}  # inspect.CO_*
 F = TypeVar("F", bound=Callable[[Any], None])
@@ -60,7 +60,7 @@ class Supervisor:
         self._listeners = Listeners()
         self._loop: Loop | None = None
         self._runner: Runner | None = None
-        self._readers: dict[int, tuple[int, Callable[[int], None]]] = {}
+        self._readers: dict[int, tuple[int, Callable[[int], None], tuple[int, int] | None]] = {}
         self._held = ""
         self._children: list[ChildTask] = []
         self._close_in_child: list[Callable[[], None]] = []
@@ -107,7 +107,7 @@ class Supervisor:
 
         ``exit_code``: what it returns if nothing worse comes.
         """
-        self._running(any_thread=True).command(messages.StopSwarm(reason, exit_code))
+        self._running(any_thread=True).command(messages.StopSwarm(told(reason), exit_code))
 
     def hold(self, reason: str) -> None:
         """Fork no node until `release`: something is awaited first, as ``reason`` says in the snapshot.
@@ -115,7 +115,7 @@ class Supervisor:
         Before run(), or in a listener or a callback while there is no node; a second call gives another reason. The
         loop turns meanwhile: signals, the control socket and all readers are answered.
         """
-        self._held = reason
+        self._held = reason = told(reason)
         if self._runner is not None:
             self._running(any_thread=True).command(messages.Hold(reason))
 
@@ -150,7 +150,7 @@ class Supervisor:
 
     def quiet(self, reason: str = "quiet() was called") -> None:
         """Have all nodes finish what they have and take no more."""
-        self._running(any_thread=True).command(messages.QuietSwarm(reason))
+        self._running(any_thread=True).command(messages.QuietSwarm(told(reason)))
 
     def restart(self, node_id: int | None = None, reason: str = "restart() was called") -> None:
         """Replace the process of one node, or of all, max_unavailable at a time. ValueError: there is no such node.
@@ -161,7 +161,7 @@ class Supervisor:
         _check_node(runner, node_id)
         if node_id is not None and node_id >= runner.fleet.wanted:
             raise ValueError(f"node {node_id} is being scaled away: it gets no new process (scale up to keep it)")
-        runner.command(messages.Restart(reason, node_id))
+        runner.command(messages.Restart(told(reason), node_id))
 
     def scale(self, nodes: int) -> None:
         """Run so many nodes from now on. The highest ids go first. `SettingsError` if that cannot be."""
@@ -194,20 +194,21 @@ class Supervisor:
         pauses of up to a second. In nodes the descriptor is /dev/null, and so are those in it if it is an epoll.
         ValueError if it has a reader already; OSError if it is one that epoll refuses (a regular file).
         """
-        if fd in self._readers:
+        what = identity(fd)
+        if fd in self._readers and self._readers[fd][2] == what:
             raise ValueError(f"file descriptor {fd} has a reader already: remove that one first")
         if self._loop is not None:
             self._running()
             self._loop.add_reader(fd, events, self._timed_reader(callback))
-        self._readers[fd] = (events, callback)
+        self._readers[fd] = (events, callback, what)
 
     def modify_reader(self, fd: int, events: int) -> None:
         """Wait for other events of a descriptor. KeyError if it has no reader."""
-        callback = self._readers[fd][1]
+        _, callback, what = self._readers[fd]
         if self._loop is not None:
             self._running()
             self._loop.modify_reader(fd, events)
-        self._readers[fd] = (events, callback)
+        self._readers[fd] = (events, callback, what)
 
     def remove_reader(self, fd: int) -> bool:
         """Call back no more; to be done before the descriptor is closed. False if it has no reader."""
@@ -229,7 +230,7 @@ class Supervisor:
 
     def _run(self, nodes: int, inbox: SignalInbox, give_back_limits: Callable[[], None]) -> int:
         assert self._loop is not None
-        for fd, (events, callback) in self._readers.items():
+        for fd, (events, callback, _) in self._readers.items():
             self._loop.add_reader(fd, events, self._timed_reader(callback))
         control, end_publishing = self._open_control()
         runner = self._runner = Runner(self._target, self.settings, nodes, self._listeners, self._loop, inbox)
@@ -268,7 +269,7 @@ class Supervisor:
 
     def _close_readers(self) -> None:
         """In a forked process: let nothing that the loop reads here be held open there."""
-        detach([fd for fd in self._readers if fd > 2])
+        detach([fd for fd, (*_, what) in self._readers.items() if fd > 2 and what == identity(fd)])
 
     def _open_control(self) -> tuple[ControlServer | None, Callable[[], None]]:
         if self.settings.control_socket is None:
