@@ -118,6 +118,7 @@ class Owner:
     def _create(self) -> confluent_kafka.Consumer:
         group, rebalances = self.group, self.rebalances
         rebalances.assigned_once = False
+        rebalances.rejoin.settled()
         try:
             client = self._client = self.connect()
             client.subscribe(
@@ -159,7 +160,7 @@ class Owner:
         return self._create()
 
     def _make_anew(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
-        """Make the client anew because of a partition that it does not fetch any more; progress is kept in order."""
+        """Make the client anew: one that does not fetch a partition any more, or does not join its group again."""
         self.silent.remake = self._client = None
         client.close()
         return client if self.group.stopping else self._create()
@@ -339,6 +340,10 @@ class Owner:
         stuck = self._watch.look(group.statistics, now)
         if stuck is not None:
             group.fail(f"{group.subscription_group}: {stuck}; it does not recover from that: the node must start again")
+        lost = self.rebalances.rejoin.look(group.statistics.group_state, group.statistics.join_state, now)
+        if lost is not None and not (group.quieting or group.stopping):
+            self.silent.remake = lost
+            group.bus.emit(ClientError(subscription_group=group.subscription_group, code="_STATE", reason=lost))
         if group.bus.wants(StatisticsEmitted):
             try:
                 statistics = msgspec.json.decode(text, type=dict)

@@ -16,6 +16,7 @@ from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverr
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.lane import Lane
 from swarm_consumer.progress import Key
+from swarm_consumer.rejoin import RejoinWatch
 from swarm_consumer.routing import SubscriptionGroup
 
 LONG_RUNNING_S = 5.0
@@ -38,6 +39,7 @@ class Rebalances:
         self._on_change = on_change
         self._incremental = incremental
         self.assigned_once = False  # since the present client was made
+        self.rejoin = RejoinWatch()
         self.closing = False  # the last revocation is the node's own end: `shutdown` was called, `revoked` is not
 
     def guarded(self, callback: Callback) -> Callback:
@@ -75,6 +77,7 @@ class Rebalances:
                     group.lanes.begin(lane, start, commit=key in pinned)
             self._on_change()
         self.assigned_once = True
+        self.rejoin.settled()
         group.statistics.assigned(keys)
         if pinned:
             commits.commit_now(group, client, pinned)
@@ -184,6 +187,7 @@ class Rebalances:
                 group.lanes.ledger.release(key)
             self._on_change()
         self._unpause(client, closed)
+        self.rejoin.lost(time.monotonic())
         group.statistics.unassigned(keys)
         group.ends.forget(keys)
         group.bus.emit(Lost(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
