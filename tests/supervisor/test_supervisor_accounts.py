@@ -14,9 +14,9 @@ from swarm_supervisor.snapshot import take_snapshot
 class Swarm:
     """The core, with a process for each fork that it asks for."""
 
-    def __init__(self, nodes):
+    def __init__(self, nodes, **changes):
         self.now = 0.0
-        self.fleet = Fleet(Settings(node_restart_delay=5.0), nodes, 0.0, random=lambda: 0.0)
+        self.fleet = Fleet(Settings(node_restart_delay=5.0, **changes), nodes, 0.0, random=lambda: 0.0)
         self.pids = itertools.count(100)
         self.tick()
 
@@ -72,6 +72,17 @@ def test_messages_of_a_killed_process_still_count_and_its_partition_is_shown_wit
     assert (told.nodes[0].statistics.messages, told.nodes[0].totals.messages) == (5, 35)
     assert [one.messages for one in told.topics] == [35]
     assert [(one.node, one.messages) for one in told.partitions] == [(0, 35)]
+
+
+def test_a_node_that_is_done_is_not_silent_and_holds_no_memory():
+    """Its last report grew older for ever, and an alert took it for a node that hangs."""
+    swarm = Swarm(2, restart="on-failure")
+    swarm.report(1, NodeStatistics(messages=30, rss_mb=90.0, poll_age_s=1.0))
+    swarm.happen(messages.Exited(1, 1, 0, None, "exited with code 0"))
+    swarm.at(600.0)
+    done = swarm.snapshot().nodes[1]
+    assert (done.state, done.pid, done.last_report_age_s, done.statistics) == ("done", None, None, None)
+    assert done.totals.messages == 30
 
 
 def test_a_node_that_is_scaled_away_stays_in_the_sum():

@@ -21,6 +21,7 @@ class NodeSnapshot(msgspec.Struct, kw_only=True):
     restarts: int
     """How many processes this node has had before this one."""
     last_report_age_s: float | None
+    """Seconds since its process has reported; None while there is no process, and before the first report."""
     status: int
     """The last status: 0 healthy, -1 silent, any other unhealthy."""
     reason: str
@@ -34,7 +35,7 @@ class NodeSnapshot(msgspec.Struct, kw_only=True):
     spare_state: str
     """The state of the spare of a planned replacement; "" if there is none."""
     statistics: NodeStatistics | None
-    """What its present process has told last, counted since the start of that process."""
+    """What its present process has told last, counted since the start of that process; None without a process."""
     totals: Totals = msgspec.field(default_factory=Totals)
     """What all processes of this node have done together: these figures only grow."""
 
@@ -140,7 +141,7 @@ def _node(fleet: Fleet, member: Member, now: float) -> NodeSnapshot:
         state="done" if life.state is State.DEAD else life.state.value,
         uptime_s=life.uptime_s(now) if life.alive else 0.0,
         restarts=member.restarts,
-        last_report_age_s=None if life.last_report_at is None else now - life.last_report_at,
+        last_report_age_s=None if life.last_report_at is None or not life.alive else now - life.last_report_at,
         status=life.status,
         reason=life.reason or life.status_reason,
         last_exit=member.last_exit,
@@ -148,6 +149,6 @@ def _node(fleet: Fleet, member: Member, now: float) -> NodeSnapshot:
         restart_in_s=max(0.0, life.deadline - now) if waiting and life.deadline is not None else None,
         spare_pid=spare.pid if spare is not None else None,
         spare_state=spare.state.value if spare is not None else "",
-        statistics=life.statistics,
+        statistics=life.statistics if life.alive else None,
         totals=fleet.accounts.node(member.id),
     )
