@@ -21,8 +21,12 @@ FAST = [
 ]  # fmt: skip
 OLD_CLIENT = ["tests/consumer/test_consumer_runtime.py", "tests/consumer/test_contract_flow.py"]
 """What runs with the lowest client, below the one that the test kit needs to make messages without a broker."""
-LEFT_OUT = ["tests/consumer/contract"]
-"""Slow: whole processes against brokers, where the interpreter makes no difference that the others do not show."""
+LEFT_OUT = [
+    "tests/consumer/contract", "tests/consumer/histories", "tests/supervisor/test_supervisor_simulation.py",
+    "tests/supervisor/test_supervisor_call_outs.py",
+]  # fmt: skip
+"""Minutes of processes against brokers, and of millions of steps of pure code: an interpreter that makes a difference
+there makes one in what is left, too."""
 NOT_FOR_TESTS = ("ruff", "mypy", "types-", "atheris", "matplotlib", "build", "hatchling", "uv")
 """Dependencies of the root's environment that no fast test imports, by the beginnings of their names."""
 LOWEST_MINOR = 11
