@@ -78,13 +78,18 @@ NEW, OLD = datetime(2090, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
         (3, "latest", 10),  # not the end: that would skip what is there
         (21, "earliest", 10),  # another log than the one the offset was kept for
         (1000, "latest", 20),
-        (1000, "error", 1000),  # the client will say so, and the node ends
         (OLD, "earliest", 15),
         (NEW, "earliest", 20),
     ],
 )
 def test_where_a_seek_leads(target, initial_offset, place):
     assert seeks.resolve(Log(), ("t", 0), target, initial_offset).offset == place
+
+
+def test_a_seek_beyond_the_end_is_refused_where_the_policy_is_to_stop():
+    """Passed on, it was committed as progress: what was appended below it was skipped."""
+    with pytest.raises(seeks.OutOfRange, match=r"seeks to offset 1000 of t\[0\], whose end is 20"):
+        seeks.resolve(Log(), ("t", 0), 1000, "error")
 
 
 def test_a_seek_that_fails_waits_before_it_is_tried_again(make_app, start, embedded_broker, topic_name, monkeypatch):
