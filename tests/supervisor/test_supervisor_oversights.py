@@ -92,6 +92,20 @@ def test_the_text_that_a_target_ends_with_is_the_reason_of_its_exit(start, targe
     assert reason in swarm.stderr
 
 
+def test_the_error_of_a_process_that_a_target_has_forked_is_not_the_nodes(start):
+    swarm = start("""
+def target(node):
+    if os.fork() == 0:
+        raise ValueError("of the worker")
+    os.wait()
+    return 0
+sys.exit(supervise(target, restart="never").run())
+""")
+    assert swarm.wait_for("NodeExited")["reason"] == "the target returned"
+    assert swarm.end() == 0
+    assert "ValueError: of the worker" in swarm.stderr
+
+
 def test_what_a_hook_of_the_fork_raises_in_the_node_is_the_reason_of_its_exit(start):
     swarm = start("""
 supervisor = supervise(beat, restart="never")

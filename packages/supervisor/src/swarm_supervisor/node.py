@@ -115,6 +115,11 @@ class Node:
             os._exit(ORPHANED)
         return report()
 
+    def _say(self, reason: str) -> None:
+        """Give the reason of an end. What a process that the target has forked brings back here is not the node's."""
+        if os.getpid() == self._pid:
+            self._writer.stopping(reason)
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             # A process that the node has forked inherits this handler. Its own stop (Process.terminate()) is not the
@@ -155,7 +160,7 @@ def run_node(
     except SystemExit as request:
         return _exit_code(node, request.code)
     except BaseException as error:
-        node._writer.stopping(text_of(error))
+        node._say(text_of(error))
         if isinstance(error, ListenerFailedError):
             who = "a listener of its start"
         logger.exception("node %d failed: %s raised %s", node.id, who, type(error.__cause__ or error).__name__)
@@ -211,8 +216,8 @@ def _exit_code(node: Node, result: object) -> int:
         return int(result) & 0xFF
     if isinstance(result, bool):
         result = f"the target returned {result}, which is no exit code: return None when all went well, or a number"
-    node._writer.stopping(told(str(result)))
-    with contextlib.suppress(Exception):  # there may be no stderr
+    with contextlib.suppress(Exception):  # its str() is the application's, and there may be no stderr
+        node._say(told(str(result)))
         sys.stderr.write(f"{result}\n")  # as the interpreter does for SystemExit("text")
     return 1
 
