@@ -4,6 +4,7 @@
 nor rich: a command imports what it needs when it runs.
 """
 
+import signal
 import sys
 from typing import Annotated
 
@@ -87,6 +88,10 @@ program.command("events", rich_help_panel=OPERATIONS)(events.events)
 
 def main() -> None:
     """Entry point of the installed program. What the parser refuses is one sentence too, and exit code 2."""
+    # A supervisor gives handlers back when its run() returns: a USR2 between that and the end of the process would kill
+    # it. Here, and not where the command runs, because a process that calls the command goes on after it.
+    if "swarm" in sys.argv and signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
         sys.exit(program(standalone_mode=False))
     except _ParserError as error:

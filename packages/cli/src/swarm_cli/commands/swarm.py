@@ -1,7 +1,6 @@
 """`swarm-cli swarm APP`: one supervisor, N nodes."""
 
 import dataclasses
-import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -87,9 +86,6 @@ def _prepared(configuration: Configuration, watch: "SourceWatch | None", closing
             outline = composition.outline_in_child(load, times, settings.drain_timeout)
     listener = composition.liveness(settings)
     control = control_path(settings.control)
-    # run() gives handlers back when it returns: a USR2 between that and the end of this process would kill it.
-    if signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL:
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     supervisor = Supervisor(
         composition.NodeTarget(load, settings, listener),
         nodes=nodes,
