@@ -227,5 +227,6 @@ class Broker:
         until = scheduler.now + timeout
         while not self.up and scheduler.now < until:
             self.waiters.append(scheduler.current)
-            scheduler.block(until - scheduler.now)
+            if not scheduler.block(until - scheduler.now):
+                self.waiters.remove(scheduler.current)  # woken later, it would be out of another wait
         return self.up

@@ -74,7 +74,8 @@ class Transactions:
         """Do the same without holding up the event loop."""
         if not await self._turns.take_async(timeout):
             raise _no_turn(timeout)
-        begun = asyncio.ensure_future(asyncio.to_thread(self._begin, timeout))
+        # No task of its own: cancelled before it has begun, as at the end of the loop, it would keep the turn.
+        begun = asyncio.get_running_loop().run_in_executor(None, self._begin, timeout)
         try:
             return await asyncio.shield(begun)
         except asyncio.CancelledError:
