@@ -54,6 +54,36 @@ sys.exit(supervisor.run())
     assert swarm.all("ErrorOccurred") == []
 
 
+def test_a_signal_handler_that_raises_while_the_error_before_is_told_stops_no_swarm(start):
+    """A signal handler of the application's may raise at any line: here in the pause after a turn that failed."""
+    swarm = start(
+        TELL
+        + """
+from types import SimpleNamespace
+from swarm_supervisor import runner
+def once(number):
+    raises.append(number)
+    raise TimeoutError("of the application")
+raises = []
+def sleep(seconds):
+    if raises == ["turn"]:
+        once("pause")
+runner.time = SimpleNamespace(monotonic=time.monotonic, thread_time=time.thread_time, sleep=sleep)
+turn = runner.Runner._turn
+def broken(self):
+    turn(self)
+    if self.fleet.booted and not raises:
+        once("turn")
+runner.Runner._turn = broken
+supervisor = supervise(beat, nodes=1)
+supervisor.on(events.ErrorOccurred)(lambda event: len(raises) == 2 and supervisor.stop())
+sys.exit(supervisor.run())
+"""
+    )
+    assert swarm.end() == 0, swarm.stderr
+    assert [event["where"] for event in swarm.all("ErrorOccurred")] == ["the loop", "the loop"]
+
+
 def test_a_reader_of_a_number_that_is_used_again_makes_way_for_the_next_one():
     loop = Loop()
     heard = []

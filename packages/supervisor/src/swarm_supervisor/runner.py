@@ -11,7 +11,7 @@ from typing import Any
 
 from swarm_supervisor import messages
 from swarm_supervisor.absence import Absence, tolerated_s
-from swarm_supervisor.containment import CoreFailedError, Interrupted, text_of
+from swarm_supervisor.containment import CoreFailedError, Interrupted, must_pass, text_of
 from swarm_supervisor.decisions import step
 from swarm_supervisor.events import AfterWarmup, BeforeWarmup, Controlled, ErrorOccurred
 from swarm_supervisor.fleet import Fleet, Mode, next_deadline
@@ -89,17 +89,22 @@ class Runner:
         self._answers.take()
         self._absence.take(time.monotonic(), time.thread_time())
         self._listeners.slowest.clear()
-        bad_turns = 0
+        bad_turns, failure = 0, None
         while self.exit_code is None:
+            # A signal handler of the application's may raise at any line: also while the error before is told.
             try:
+                if failure is not None:
+                    error, failure = failure, None
+                    self._listeners.contain("the loop", error)
+                    time.sleep(_BAD_TURN_PAUSE_S)
                 self._turn()
                 bad_turns = 0
             except BaseException as error:
-                self._listeners.contain("the loop", error)
-                bad_turns += 1
+                if must_pass(error, self.pid):
+                    raise
+                bad_turns, failure = bad_turns + 1, error
                 if bad_turns >= _MOST_BAD_TURNS:
                     raise CoreFailedError(f"{bad_turns} turns of the loop failed in a row: {text_of(error)}") from error
-                time.sleep(_BAD_TURN_PAUSE_S)
         return self.exit_code
 
     def command(self, happening: Any) -> None:
