@@ -300,8 +300,10 @@ class FakeConsumer(Committing, Fetching):
             return
         if what == "revoke" and self.member:
             due = self._due(keys)
-            if due and self.broker.wait_until_up(2.0):
+            if (due or self._landing) and self.broker.wait_until_up(2.0):
+                # One connection, in order: what was sent before arrives before anybody is told that they are free.
                 self._land_all()
+            if due and self.broker.up:
                 self._report(self._land(due, self.generation, "the commit on revocation", self._knowing()), due)
         for key in keys:
             self._give(key)

@@ -26,7 +26,16 @@ def test_a_fault_in_the_runtime_is_found(mutant: str) -> None:
         assert any(one(seed)[1] is not None for seed in range(WITHIN)), f"not found in {WITHIN} histories"
 
 
-@pytest.mark.parametrize(("seed", "what"), [(1003141, "a log is cut while the node drains"), (1006939, "the same")])
+@pytest.mark.parametrize(
+    ("seed", "what"),
+    [
+        (1003141, "a log is cut while the node drains"),
+        (1006939, "the same"),
+        (2009391, "what was stored before such a cut is committed after it"),
+        (2026300, "a going back is refused, and the node stops before it is committed again"),
+        (2000384, "the fake broker let a commit arrive after the JoinGroup that was sent behind it"),
+    ],
+)
 def test_what_broke_once_holds(seed: int, what: str) -> None:
     with seams.installed():
         assert one(seed)[1] is None, what

@@ -24,7 +24,9 @@ RETRY_S = 0.1
 ASK_S = 0.5
 """How long the broker may take to say what is committed, while handlers are waited for in a rebalance."""
 CONFIRM_S = 5.0
-"""A commit that was made at once and is not confirmed after so long is made again."""
+"""A commit that was made at once and is not answered after so long is made again."""
+REFUSED_S = 1.0
+"""The same for one that was refused."""
 
 
 def store(group: GroupState, client: confluent_kafka.Consumer) -> None:
@@ -161,8 +163,11 @@ def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPa
             _answer(group, key, one.offset, refused)
         if refused is not None:
             refusals[key] = refused
-        elif group.unconfirmed.get(key, (-1, 0.0))[0] == one.offset:
-            group.unconfirmed.pop(key, None)
+        if group.unconfirmed.get(key, (-1, 0.0))[0] == one.offset:
+            if refused is None:
+                group.unconfirmed.pop(key, None)
+            else:
+                group.unconfirmed[key] = one.offset, time.monotonic() + REFUSED_S
     refused = error or next(iter(refusals.values()), None)
     if refused is None:
         group.statistics.committed(offsets)

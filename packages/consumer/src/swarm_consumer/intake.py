@@ -84,7 +84,7 @@ class Intake:
         if any(map(_error_of, records)):
             records, ends = self._take_errors(records)
         if self._lanes.frozen:
-            self._see_cuts(records)
+            self._see_cuts(client, records)
             return  # quieting or stopping: nothing was marked of them, so they will come again
         if records:
             bus = self._group.bus
@@ -166,16 +166,24 @@ class Intake:
             self._receive(client, key if topic is None else (topic, key), records[start:end])
             start = end
 
-    def _see_cuts(self, records: list[confluent_kafka.Message]) -> None:
-        """Void what is at work where the log was cut: its offsets mean other messages now, though none is taken."""
+    def _see_cuts(self, client: confluent_kafka.Consumer, records: list[confluent_kafka.Message]) -> None:
+        """Void what is at work where the log was cut: its offsets mean other messages now, though none is taken.
+
+        What was stored before is void as well: it is committed where the client goes on.
+        """
+        cut: list[Key] = []
         with self._group.lock:
             for record in records:
-                lane = self._lanes.by_key.get((record.topic() or "", record.partition() or 0))
+                key, offset = (record.topic() or "", record.partition() or 0), record.offset() or 0
+                lane = self._lanes.by_key.get(key)
                 if lane is None or lane.expected is None or lane.pending_seek is not None:
                     continue
-                if (record.offset() or 0) < lane.expected:
+                if offset < lane.expected:
                     lane.expected = None
-                    lane.epoch = self._lanes.ledger.restart(lane.key)
+                    lane.epoch = self._lanes.ledger.restart(lane.key, offset)
+                    cut.append(key)
+        if cut:
+            commits.commit_now(self._group, client, cut)
 
     def _receive(self, client: confluent_kafka.Consumer, key: Key, records: list[confluent_kafka.Message]) -> None:
         group = self._group

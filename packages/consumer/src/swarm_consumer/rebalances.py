@@ -114,7 +114,8 @@ class Rebalances:
         """Wait for what is at work, run the revoked hooks, and leave the progress to librdkafka's own commit.
 
         Only store_offsets here: librdkafka commits the stored offsets while it unassigns. An explicit commit would be
-        followed by that one, with an older offset.
+        followed by that one, with an older offset. But it passes over what is below the committed offset: a going back
+        that the broker has not taken is sent once more.
         """
         group = self._group
         keys = [(partition.topic, partition.partition) for partition in partitions]
@@ -127,6 +128,8 @@ class Rebalances:
             self.wait_while(client, functools.partial(self._worth_waiting, owned, started), deadline)
         if not self.closing:
             self.hooks(client, owned, "revoked", deadline)
+        if back := [lane.key for lane in owned if lane.key in group.unconfirmed]:
+            commits.commit_now(group, client, back)
         with group.lock:
             unfinished = tuple(sorted(lane.key for lane in owned if lane.running is not None))
             storables = []
