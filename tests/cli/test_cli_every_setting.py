@@ -1,7 +1,9 @@
 """Every setting of the command line is checked: each is fed with wrong values, none of which may be taken."""
 
 import dataclasses
+import signal
 import typing
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +19,14 @@ TEXTS = {
     "exclude_consumer_groups", "include_subscription_groups", "exclude_subscription_groups", "control", "probe",
 }  # fmt: skip
 """Any text may be one: what they name is looked for later; the address of the probe where it is bound."""
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """The entry point of the program ignores USR2, which the rest of this process must not."""
+    before = signal.getsignal(signal.SIGUSR2)
+    yield
+    signal.signal(signal.SIGUSR2, before)
 
 
 def wrong(name: str) -> list[str]:
