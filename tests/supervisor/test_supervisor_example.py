@@ -42,19 +42,22 @@ def test_it_hashes_every_file(folder):
 
 
 def test_a_node_that_is_killed_half_way_does_its_share_again(folder):
-    process = subprocess.Popen(
-        [sys.executable, str(EXAMPLE), str(folder), "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    log = folder.with_name("errors")
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(EXAMPLE), str(folder), "2"], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
     assert process.stdout is not None
     try:
         first = process.stdout.readline()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGKILL)
-        rest, errors = process.communicate(timeout=100)
+        rest = process.stdout.read()  # communicate() would pass over what readline() has read ahead
+        process.wait(100)
     finally:
         process.kill()
-    assert process.returncode == 0, errors
-    assert "killed by SIGKILL" in errors
+    assert process.returncode == 0, log.read_text()
+    assert "killed by SIGKILL" in log.read_text()
     check(folder, first + rest)
 
 
