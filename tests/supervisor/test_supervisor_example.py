@@ -56,6 +56,8 @@ def test_a_node_that_is_killed_half_way_does_its_share_again(folder):
         process.wait(100)
     finally:
         process.kill()
+        process.wait()
+        process.stdout.close()
     assert process.returncode == 0, log.read_text()
     assert "killed by SIGKILL" in log.read_text()
     check(folder, first + rest)
