@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-_OWN_FOLDER = str(Path(__file__).resolve().parent)
+_OWN_FOLDER = f"{Path(__file__).resolve().parent}/"
 
 
 def folded(error: BaseException) -> str:
@@ -25,8 +25,13 @@ def folded(error: BaseException) -> str:
     return text + (f"\n({left_out} frames of swarm_consumer are left out)" if left_out else "")
 
 
+def is_ours(filename: str) -> bool:
+    """Whether a source file is one of this package."""
+    return filename.startswith(_OWN_FOLDER)
+
+
 def _ours(frame: traceback.FrameSummary) -> bool:
-    return frame.filename.startswith(_OWN_FOLDER)
+    return is_ours(frame.filename)
 
 
 def _chain(made: traceback.TracebackException) -> Iterator[traceback.TracebackException]:

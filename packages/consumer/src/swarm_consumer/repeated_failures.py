@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 
 from swarm_consumer.events import ClientError, Committed, Event, describe
+from swarm_consumer.folded_traceback import is_ours
 
 PERIOD_S = 10.0
 """Failures of one kind within this time are one line."""
@@ -22,7 +22,6 @@ FORGET_S = 600.0
 MOST_KINDS = 256
 """Kinds that are remembered; the one seen longest ago makes room."""
 MOST_PARTITIONS = 1000
-_OWN_FOLDER = str(Path(__file__).resolve().parent)
 
 Kind = tuple[str, ...]
 
@@ -128,7 +127,7 @@ def place_of(error: BaseException) -> str:
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
         filename = trace.tb_frame.f_code.co_filename
-        if not filename.startswith(_OWN_FOLDER):
+        if not is_ours(filename):
             found = f"{filename}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found or describe(error)[:200]
