@@ -147,6 +147,8 @@ class Log:
         self.broker.journal.note("commit", how, self.key, offset)
         if self.lawless and not knowing:
             self.excuse(offset)
+        if offset > self.high and not knowing:
+            self.void = max(self.void, offset)  # what comes to these offsets later cannot be told from what was there
         self.judge(offset, how)
         if offset > self.greatest_end:
             where = f"{self.key[0]}[{self.key[1]}]"

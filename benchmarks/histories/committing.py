@@ -1,4 +1,7 @@
-"""What a fake consumer commits: of its own will what is stored, at an interval; and what it is told to, at once."""
+"""What a fake consumer commits: what it is told to, and of its own will what is stored, as a partition leaves.
+
+A commit that is refused for the moment is tried again after a back-off, and later ones overtake it, as in librdkafka.
+"""
 
 from collections import deque
 from typing import Any
@@ -46,6 +49,7 @@ class Committing:
         self.reset: dict[Key, int] = {}
         self._reports: deque[tuple[KafkaError | None, list[TopicPartition]]] = deque()
         self._landing: deque[tuple[float, list[TopicPartition], int, str, Knowing]] = deque()
+        self._retrying: list[tuple[float, list[TopicPartition], int, str, Knowing]] = []
 
     def _due(self, keys: Any) -> list[TopicPartition]:
         """Return what is stored above what is committed."""
@@ -54,11 +58,6 @@ class Committing:
             for key in sorted(keys)
             if key in self.stored and self.stored[key].offset > self.committed_positions.get(key, -1)
         ]
-
-    def auto_commit(self) -> None:
-        """Commit what is stored, as librdkafka's own thread does at any time."""
-        if not self.closed and not self.dead and (due := self._due(self.positions)):
-            self._send(due, "an automatic commit")
 
     def _send(self, places: list[TopicPartition], how: str) -> None:
         now = Present.scheduler.now
@@ -69,7 +68,24 @@ class Committing:
 
     def _land_all(self) -> None:
         while self._landing:
-            _, places, generation, how, knowing = self._landing.popleft()
+            self._land_next()
+
+    def _land_next(self) -> None:
+        """Let the first commit on the connection arrive: it is answered, or waits for its next attempt."""
+        _, places, generation, how, knowing = self._landing.popleft()
+        if self.broker.commit_fails() and self.world.rng.random() < 0.5:
+            self.journal.note("commit retried", how)
+            at = Present.scheduler.now + 0.1 + self.world.rng.random() * 0.3
+            self._retrying.append((at, places, generation, how, knowing))
+            return
+        self._report(self._land(places, generation, how, knowing), places)
+
+    def _retry(self, *, all_of_them: bool = False) -> None:
+        """Let those arrive whose back-off has ended."""
+        now = Present.scheduler.now
+        due = [one for one in self._retrying if all_of_them or one[0] <= now]
+        self._retrying = [one for one in self._retrying if one not in due]
+        for _, places, generation, how, knowing in due:
             self._report(self._land(places, generation, how, knowing), places)
 
     def _knowing(self) -> Knowing:

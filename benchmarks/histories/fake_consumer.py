@@ -1,7 +1,7 @@
 """A stand-in for confluent_kafka.Consumer over the fake broker, with what librdkafka does by its own will.
 
-- It commits what is stored at an interval, on revocation and on close, but passes over a stored offset that is not
-  above the committed one.
+- It commits what is stored on revocation and on close, but passes over a stored offset that is not above the
+  committed one. (Its timer is off.)
 - Partitions that were paused stay paused over unassign and assign.
 - A position outside of the log is reset by the policy, silently.
 - Rebalances, commit reports and errors come inside poll() and consume().
@@ -24,6 +24,8 @@ from benchmarks.histories.committing import Committing, Key, key_of
 from benchmarks.histories.fetching import Fetching
 from benchmarks.histories.primitives import Present
 
+IDLE_S = 0.3
+"""The longest stay inside poll() without anything to do."""
 LEAST_S = 0.004
 """How long a call takes at least."""
 
@@ -48,7 +50,7 @@ class FakeConsumer(Committing, Fetching):
         self.journal = self.broker.journal
         self.policy = configuration["auto.offset.reset"]
         self.eof = bool(configuration.get("enable.partition.eof"))
-        self.interval = int(configuration["auto.commit.interval.ms"]) / 1000
+        assert not configuration["auto.commit.interval.ms"], "its commits overtake each other"
         self.on_commit = configuration.get("on_commit")
         self.error_cb = configuration.get("error_cb")
         self.generation = 0
@@ -56,7 +58,6 @@ class FakeConsumer(Committing, Fetching):
         self.closed = False
         self.dead = False  # its process was killed
         self.orders: deque[tuple[str, list[Key]]] = deque()
-        self._next_commit = Present.scheduler.now + self.interval
         self._sleeper: Any = None
         self._callbacks: dict[str, Any] = {}
         self.world.clients.append(self)
@@ -145,6 +146,7 @@ class FakeConsumer(Committing, Fetching):
         self._enter()
         self._ask(timeout)
         self._land_all()
+        self._retry()
         if any(self.broker.unstable(key_of(place)) for place in partitions):  # until its transaction has ended
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "Local: Timed out"))
         answer = []
@@ -241,6 +243,7 @@ class FakeConsumer(Committing, Fetching):
                 break
         if self.broker.wait_until_up(2.0):
             self._land_all()
+            self._retry(all_of_them=True)
         self.closed = True
         self.world.left(self)
 
@@ -265,19 +268,18 @@ class FakeConsumer(Committing, Fetching):
 
     def _until_due(self) -> float:
         now = Present.scheduler.now
-        due = self._next_commit
+        due = now + IDLE_S
         if self._landing and self.broker.up:
             due = min(due, self._landing[0][0])
+        if self._retrying and self.broker.up:
+            due = min(due, *(at for at, *_ in self._retrying))
         return due - now
 
     def _serve(self) -> None:
-        now = Present.scheduler.now
-        if now >= self._next_commit:
-            self._next_commit = now + self.interval
-            self.auto_commit()
         while self._landing and self.broker.up and self._landing[0][0] <= Present.scheduler.now:
-            _, places, generation, how, knowing = self._landing.popleft()
-            self._report(self._land(places, generation, how, knowing), places)
+            self._land_next()
+        if self._retrying and self.broker.up:
+            self._retry()
         while self._reports and self.on_commit is not None:
             self.on_commit(*self._reports.popleft())
         if self.orders:
@@ -300,11 +302,13 @@ class FakeConsumer(Committing, Fetching):
             return
         if what == "revoke" and self.member:
             due = self._due(keys)
-            if (due or self._landing) and self.broker.wait_until_up(2.0):
+            if (due or self._landing or self._retrying) and self.broker.wait_until_up(2.0):
                 # One connection, in order: what was sent before arrives before anybody is told that they are free.
                 self._land_all()
             if due and self.broker.up:
                 self._report(self._land(due, self.generation, "the commit on revocation", self._knowing()), due)
+            if self.broker.up:  # the revocation ends when every commit is answered
+                self._retry(all_of_them=True)
         for key in keys:
             self._give(key)
         if what == "lose":

@@ -231,8 +231,6 @@ class History:
         again = self.scheduler.now + 2.0
         while self.scheduler.now < until:
             self.scheduler.block(0.1)
-            for client in self.clients:
-                client.auto_commit()
             if node.strand.ended or node.runtime.fatal_error() is not None or self.journal.broken is not None:
                 return
             while self.paused:
@@ -272,7 +270,7 @@ class History:
         rng, broker = self.rng, self.broker
         log = broker.logs[list(broker.logs)[int(rng.random() * len(broker.logs))]]
         client = next((one for one in self.clients if not one.closed), None)
-        acts: list[Any] = ["append", "append", "auto_commit", "reassign"]
+        acts: list[Any] = ["append", "append", "reassign"]
         acts += [name for name in ("revoke", "lose", "truncate", "expire", "outage", "quiet") if self.has(name)]
         acts += [name for name in ("commit_failure", "delivery_failure", "transaction_failure") if self.has(name)]
         act = acts[int(rng.random() * len(acts))]
@@ -282,8 +280,6 @@ class History:
             log.append(1 + int(rng.random() * 8))
         elif act == "reassign":
             self._reassign()
-        elif act == "auto_commit" and client is not None:
-            client.auto_commit()
         elif act in ("revoke", "lose") and client is not None and client.positions and client.member:
             keys = [key for key in client.positions if rng.random() < 0.6 or act == "lose"]
             if keys:

@@ -32,7 +32,7 @@ def app_of(history: Any, topics: list[str]) -> App:
     most = 1 + int(rng.random() * 6)
     app = App(
         "histories",
-        kafka={"bootstrap.servers": "nowhere", "auto.commit.interval.ms": 300},
+        kafka={"bootstrap.servers": "nowhere", "auto.commit.interval.ms": 50 + int(rng.random() * 300)},
         producer={"transactional.id": "histories"} if history.transactional else None,
         concurrency=1 + int(rng.random() * 2.5),
         revocation_timeout=0.2 + rng.random(),

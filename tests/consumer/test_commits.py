@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer import App, Consumer, commits
+from swarm_consumer.commit_turns import REFUSED_S, CommitTurns
 from swarm_consumer.events import Assigned, BatchFinished, ClientError, CommitRefused, Committed
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.intake import Intake
@@ -85,7 +86,9 @@ class Group:
         from swarm_consumer.bus import Bus
         from swarm_consumer.client_errors import Repetitions
 
-        self.bus, self.refusals, self.awaited, self.unconfirmed = Bus(), Repetitions(), {}, {}
+        self.bus, self.refusals, self.awaited, self.unpolled = Bus(), Repetitions(), {}, False
+        self.lock, self.turns = threading.Lock(), CommitTurns(5.0, time.monotonic())
+        self.changed = threading.Condition(self.lock)
         self.group = type("Named", (), {"name": "delays", "group": "delays"})
         self.statistics = type("Statistics", (), {"committed": lambda self, offsets: None})()
         self.events = []
@@ -164,7 +167,7 @@ def test_a_commit_that_cannot_even_be_sent_leaves_nobody_waiting():
     ledger.deliver(key, epoch, 6, 0)
     ledger.mark(key, epoch, 6)
     group = Group()
-    group.lock, group.lanes = threading.Lock(), SimpleNamespace(ledger=ledger)
+    group.lanes = SimpleNamespace(ledger=ledger)
     group.request = lambda function, timeout_s: function(Client())
     for _ in range(5):
         assert commits.commit_blocking(group, key, epoch, 1.0) is False
@@ -242,14 +245,14 @@ class Recording:
     """A client that keeps what it is told to store and to commit."""
 
     def __init__(self):
-        self.stored, self.committed = [], []
+        self.stored, self.sent = [], []
 
     def store_offsets(self, offsets):
         self.stored += [(one.partition, one.offset) for one in offsets]
 
     def commit(self, offsets, asynchronous):
         assert asynchronous, "the owner waits for no commit"
-        self.committed += [(one.partition, one.offset) for one in offsets]
+        self.sent += [(one.partition, one.offset) for one in offsets]
 
 
 def gone_back(group, make_records, partition=3):
@@ -263,17 +266,19 @@ def gone_back(group, make_records, partition=3):
     return lane
 
 
-def test_a_going_back_that_was_refused_is_committed_again_soon(make_records):
+def test_a_going_back_that_was_refused_is_committed_again_soon(make_records, monkeypatch):
     """It waited as long as one that is not answered: a node that stopped meanwhile left the group beyond the end."""
     group, client = group_state(), Recording()
     lane = gone_back(group, make_records)
     commits.commit_now(group, client, [lane.key])
     commits.report(group, KafkaError(KafkaError.REBALANCE_IN_PROGRESS), [place(2)])
-    commits.confirm(group, client, time.monotonic() + commits.CONFIRM_S / 2)
-    assert client.committed == [(3, 2), (3, 2)]
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 2 * REFUSED_S)
+    commits.commit_due(group, client)
+    assert client.sent == [(3, 2), (3, 2)]
     commits.report(group, None, [place(2)])
-    commits.confirm(group, client, time.monotonic() + 10 * commits.CONFIRM_S)
-    assert client.committed == [(3, 2), (3, 2)], "it is confirmed"
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 3600)
+    commits.commit_due(group, client)
+    assert client.sent == [(3, 2), (3, 2)], "it is confirmed"
 
 
 def test_a_going_back_that_nobody_confirmed_is_committed_before_the_partition_leaves(make_records):
@@ -282,10 +287,10 @@ def test_a_going_back_that_nobody_confirmed_is_committed_before_the_partition_le
     lanes = [gone_back(group, make_records, partition) for partition in (3, 4)]
     commits.commit_now(group, client, [lanes[0].key])
     commits.report(group, KafkaError(KafkaError.REBALANCE_IN_PROGRESS), [place(2)])
-    client.committed.clear()
+    client.sent.clear()
     places = [TopicPartition(*lane.key) for lane in lanes]
     Rebalances(group, 0.0, lambda: None).revoke(client, places)
-    assert client.committed == [(3, 2)], "of others the client commits what is stored"
+    assert client.sent == [(3, 2)], "of others the client commits what is stored"
 
 
 def test_a_log_that_is_cut_during_the_drain_takes_back_what_is_stored(make_records):
@@ -300,6 +305,129 @@ def test_a_log_that_is_cut_during_the_drain_takes_back_what_is_stored(make_recor
     client.poll = lambda timeout: make_records(0, 1, partition=3)[0]
     Intake(group, None, None).poll(client, 0.0, drain=False)
     assert client.stored[-1] == (3, 0)
-    assert client.committed == [(3, 0)]
+    assert client.sent == [(3, 0)]
     Intake(group, None, None).poll(client, 0.0, drain=False)
-    assert client.committed == [(3, 0)], "once for each cut"
+    assert client.sent == [(3, 0)], "once for each cut"
+
+
+def offsets_of(events):
+    return [offset for event in events for _, _, offset in event.offsets if event.error is None]
+
+
+def test_no_commit_is_overtaken_by_a_later_one(embedded_broker, make_app, start, topic_name):
+    """librdkafka retried the first after a back-off: it arrived behind the second, and took the group back."""
+    topic = topic_name("flights")
+    embedded_broker.create_topic(topic, 1)
+    app = make_app(kafka={"auto.commit.interval.ms": 20})
+    handled = []
+    app.consume(topic, group=topic)(lambda messages: handled.extend(messages))
+    running = start(app)
+    running.wait_for_event(Assigned, lambda event: event.partitions)
+    embedded_broker.inject_errors("OffsetCommit", ["COORDINATOR_LOAD_IN_PROGRESS"])
+    for number in range(20):
+        produce(embedded_broker.bootstrap, topic, [b"%d" % number])
+        running.wait_for(lambda number=number: len(handled) > number)
+    running.wait_for(lambda: 20 in offsets_of(running.of(Committed)))
+    running.stop()
+    told = offsets_of(running.of(Committed))
+    assert told == sorted(told)
+
+
+def test_a_blocking_mark_stays_taken(embedded_broker, make_app, start, topic_name):
+    """It was answered, and then an older commit of the same partition took the group back."""
+    topic = topic_name("flights")
+    embedded_broker.create_topic(topic, 1)
+    produce(embedded_broker.bootstrap, topic, [b"%d" % number for number in range(40)])
+    app = make_app(kafka={"auto.commit.interval.ms": 20}, max_messages=1)
+    answers = []
+
+    @app.topic(topic, group=topic)
+    class Handler(Consumer):
+        def consume(self, messages):
+            (message,) = messages
+            if message.offset % 10 == 2:
+                embedded_broker.inject_errors("OffsetCommit", ["COORDINATOR_LOAD_IN_PROGRESS"])
+                time.sleep(0.06)  # the automatic commit meets it
+            if message.offset % 10 == 3:
+                answers.append(self.mark_as_consumed(message, blocking=True, timeout=30.0))
+                time.sleep(0.2)  # longer than librdkafka's back-off
+
+    running = start(app)
+    running.wait_for(lambda: 40 in offsets_of(running.of(Committed)))
+    running.stop()
+    assert answers == [True] * 4
+    told = offsets_of(running.of(Committed))
+    assert told == sorted(told)
+
+
+def test_a_transaction_begins_when_no_commit_is_under_way(make_records):
+    """One that waits for its next attempt would arrive after the transaction and take the group back behind it."""
+    group, client = group_state(), Recording()
+    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
+    group.lanes.receive(lane, make_records(0, 4, partition=3))
+    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+    commits.commit_now(group, client, [lane.key])
+    asked, found = [], []
+    client.consumer_group_metadata = lambda: "metadata"
+    client.committed = lambda partitions, timeout: asked.append(partitions)
+    asking = threading.Thread(
+        target=lambda: found.append(group.group_metadata(lane.key, lane.epoch, 30.0, after_commits=True))
+    )
+    asking.start()
+    while not group.has_requests:
+        time.sleep(0.001)
+    group.serve_requests(client)
+    assert not asked
+    assert not found
+    commits.report(group, None, [place(4)])
+    while asking.is_alive():
+        group.serve_requests(client)
+    assert found == ["metadata"]
+    assert asked
+
+
+def test_inside_a_callback_no_transaction_passes_a_commit_that_is_not_answered(make_records):
+    """No answer can be polled there. The transaction is undone, and its records are handled by the next owner."""
+    group, client = group_state(), Recording()
+    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
+    group.lanes.receive(lane, make_records(0, 4, partition=3))
+    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+    commits.commit_now(group, client, [lane.key])
+    group.unpolled = True
+    group.request = lambda function, timeout_s: function(client)
+    with pytest.raises(KafkaException, match="not answered"):
+        group.group_metadata(lane.key, lane.epoch, 30.0, after_commits=True)
+
+
+def test_a_revocation_waits_for_a_commit_that_is_under_way(make_records):
+    """librdkafka sent its own commit at once, and an older one that it tried again arrived after it."""
+    group, client = group_state(), Recording()
+    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
+    group.lanes.receive(lane, make_records(0, 4, partition=3))
+    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+    commits.commit_now(group, client, [lane.key])
+    asked = []
+
+    def committed(partitions, timeout):
+        asked.append(len(client.stored))
+        return [TopicPartition("flights", 3, 4 if len(asked) == 3 else 0)]
+
+    client.committed = committed
+    Rebalances(group, 0.0, lambda: None).revoke(client, [TopicPartition(*lane.key)])
+    assert len(asked) == 3
+
+
+def test_requests_that_come_all_the_time_do_not_keep_the_owner_from_polling():
+    """Each ended the wait for room early, before a poll was due: the membership was lost, and no answer came."""
+    group, polls = group_state(), []
+    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
+    lane.held_bytes = group.lanes.held_bytes = 2**30
+    lane.held, group.lanes.held_total = [None] * 10_000, 10_000
+    client = SimpleNamespace(poll=polls.append, pause=lambda where: None)
+    intake = Intake(group, None, None)
+    until = time.monotonic() + 30
+    while not polls:
+        assert time.monotonic() < until
+        group._requests.append(lambda client: None)
+        intake.turn(client, time.monotonic())
+        group.serve_requests(client)

@@ -32,7 +32,9 @@ class ClientProperties:
         properties["group.id"] = group.group
         properties["client.id"] = client_id if node_id is None else f"{client_id}-{node_id}"
         properties["enable.auto.offset.store"] = False
+        # As a partition leaves librdkafka commits what is stored. Its timer is off (0): `commit_turns.py` says why.
         properties["enable.auto.commit"] = True
+        properties["auto.commit.interval.ms"] = 0
         if any("eofed" in route.hooks for route in group.routes):
             properties["enable.partition.eof"] = True
         self._properties = properties

@@ -1,4 +1,4 @@
-"""From the ledger to the broker: storing offsets for the automatic commit, and committing at once where it is wished.
+"""From the ledger to the broker: positions are stored for the client's own last commit, and committed in turns.
 
 The functions that take a client are called by the thread that owns it.
 """
@@ -23,16 +23,14 @@ RETRY_S = 0.1
 """Between two attempts of a blocking mark."""
 ASK_S = 0.5
 """How long the broker may take to say what is committed, while handlers are waited for in a rebalance."""
-CONFIRM_S = 5.0
-"""A commit that was made at once and is not answered after so long is made again."""
-REFUSED_S = 1.0
-"""The same for one that was refused."""
 
 
 def store(group: GroupState, client: confluent_kafka.Consumer) -> None:
-    """Store every position that has moved; librdkafka commits what is stored every auto.commit.interval.ms."""
+    """Store every position that has moved: librdkafka commits it as the partition leaves, we do before that."""
     with group.lock:
         storables = group.lanes.ledger.take_storable()
+        if storables:
+            group.turns.moved((one.topic, one.partition) for one in storables)
     if storables:
         store_offsets(group, client, storables)
 
@@ -50,34 +48,47 @@ def store_offsets(group: GroupState, client: confluent_kafka.Consumer, storables
 
 
 def commit_now(group: GroupState, client: confluent_kafka.Consumer, keys: Iterable[Key]) -> None:
-    """Commit the positions of these partitions at once, whatever is committed; made again until it is confirmed.
+    """Commit the positions of these partitions at once, whatever is committed; made again until it is taken.
 
-    The automatic commit passes over a stored offset below the committed one: going back needs a commit of its own. The
+    librdkafka's own commit passes over a stored offset below the committed one: going back needs a commit of ours. The
     partitions are ours here, on the owner's thread, so it can rewind nobody else.
     """
+    keys = list(keys)
     store(group, client)
     with group.lock:
-        places = [present for key in keys if (present := group.lanes.ledger.present(key)) is not None]
-        for one in places:
-            group.lanes.ledger.committing((one.topic, one.partition))
-    if not places:
-        return
-    again = time.monotonic() + CONFIRM_S
-    group.unconfirmed.update({(one.topic, one.partition): (one.offset, again) for one in places})
+        for key in keys:
+            group.lanes.ledger.committing(key)
+        group.turns.at_once(keys, time.monotonic(), back=True)
+    commit_due(group, client)
+
+
+def commit_due(group: GroupState, client: confluent_kafka.Consumer) -> KafkaException | None:
+    """Send what is to be committed now, in one commit; return what kept it from being sent."""
+    now = time.monotonic()
+    with group.lock:
+        due = group.turns.due(now, at_last=group.unpolled)
+        if not due:
+            return None
+        ledger, places = group.lanes.ledger, []
+        for key in due:
+            if (present := ledger.present(key)) is not None:
+                places.append(present)
+                ledger.committing(key)
+            elif not ledger.is_doubtful(key):
+                group.turns.forget([key])
+        if not places:
+            return None
+        # First noted, then sent: its answer may be there before commit() returns.
+        sent = frozenset(((one.topic, one.partition), one.offset) for one in places)
+        group.turns.sent(sent, now)
     try:
         client.commit(offsets=[topic_partition(one) for one in places], asynchronous=True)
     except KafkaException as error:
+        with group.lock:
+            group.turns.answered(sent, [key for key, _ in sent], now)
         group.bus.emit(ErrorOccurred(where="commit", error=error, topic=places[0].topic, partition=places[0].partition))
-
-
-def confirm(group: GroupState, client: confluent_kafka.Consumer, now: float) -> None:
-    """Make the commits again that were made at once and that the broker has not taken."""
-    # Copies: a worker whose transaction has overtaken a commit strikes it out.
-    for key in [key for key in list(group.unconfirmed) if key not in group.lanes.by_key]:
-        group.unconfirmed.pop(key, None)
-    due = [key for key, (_, again) in list(group.unconfirmed.items()) if now >= again]
-    if due:
-        commit_now(group, client, due)
+        return error
+    return None
 
 
 def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -> bool:
@@ -96,11 +107,11 @@ def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -
         answer: Future[None] = Future()
         waiting = [one for one in group.awaited.get(key, ()) if not one[1].done()]
         group.awaited[key] = [*waiting, (present.offset, answer)]
-        try:
-            client.commit(offsets=[topic_partition(present)], asynchronous=True)
-        except BaseException:
+        with group.lock:
+            group.turns.at_once([key], time.monotonic())
+        if (error := commit_due(group, client)) is not None:
             answer.cancel()  # none will come: the next one who waits strikes it out
-            raise
+            raise error
         return answer
 
     deadline = time.monotonic() + timeout_s
@@ -127,6 +138,22 @@ def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -
         return False
 
 
+def arrived(group: GroupState, client: confluent_kafka.Consumer, keys: Iterable[Key]) -> bool:
+    """Whether every commit of these partitions that is under way has been taken, as the broker says.
+
+    For callbacks, where no answer can be polled: librdkafka goes on with its attempts meanwhile.
+    """
+    with group.lock:
+        sent = {key: offsets for key in keys if (offsets := group.turns.under_way(key))}
+    if not sent:
+        return True
+    try:
+        answers = client.committed([TopicPartition(*key) for key in sent], timeout=ASK_S)
+    except KafkaException:
+        return False
+    return all(one.error is None and [one.offset] == sent[one.topic, one.partition] for one in answers)
+
+
 def ask_for_answers(group: GroupState, client: confluent_kafka.Consumer) -> None:
     """Find out about awaited commits where nothing may be polled: inside a rebalance callback, where handlers wait."""
     keys = list(group.awaited)
@@ -143,7 +170,7 @@ def _answer(group: GroupState, key: Key, offset: int, refused: KafkaError | None
     """Tell those who wait for a partition's commit: one that was taken answers all up to it."""
     left = []
     for wanted, answer in group.awaited.pop(key, ()):
-        if (wanted <= offset if refused is None else wanted == offset) and answer.set_running_or_notify_cancel():
+        if wanted <= offset and answer.set_running_or_notify_cancel():
             answer.set_result(None) if refused is None else answer.set_exception(KafkaException(refused))
         elif not answer.done():
             left.append((wanted, answer))
@@ -163,11 +190,10 @@ def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPa
             _answer(group, key, one.offset, refused)
         if refused is not None:
             refusals[key] = refused
-        if group.unconfirmed.get(key, (-1, 0.0))[0] == one.offset:
-            if refused is None:
-                group.unconfirmed.pop(key, None)
-            else:
-                group.unconfirmed[key] = one.offset, time.monotonic() + REFUSED_S
+    with group.lock:
+        places = frozenset(((topic, partition), offset) for topic, partition, offset in offsets)
+        group.turns.answered(places, refusals, time.monotonic())
+        group.changed.notify_all()  # a transaction may wait for it
     refused = error or next(iter(refusals.values()), None)
     if refused is None:
         group.statistics.committed(offsets)

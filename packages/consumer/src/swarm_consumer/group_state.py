@@ -18,11 +18,12 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import confluent_kafka
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer.bus import Bus
 from swarm_consumer.client_errors import Repetitions, commit_may_succeed_later
 from swarm_consumer.client_statistics import ClientStatistics
+from swarm_consumer.commit_turns import CommitTurns
 from swarm_consumer.counters import Counters
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientError, PartitionPaused, PartitionResumed
@@ -40,6 +41,8 @@ SERVE_S = 1.0
 """How long the owner stays with requests before it polls again, and how long one may wait for the broker there."""
 RETRY_S = 0.1
 """Between two attempts of a question that the broker has not answered."""
+ANSWER_S = 0.05
+"""Between two looks whether a commit is answered, if nobody tells it."""
 ASK_S = 2.0
 """How long the owner's thread waits for what the broker says about a group's offsets."""
 
@@ -86,9 +89,8 @@ class GroupState:
         self.hook_runs: dict[int, Run] = {}  # hooks at work, by the thread that calls them
         self.attention = False  # a lane waits for a time or a seek: the owner looks at all lanes at each turn
         self.waiting_below = -1  # the owner sleeps until fewer messages than this are held; -1: it does not sleep
-        self.unconfirmed: dict[
-            Key, tuple[int, float]
-        ] = {}  # the owner's: commits made at once, when to make them again
+        self.turns = CommitTurns(group.commit_interval_s, time.monotonic())
+        self.unpolled = False  # the owner is inside a callback of its client, where no answer can be polled
         self.awaited: dict[Key, list[tuple[int, Future[None]]]] = {}  # the owner's: commits that workers wait for
         self.refusals = Repetitions()
         self.wake_runtime = wake
@@ -303,19 +305,30 @@ class GroupState:
         `after_commits` every commit that was sent before has arrived then: the coordinator answers one connection in
         order, so what it says about the group's offsets comes after them.
         """
+        deadline = time.monotonic() + timeout_s
+        not_yet = object()
 
         def ask(client: confluent_kafka.Consumer) -> Any:
             with self.lock:
                 if not self.lanes.ledger.owns(key, epoch):
                     return None
+                # Not answered may mean that it waits for its next attempt, and then arrives after the transaction.
+                if after_commits and self.turns.under_way(key):
+                    if not self.unpolled:
+                        return not_yet
+                    raise KafkaException(KafkaError(KafkaError._IN_PROGRESS, "a commit is not answered"))
             if after_commits:
                 client.committed([TopicPartition(*key)], timeout=min(ASK_S, timeout_s))
                 with self.lock:
                     self.lanes.ledger.plain_marks_arrived(key)
-                self.unconfirmed.pop(key, None)
+                    self.turns.forget([key])
             return client.consumer_group_metadata()
 
-        return self.request(ask, timeout_s)
+        while (answer := self.request(ask, max(0.0, deadline - time.monotonic()))) is not_yet:
+            with self.lock:
+                while self.turns.under_way(key) and not self.unpolled and time.monotonic() < deadline:
+                    self.changed.wait(ANSWER_S)
+        return answer
 
     def committed_metadata(self, key: Key, timeout_s: float) -> str | None:
         """Return the metadata committed with a partition's offset. Raises KafkaException and TimeoutError."""

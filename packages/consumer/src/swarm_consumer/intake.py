@@ -50,6 +50,7 @@ class Intake:
         self._on_error = on_error
         self._on_end = on_end
         self._flow_paused = 0  # how many lanes are
+        self._polled = 0.0
         self.empty_since: float | None = None
         """When a poll found nothing first since somebody has set this back: the client's queue was empty then."""
         self._least_bytes = min(route.settings.max_held_bytes for route in routes)
@@ -74,6 +75,7 @@ class Intake:
         consume(n, t) would wait the whole t to fill n: so one poll that waits, and then what is already there.
         """
         first = client.poll(timeout_s)
+        self._polled = time.monotonic()
         if first is None:
             if self.empty_since is None:
                 self.empty_since = time.monotonic()
@@ -125,7 +127,7 @@ class Intake:
                 group.waiting_below = -1
         if self._has_room() and not group.has_requests:
             self.poll(client, 0)  # what is there at once; to wait for more comes after the progress was stored
-        elif time.monotonic() - now >= KEEPALIVE_S * 0.8:
+        elif time.monotonic() - self._polled >= KEEPALIVE_S * 0.8:  # requests may have ended many waits early
             self.poll(client, 0, drain=False)
 
     def _has_room(self) -> bool:

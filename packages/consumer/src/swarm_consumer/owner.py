@@ -42,6 +42,8 @@ FATAL_DRAIN_S = 5.0
 """What handlers at work are given when the client has died."""
 SEEKS_S = 1.0
 """How long seeks may take in a turn: a broker that does not answer holds each of them up, and polls have to go on."""
+LAST_ANSWER_S = 1.0
+"""How long a stop waits for the answer to a commit that is under way."""
 LEAVE_S = 2.0
 """How long a static member that leaves for good waits for its partitions to be taken."""
 
@@ -118,6 +120,8 @@ class Owner:
     def _create(self) -> confluent_kafka.Consumer:
         group, rebalances = self.group, self.rebalances
         rebalances.assigned_once = False
+        with group.lock:
+            group.turns.begin_anew(time.monotonic())
         rebalances.rejoin.settled()
         try:
             client = self._client = self.connect()
@@ -182,8 +186,7 @@ class Owner:
         group = self.group
         group.serve_requests(client)
         commits.store(group, client)
-        if group.unconfirmed:
-            commits.confirm(group, client, time.monotonic())
+        commits.commit_due(group, client)
         if group.lanes.frozen:
             return
         if group.attention:
@@ -276,6 +279,10 @@ class Owner:
         if client is not None:
             self.rebalances.hooks(client, list(group.lanes.by_key.values()), "shutdown", deadline)
             commits.store(group, client)
+            # The client's last commit comes next, and must not be overtaken by one that waits for its next attempt.
+            until = min(deadline, time.monotonic() + LAST_ANSWER_S)
+            while group.fatal is None and group.turns.is_under_way() and time.monotonic() < until:
+                self.intake.poll(client, BUSY_POLL_S)
         with group.lock:
             unfinished = group.lanes.running()
         if unfinished:

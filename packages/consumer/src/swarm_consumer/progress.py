@@ -70,6 +70,7 @@ class Ledger:
         if position is not None:
             entry = self._entries[key]
             entry.position = entry.delivered = position
+            entry.plain = True
             self._changed.add(key)
         return epoch
 
@@ -181,6 +182,10 @@ class Ledger:
             self._doubtful.add(key)
         elif self.owns(key, epoch):
             self._doubtful.discard(key)
+
+    def is_doubtful(self, key: Key) -> bool:
+        """Whether nobody knows what a transaction has committed of this partition."""
+        return key in self._doubtful
 
     def committed(
         self, key: Key, epoch: int, next_offset: int, metadata: str | None = None, leader_epoch: int | None = None

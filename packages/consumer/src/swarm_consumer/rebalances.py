@@ -22,6 +22,9 @@ from swarm_consumer.routing import SubscriptionGroup
 LONG_RUNNING_S = 5.0
 """How long a revocation waits for the handler of a topic that is long_running, unless it has a time of its own."""
 
+SETTLE_S = 1.0
+"""How long a revocation waits for a commit that librdkafka tries again."""
+
 Callback = Callable[[confluent_kafka.Consumer, list[TopicPartition]], None]
 
 
@@ -47,11 +50,14 @@ class Rebalances:
 
         def call(client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
             group = self._group
+            group.unpolled = True
             try:
                 callback(client, partitions)
             except BaseException as error:  # noqa: BLE001
                 group.bus.emit(ErrorOccurred(where="rebalance", error=error))
                 group.fail(f"{group.subscription_group}: a rebalance failed: {describe(error)}")
+            finally:
+                group.unpolled = False
 
         return call
 
@@ -128,11 +134,13 @@ class Rebalances:
             self.wait_while(client, functools.partial(self._worth_waiting, owned, started), deadline)
         if not self.closing:
             self.hooks(client, owned, "revoked", deadline)
-        if back := [lane.key for lane in owned if lane.key in group.unconfirmed]:
+        self._settle(client, keys)
+        if back := [lane.key for lane in owned if group.turns.is_back(lane.key)]:
             commits.commit_now(group, client, back)
         with group.lock:
             unfinished = tuple(sorted(lane.key for lane in owned if lane.running is not None))
             storables = []
+            group.turns.forget(keys)
             for lane in owned:
                 self._close(lane.key)
                 storable = group.lanes.ledger.release(lane.key)
@@ -150,6 +158,13 @@ class Rebalances:
                 RevocationOverrun(subscription_group=group.subscription_group, partitions=unfinished, waited_s=waited)
             )
         group.bus.emit(Revoked(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
+
+    def _settle(self, client: confluent_kafka.Consumer, keys: list[Key]) -> None:
+        """Wait for commits under way: librdkafka waits for them too, but sends its own before, which they overtake."""
+        until = time.monotonic() + SETTLE_S
+        while not commits.arrived(self._group, client, keys) and time.monotonic() < until:
+            with self._group.lock:
+                self._group.changed.wait(commits.RETRY_S)
 
     def _budget_s(self, lane: Lane) -> float:
         """Return how long the partition's handler is waited for when it is taken away."""
@@ -188,6 +203,7 @@ class Rebalances:
             closed = [lane for key in keys if (lane := self._close(key)) is not None]
             for key in keys:
                 group.lanes.ledger.release(key)
+            group.turns.forget(keys)
             self._on_change()
         self._unpause(client, closed)
         self.rejoin.lost(time.monotonic())
@@ -226,6 +242,7 @@ class Rebalances:
         """Wait, with the lock held, until `condition()` is False or the deadline has come, or that of a stop."""
         group = self._group
         group.waiting_below = 1 << 62
+        before, group.unpolled = group.unpolled, True
         while condition():
             until = min(deadline, group.work_deadline) if group.stopping else deadline
             remaining = until - time.monotonic()
@@ -242,10 +259,12 @@ class Rebalances:
             if client is not None and group.awaited:
                 group.lock.release()
                 try:
+                    commits.commit_due(group, client)
                     commits.ask_for_answers(group, client)
                 finally:
                     group.lock.acquire()
             group.changed.wait(min(remaining, 0.05 if group.awaited else 0.5))
+        group.unpolled = before
         group.waiting_below = -1
 
 

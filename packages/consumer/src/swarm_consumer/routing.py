@@ -14,7 +14,7 @@ from swarm_consumer.dead_letter_loops import check_dead_letters
 from swarm_consumer.deserialization import Decoders
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.redaction import is_secret
-from swarm_consumer.settings import DEFAULT_ASSIGNOR, TopicSettings
+from swarm_consumer.settings import DEFAULT_ASSIGNOR, DEFAULT_PROPERTIES, TopicSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,12 @@ class SubscriptionGroup:
         """max.poll.interval.ms in seconds."""
         given = self.properties.get("max.poll.interval.ms")
         return int(given.value) / 1000 if given is not None else 300.0
+
+    @property
+    def commit_interval_s(self) -> float:
+        """auto.commit.interval.ms in seconds."""
+        given = self.properties.get("auto.commit.interval.ms")
+        return int(DEFAULT_PROPERTIES["auto.commit.interval.ms"] if given is None else given.value) / 1000
 
     def route_of(self, topic: str) -> Route | None:
         """Return the route for a topic that was assigned: by name, else by the first pattern that matches."""

@@ -198,7 +198,7 @@ class RunTransactions:
             later = self._lane.running
             if later is not None and later is not run and later.first_offset is not None:
                 later.overtaken = later.overtaken or later.first_offset < mark[0]
-            self._client.unconfirmed.pop(key, None)
+            self._client.turns.forget([key])
         offsets = ((*key, mark[0]),)
         self._client.statistics.committed(offsets)
         self._client.bus.emit(Committed(subscription_group=self._client.subscription_group, offsets=offsets))
