@@ -1,5 +1,6 @@
 """Help that fits a screen, starts quickly and says how to use a command; errors of one sentence."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -164,3 +165,23 @@ def test_a_wrong_value_is_one_plain_sentence(words: list[str], says: str) -> Non
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Value error" not in done.stderr
+
+
+def test_a_command_imports_no_module_of_another_command():
+    """A supervisor lives for weeks: the options of the other commands cost it start-up time and memory."""
+    code = (
+        "import sys\nfrom swarm_cli.main import main\nsys.argv = ['swarm-cli', '--debug', 'stop', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
+        "print(sorted(name for name in sys.modules if name.startswith('swarm_cli.commands.')))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.stdout.splitlines()[-1] == "['swarm_cli.commands.stop']", ran.stderr
+
+
+def test_the_shell_is_offered_every_command():
+    asked = {"_SWARM_CLI_COMPLETE": "complete_bash", "COMP_WORDS": "swarm-cli st", "COMP_CWORD": "1"}
+    environment = {**os.environ, **asked}
+    ran = subprocess.run(
+        [sys.executable, "-m", "swarm_cli"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.split() == ["status", "stop"]

@@ -4,49 +4,22 @@
 nor rich: a command imports what it needs when it runs.
 """
 
+import os
 import signal
 import sys
-from typing import Annotated
+from collections.abc import Collection
+from typing import Annotated, Any
 
 import typer
 
 from swarm_cli import __version__
-from swarm_cli.commands import (
-    broker,
-    demo,
-    events,
-    groups,
-    info,
-    init,
-    lag,
-    memory,
-    quiet,
-    restart,
-    routes,
-    scale,
-    server,
-    status,
-    stop,
-    swarm,
-    top,
-    topics,
-    trace,
-)
+from swarm_cli.command_table import COMMANDS, add_commands, asked_for
 from swarm_cli.errors import complain
 from swarm_cli.exit_codes import ExitCode
-from swarm_cli.options import CLUSTER, ROUTES, registered
 from swarm_cli.program import Program
 
-program = Program(
-    name="swarm-cli",
-    help="""Run Kafka consumers on every core: one supervisor, N forked nodes that share the application's memory.
-
-    Example: swarm-cli swarm my_app:app --nodes 4""",
-    epilog="""Exit codes: 0 done; 1 failed; 2 a wrong option, setting or application, and nothing was started; 4 killed
-    when the time to stop ran out; 5 crash loop; 130 interrupted. docs/exit-codes.md tells more.""",
-)
-
-OPERATIONS = "A running swarm"
+COMPLETION = "_SWARM_CLI_COMPLETE"
+"""Set by the shell when it asks how a command line may go on."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -55,7 +28,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@program.callback()
 def _every_command(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
@@ -65,25 +37,27 @@ def _every_command(
     """Options of every command; `debug` is read where an error is shown."""
 
 
-program.command("swarm")(registered(swarm.swarm))
-program.command("server")(registered(server.server, without_effect=server.WITHOUT_EFFECT))
-program.command("routes")(registered(routes.routes, ROUTES))
-program.command("info")(registered(info.info))
-program.command("lag")(registered(lag.lag, CLUSTER))
-program.add_typer(topics.program, name="topics")
-program.add_typer(groups.program, name="groups")
-program.command("init")(init.init)
-program.command("demo")(demo.demo)
-program.command("broker")(broker.broker)
-program.command("status", rich_help_panel=OPERATIONS)(status.status)
-program.command("top", rich_help_panel=OPERATIONS)(top.top)
-program.command("memory", rich_help_panel=OPERATIONS)(memory.memory)
-program.command("quiet", rich_help_panel=OPERATIONS)(quiet.quiet)
-program.command("stop", rich_help_panel=OPERATIONS)(stop.stop)
-program.command("restart", rich_help_panel=OPERATIONS)(restart.restart)
-program.command("scale", rich_help_panel=OPERATIONS)(scale.scale)
-program.command("trace", rich_help_panel=OPERATIONS)(trace.trace)
-program.command("events", rich_help_panel=OPERATIONS)(events.events)
+def program_of(names: Collection[str]) -> Program:
+    """The program with these commands."""
+    program = Program(
+        name="swarm-cli",
+        help="""Run Kafka consumers on every core: one supervisor, N forked nodes that share the application's memory.
+
+        Example: swarm-cli swarm my_app:app --nodes 4""",
+        epilog="""Exit codes: 0 done; 1 failed; 2 a wrong option, setting or application, and nothing was started;
+        4 killed when the time to stop ran out; 5 crash loop; 130 interrupted. docs/exit-codes.md tells more.""",
+    )
+    program.callback()(_every_command)
+    add_commands(program, names)
+    return program
+
+
+def __getattr__(name: str) -> Any:
+    """The whole program, for whoever imports it: `main` makes as much of it as is asked for."""
+    if name == "program":
+        globals()[name] = program_of(COMMANDS)
+        return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def main() -> None:
@@ -93,7 +67,8 @@ def main() -> None:
     if "swarm" in sys.argv and signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
-        sys.exit(program(standalone_mode=False))
+        names = COMMANDS if COMPLETION in os.environ else asked_for(sys.argv[1:])
+        sys.exit(program_of(names)(standalone_mode=False))
     except _ParserError as error:
         text = error.format_message()  # type: ignore[attr-defined]  # every parser error has it
         if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help, which rich has printed already

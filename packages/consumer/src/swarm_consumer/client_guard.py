@@ -104,6 +104,6 @@ def _replace(guards: dict[Any, Any]) -> None:
     by_id = {id(native): guard for native, guard in guards.items()}
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", None)
-        if isinstance(names, dict):
+        if isinstance(names, dict) and not by_id.keys().isdisjoint(map(id, names.values())):
             for name in [name for name, value in names.items() if id(value) in by_id]:
                 names[name] = by_id[id(names[name])]

@@ -32,15 +32,18 @@ class ClientProperties:
         properties["group.id"] = group.group
         properties["client.id"] = client_id if node_id is None else f"{client_id}-{node_id}"
         properties["enable.auto.offset.store"] = False
-        # As a partition leaves librdkafka commits what is stored. Its timer is off (0): `commit_turns.py` says why.
         properties["enable.auto.commit"] = True
-        properties["auto.commit.interval.ms"] = 0
         if any("eofed" in route.hooks for route in group.routes):
             properties["enable.partition.eof"] = True
         self._properties = properties
 
     def for_client(self) -> dict[str, Any]:
         """Return the properties for the client; secrets included, not to be shown."""
+        # As a partition leaves librdkafka commits what is stored. Its timer is off (0): `commit_turns.py` says why.
+        return {**self._properties, "auto.commit.interval.ms": 0}
+
+    def in_effect(self) -> dict[str, Any]:
+        """Return the properties as they take effect, whoever sees to it; secrets included, not to be shown."""
         return dict(self._properties)
 
     @property

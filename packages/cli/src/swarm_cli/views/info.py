@@ -104,7 +104,7 @@ def kafka_properties(app: "App", group: "SubscriptionGroup") -> Mapping[str, Map
     from swarm_consumer.redaction import redacted
 
     properties = ClientProperties(group, app.client_id, None)
-    shown = redacted(properties.for_client())
+    shown = redacted(properties.in_effect())
     prefix = group.properties.get("group.instance.id")
     if prefix is not None:  # each node has an id of its own
         shown["group.instance.id"] = f"{prefix.value}_<node>_{group.name}"
