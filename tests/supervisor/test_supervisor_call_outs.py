@@ -44,6 +44,7 @@ NOT_REACHED = {
     "fork:die_with_parent": IN_THE_CHILD,
     "fork:end_child": SHORTAGE,
     "fork:fork:signal.pthread_sigmask#2": SHORTAGE,
+    "foreign_handlers:": "an application with handlers of its own: test_supervisor_foreign_handlers.py",
     "forking:NodeForker.fork.body": IN_THE_CHILD,
     "forking:NodeForker.fork:": SHORTAGE,
     "host:borrow_process:os.getpid": "without subreaper",

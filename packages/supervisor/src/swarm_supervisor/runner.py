@@ -212,7 +212,13 @@ class Runner:
     def _warm_up(self) -> None:
         started = time.monotonic()
         self._inbox.interruptible = True
-        self._listeners.tell(BeforeWarmup(at=started))
+        try:
+            self._listeners.tell(BeforeWarmup(at=started))
+        except BaseException as error:  # noqa: BLE001 - a signal handler of the application's, between two listeners
+            self._listeners.contain("the warm-up", error)
+        # Not before: what loads the application may want to be interrupted, by an alarm of its own for instance.
+        self._listeners.called_out = self._inbox.foreign.wrap
+        self._inbox.foreign.wrap()
         freeze_memory()
         self._inbox.interruptible = False
         now = time.monotonic()

@@ -7,6 +7,7 @@ from typing import Any
 
 from swarm_supervisor import messages
 from swarm_supervisor.events import SignalReceived
+from swarm_supervisor.foreign_handlers import name_of_signal
 from swarm_supervisor.listeners import Listeners
 from swarm_supervisor.signals import FORCING, HANDLED, STOPPING, SignalInbox
 
@@ -48,6 +49,8 @@ class SignalAnswers:
                     self._again.append(number)
                     self._inbox.wake()
                 self._listeners.contain(f"signal {number}", error)
+        for number, error in self._inbox.foreign.take():
+            self._listeners.contain(f"the application's handler of {name_of_signal(number)}", error)
 
     def take_terminal(self) -> None:
         """Answer each TSTP that has come: a Ctrl-Z is refused."""

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 from swarm_supervisor.containment import Interrupted
+from swarm_supervisor.foreign_handlers import ForeignHandlers
 from swarm_supervisor.prctl import set_signal_action, signal_action, signal_descriptor
 
 STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP})
@@ -41,6 +42,8 @@ class SignalInbox:
         self._mask: set[int] | None = None
         self._terminal_fd = -1
         self._stops = 0
+        self.foreign = ForeignHandlers(self.wake, lambda handler: handler == self._notice)
+        """The handlers of the application's own."""
         self.interruptible = False
         """Whether a second INT or TERM raises `Interrupted`: while the application's own code runs."""
 
@@ -112,7 +115,8 @@ class SignalInbox:
         return typed
 
     def close(self) -> None:
-        """Put back everything that `open` changed."""
+        """Put back everything that has been changed."""
+        self.foreign.put_back()
         if self._mask is not None:
             self._discard_pending()  # a TSTP that came too late would stop the process when its mask is put back
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
@@ -130,6 +134,7 @@ class SignalInbox:
 
         SIGCHLD ignored is not put back: it comes from whoever started this program, and takes exit statuses away.
         """
+        self.foreign.put_back()
         for number in _GIVEN_BACK:
             if number in self._handlers:
                 if number == signal.SIGCHLD and self._handlers[number][0] is signal.SIG_IGN:

@@ -263,6 +263,7 @@ class Supervisor:
             self._children = []
 
     def _close_loop(self) -> None:
+        self._listeners.called_out = lambda: None
         if self._loop is not None:
             self._loop.close()
         self._loop = self._runner = None
