@@ -49,8 +49,8 @@ class SignalAnswers:
                     self._again.append(number)
                     self._inbox.wake()
                 self._listeners.contain(f"signal {number}", error)
-        for number, error in self._inbox.foreign.take():
-            self._listeners.contain(f"the application's handler of {name_of_signal(number)}", error)
+        for number, raised in self._inbox.foreign.take():
+            self._listeners.contain(f"the application's handler of {name_of_signal(number)}", raised)
 
     def take_terminal(self) -> None:
         """Answer each TSTP that has come: a Ctrl-Z is refused."""
