@@ -128,7 +128,7 @@ METRICS: tuple[Metric, ...] = (
     _probe("evicted_total", "counter", "silent connections closed to make room for newer ones"),
     _probe("timed_out_total", "counter", "connections closed because nothing, or too little, came in time"),
     _probe("answered_total", "counter", "requests answered by an endpoint"),
-    _probe("refused_total", "counter", "requests for what there is not"),
+    _probe("refused_total", "counter", "requests that were refused, such as for a path that does not exist"),
     _probe("failed_total", "counter", "endpoints that raised"),
 )
 
