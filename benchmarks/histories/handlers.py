@@ -304,6 +304,8 @@ class Scripted(Consumer):
         self.seek(target)
         run.sought = True
         world.wanted_seeks.add(self.place)
+        if world.transactional:  # what lies behind the target may be in the batch's output already
+            world.broker.logs[self.place].rewound = True
 
     def _in_hook(self, name: str) -> None:
         """Do what hooks do."""

@@ -590,3 +590,26 @@ def test_nothing_is_stored_while_nobody_knows_whether_a_transaction_is_committed
     ledger.doubt(KEY, epoch, doubtful=True)
     ledger.mark(KEY, epoch, 9)
     assert ledger.release(KEY) is None, "the next owner begins at what the broker has"
+
+
+def test_a_seek_in_a_batch_with_a_transaction_passes_nothing_behind_it(monkeypatch):
+    """The whole batch was committed with the output: a node that ended before its seek lost what lay behind it."""
+    committed, real = [], Transactions.commit
+
+    def commit(self, scope, timeout):
+        committed.append([place.offset for places, _ in scope.offsets for place in places])
+        return real(self, scope, timeout)
+
+    monkeypatch.setattr(Transactions, "commit", commit)
+    targets = [3, 0]  # within the batch, and before it: that says nothing about what is done
+
+    class Handler(Consumer):
+        def consume(self, messages):
+            with self.transaction():
+                self.produce("out", b"x")
+            if targets:
+                self.seek(targets.pop(0))
+
+    outcome = run_messages(Handler, [b"%d" % number for number in range(10)], producer=TX)
+    assert committed == [[3], [], [10]]
+    assert outcome.committed == {("messages", 0): 10}

@@ -67,6 +67,10 @@ class RunTransactions:
         if transaction.inside:
             self.discard(run)
             raise ConsumptionError(f"{run.action}() returned inside a transaction: leave the block of transaction()")
+        if run.seek is not None:  # what lies behind it was not handled, and is not passed: the node may end before it
+            transaction.mark = transaction.mark or _sought(run)
+            self._commit(run, transaction)
+            return
         if run.last_offset is not None and not run.marks_only:
             transaction.mark = (run.last_offset + 1, None, run.records[-1].leader_epoch())
         if transaction.mark is None:  # it has seen that it should leave: the next owner does all of it
@@ -198,10 +202,18 @@ class RunTransactions:
             later = self._lane.running
             if later is not None and later is not run and later.first_offset is not None:
                 later.overtaken = later.overtaken or later.first_offset < mark[0]
-            self._client.turns.forget([key])
+            if self._client.lanes.ledger.owns(key, run.epoch):  # else another position is wanted by now
+                self._client.turns.forget([key])
         offsets = ((*key, mark[0]),)
         self._client.statistics.committed(offsets)
         self._client.bus.emit(Committed(subscription_group=self._client.subscription_group, offsets=offsets))
+
+
+def _sought(run: Run) -> Mark | None:
+    """How far a run has come that seeks to an offset among its own; None for any other place."""
+    first, last = run.first_offset, run.last_offset
+    inside = isinstance(run.seek, int) and first is not None and last is not None and first <= run.seek <= last + 1
+    return (run.seek, None, None) if inside else None
 
 
 def _unsettled(run: Run) -> DeliveryError:

@@ -166,12 +166,16 @@ class MemoryConsumer:
     def commit(
         self, offsets: list[TopicPartition] | None = None, asynchronous: bool = True
     ) -> list[TopicPartition] | None:
-        """Commit the given offsets, or what is stored."""
-        places = list(offsets or self._stored.values())
+        """Commit the given offsets, or what is stored above what is committed."""
+        places = list(offsets or filter(self._is_above, self._stored.values()))
         self.committed_offsets.update({(each.topic, each.partition): each for each in places})
         if asynchronous and offsets:
             self._on_commit(None, places)
         return None if asynchronous else places
+
+    def _is_above(self, place: TopicPartition) -> bool:
+        committed = self.committed_offsets.get((place.topic, place.partition))
+        return committed is None or place.offset > committed.offset
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         """Return what is committed."""
