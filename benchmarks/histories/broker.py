@@ -5,6 +5,7 @@ from typing import Any
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
+from benchmarks.histories.committing import SEEN
 from benchmarks.histories.journal import Journal, Passed
 from benchmarks.histories.primitives import Present
 
@@ -49,6 +50,7 @@ class Log:
         self.greatest_end = 0  # that it ever had
         self.committed: int | None = None
         self.metadata: str | None = None
+        self.transacted = 0  # the greatest offset that a transaction has committed
         self.serial = 0
         self.handed: dict[int, Record] = {}  # by offset: the last that a handler was given
         self.greatest_given = 0  # the greatest offset that any run was given
@@ -86,10 +88,12 @@ class Log:
         self.clean = min(self.clean, self.high)
         self.cuts += 1
         position = self.owner.positions.get(self.key) if self.owner is not None else None
-        self.void = max(self.committed or 0, position or 0)
+        told = self.owner is None or self.owner.reset.get(self.key) == SEEN
+        self.void = max(self.committed or 0, position or 0, 0 if told else self.void)
         if self.owner is not None:
             self.owner.reset.pop(self.key, None)
         self.rewound = True
+        self.ahead_since, self.had_chance = None, False
         if self.owner is not None:
             self.owner.stir()
 

@@ -62,7 +62,8 @@ class Committing:
     def _send(self, places: list[TopicPartition], how: str) -> None:
         now = Present.scheduler.now
         at = max(now + self.broker.latency(), self._landing[-1][0] if self._landing else 0.0)
-        self._landing.append((at, places, self.generation, how, self._knowing()))
+        generation = self.generation if self.member else -1  # who is no member any more has none
+        self._landing.append((at, places, generation, how, self._knowing()))
         if at <= now and self.broker.up:
             self._land_all()
 
@@ -124,10 +125,9 @@ class Committing:
         for place in places:
             key = key_of(place)
             log = self.broker.logs[key]
-            if self.world.transactional and not log.rewound and place.offset < (log.committed or 0):
-                self.journal.breaks(
-                    Passed(f"{how} took {key} back from {log.committed} to {place.offset} beside its transactions")
-                )
+            if not log.rewound and place.offset < log.transacted:
+                where = f"{key} back to {place.offset}, behind a transaction's {log.transacted}"
+                self.journal.breaks(Passed(f"{how} took {where}"))
             log.commit(place.offset, place.metadata, how, (key, log.cuts) in knowing)
             self.committed_positions[key] = place.offset
         return refusal

@@ -236,6 +236,7 @@ class FakeProducer:
                 log = self.broker.logs[place.topic, place.partition]
                 knowing = (log.key, log.cuts) in client._knowing()
                 log.commit(place.offset, place.metadata, "a transaction", knowing)
+                log.transacted = max(log.transacted, place.offset)
 
     def _time_out(self) -> None:
         """The broker aborts a transaction that has not ended in time: its offsets hold nobody up any more."""

@@ -119,7 +119,15 @@ def test_a_commit_that_stays_refused_is_a_warning(code, remedy):
     assert len([event for event in group.events if isinstance(event, Committed)]) == 5
 
 
-@pytest.mark.parametrize("code", [KafkaError.REBALANCE_IN_PROGRESS, KafkaError.NOT_COORDINATOR, KafkaError._WAIT_COORD])
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError._WAIT_COORD,
+        KafkaError.ILLEGAL_GENERATION,  # it was sent behind a JoinGroup, under the generation before
+    ],
+)
 def test_a_commit_that_may_be_taken_later_is_no_news(code):
     group = Group()
     commits.report(group, KafkaError(code), [place(17)])
@@ -431,3 +439,15 @@ def test_requests_that_come_all_the_time_do_not_keep_the_owner_from_polling():
         group._requests.append(lambda client: None)
         intake.turn(client, time.monotonic())
         group.serve_requests(client)
+
+
+def test_a_transaction_is_not_waited_for_beyond_its_time(make_records):
+    """With no time left the question was asked again and again without a pause."""
+    group, client = group_state(), Recording()
+    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
+    group.lanes.receive(lane, make_records(0, 4, partition=3))
+    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+    commits.commit_now(group, client, [lane.key])
+    group.request = lambda function, timeout_s: function(client)
+    with pytest.raises(TimeoutError, match="no answer to a commit"):
+        group.group_metadata(lane.key, lane.epoch, 0.1, after_commits=True)

@@ -325,6 +325,8 @@ class GroupState:
             return client.consumer_group_metadata()
 
         while (answer := self.request(ask, max(0.0, deadline - time.monotonic()))) is not_yet:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{self.group.name}: no answer to a commit within {timeout_s:g} s")
             with self.lock:
                 while self.turns.under_way(key) and not self.unpolled and time.monotonic() < deadline:
                     self.changed.wait(ANSWER_S)
