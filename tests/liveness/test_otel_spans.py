@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -191,3 +193,21 @@ def test_what_was_begun_before_a_fork_is_left_alone_in_the_child(monkeypatch: py
     monkeypatch.setattr(os, "getpid", lambda: -1)
     tracing.end()
     assert ended == []
+
+
+def test_a_provider_that_does_not_end_holds_no_node_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """shutdown() takes no deadline: a node waited for it until its supervisor killed it."""
+    gate = threading.Event()
+    provider = SimpleNamespace(force_flush=lambda timeout_millis: True, shutdown=lambda: gate.wait(60))
+    monkeypatch.setattr(trace, "set_tracer_provider", lambda provider: None)
+    monkeypatch.setattr("swarm_liveness.otel.END_TIMEOUT_S", 0.1, raising=False)
+    begun = time.monotonic()
+    try:
+        with NodeTracing(lambda: provider):
+            pass
+        assert time.monotonic() - begun < 30
+        assert "did not end within 0.1 s" in caplog.text
+    finally:
+        gate.set()

@@ -22,6 +22,8 @@ logger = logging.getLogger("swarm_liveness")
 
 # The SDK keeps 128 links of a span by default (OTEL_SPAN_LINK_COUNT_LIMIT): more would be made to be thrown away.
 MAX_LINKS = 128
+END_TIMEOUT_S = 8.0
+"""How long a node waits for its tracer provider: what waits is sent, then the exporter's own threads end."""
 FLUSH_TIMEOUT_S = 5.0
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -172,11 +174,20 @@ class NodeTracing:
             trace.set_tracer_provider(cast(trace.TracerProvider, self._provider))
 
     def end(self) -> None:
-        """Send what waits, for at most `FLUSH_TIMEOUT_S`, and end the exporter. Idempotent; it never raises."""
+        """Send what waits and end the exporter, within `END_TIMEOUT_S` in all. Idempotent; it never raises."""
         with self._lock:
             provider, self._provider = self._provider, None
         if provider is None or self._begun != os.getpid():
             return
+        # An exporter keeps to no deadline of ours, and shutdown() takes none: a thread that the node does not wait for.
+        ending = threading.Thread(target=self._end, args=(provider,), name="swarm-tracing-end", daemon=True)
+        ending.start()
+        ending.join(END_TIMEOUT_S)
+        if ending.is_alive():
+            text = "the tracer provider did not end within %g s and is left; its last spans may be lost"
+            logger.warning(text, END_TIMEOUT_S)
+
+    def _end(self, provider: Provider) -> None:
         try:
             if not provider.force_flush(int(FLUSH_TIMEOUT_S * 1000)):
                 logger.warning("some spans could not be sent within %g s and are lost", FLUSH_TIMEOUT_S)
