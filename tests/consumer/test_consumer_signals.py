@@ -84,12 +84,31 @@ def test_a_keyboard_interrupt_drains_before_it_is_raised(program):
     await_committed(bootstrap, "signals", topic, {0: 1}, timeout_s=1)  # by the drain: the interval is 5 s
 
 
-def test_handlers_that_were_asked_for_stop_the_app_and_are_taken_back(program):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_handlers_that_were_asked_for_stop_the_app_and_are_taken_back(program, number):
+    """A terminal that was closed ended the process at HUP, with 129 and without a drain."""
     start, bootstrap, topic = program
-    process, before, during = start(True)
-    changed = [number for number, old, new in zip(NUMBERS, before, during, strict=False) if old != new]
-    assert changed == [signal.SIGINT, signal.SIGTERM, signal.SIGTSTP]
-    process.send_signal(signal.SIGTERM)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it may be ignored here: nohup
+    try:
+        process, before_run, during = start(True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    changed = [number for number, old, new in zip(NUMBERS, before_run, during, strict=False) if old != new]
+    assert changed == [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP]
+    process.send_signal(number)
     told, _ = process.communicate(timeout=30)
     assert told.split() == ["0", "true"]
     assert committed_offsets(bootstrap, "signals", topic) == {0: 1}
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(program):
+    start, _, _ = program
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process, before_run, during = start(True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    changed = [number for number, old, new in zip(NUMBERS, before_run, during, strict=False) if old != new]
+    assert changed == [signal.SIGINT, signal.SIGTERM, signal.SIGTSTP]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0

@@ -167,12 +167,18 @@ def interruption(servers: str) -> str:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """INT, TERM and QUIT raise Interrupted here: as PID 1 a process without a handler would not even notice them."""
+    """INT, TERM, QUIT and HUP raise Interrupted here: as PID 1 a process would not notice them without a handler.
+
+    A HUP that is ignored stays ignored: nohup has seen to it.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)}
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:

@@ -33,7 +33,10 @@ class Flag(Protocol):
 
 @contextlib.contextmanager
 def handling(runtime: Stoppable) -> Iterator[None]:
-    """Stop on INT and TERM, quiet on TSTP, while the block runs. A second INT or TERM has its default effect."""
+    """Stop on INT, TERM and HUP, quiet on TSTP, while the block runs. A second INT or TERM has its default effect.
+
+    A HUP that is ignored stays ignored: nohup has seen to it.
+    """
     before: dict[int, Any] = {}
 
     def stop(number: int, _: object) -> None:
@@ -45,6 +48,8 @@ def handling(runtime: Stoppable) -> Iterator[None]:
         runtime.quiet()
 
     handlers: tuple[tuple[int, Any], ...] = ((signal.SIGINT, stop), (signal.SIGTERM, stop), (signal.SIGTSTP, quiet))
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handlers = (*handlers, (signal.SIGHUP, stop))
     for number, handler in handlers:
         before[number] = signal.signal(number, handler)
     try:
