@@ -431,6 +431,11 @@ class TestDone:
         assert _is_quiet(swarm(node(0, statistics=quiet), gone, state="degraded"))
         assert not _is_quiet(swarm(node(0, statistics=busy), gone, state="degraded"))
         assert not _is_quiet(swarm(node(0, statistics=quiet), state="running"))
+        assert not _is_quiet(swarm(node(0, statistics=busy), state="starting"))
+
+    def test_quiet_before_the_first_node(self) -> None:
+        """`quiet` waited for a state that a start that waits for Kafka never has, and timed out."""
+        assert _is_quiet(swarm(node(0, state="backing-off", pid=None), state="starting"))
 
 
 def shown_row(one: NodeSnapshot) -> tuple[str, ...]:

@@ -99,6 +99,7 @@ def test_the_control_socket_answers_while_children_ask_and_the_nodes_follow(star
         assert snapshot.state == "starting"
         assert "waits for the file go" in snapshot.reason
         assert [node.pid for node in snapshot.nodes] == [None, None]
+        assert all("waits for the file go" in node.reason for node in snapshot.nodes), "not: first start"
         assert len(os.listdir(f"/proc/{snapshot.pid}/task")) == 1
     (tmp_path / "go").touch()
     swarm.running(2)

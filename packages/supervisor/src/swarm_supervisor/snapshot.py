@@ -143,7 +143,7 @@ def _node(fleet: Fleet, member: Member, now: float) -> NodeSnapshot:
         restarts=member.restarts,
         last_report_age_s=None if life.last_report_at is None or not life.alive else now - life.last_report_at,
         status=life.status,
-        reason=life.reason or life.status_reason,
+        reason=(fleet.held if waiting else "") or life.reason or life.status_reason,
         last_exit=member.last_exit,
         crash_loop=_loops(fleet, member, now),
         restart_in_s=max(0.0, life.deadline - now) if waiting and life.deadline is not None else None,

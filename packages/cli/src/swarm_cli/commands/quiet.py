@@ -45,6 +45,8 @@ def _is_quiet(snapshot: "Snapshot") -> bool:
         return True
     # A degraded swarm says so instead of "quiet"; its nodes tell all the same.
     nodes = [node for node in snapshot.nodes if node.pid is not None]
+    if snapshot.state == "starting" and not nodes:
+        return True  # it waits before its first node: nothing is taken, and the nodes that come begin quiet
     return snapshot.state == "degraded" and all(
         node.state == "running" and node.statistics is not None and node.statistics.state == "quiet" for node in nodes
     )
