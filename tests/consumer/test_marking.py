@@ -66,14 +66,14 @@ def test_what_has_not_run_is_no_success(handler):
 
 def test_an_iterator_whose_work_is_done_is_a_success(tmp_path):
     """A cursor is what `return connection.execute(...)` returns: failed, the batch would be written again and again."""
-    database = sqlite3.connect(":memory:", check_same_thread=False)
-    database.execute("CREATE TABLE orders (value)")
+    with contextlib.closing(sqlite3.connect(":memory:", check_same_thread=False)) as database:
+        database.execute("CREATE TABLE orders (value)")
 
-    def write(messages):
-        return database.executemany("INSERT INTO orders VALUES (?)", [(each.raw_payload,) for each in messages])
+        def write(messages):
+            return database.executemany("INSERT INTO orders VALUES (?)", [(each.raw_payload,) for each in messages])
 
-    assert run_messages(write, [b"1", b"2"]).committed == {KEY: 2}
-    assert database.execute("SELECT count(*) FROM orders").fetchone() == (2,)
+        assert run_messages(write, [b"1", b"2"]).committed == {KEY: 2}
+        assert database.execute("SELECT count(*) FROM orders").fetchone() == (2,)
     with open(tmp_path / "orders", "w") as file:
         assert run_messages(lambda messages: file, [b"1"]).committed == {KEY: 1}
     for lazy_one in (itertools.chain, zip, reversed):
