@@ -368,13 +368,19 @@ def test_a_blocking_mark_stays_taken(embedded_broker, make_app, start, topic_nam
     assert told == sorted(told)
 
 
-def test_a_transaction_begins_when_no_commit_is_under_way(make_records):
-    """One that waits for its next attempt would arrive after the transaction and take the group back behind it."""
+def with_a_commit_under_way(make_records):
+    """Return a group, its client and a lane whose four messages are done and not answered for."""
     group, client = group_state(), Recording()
     lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
     group.lanes.receive(lane, make_records(0, 4, partition=3))
     group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
     commits.commit_now(group, client, [lane.key])
+    return group, client, lane
+
+
+def test_a_transaction_begins_when_no_commit_is_under_way(make_records):
+    """One that waits for its next attempt would arrive after the transaction and take the group back behind it."""
+    group, client, lane = with_a_commit_under_way(make_records)
     asked, found = [], []
     client.consumer_group_metadata = lambda: "metadata"
     client.committed = lambda partitions, timeout: asked.append(partitions)
@@ -396,11 +402,7 @@ def test_a_transaction_begins_when_no_commit_is_under_way(make_records):
 
 def test_inside_a_callback_no_transaction_passes_a_commit_that_is_not_answered(make_records):
     """No answer can be polled there. The transaction is undone, and its records are handled by the next owner."""
-    group, client = group_state(), Recording()
-    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
-    group.lanes.receive(lane, make_records(0, 4, partition=3))
-    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
-    commits.commit_now(group, client, [lane.key])
+    group, client, lane = with_a_commit_under_way(make_records)
     group.unpolled = True
     group.request = lambda function, timeout_s: function(client)
     with pytest.raises(KafkaException, match="not answered"):
@@ -409,11 +411,7 @@ def test_inside_a_callback_no_transaction_passes_a_commit_that_is_not_answered(m
 
 def test_a_revocation_waits_for_a_commit_that_is_under_way(make_records):
     """librdkafka sent its own commit at once, and an older one that it tried again arrived after it."""
-    group, client = group_state(), Recording()
-    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
-    group.lanes.receive(lane, make_records(0, 4, partition=3))
-    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
-    commits.commit_now(group, client, [lane.key])
+    group, client, lane = with_a_commit_under_way(make_records)
     asked = []
 
     def committed(partitions, timeout):
@@ -443,11 +441,7 @@ def test_requests_that_come_all_the_time_do_not_keep_the_owner_from_polling():
 
 def test_a_transaction_is_not_waited_for_beyond_its_time(make_records):
     """With no time left the question was asked again and again without a pause."""
-    group, client = group_state(), Recording()
-    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
-    group.lanes.receive(lane, make_records(0, 4, partition=3))
-    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
-    commits.commit_now(group, client, [lane.key])
+    group, client, lane = with_a_commit_under_way(make_records)
     group.request = lambda function, timeout_s: function(client)
     with pytest.raises(TimeoutError, match="no answer to a commit"):
         group.group_metadata(lane.key, lane.epoch, 0.1, after_commits=True)

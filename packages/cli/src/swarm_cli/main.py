@@ -53,7 +53,7 @@ def program_of(names: Collection[str]) -> Program:
 
 
 def __getattr__(name: str) -> Any:
-    """The whole program, for whoever imports it: `main` makes as much of it as is asked for."""
+    """Make the whole program when it is imported by name; `main` makes only what the command line asks for."""
     if name == "program":
         globals()[name] = program_of(COMMANDS)
         return globals()[name]
