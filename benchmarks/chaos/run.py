@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from benchmarks.chaos import judgement, processes
+from benchmarks.chaos import groups, judgement, processes
 from benchmarks.chaos.audit import Audit
 from benchmarks.chaos.faults import Injected, Scene, inject
 from benchmarks.chaos.keeper import ORPHANS_GONE_S, End, Keeper
@@ -180,11 +180,21 @@ class Run:
                 continue
             if not self._recovered(injected):
                 self.problems.append(f"{injected.kind}: no recovery at all; the run was given up")
+                self._describe(scene)
                 break
             if time.monotonic() < end:
                 self._settled(scene.keeper)
         for injected in list(self._waiting):
             self._recovered(injected)  # one that never does is told by judgement.of_faults
+
+    def _describe(self, scene: Scene) -> None:
+        """Write down three times what the broker says of both groups: a state that does not move is stuck."""
+        with (self.folder / "groups.txt").open("a") as told:
+            for _ in range(3):
+                at = time.monotonic() - self._started
+                said = groups.described(scene.broker.bootstrap, [scene.group, f"{scene.group}-audit"])
+                told.write(f"{at:.1f} s\n{said}\n")
+                self._ending.wait(5.0)
 
     def _faults(self) -> Iterator[Fault]:
         return faults(self.plan.seed, self.plan.only)
