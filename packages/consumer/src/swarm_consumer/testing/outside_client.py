@@ -64,8 +64,9 @@ def produce(
     is not acknowledged within timeout_s seconds.
     """
     # Not idempotent: a client that has just been made gets its producer id only at the next tick of a timer of 500 ms.
-    # One request in flight keeps the order as well.
-    ordered = {"max.in.flight.requests.per.connection": 1, "linger.ms": 1}
+    # One request in flight keeps the order as well. flush() sends at once whatever lingers: until then records wait
+    # for each other, so that a few of them are one batch on the broker and come to a consumer together.
+    ordered = {"max.in.flight.requests.per.connection": 1, "linger.ms": 1000}
     producer = Producer({"bootstrap.servers": bootstrap, **ordered, **QUIET})
     positions: dict[int, tuple[int, int]] = {}
     failures: list[str] = []
