@@ -97,7 +97,8 @@ class Scripted(Consumer):
     def _guarded(self, run: RunNotes, messages: Any) -> Steps:
         world = self.world
         try:
-            yield from self._body(run, messages)
+            with world.journal.alone(self.place, "consume"):
+                yield from self._body(run, messages)
         except Exception as error:
             world.journal.note("raises", self.place, type(error).__name__, error if isinstance(error, Boom) else "")
             world.wanted_seeks.discard(self.place)
@@ -309,6 +310,10 @@ class Scripted(Consumer):
 
     def _in_hook(self, name: str) -> None:
         """Do what hooks do."""
+        with self.world.journal.alone(self.place, name):
+            self._of_hook(name)
+
+    def _of_hook(self, name: str) -> None:
         world = self.world
         run = RunNotes([])
         world.journal.note(f"hook {name}", self.place)

@@ -1,6 +1,8 @@
 """What handlers did, and what of it allows an offset to move: the oracle's side of a history."""
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.histories.primitives import Present
@@ -49,6 +51,7 @@ class Journal:
         self.logs: dict[Any, Any] = {}
         self.broken: BaseException | None = None
         self.calm = False  # faults are over: handlers handle
+        self._at_work: dict[Any, str] = {}
 
     def note(self, what: str, *details: Any) -> None:
         """Count something, and tell it when traced."""
@@ -95,6 +98,20 @@ class Journal:
                         break
                     record.covered = record.covered or claim.reason
         self.claims[key] = left
+
+    @contextlib.contextmanager
+    def alone(self, key: Any, call: str) -> Iterator[None]:
+        """Enter a call of a partition's consumer: no other call of the same partition may be at work."""
+        strand = Present.scheduler.current
+        place = None if strand is None else strand.node, key
+        dying = strand is not None and strand.dying  # its process was killed: what it still enters is not real
+        if place in self._at_work and not dying:
+            self.breaks(Broken(f"{call}() of {key} runs beside its {self._at_work[place]}()"))
+        self._at_work[place] = call
+        try:
+            yield
+        finally:
+            self._at_work.pop(place, None)
 
     def breaks(self, error: BaseException) -> None:
         """Note that a promise does not hold; the first stays."""

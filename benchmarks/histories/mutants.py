@@ -95,6 +95,15 @@ def _never_woken(original: Callable[..., Any]) -> Callable[..., Any]:
     return wake
 
 
+def _beside_the_former(original: Callable[..., Any]) -> Callable[..., Any]:
+    def close(self: Lanes, key: Any, **options: Any) -> Any:
+        lane = original(self, key, **options)
+        self._former.clear()
+        return lane
+
+    return close
+
+
 MUTANTS: dict[str, tuple[tuple[Any, str, Mutant], ...]] = {
     "an old epoch counts": ((Ledger, "mark", _any_epoch), (Ledger, "owns", _owns_all)),  # each guards for the other
     "what nobody was given may be marked": ((Ledger, "mark", _not_delivered), (Ledger, "deliverable", _always)),
@@ -104,6 +113,7 @@ MUTANTS: dict[str, tuple[tuple[Any, str, Mutant], ...]] = {
     "the third attempt counts as done": ((Lanes, "finish", _failures_pass),),
     "a failed batch loses its first message": ((Lanes, "_failed", _rest_is_dropped),),
     "a message is left out of its batch": ((Lanes, "take", _last_is_held_back),),
+    "a partition does not wait for its former assignment": ((Lanes, "close", _beside_the_former),),
     "only one lane at a time is woken": ((Lanes, "wake", _never_woken),),
 }
 

@@ -72,6 +72,8 @@ class Scheduler:
         if node is None and self.current is not None:
             node = self.current.node
         strand = Strand(name, node)
+        # Of a killed process nothing starts: what its unwinding threads still start unwinds as well.
+        strand.dying = self.current is not None and self.current.dying and node is self.current.node
         strand.greenlet = greenlet(lambda: self._body(strand, target), self.hub)
         self.strands.append(strand)
         self.ready.append(strand)

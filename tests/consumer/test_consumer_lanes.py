@@ -214,3 +214,131 @@ def test_every_message_is_handled_in_order_and_nothing_is_stored_too_early(data)
             fetched = committed
         assert set(range(committed)) <= handled, "an offset was stored before everything below it was handled"
     assert lanes.held_total == sum(len(each.held) for each in lanes.by_key.values())
+
+
+class Hooked(Consumer):
+    def consume(self, messages): ...
+
+    def tick(self): ...
+
+    def eofed(self): ...
+
+    def revoked(self): ...
+
+
+def hooked_route():
+    app = App("lanes", {"bootstrap.servers": "nowhere:1"})
+    app.topic("flights")(Hooked)
+    return app.routes[0]
+
+
+HOOKED = hooked_route()
+
+
+def hooked_lane(lanes, now=0.0):
+    lane = lanes.assign(KEY, HOOKED, now)
+    lane.consumer = Hooked()
+    return lane
+
+
+def test_a_partition_that_came_back_twice_waits_for_the_run_of_its_first_life(lanes, make_records):
+    first = hooked_lane(lanes)
+    lanes.receive(first, make_records(0, 3))
+    old = lanes.take(first, 0.0)
+    lanes.close(KEY)
+    second = hooked_lane(lanes, 1.0)
+    assert lanes.begin_hook(second, "tick", 1.0) is None, "a hook ran beside the handler of the former assignment"
+    assert not lanes.is_free(second)
+    lanes.close(KEY)
+    third = hooked_lane(lanes, 2.0)
+    assert lanes.receive(third, make_records(0, 3)) is False
+    assert lanes.running() == [old]
+    assert lanes.finish(old, False, 3.0).queue
+    assert offsets(lanes.take(third, 3.0)) == [0, 1, 2]
+
+
+def test_revoked_of_an_idle_partition_comes_before_the_first_batch_of_its_next_life(lanes, make_records):
+    lane = hooked_lane(lanes)
+    lanes.close(KEY, tell=True)
+    back = hooked_lane(lanes, 1.0)
+    assert lanes.receive(back, make_records(0, 3)) is False, "a batch would run beside revoked()"
+    run = lanes.begin_hook(lane, "revoked", 1.0)
+    assert run is not None
+    assert lanes.receive(back, make_records(3, 3)) is False
+    assert lanes.finish(run, False, 2.0).queue
+    assert offsets(lanes.take(back, 2.0)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_revoked_is_called_once(lanes, make_records):
+    lane = hooked_lane(lanes)
+    lanes.receive(lane, make_records(0, 3))
+    run = lanes.take(lane, 0.0)
+    lanes.close(KEY, tell=True)
+    assert lanes.finish(run, False, 1.0).owes_revoked
+    last = lanes.begin_hook(lane, "revoked", 1.0)
+    assert lanes.finish(last, False, 2.0).owes_revoked is False
+    assert lanes.begin_hook(lane, "revoked", 3.0) is None
+    assert lanes.is_free(lane), "the partition would wait for ever"
+
+
+def test_revoked_that_is_at_work_when_its_partition_goes_is_not_owed_again(lanes):
+    lane = hooked_lane(lanes)
+    run = lanes.begin_hook(lane, "revoked", 0.0)
+    lanes.close(KEY, tell=True)
+    assert lanes.finish(run, False, 1.0).owes_revoked is False
+
+
+def test_a_tick_of_a_partition_that_is_gone_is_not_called(lanes):
+    lane = hooked_lane(lanes)
+    lanes.close(KEY)
+    assert lanes.begin_hook(lane, "tick", 1.0) is None
+    assert lanes.begin_hook(lane, "eofed", 1.0) is None
+
+
+def _records(first, count):
+    return [confluent_kafka.Message(topic="flights", partition=0, offset=first + n, value=b"x") for n in range(count)]
+
+
+@given(
+    st.lists(st.sampled_from(["assign", "close", "tell", "receive", "take", "hook", "revoked", "finish"]), max_size=60)
+)
+def test_at_most_one_call_of_a_partition_runs_at_any_time(steps):
+    lanes = Lanes(Ledger())
+    lane, runs, owed, told, offset = None, [], [], [], 0
+    for now, step in enumerate(steps):
+        if step == "assign" and lane is None:
+            lane = hooked_lane(lanes, now)
+        elif step in ("close", "tell") and lane is not None:
+            if lanes.close(KEY, tell=step == "tell").owes_revoked:
+                told.append(lane)
+                if lane.running is None:
+                    owed.append(lane)
+            lanes.ledger.release(KEY)
+            lane = None
+        elif step == "receive" and lane is not None:
+            lanes.receive(lane, _records(offset, 2))
+            offset += 2
+        elif step == "take" and lane is not None:
+            runs += [run] if (run := lanes.take(lane, now)) is not None else []
+        elif step == "hook" and lane is not None:
+            runs += [run] if (run := lanes.begin_hook(lane, "tick", now)) is not None else []
+        elif step == "revoked" and owed:
+            run = lanes.begin_hook(owed.pop(), "revoked", now)
+            assert run is not None, "revoked() was owed and never called"
+            told.remove(run.lane)
+            runs.append(run)
+        elif step == "finish" and runs:
+            run = runs.pop()
+            if lanes.finish(run, False, now).owes_revoked:
+                owed.append(run.lane)
+        assert len(runs) <= 1
+        assert lanes.running() == runs
+    while runs or owed:
+        run = runs.pop() if runs else lanes.begin_hook(owed.pop(), "revoked", 99)
+        if run.action == "revoked":
+            told.remove(run.lane) if run.lane in told else None
+        if lanes.finish(run, False, 99).owes_revoked:
+            owed.append(run.lane)
+    assert told == []
+    if lane is not None:
+        assert lanes.is_free(lane), "the partition would wait for ever"

@@ -188,6 +188,7 @@ class Lane:
         "start_unknown",
         "state",
         "tick_due",
+        "told_revoked",
         "went_back",
     )
 
@@ -219,7 +220,8 @@ class Lane:
         self.flow_paused = False
         self.over_since: float | None = None  # since when it holds too much and no worker came
         self.eof = False
-        self.owes_revoked = False  # taken away with its handler at work: revoked() is called when that returns
+        self.owes_revoked = False  # taken away, and revoked() is still to be called
+        self.told_revoked = False  # revoked() was called
         self.tick_due = False  # tick() is called before the next batch
         self.start: int | None = None  # where the partition began under this assignment, as far as known
         self.start_unknown = False  # the broker did not say what is committed: the first record will
@@ -233,6 +235,10 @@ class Lane:
     def blocked(self) -> bool:
         """Whether what waits here cannot be worked on for now."""
         return self.state in (LaneState.WAITING, LaneState.PAUSED)
+
+    def wants(self, hook: str) -> bool:
+        """Whether there is a consumer that has this hook to be called."""
+        return hook in self.route.hooks and self.consumer is not None
 
     @property
     def drained(self) -> bool:

@@ -32,9 +32,11 @@ class Lanes:
         self.held_bytes = 0
         self.frozen = False  # quiet or stopping: nothing is taken
         self._max_poll_interval_s = max_poll_interval_s
-        self._stale: dict[
-            Key, Run
-        ] = {}  # runs that outlived their lane: their partition is not worked on before they end
+        self._former: dict[Key, Lane] = {}
+        """Lanes that were taken away with a run at work or revoked() still to be called: the partition waits for them.
+
+        One at the most for a partition: a later assignment begins nothing before it, so it leaves nothing behind.
+        """
 
     def assign(self, key: Key, route: Route, now: float) -> Lane:
         """Open a lane for a partition that was assigned."""
@@ -48,15 +50,20 @@ class Lanes:
         if commit:
             lane.epoch = self.ledger.restart(lane.key, start)
 
-    def close(self, key: Key) -> Lane | None:
-        """Close the lane of a partition that is no longer ours; forget what it held. The ledger is the caller's."""
+    def close(self, key: Key, *, tell: bool = False) -> Lane | None:
+        """Close the lane of a partition that is no longer ours; forget what it held. The ledger is the caller's.
+
+        With `tell` its consumer is owed a call of revoked(), unless it was told: with a run at work the outcome of that
+        says when, without one the caller queues the hook now.
+        """
         lane = self.by_key.pop(key, None)
         if lane is None:
             return None
         self.drop_held(lane)
         lane.retry = None
-        if lane.running is not None:
-            self._stale[key] = lane.running
+        lane.owes_revoked = tell and not lane.told_revoked and lane.wants("revoked")
+        if lane.running is not None or lane.owes_revoked:
+            self._former[key] = lane
         lane.state = LaneState.CLOSED
         return lane
 
@@ -89,7 +96,7 @@ class Lanes:
         """Begin the next run of a READY lane; None when there is nothing to be run any more."""
         if lane.state is not LaneState.READY:
             return None
-        if self.frozen or lane.revoking:
+        if self.frozen or lane.revoking or lane.key in self._former:
             lane.state = LaneState.IDLE
             return None
         alone = False
@@ -127,15 +134,21 @@ class Lanes:
         return run
 
     def begin_hook(self, lane: Lane, action: str, now: float) -> Run | None:
-        """Begin a run of a hook; None while the lane is at work."""
-        if lane.running is not None:
+        """Begin a run of a hook; None while the partition is at work, and for a hook that has lost its sense."""
+        former = self._former.get(lane.key)
+        if lane.running is not None or (former is not None and former is not lane):
             return None
+        closed = lane.state is LaneState.CLOSED
+        if (closed and action in ("tick", "eofed")) or (action == "revoked" and lane.told_revoked):
+            return None  # it was queued before the partition was taken away, or twice
+        if closed:
+            self._former[lane.key] = lane
+        if action == "revoked":
+            lane.told_revoked, lane.owes_revoked = True, False
         run = lane.running = Run(lane, action, [], now, self._max_poll_interval_s)
         run.resume_state = lane.state if lane.blocked else None
         if lane.state is not LaneState.CLOSED:
             lane.state = LaneState.RUNNING
-        elif lane.key in self._stale:
-            self._stale[lane.key] = run  # the partition's next assignment waits for this hook as well
         return run
 
     def divertible(self, run: Run) -> confluent_kafka.Message | None:
@@ -172,10 +185,9 @@ class Lanes:
         lane = run.lane
         lane.running = None
         if lane.owes_revoked:
-            lane.owes_revoked = False
             return Outcome(queue=False, stale=True, owes_revoked=True)
-        if self._stale.get(lane.key) is run:
-            del self._stale[lane.key]
+        if self._former.get(lane.key) is lane:
+            del self._former[lane.key]
         if lane.state is LaneState.CLOSED or self.by_key.get(lane.key) is not lane:
             follower = self.by_key.get(lane.key)
             return Outcome(queue=follower is not None and self._ready(follower), stale=True)
@@ -258,7 +270,11 @@ class Lanes:
     def running(self) -> list[Run]:
         """Return the runs in progress, also those that outlived their assignment."""
         runs = [lane.running for lane in self.by_key.values() if lane.running is not None]
-        return runs + list(self._stale.values())
+        return runs + [lane.running for lane in self._former.values() if lane.running is not None]
+
+    def is_free(self, lane: Lane) -> bool:
+        """Whether nothing of the partition is at work, be it under this assignment or a former one."""
+        return lane.running is None and lane.key not in self._former
 
     def busy(self, keys: Iterable[Key]) -> bool:
         """Whether one of these partitions is being worked on under its present assignment."""
@@ -270,7 +286,7 @@ class Lanes:
         """Make an idle lane READY if it has something to do."""
         if lane.state is not LaneState.IDLE or self.frozen or lane.revoking or lane.pending_seek is not None:
             return False
-        if lane.key in self._stale:
+        if lane.key in self._former:
             return False
         if lane.paused_until is not None:
             lane.state = LaneState.PAUSED

@@ -224,7 +224,7 @@ class Owner:
                 if now >= lane.next_tick:
                     lane.next_tick = now + lane.route.settings.tick_interval
                     lane.tick_due = True  # of one that is at work the worker calls it, between two batches
-                if lane.tick_due and lane.state in (LaneState.IDLE, LaneState.PAUSED) and not lane.running:
+                if lane.tick_due and lane.state in (LaneState.IDLE, LaneState.PAUSED) and group.lanes.is_free(lane):
                     lane.tick_due = False
                     due.append(lane)
         for lane in due:
@@ -241,7 +241,7 @@ class Owner:
         group = self.group
         with group.lock:
             reached = [lane for lane in group.lanes.by_key.values() if lane.eof]
-            due = [lane for lane in reached if lane.state is LaneState.IDLE and not lane.held]
+            due = [one for one in reached if one.state is LaneState.IDLE and not one.held and group.lanes.is_free(one)]
             for lane in due:
                 lane.eof = False
             self._ends_to_tell = any(lane.eof for lane in group.lanes.by_key.values())

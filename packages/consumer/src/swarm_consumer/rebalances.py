@@ -142,11 +142,12 @@ class Rebalances:
             storables = []
             group.turns.forget(keys)
             for lane in owned:
-                self._close(lane.key)
+                group.lanes.close(lane.key, tell=not self.closing)
                 storable = group.lanes.ledger.release(lane.key)
                 if storable is not None:
                     storables.append(storable)
             self._on_change()
+        self._tell_revoked(owned)
         self._unpause(client, owned)
         if storables:
             commits.store_offsets(group, client, storables)
@@ -178,12 +179,12 @@ class Rebalances:
         waited = time.monotonic() - started
         return any(lane.running is not None and waited < self._budget_s(lane) for lane in lanes)
 
-    def _close(self, key: Key) -> Lane | None:
-        """Close a lane; revoked() of one whose handler is at work is called when that returns."""
-        lane = self._group.lanes.close(key)
-        if lane is not None and lane.running is not None:
-            lane.owes_revoked = "revoked" in lane.route.hooks and lane.consumer is not None and not self.closing
-        return lane
+    def _tell_revoked(self, closed: Iterable[Lane]) -> None:
+        """Queue revoked() of lanes that nothing works on any more; where a run is at work, its end does."""
+        group = self._group
+        for lane in closed:
+            if lane.owes_revoked and lane.running is None:
+                group.workers.submit_hook(functools.partial(group.execution.hook, group, lane, "revoked"))
 
     def _unpause(self, client: confluent_kafka.Consumer, lanes: Iterable[Lane]) -> None:
         """Resume what was paused for its memory: a client keeps that over the assignment, a new lane knows nothing."""
@@ -200,7 +201,8 @@ class Rebalances:
         group = self._group
         keys = [(partition.topic, partition.partition) for partition in partitions]
         with group.lock:
-            closed = [lane for key in keys if (lane := self._close(key)) is not None]
+            tell = not self.closing
+            closed = [lane for key in keys if (lane := group.lanes.close(key, tell=tell)) is not None]
             for key in keys:
                 group.lanes.ledger.release(key)
             group.turns.forget(keys)
@@ -210,16 +212,12 @@ class Rebalances:
         group.statistics.unassigned(keys)
         group.ends.forget(keys)
         group.bus.emit(Lost(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
-        for lane in closed:
-            if "revoked" in lane.route.hooks and lane.consumer is not None and lane.running is None:
-                group.workers.submit_hook(functools.partial(group.execution.hook, group, lane, "revoked"))
+        self._tell_revoked(closed)
 
     def hooks(self, client: confluent_kafka.Consumer, lanes: Iterable[Lane], action: str, deadline: float) -> None:
         """Run a hook of several lanes and wait for it until `deadline`."""
         group = self._group
-        called = [
-            lane for lane in lanes if action in lane.route.hooks and lane.consumer is not None and lane.running is None
-        ]
+        called = [lane for lane in lanes if lane.wants(action) and lane.running is None]
         left = len(called)
 
         def call(lane: Lane) -> None:
