@@ -209,3 +209,35 @@ def test_a_signal_between_the_import_and_the_first_wait_is_answered(
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     assert ("swarm-cli: interrupted while" in done.stderr) is (name == "INT")
+
+
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [("swarm", "swarm_supervisor.supervisor.borrow_process"), ("server", "swarm_cli.composition.say_settings")],
+)
+@pytest.mark.parametrize(("name", "code"), [("INT", 130), ("TERM", 0)])
+def test_a_signal_just_before_the_supervisor_answers_signals_is_answered(
+    tmp_path: Path, command: str, last: str, name: str, code: int
+) -> None:
+    """Between the last step of the start and the handlers of run() there were none: TERM killed, INT said nothing."""
+    module, _, attribute = last.rpartition(".")
+    (tmp_path / "early.py").write_text(
+        "import os, signal\n"
+        f"import {module} as module\n"
+        "from swarm_consumer import App\n"
+        "app = App('early', kafka={'bootstrap.servers': '127.0.0.1:1'})\n"
+        "@app.consume('orders', group='g')\n"
+        "def handle(messages): ...\n"
+        f"original = module.{attribute}\n"
+        "def signalled(*arguments, **options):\n"
+        f"    os.kill(os.getpid(), signal.SIG{name})\n"
+        "    return original(*arguments, **options)\n"
+        f"module.{attribute} = signalled\n"
+        + ("import swarm_cli.preflight as p\np.examine = lambda *_: None\n" if command == "server" else "")
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "swarm_cli", command, "early:app"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert ("swarm-cli: interrupted while the start was prepared: nothing" in done.stderr) is (name == "INT")

@@ -166,32 +166,42 @@ def interruption(servers: str) -> str:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[Callable[[], None]]:
     """INT, TERM, QUIT and HUP raise Interrupted here: as PID 1 a process would not notice them without a handler.
 
-    A HUP that is ignored stays ignored: nohup has seen to it.
+    A HUP that is ignored stays ignored: nohup has seen to it. What it yields is called by whoever brings handlers of
+    its own inside: once they are gone again the process is about to end, and a signal does nothing any more.
     """
+    handed_over = False
+
+    def hand_over() -> None:
+        nonlocal handed_over
+        handed_over = True
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(signal.Signals(number).name)
+        if not handed_over:
+            raise Interrupted(signal.Signals(number).name)
 
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield
+        yield hand_over
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def ends_when_interrupted(during: str) -> Iterator[None]:
-    """End this process at a signal here, by SystemExit: after an INT with a line and exit code 130, else with 0."""
+def ends_when_interrupted(during: str) -> Iterator[Callable[[], None]]:
+    """End this process at a signal here, by SystemExit: after an INT with a line and exit code 130, else with 0.
+
+    It yields what `interruptible` does.
+    """
     try:
-        with interruptible():
-            yield
+        with interruptible() as hand_over:
+            yield hand_over
     except Interrupted as interrupted:
         if str(interrupted) != "SIGINT":
             raise SystemExit(ExitCode.CLEAN) from None

@@ -55,45 +55,45 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     from swarm_consumer.signals import handling
 
     settings = configuration.settings
-    with ExitStack() as closing:
-        # Up to `handling`: as PID 1 a process without a handler does not even notice a TERM.
-        with preflight.ends_when_interrupted("the start was prepared"):
-            with preflight.ends_when_interrupted("the application was imported"):
-                application, selection = composition.configured_app(configuration)
-            outline = composition.outline(lambda: (application, selection), None, None)
-            listener = composition.liveness(settings)
-            listener.without_fork()
-            runtime = Runtime(application, selection=selection, **settings.given("drain_timeout"))
-            # Bound before anything else is done: a port in use costs a sentence.
-            waits_for = closing.enter_context(
-                composition.probes_of_process(listener, runtime, settings, configuration.application)
-            )
-            ended = application_hooks.warm_up(application)
-            if ended is not None:
-                return ended
+    # Until `handling`: as PID 1 a process without a handler does not even notice a TERM.
+    with ExitStack() as closing, preflight.ends_when_interrupted("the start was prepared") as hand_over:
+        with preflight.ends_when_interrupted("the application was imported"):
+            application, selection = composition.configured_app(configuration)
+        outline = composition.outline(lambda: (application, selection), None, None)
+        listener = composition.liveness(settings)
+        listener.without_fork()
+        runtime = Runtime(application, selection=selection, **settings.given("drain_timeout"))
+        # Bound before anything else is done: a port in use costs a sentence.
+        waits_for = closing.enter_context(
+            composition.probes_of_process(listener, runtime, settings, configuration.application)
+        )
+        ended = application_hooks.warm_up(application)
+        if ended is not None:
+            return ended
 
-            def ask(timeout_s: float) -> "ClusterReport":
-                # No fork follows in this process, so it may ask by itself.
-                report = check_cluster(application, selection, timeout_s)
-                waits_for("" if preflight.settled(report) else preflight.waiting(servers, report.error))
-                return report
+        def ask(timeout_s: float) -> "ClusterReport":
+            # No fork follows in this process, so it may ask by itself.
+            report = check_cluster(application, selection, timeout_s)
+            waits_for("" if preflight.settled(report) else preflight.waiting(servers, report.error))
+            return report
 
-            servers = preflight.named_servers(outline)
-            waits_for(preflight.waiting(servers))
-            try:
-                with preflight.interruptible():
-                    preflight.examine(ask, outline, 1, settings)
-            except preflight.Interrupted as interrupted:
-                if str(interrupted) != "SIGINT":
-                    return ExitCode.CLEAN
-                complain(preflight.interruption(servers))
-                return ExitCode.INTERRUPTED
+        servers = preflight.named_servers(outline)
+        waits_for(preflight.waiting(servers))
+        try:
+            with preflight.interruptible():
+                preflight.examine(ask, outline, 1, settings)
+        except preflight.Interrupted as interrupted:
+            if str(interrupted) != "SIGINT":
+                return ExitCode.CLEAN
+            complain(preflight.interruption(servers))
+            return ExitCode.INTERRUPTED
         composition.say_settings(settings, listener, {})
         listener.start(runtime, LoggedLiveness())
         if watch is not None:
             watch.call_at_change(runtime.stop)
         try:
             with handling(runtime):
+                hand_over()
                 return runtime.run()
         finally:
             listener.stop()

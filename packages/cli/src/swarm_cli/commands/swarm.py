@@ -45,20 +45,23 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
 def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int:
     from swarm_cli import preflight
 
-    with ExitStack() as closing:
-        # Up to run(), which brings its own handlers: as PID 1 a process without any does not even notice a TERM.
-        with preflight.ends_when_interrupted("the start was prepared"):
-            supervise = _prepared(configuration, watch, closing)
-        return supervise()
+    # Until run() has its own handlers: as PID 1 a process without any does not even notice a TERM.
+    with ExitStack() as closing, preflight.ends_when_interrupted("the start was prepared") as hand_over:
+        return _prepared(configuration, watch, closing, hand_over)()
 
 
-def _prepared(configuration: Configuration, watch: "SourceWatch | None", closing: ExitStack) -> "Callable[[], int]":
-    """Everything up to the first fork: what supervises then, and returns the exit code."""
+def _prepared(
+    configuration: Configuration, watch: "SourceWatch | None", closing: ExitStack, handled: "Callable[[], None]"
+) -> "Callable[[], int]":
+    """Everything up to the first fork: what supervises then, and returns the exit code.
+
+    `handled` is called once the supervisor answers signals.
+    """
     from swarm_cli import application_hooks, composition, preflight
     from swarm_cli.banner import Banner, Facts
     from swarm_cli.control_path import control_path
     from swarm_cli.start_gate import StartGate
-    from swarm_supervisor import Supervisor
+    from swarm_supervisor import Supervisor, events
     from swarm_supervisor.cpus import available_cpus
     from swarm_supervisor.settings import Settings as SupervisorSettings
 
@@ -93,6 +96,7 @@ def _prepared(configuration: Configuration, watch: "SourceWatch | None", closing
         control_socket=control,
         **given,
     )
+    supervisor.on(events.BeforeWarmup)(lambda event: handled())
     if settings.preload:
         application_hooks.connect(load()[0], supervisor)
     composition.limit_memory(supervisor, listener, nodes)
