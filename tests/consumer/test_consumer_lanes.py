@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import confluent_kafka
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from swarm_consumer import App, Consumer
@@ -299,6 +299,8 @@ def _records(first, count):
     return [confluent_kafka.Message(topic="flights", partition=0, offset=first + n, value=b"x") for n in range(count)]
 
 
+@settings(max_examples=500, deadline=None)
+@example(["assign", "receive", "take", "close", "assign", "tell"])
 @given(
     st.lists(st.sampled_from(["assign", "close", "tell", "receive", "take", "hook", "revoked", "finish"]), max_size=60)
 )

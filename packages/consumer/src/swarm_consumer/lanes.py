@@ -61,7 +61,8 @@ class Lanes:
             return None
         self.drop_held(lane)
         lane.retry = None
-        lane.owes_revoked = tell and not lane.told_revoked and lane.wants("revoked")
+        waited = key in self._former  # for a former assignment: nothing of this one has begun
+        lane.owes_revoked = tell and not waited and not lane.told_revoked and lane.wants("revoked")
         if lane.running is not None or lane.owes_revoked:
             self._former[key] = lane
         lane.state = LaneState.CLOSED
