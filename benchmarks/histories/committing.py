@@ -1,4 +1,4 @@
-"""What a fake consumer commits: what it is told to, and of its own will what is stored, as a partition leaves.
+"""What a fake consumer commits: what it is told to.
 
 A commit that is refused for the moment is tried again after a back-off, and later ones overtake it, as in librdkafka.
 """
@@ -43,21 +43,12 @@ class Committing:
     generation: int
 
     def __init__(self) -> None:
-        self.stored: dict[Key, TopicPartition] = {}
         self.committed_positions: dict[Key, int] = {}
         # Whose position was set back to the start, and what the runtime can know of it.
         self.reset: dict[Key, int] = {}
         self._reports: deque[tuple[KafkaError | None, list[TopicPartition]]] = deque()
         self._landing: deque[tuple[float, list[TopicPartition], int, str, Knowing]] = deque()
         self._retrying: list[tuple[float, list[TopicPartition], int, str, Knowing]] = []
-
-    def _due(self, keys: Any) -> list[TopicPartition]:
-        """Return what is stored above what is committed."""
-        return [
-            self.stored[key]
-            for key in sorted(keys)
-            if key in self.stored and self.stored[key].offset > self.committed_positions.get(key, -1)
-        ]
 
     def _send(self, places: list[TopicPartition], how: str) -> None:
         now = Present.scheduler.now

@@ -1,7 +1,6 @@
 """A stand-in for confluent_kafka.Consumer over the fake broker, with what librdkafka does by its own will.
 
-- It commits what is stored on revocation and on close, but passes over a stored offset that is not above the
-  committed one. (Its timer is off.)
+- A revocation ends when every commit that was sent has been answered. Of its own will it commits nothing.
 - Partitions that were paused stay paused over unassign and assign.
 - A position outside of the log is reset by the policy, silently.
 - Rebalances, commit reports and errors come inside poll() and consume().
@@ -50,7 +49,7 @@ class FakeConsumer(Committing, Fetching):
         self.journal = self.broker.journal
         self.policy = configuration["auto.offset.reset"]
         self.eof = bool(configuration.get("enable.partition.eof"))
-        assert not configuration["auto.commit.interval.ms"], "its commits overtake each other"
+        assert configuration["enable.auto.commit"] is False, "of its own will it commits what is behind transactions"
         self.on_commit = configuration.get("on_commit")
         self.error_cb = configuration.get("error_cb")
         self.generation = 0
@@ -111,24 +110,13 @@ class FakeConsumer(Committing, Fetching):
             messages.append(message)
         return messages
 
-    def store_offsets(self, message: Any = None, offsets: list[TopicPartition] | None = None) -> None:
-        """Keep offsets for the next automatic commit."""
-        self._enter()
-        places = sorted(offsets or (), key=key_of)
-        known = [place for place in places if key_of(place) in self.positions]
-        for place in known:
-            self.stored[key_of(place)] = place
-        if places and not known:
-            raise KafkaException(KafkaError(KafkaError._STATE, "Local: Erroneous state"))
-
     def commit(
         self, message: Any = None, offsets: list[TopicPartition] | None = None, asynchronous: bool = True
     ) -> list[TopicPartition] | None:
-        """Commit offsets, or what is stored."""
+        """Commit offsets."""
         self._enter()
-        places = sorted(offsets, key=key_of) if offsets is not None else self._due(self.positions)
-        if not places:
-            raise KafkaException(KafkaError(KafkaError._NO_OFFSET, "Local: No offset stored"))
+        assert offsets, "what is stored is nobody's business here"
+        places = sorted(offsets, key=key_of)
         if asynchronous:
             self._send(places, "an explicit commit")
             return None
@@ -301,12 +289,9 @@ class FakeConsumer(Committing, Fetching):
                 self._take(key, None)
             return
         if what == "revoke" and self.member:
-            due = self._due(keys)
-            if (due or self._landing or self._retrying) and self.broker.wait_until_up(2.0):
+            if (self._landing or self._retrying) and self.broker.wait_until_up(2.0):
                 # One connection, in order: what was sent before arrives before anybody is told that they are free.
                 self._land_all()
-            if due and self.broker.up:
-                self._report(self._land(due, self.generation, "the commit on revocation", self._knowing()), due)
             if self.broker.up:  # the revocation ends when every commit is answered
                 self._retry(all_of_them=True)
         for key in keys:
@@ -321,7 +306,6 @@ class FakeConsumer(Committing, Fetching):
             if offset is not None and log.committed is None and self.policy == "latest":
                 self._begin_latest(log)
             self.positions[key] = offset
-            self.stored.pop(key, None)
             self.committed_positions.pop(key, None)
             self.told_end.pop(key, None)
             self.reset.pop(key, None)
@@ -329,7 +313,6 @@ class FakeConsumer(Committing, Fetching):
 
     def _give(self, key: Key) -> None:
         self.positions.pop(key, None)
-        self.stored.pop(key, None)
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         """Take these, at the offsets that they name (inside on_assign)."""

@@ -42,10 +42,10 @@ def _always(_: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _one_more(original: Callable[..., Any]) -> Callable[..., Any]:
-    def store_offsets(group: Any, client: Any, storables: Any) -> None:
-        original(group, client, [Storable(one.topic, one.partition, one.offset + 1) for one in storables])
+    def send(group: Any, client: Any, places: Any) -> Any:
+        return original(group, client, [Storable(one.topic, one.partition, one.offset + 1) for one in places])
 
-    return store_offsets
+    return send
 
 
 def _nothing_fails(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,7 +107,7 @@ def _beside_the_former(original: Callable[..., Any]) -> Callable[..., Any]:
 MUTANTS: dict[str, tuple[tuple[Any, str, Mutant], ...]] = {
     "an old epoch counts": ((Ledger, "mark", _any_epoch), (Ledger, "owns", _owns_all)),  # each guards for the other
     "what nobody was given may be marked": ((Ledger, "mark", _not_delivered), (Ledger, "deliverable", _always)),
-    "one offset too many is stored": ((commits, "store_offsets", _one_more),),
+    "one offset too many is committed": ((commits, "send", _one_more),),
     "no delivery fails": ((Deliveries, "answered", _nothing_fails),),
     "deliveries are not awaited": ((Producer, "settle", _no_waiting),),
     "the third attempt counts as done": ((Lanes, "finish", _failures_pass),),

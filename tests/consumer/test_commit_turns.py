@@ -33,11 +33,11 @@ class Turns(RuleBasedStateMachine):
             self.positions[key] += 1
         self.turns.moved(keys)
 
-    @rule(keys=some_keys, back=st.booleans())
-    def marks_at_once(self, keys, back):
+    @rule(keys=some_keys)
+    def marks_at_once(self, keys):
         for key in keys:
             self.positions[key] += 1
-        self.turns.at_once(keys, self.now, back=back)
+        self.turns.at_once(keys, self.now)
 
     @rule()
     def turns_once(self):
@@ -59,11 +59,13 @@ class Turns(RuleBasedStateMachine):
             if key not in refused:
                 assert offset >= self.taken[key], "nothing goes back"
                 self.taken[key] = offset
-        self.turns.answered(places, refused, self.now)
+        assert self.turns.answered(places, refused, self.now) == self.turns.count - len(self.under_way)
+        soon = self.turns.due(self.now + REFUSED_S, at_last=True)
+        assert {key for key, _ in places} & refused <= set(soon), "what was refused does not wait for the interval"
 
     @rule(keys=some_keys)
     def answers_something_else(self, keys):
-        self.turns.answered(frozenset((key, 10**6) for key in keys), (), self.now)
+        assert self.turns.answered(frozenset((key, 10**6) for key in keys), (), self.now) is None
 
     @precondition(lambda self: not self.under_way)
     @invariant()
@@ -79,7 +81,6 @@ class Turns(RuleBasedStateMachine):
             if due := self.turns.due(self.now):
                 self.send(due)
         assert self.taken == self.positions
-        assert not any(map(self.turns.is_back, KEYS))
 
 
 TestTurns = Turns.TestCase
@@ -111,19 +112,21 @@ def test_a_commit_at_once_does_not_put_off_the_others():
 def test_at_last_nothing_waits_for_an_answer():
     turns = CommitTurns(INTERVAL_S, 0.0)
     sent(turns, A, 1, 0.0)
-    turns.at_once([A], 1.0, back=True)
+    turns.at_once([A], 1.0)
     assert turns.due(1.0) == []
     assert turns.due(1.0, at_last=True) == [A]
 
 
-def test_a_going_back_is_known_until_it_is_taken():
-    turns = CommitTurns(INTERVAL_S, 0.0)
-    turns.at_once([A], 0.0, back=True)
-    turns.answered(sent(turns, A, 1, 0.0), {A}, 1.0)
-    assert turns.is_back(A)
+def test_what_was_refused_is_committed_again_soon_though_it_has_moved_since():
+    turns = CommitTurns(3600.0, 0.0)
+    turns.at_once([A], 0.0)
+    places = sent(turns, A, 1, 0.0)
+    turns.moved([A])
+    turns.answered(places, {A}, 1.0)
+    assert turns.wanted([A]) == [A]
     assert turns.due(1.0 + REFUSED_S) == [A]
-    turns.answered(sent(turns, A, 1, 2.0), (), 2.1)
-    assert not turns.is_back(A)
+    turns.answered(sent(turns, A, 2, 2.0), (), 2.1)
+    assert turns.wanted([A]) == []
 
 
 def test_a_commit_that_nobody_answers_is_given_up():
@@ -136,10 +139,10 @@ def test_a_commit_that_nobody_answers_is_given_up():
 
 def test_what_left_is_committed_no_more():
     turns = CommitTurns(INTERVAL_S, 0.0)
-    turns.at_once([A], 0.0, back=True)
+    turns.at_once([A], 0.0)
     turns.forget([A])
     assert turns.due(100.0) == []
-    assert not turns.is_back(A)
+    assert turns.wanted([A]) == []
 
 
 def test_a_new_client_begins_anew():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
@@ -164,9 +165,6 @@ def test_a_commit_that_cannot_even_be_sent_leaves_nobody_waiting():
     from swarm_consumer.progress import Ledger
 
     class Client:
-        def store_offsets(self, offsets):
-            pass
-
         def commit(self, **options):
             raise KafkaException(KafkaError(KafkaError._STATE))
 
@@ -250,13 +248,10 @@ def test_seeks_of_many_partitions_leave_room_for_polls(monkeypatch):
 
 
 class Recording:
-    """A client that keeps what it is told to store and to commit."""
+    """A client that keeps what it is told to commit."""
 
     def __init__(self):
-        self.stored, self.sent = [], []
-
-    def store_offsets(self, offsets):
-        self.stored += [(one.partition, one.offset) for one in offsets]
+        self.sent = []
 
     def commit(self, offsets, asynchronous):
         assert asynchronous, "the owner waits for no commit"
@@ -290,7 +285,7 @@ def test_a_going_back_that_was_refused_is_committed_again_soon(make_records, mon
 
 
 def test_a_going_back_that_nobody_confirmed_is_committed_before_the_partition_leaves(make_records):
-    """librdkafka's own commit passes over it: the next owner began beyond the end, and later past new records."""
+    """The next owner began beyond the end, and later past new records."""
     group, client = group_state(), Recording()
     lanes = [gone_back(group, make_records, partition) for partition in (3, 4)]
     commits.commit_now(group, client, [lanes[0].key])
@@ -298,21 +293,19 @@ def test_a_going_back_that_nobody_confirmed_is_committed_before_the_partition_le
     client.sent.clear()
     places = [TopicPartition(*lane.key) for lane in lanes]
     Rebalances(group, 0.0, lambda: None).revoke(client, places)
-    assert client.sent == [(3, 2)], "of others the client commits what is stored"
+    assert sorted(client.sent) == [(3, 2), (4, 2)]
 
 
-def test_a_log_that_is_cut_during_the_drain_takes_back_what_is_stored(make_records):
-    """What was stored before was committed afterwards, past the records that have its offsets now."""
+def test_a_log_that_is_cut_during_the_drain_takes_back_what_was_done(make_records):
+    """What was done before was committed afterwards, past the records that have its offsets now."""
     group, client = group_state(), Recording()
     lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
     group.lanes.receive(lane, make_records(0, 17, partition=3))
     group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
-    commits.store(group, client)
-    assert client.stored == [(3, 17)]
+    commits.collect(group)
     group.lanes.frozen = True
     client.poll = lambda timeout: make_records(0, 1, partition=3)[0]
     Intake(group, None, None).poll(client, 0.0, drain=False)
-    assert client.stored[-1] == (3, 0)
     assert client.sent == [(3, 0)]
     Intake(group, None, None).poll(client, 0.0, drain=False)
     assert client.sent == [(3, 0)], "once for each cut"
@@ -410,12 +403,12 @@ def test_inside_a_callback_no_transaction_passes_a_commit_that_is_not_answered(m
 
 
 def test_a_revocation_waits_for_a_commit_that_is_under_way(make_records):
-    """librdkafka sent its own commit at once, and an older one that it tried again arrived after it."""
+    """The last commit was sent at once, and an older one that librdkafka tried again arrived after it."""
     group, client, lane = with_a_commit_under_way(make_records)
     asked = []
 
     def committed(partitions, timeout):
-        asked.append(len(client.stored))
+        asked.append(len(client.sent))
         return [TopicPartition("flights", 3, 4 if len(asked) == 3 else 0)]
 
     client.committed = committed
@@ -445,3 +438,70 @@ def test_a_transaction_is_not_waited_for_beyond_its_time(make_records):
     group.request = lambda function, timeout_s: function(client)
     with pytest.raises(TimeoutError, match="no answer to a commit"):
         group.group_metadata(lane.key, lane.epoch, 0.1, after_commits=True)
+
+
+def test_the_last_commit_of_a_partition_takes_what_was_done_and_nothing_that_a_transaction_has_committed(make_records):
+    """librdkafka's own last commit is of what was once stored, be it behind a transaction: its output came twice."""
+    group, client = group_state(), Recording()
+    lanes = []
+    for partition in (3, 4):
+        lane = group.lanes.assign(("flights", partition), group.group.route_of("flights"), 0.0)
+        group.lanes.receive(lane, make_records(0, 4, partition=partition))
+        group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+        lanes.append(lane)
+    commits.collect(group)
+    with group.lock:  # as a transaction does when it has committed more
+        group.lanes.ledger.committed(lanes[0].key, lanes[0].epoch, 4)
+        group.turns.forget([lanes[0].key])
+    Rebalances(group, 0.0, lambda: None).revoke(client, [TopicPartition(*lane.key) for lane in lanes])
+    assert client.sent == [(4, 4)]
+
+
+def test_one_refused_partition_is_no_refusal_of_the_others(make_records):
+    """librdkafka gives its error as that of the whole request: blocking marks of all the others returned False."""
+    group, client = group_state(), Recording()
+    for partition in (3, 4):
+        lane = group.lanes.assign(("flights", partition), group.group.route_of("flights"), 0.0)
+        group.lanes.receive(lane, make_records(0, 4, partition=partition))
+        group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+    told = []
+    group.bus.subscribe(told.append)
+    commits.commit_now(group, client, [("flights", 3), ("flights", 4)])
+    answers = {partition: Future() for partition in (3, 4)}
+    group.awaited = {("flights", partition): [(0, answer)] for partition, answer in answers.items()}
+    error = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
+    good, bad = (SimpleNamespace(topic="flights", partition=number, offset=4, error=None) for number in (3, 4))
+    bad.error = error
+    commits.report(group, error, [good, bad])
+    assert answers[3].result(0) is None
+    with pytest.raises(KafkaException):
+        answers[4].result(0)
+    (refusal,) = [event for event in told if isinstance(event, CommitRefused)]
+    assert refusal.partitions == (("flights", 4),)
+    assert group.turns.wanted([("flights", 3), ("flights", 4)]) == [("flights", 4)]
+
+
+def test_a_blocking_mark_is_not_answered_by_a_commit_from_before_a_seek_back(make_records):
+    """The mark of offset 0 was answered by the commit of 4, which it had just been sought back from."""
+    group, client, lane = with_a_commit_under_way(make_records)
+    lane.pending_seek = 0
+    group.lanes.sought(lane, 0)
+    group.lanes.receive(lane, make_records(0, 1, partition=3))
+    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+    answers = []
+    group.request = lambda function, timeout_s: function(client)
+    asking = threading.Thread(
+        target=lambda: answers.append(commits.commit_blocking(group, lane.key, lane.epoch, 30.0)), daemon=True
+    )
+    asking.start()
+    until = time.monotonic() + 30
+    while not group.awaited:
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    commits.report(group, None, [place(4)])
+    commits.commit_due(group, client)
+    assert client.sent == [(3, 4), (3, 1)]
+    assert answers == []
+    commits.report(group, None, [place(1)])
+    asking.join(30)
+    assert answers == [True]

@@ -260,13 +260,18 @@ def test_a_partition_that_came_back_twice_waits_for_the_run_of_its_first_life(la
 def test_revoked_of_an_idle_partition_comes_before_the_first_batch_of_its_next_life(lanes, make_records):
     lane = hooked_lane(lanes)
     lanes.close(KEY, tell=True)
+    assert lanes.at_work, "a stop waits for what is owed"
     back = hooked_lane(lanes, 1.0)
-    assert lanes.receive(back, make_records(0, 3)) is False, "a batch would run beside revoked()"
+    assert lanes.receive(back, make_records(0, 3)), "a worker comes, and calls revoked() if nobody does"
+    assert lanes.owing(KEY) is lane
     run = lanes.begin_hook(lane, "revoked", 1.0)
     assert run is not None
+    assert lanes.owing(KEY) is None
+    assert lanes.take(back, 1.0) is None, "a batch would run beside revoked()"
     assert lanes.receive(back, make_records(3, 3)) is False
     assert lanes.finish(run, False, 2.0).queue
     assert offsets(lanes.take(back, 2.0)) == [0, 1, 2, 3, 4, 5]
+    assert lanes.at_work
 
 
 def test_revoked_is_called_once(lanes, make_records):

@@ -10,7 +10,7 @@ import pytest
 
 from swarm_consumer import App, ConfigurationError, Consumer, LifespanError, NodeInfo, Runtime, WarmupError
 from swarm_consumer.events import ClientError, ErrorOccurred
-from swarm_consumer.testing import run_messages
+from swarm_consumer.testing import Record, produce, run_messages
 
 KAFKA = {"bootstrap.servers": "in-memory"}
 
@@ -398,3 +398,63 @@ def test_an_async_lifespan_that_dies_early_ends_the_node_with_its_reason():
         run(app)
     assert fatal, "the handler waited in vain for the node to be told to end"
     assert "while the node was at work" in fatal[0].reason
+
+
+def test_a_hook_that_hangs_holds_up_no_partition_that_comes_back(embedded_broker, make_app, start, topic_name):
+    """Its revoked() waited for the one thread of hooks, and the partition's next batch for that."""
+    topic = topic_name("flights")
+    embedded_broker.create_topic(topic, 2)
+    hanging, go, entered, seen = set(), threading.Event(), [], []
+
+    def make(name):
+        app = make_app(concurrency=2, revocation_timeout=1.0, kafka=embedded_broker.client_settings("consumer"))
+
+        @app.topic(topic, group=topic, tick_interval=0.05)
+        class Handler(Consumer):
+            def consume(self, messages):
+                seen.append((name, messages.partition, messages.last_offset))
+
+            def tick(self):
+                if name == "one" and self.partition in hanging:
+                    entered.append(self.partition)
+                    assert go.wait(120)
+
+            def revoked(self):
+                seen.append((name, self.partition, "revoked"))
+
+        return app
+
+    def of(partition, offset):
+        return lambda: ("one", partition, offset) in seen
+
+    def put(partition):
+        produce(embedded_broker.bootstrap, topic, [Record(b"x", partition=partition)])
+
+    one = start(make("one"), drain_timeout=10.0)
+
+    def keys():
+        return sorted(key[1] for client in one.runtime._clients for key in client.lane_states())
+
+    one.wait_for(lambda: keys() == [0, 1])
+    two = start(make("two"))
+    one.wait_for(lambda: len(keys()) == 1)
+    (stays,) = keys()
+    moves = 1 - stays
+    two.stop()
+    one.wait_for(lambda: keys() == [0, 1])
+    put(stays)
+    put(moves)
+    one.wait_for(lambda: of(stays, 0)() and of(moves, 0)())
+    hanging.add(stays)
+    one.wait_for(lambda: entered)
+    two = start(make("two"))
+    one.wait_for(lambda: keys() == [stays])
+    two.stop()
+    one.wait_for(lambda: keys() == [0, 1])
+    put(moves)
+    try:
+        one.wait_for(of(moves, 1), timeout=30)
+    finally:
+        go.set()
+    assert seen.index(("one", moves, "revoked")) < seen.index(("one", moves, 1))
+    one.stop()

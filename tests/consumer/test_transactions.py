@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import Producer
 
-from swarm_consumer import App, ConfigurationError, Consumer, ConsumptionError, DeadLetters
-from swarm_consumer.events import BatchFailed, Committed, ErrorOccurred, StatisticsEmitted
+from swarm_consumer import App, ConfigurationError, Consumer, ConsumptionError, DeadLetters, DeliveryError
+from swarm_consumer.events import Assigned, BatchFailed, Committed, ErrorOccurred, StatisticsEmitted
 from swarm_consumer.group_state import GroupState
 from swarm_consumer.progress import Ledger
+from swarm_consumer.run_transactions import RunTransactions
 from swarm_consumer.testing import Record, await_committed, committed_offsets, produce, read_all, run_messages
 from swarm_consumer.transactions import Transactions
 from swarm_consumer.turns import Turns
@@ -613,3 +615,60 @@ def test_a_seek_in_a_batch_with_a_transaction_passes_nothing_behind_it(monkeypat
     outcome = run_messages(Handler, [b"%d" % number for number in range(10)], producer=TX)
     assert committed == [[3], [], [10]]
     assert outcome.committed == {("messages", 0): 10}
+
+
+@pytest.mark.parametrize("plain", ["a batch", "a seek", "latest", "nothing"])
+def test_a_stop_takes_the_group_back_behind_no_transaction(kafka_broker, topic_name, start, plain):
+    """librdkafka committed what was once stored as the partition left: 9 of 9 outputs were there twice afterwards."""
+    topic, out = topic_name("flights"), topic_name("out")
+    kafka_broker.create_topic(topic, 1)
+    kafka_broker.create_topic(out, 1)
+
+    def consuming(number):
+        properties = {**kafka_broker.client_settings(), "auto.commit.interval.ms": 20, "log_level": 0}
+        app = App("test", properties, producer={"transactional.id": f"{topic}-{number}"}, group=topic)
+        done = []
+
+        @app.topic(topic, max_messages=1, initial_offset="latest" if plain == "latest" else "earliest")
+        class Handler(Consumer):
+            def consume(self, messages):
+                if number == 1 and not done and plain in ("a batch", "a seek"):
+                    done.append("plain")
+                    if plain == "a seek":
+                        self.seek(0)
+                    return
+                with self.transaction():
+                    self.produce(out, messages[0].raw_payload)
+                done.append(messages[0].offset)
+
+        return start(app), done
+
+    first, done = consuming(1)
+    first.wait_for_event(Assigned, lambda event: event.partitions)
+    if plain == "latest":  # where it begins is committed
+        first.wait_for_event(Committed)
+    produce(kafka_broker.bootstrap, topic, TEN)
+    first.wait_for(lambda: done and done[-1] == 9)
+    assert committed_offsets(kafka_broker.bootstrap, topic, topic) == {0: 10}
+    assert first.stop() == 0
+    assert committed_offsets(kafka_broker.bootstrap, topic, topic) == {0: 10}
+    second, again = consuming(2)
+    produce(kafka_broker.bootstrap, topic, [b"last"])
+    second.wait_for(lambda: again)
+    assert again == [10]
+    assert second.stop() == 0
+    there = [record.value for record in read_all(kafka_broker.bootstrap, out)]
+    assert there == [*TEN[1 if plain == "a batch" else 0 :], b"last"]
+
+
+def test_a_transaction_whose_commits_are_not_answered_in_time_is_undelivered():
+    """It was a TimeoutError, which mark_as_consumed() and transaction() do not name."""
+    ledger = SimpleNamespace(has_plain_marks=lambda key: False)
+
+    def not_answered(*_, **__):
+        raise TimeoutError("no answer to a commit within 1 s")
+
+    client = SimpleNamespace(lock=threading.Lock(), lanes=SimpleNamespace(ledger=ledger), group_metadata=not_answered)
+    run = SimpleNamespace(epoch=1, topic="messages", partition=0)
+    with pytest.raises(DeliveryError, match="could not be committed"):
+        RunTransactions(client, SimpleNamespace(key=KEY), None)._metadata(run, 1.0, after_plain_marks=True)

@@ -39,8 +39,8 @@ class ClientProperties:
 
     def for_client(self) -> dict[str, Any]:
         """Return the properties for the client; secrets included, not to be shown."""
-        # As a partition leaves librdkafka commits what is stored. Its timer is off (0): `commit_turns.py` says why.
-        return {**self._properties, "auto.commit.interval.ms": 0}
+        # librdkafka commits nothing of its own will: `commit_turns.py` says why.
+        return {**self._properties, "enable.auto.commit": False, "auto.commit.interval.ms": 0}
 
     def in_effect(self) -> dict[str, Any]:
         """Return the properties as they take effect, whoever sees to it; secrets included, not to be shown."""

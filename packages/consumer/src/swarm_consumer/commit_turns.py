@@ -1,8 +1,10 @@
 """Which positions are committed when: one commit of a client after the other. Pure; it knows no client and no clock.
 
 librdkafka retries a refused commit after a back-off (a coordinator that loads, moves or is away), and sends later ones
-meanwhile: the oldest then arrives last and takes the group back (`rd_kafka_handle_OffsetCommit`, 2.16). So its timer is
-off, and the next commit is sent when the one before has been answered.
+meanwhile: the oldest then arrives last and takes the group back (`rd_kafka_handle_OffsetCommit`, 2.16). And as a
+partition leaves it commits what was once stored, be it behind what a transaction has committed since
+(`rd_kafka_assignment_serve_removals`). So nothing is stored, its timer is off, and the next commit of ours is sent when
+the one before has been answered.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ class CommitTurns:
         self._interval_s = interval_s
         self._last = now  # when the interval began
         self._wanted: dict[Key, float] = {}  # when to commit it
-        self._back: set[Key] = set()  # of those: what takes the group back
-        self._under_way: list[tuple[float, Places]] = []
+        self._under_way: list[tuple[float, int, Places]] = []  # with the time and the number of each
+        self.count = 0
+        """How many commits were sent: the number of the last one."""
 
     def moved(self, keys: Iterable[Key]) -> None:
         """Commit these at the end of the interval."""
@@ -40,12 +43,10 @@ class CommitTurns:
         for key in keys:
             self._wanted.setdefault(key, due)
 
-    def at_once(self, keys: Iterable[Key], now: float, *, back: bool = False) -> None:
-        """Commit these as soon as nothing is under way; `back`: librdkafka's own commits pass over it."""
+    def at_once(self, keys: Iterable[Key], now: float) -> None:
+        """Commit these as soon as nothing is under way."""
         for key in keys:
             self._wanted[key] = min(now, self._wanted.get(key, now))
-            if back:
-                self._back.add(key)
 
     def due(self, now: float, *, at_last: bool = False) -> list[Key]:
         """Return what is to be committed now; nothing while a commit is under way, but `at_last`."""
@@ -61,35 +62,33 @@ class CommitTurns:
             self._last = now
         for key, _ in places:
             self._wanted.pop(key, None)
-        self._under_way.append((now, places))
+        self.count += 1
+        self._under_way.append((now, self.count, places))
 
-    def answered(self, places: Places, refused: Collection[Key], now: float) -> None:
-        """Note an answer: what was refused is wanted again, if no later commit of it is under way."""
-        for number, (_, sent) in enumerate(self._under_way):
-            if sent == places:
-                del self._under_way[number]
-                break
-        else:
-            return  # librdkafka's own, or one that was given up
+    def answered(self, places: Places, refused: Collection[Key], now: float) -> int | None:
+        """Note an answer: what was refused is wanted again. Return the commit's number, None for one given up."""
+        found = next((one for one in self._under_way if one[2] == places), None)
+        if found is None:
+            return None
+        self._under_way.remove(found)
+        again = now + REFUSED_S
         for key, _ in places:
             if key in refused:
-                self._wanted.setdefault(key, now + REFUSED_S)
-            elif key not in self._wanted:
-                self._back.discard(key)
+                self._wanted[key] = min(again, self._wanted.get(key, again))
+        return found[1]
+
+    def wanted(self, keys: Iterable[Key]) -> list[Key]:
+        """Return which of these are still to be committed."""
+        return [key for key in keys if key in self._wanted]
 
     def forget(self, keys: Iterable[Key]) -> None:
         """Commit these no more: they are gone, or something else has committed them."""
         for key in keys:
             self._wanted.pop(key, None)
-            self._back.discard(key)
 
-    def is_back(self, key: Key) -> bool:
-        """Whether the group is beyond this partition's position, as far as anybody knows."""
-        return key in self._back
-
-    def under_way(self, key: Key) -> list[int]:
-        """Return the positions of a partition whose commits are not answered."""
-        return [offset for _, places in self._under_way for one, offset in places if one == key]
+    def under_way(self, key: Key) -> list[tuple[int, int]]:
+        """Return the commits of a partition that are not answered: the number and the position of each, in order."""
+        return [(number, offset) for _, number, places in self._under_way for one, offset in places if one == key]
 
     def is_under_way(self) -> bool:
         """Whether any commit is not answered."""
@@ -99,5 +98,4 @@ class CommitTurns:
         """Forget everything: the client was closed, and all its commits with it."""
         self._last = now
         self._wanted.clear()
-        self._back.clear()
         self._under_way.clear()

@@ -1,4 +1,4 @@
-"""From the ledger to the broker: positions are stored for the client's own last commit, and committed in turns.
+"""From the ledger to the broker: positions are committed in turns, and a last time as a partition leaves.
 
 The functions that take a client are called by the thread that owns it.
 """
@@ -6,7 +6,7 @@ The functions that take a client are called by the thread that owns it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
@@ -25,41 +25,40 @@ ASK_S = 0.5
 """How long the broker may take to say what is committed, while handlers are waited for in a rebalance."""
 
 
-def store(group: GroupState, client: confluent_kafka.Consumer) -> None:
-    """Store every position that has moved: librdkafka commits it as the partition leaves, we do before that."""
+def collect(group: GroupState) -> None:
+    """Have every position that has moved committed, at the end of the interval."""
     with group.lock:
-        storables = group.lanes.ledger.take_storable()
-        if storables:
-            group.turns.moved((one.topic, one.partition) for one in storables)
-    if storables:
-        store_offsets(group, client, storables)
+        _collect(group)
 
 
-def store_offsets(group: GroupState, client: confluent_kafka.Consumer, storables: Iterable[Storable]) -> None:
-    """Store these positions."""
-    offsets = [topic_partition(one) for one in storables]
-    try:
-        client.store_offsets(offsets=offsets)
-    except KafkaException as error:
-        # _STATE: none of them is assigned any more. The ledger lets go of a partition in the rebalance callback,
-        # on this thread, so this is a partition the client gave up by itself; the next owner does it again.
-        if error.args[0].code() != KafkaError._STATE:
-            group.bus.emit(ErrorOccurred(where="store_offsets", error=error))
+def _collect(group: GroupState) -> None:
+    moved = group.lanes.ledger.take_storable()
+    if moved:
+        group.turns.moved((one.topic, one.partition) for one in moved)
 
 
 def commit_now(group: GroupState, client: confluent_kafka.Consumer, keys: Iterable[Key]) -> None:
     """Commit the positions of these partitions at once, whatever is committed; made again until it is taken.
 
-    librdkafka's own commit passes over a stored offset below the committed one: going back needs a commit of ours. The
-    partitions are ours here, on the owner's thread, so it can rewind nobody else.
+    The partitions are ours here, on the owner's thread, so it can rewind nobody else.
     """
     keys = list(keys)
-    store(group, client)
+    collect(group)
     with group.lock:
         for key in keys:
             group.lanes.ledger.committing(key)
-        group.turns.at_once(keys, time.monotonic(), back=True)
+        group.turns.at_once(keys, time.monotonic())
     commit_due(group, client)
+
+
+def take_last(group: GroupState, keys: Iterable[Key]) -> list[Storable]:
+    """Return what is still to be committed of partitions that leave, and forget it. The lock is held."""
+    keys = list(keys)
+    _collect(group)
+    ledger = group.lanes.ledger
+    last = [present for key in group.turns.wanted(keys) if (present := ledger.present(key)) is not None]
+    group.turns.forget(keys)
+    return last
 
 
 def commit_due(group: GroupState, client: confluent_kafka.Consumer) -> KafkaException | None:
@@ -76,8 +75,15 @@ def commit_due(group: GroupState, client: confluent_kafka.Consumer) -> KafkaExce
                 ledger.committing(key)
             elif not ledger.is_doubtful(key):
                 group.turns.forget([key])
-        if not places:
-            return None
+    return send(group, client, places)
+
+
+def send(group: GroupState, client: confluent_kafka.Consumer, places: Sequence[Storable]) -> KafkaException | None:
+    """Commit these positions, whatever is under way; return what kept them from being sent."""
+    if not places:
+        return None
+    now = time.monotonic()
+    with group.lock:
         # First noted, then sent: its answer may be there before commit() returns.
         sent = frozenset(((one.topic, one.partition), one.offset) for one in places)
         group.turns.sent(sent, now)
@@ -92,7 +98,7 @@ def commit_due(group: GroupState, client: confluent_kafka.Consumer) -> KafkaExce
 
 
 def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -> bool:
-    """Store and commit a partition's position and wait for the broker; False when it did not take it.
+    """Commit a partition's position and wait for the broker; False when it did not take it.
 
     Called by workers. The owner only sends the commit: inside a blocking one it would stay as long as librdkafka looks
     for a coordinator, without a poll, a rebalance or a stored offset of any other partition.
@@ -103,11 +109,12 @@ def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -
             present = group.lanes.ledger.present(key) if group.lanes.ledger.owns(key, epoch) else None
         if present is None:
             return None
-        store(group, client)
+        collect(group)
         answer: Future[None] = Future()
         waiting = [one for one in group.awaited.get(key, ()) if not one[1].done()]
-        group.awaited[key] = [*waiting, (present.offset, answer)]
         with group.lock:
+            # Only a commit that is sent from now on answers it: one under way may be from before a seek back.
+            group.awaited[key] = [*waiting, (group.turns.count, answer)]
             group.turns.at_once([key], time.monotonic())
         if (error := commit_due(group, client)) is not None:
             answer.cancel()  # none will come: the next one who waits strikes it out
@@ -151,7 +158,11 @@ def arrived(group: GroupState, client: confluent_kafka.Consumer, keys: Iterable[
         answers = client.committed([TopicPartition(*key) for key in sent], timeout=ASK_S)
     except KafkaException:
         return False
-    return all(one.error is None and [one.offset] == sent[one.topic, one.partition] for one in answers)
+    return all(one.error is None and _is_last(one.offset, sent[one.topic, one.partition]) for one in answers)
+
+
+def _is_last(offset: int, commits: list[tuple[int, int]]) -> bool:
+    return len(commits) == 1 and commits[0][1] == offset
 
 
 def ask_for_answers(group: GroupState, client: confluent_kafka.Consumer) -> None:
@@ -162,18 +173,21 @@ def ask_for_answers(group: GroupState, client: confluent_kafka.Consumer) -> None
     except KafkaException:
         return
     for one in answers:
-        if one.error is None and one.offset >= 0:
-            _answer(group, (one.topic, one.partition), one.offset, None)
+        key = (one.topic, one.partition)
+        with group.lock:
+            sent = group.turns.under_way(key)
+        if one.error is None and sent and sent[-1][1] == one.offset:
+            _answer(group, key, sent[-1][0], None)
 
 
-def _answer(group: GroupState, key: Key, offset: int, refused: KafkaError | None) -> None:
-    """Tell those who wait for a partition's commit: one that was taken answers all up to it."""
+def _answer(group: GroupState, key: Key, number: int, refused: KafkaError | None) -> None:
+    """Tell those who wait for a commit of a partition sent after `count`; this one has the number `number`."""
     left = []
-    for wanted, answer in group.awaited.pop(key, ()):
-        if wanted <= offset and answer.set_running_or_notify_cancel():
+    for count, answer in group.awaited.pop(key, ()):
+        if number > count and answer.set_running_or_notify_cancel():
             answer.set_result(None) if refused is None else answer.set_exception(KafkaException(refused))
         elif not answer.done():
-            left.append((wanted, answer))
+            left.append((count, answer))
     if left:
         group.awaited[key] = left
 
@@ -183,18 +197,21 @@ def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPa
     if error is not None and error.code() == KafkaError._NO_OFFSET:
         return  # an interval in which nothing was stored
     offsets = tuple((one.topic, one.partition, one.offset) for one in partitions if one.offset >= 0)
+    # librdkafka gives the last error of a partition as that of the whole request too: the others were taken then.
+    alone = any(one.error is not None for one in partitions)
     refusals = {}
     for one in partitions:
-        key, refused = (one.topic, one.partition), error or one.error
-        if one.offset >= 0:
-            _answer(group, key, one.offset, refused)
+        refused = one.error if alone else error
         if refused is not None:
-            refusals[key] = refused
+            refusals[one.topic, one.partition] = refused
     with group.lock:
         places = frozenset(((topic, partition), offset) for topic, partition, offset in offsets)
-        group.turns.answered(places, refusals, time.monotonic())
+        number = group.turns.answered(places, refusals, time.monotonic())
         group.changed.notify_all()  # a transaction may wait for it
-    refused = error or next(iter(refusals.values()), None)
+    if number is not None:
+        for topic, partition, _ in offsets:
+            _answer(group, (topic, partition), number, refusals.get((topic, partition)))
+    refused = next(iter(refusals.values()), error)
     if refused is None:
         group.statistics.committed(offsets)
     group.bus.emit(

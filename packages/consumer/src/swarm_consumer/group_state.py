@@ -154,7 +154,7 @@ class GroupState:
     def idle(self) -> bool:
         """Whether no handler of this group is at work."""
         with self.lock:
-            return not self.lanes.running()
+            return not self.lanes.at_work
 
     def fail(self, reason: str, code: str = "_FAIL") -> None:
         """End the node for this reason. May be called from any thread."""
@@ -178,7 +178,12 @@ class GroupState:
         """Do one run of a lane (see workers.LaneOwner)."""
         run = None
         with self.lock:
-            ticks = lane.tick_due and lane.state is LaneState.READY and not (self.lanes.frozen or lane.revoking)
+            owing = self.lanes.owing(lane.key)
+        if owing is not None:  # the thread for hooks is busy with another one
+            self.execution.hook(self, owing, "revoked")
+        with self.lock:
+            free = self.lanes.is_free(lane) and not (self.lanes.frozen or lane.revoking)
+            ticks = free and lane.tick_due and lane.state is LaneState.READY
             if ticks:
                 lane.tick_due = False
             else:

@@ -97,7 +97,7 @@ class Lanes:
         """Begin the next run of a READY lane; None when there is nothing to be run any more."""
         if lane.state is not LaneState.READY:
             return None
-        if self.frozen or lane.revoking or lane.key in self._former:
+        if self.frozen or lane.revoking or lane.key in self._former:  # whose end queues it
             lane.state = LaneState.IDLE
             return None
         alone = False
@@ -186,7 +186,8 @@ class Lanes:
         lane = run.lane
         lane.running = None
         if lane.owes_revoked:
-            return Outcome(queue=False, stale=True, owes_revoked=True)
+            follower = self.by_key.get(lane.key)
+            return Outcome(queue=follower is not None and self._ready(follower), stale=True, owes_revoked=True)
         if self._former.get(lane.key) is lane:
             del self._former[lane.key]
         if lane.state is LaneState.CLOSED or self.by_key.get(lane.key) is not lane:
@@ -273,6 +274,16 @@ class Lanes:
         runs = [lane.running for lane in self.by_key.values() if lane.running is not None]
         return runs + [lane.running for lane in self._former.values() if lane.running is not None]
 
+    def owing(self, key: Key) -> Lane | None:
+        """Return the former lane of a partition whose revoked() is still to be called and may be called now."""
+        former = self._former.get(key)
+        return former if former is not None and former.running is None else None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether anything runs or is owed a call, also of assignments that are over."""
+        return bool(self._former) or any(lane.running is not None for lane in self.by_key.values())
+
     def is_free(self, lane: Lane) -> bool:
         """Whether nothing of the partition is at work, be it under this assignment or a former one."""
         return lane.running is None and lane.key not in self._former
@@ -287,8 +298,9 @@ class Lanes:
         """Make an idle lane READY if it has something to do."""
         if lane.state is not LaneState.IDLE or self.frozen or lane.revoking or lane.pending_seek is not None:
             return False
-        if lane.key in self._former:
-            return False
+        former = self._former.get(lane.key)
+        if former is not None and former.running is not None:
+            return False  # one that only owes revoked(): whoever works on this lane calls it first
         if lane.paused_until is not None:
             lane.state = LaneState.PAUSED
             return False

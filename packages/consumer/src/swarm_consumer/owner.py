@@ -185,7 +185,7 @@ class Owner:
         """Do what is due: requests of handlers, progress to store, retries and pauses that end, seeks, ticks."""
         group = self.group
         group.serve_requests(client)
-        commits.store(group, client)
+        commits.collect(group)
         commits.commit_due(group, client)
         if group.lanes.frozen:
             return
@@ -265,7 +265,7 @@ class Owner:
         deadline = group.work_deadline
         while time.monotonic() < deadline:
             with group.lock:
-                if not group.lanes.running():
+                if not group.lanes.at_work:
                     break
             group.last_poll = time.monotonic()
             if group.fatal is None and client is not None:
@@ -275,10 +275,10 @@ class Owner:
             else:
                 with group.lock:
                     soon = min(deadline, time.monotonic() + 0.1)
-                    self.rebalances.wait_while(client, lambda: bool(group.lanes.running()), soon)
+                    self.rebalances.wait_while(client, lambda: group.lanes.at_work, soon)
         if client is not None:
             self.rebalances.hooks(client, list(group.lanes.by_key.values()), "shutdown", deadline)
-            commits.store(group, client)
+            commits.collect(group)
             # The client's last commit comes next, and must not be overtaken by one that waits for its next attempt.
             until = min(deadline, time.monotonic() + LAST_ANSWER_S)
             while group.fatal is None and group.turns.is_under_way() and time.monotonic() < until:

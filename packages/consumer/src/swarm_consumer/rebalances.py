@@ -117,11 +117,9 @@ class Rebalances:
         return pinned
 
     def revoke(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
-        """Wait for what is at work, run the revoked hooks, and leave the progress to librdkafka's own commit.
+        """Wait for what is at work, run the revoked hooks, and commit what is not committed yet.
 
-        Only store_offsets here: librdkafka commits the stored offsets while it unassigns. An explicit commit would be
-        followed by that one, with an older offset. But it passes over what is below the committed offset: a going back
-        that the broker has not taken is sent once more.
+        librdkafka lets the partitions go when that commit has been answered.
         """
         group = self._group
         keys = [(partition.topic, partition.partition) for partition in partitions]
@@ -135,22 +133,16 @@ class Rebalances:
         if not self.closing:
             self.hooks(client, owned, "revoked", deadline)
         self._settle(client, keys)
-        if back := [lane.key for lane in owned if group.turns.is_back(lane.key)]:
-            commits.commit_now(group, client, back)
         with group.lock:
             unfinished = tuple(sorted(lane.key for lane in owned if lane.running is not None))
-            storables = []
-            group.turns.forget(keys)
+            last = commits.take_last(group, keys)
             for lane in owned:
                 group.lanes.close(lane.key, tell=not self.closing)
-                storable = group.lanes.ledger.release(lane.key)
-                if storable is not None:
-                    storables.append(storable)
+                group.lanes.ledger.release(lane.key)
             self._on_change()
+        commits.send(group, client, last)
         self._tell_revoked(owned)
         self._unpause(client, owned)
-        if storables:
-            commits.store_offsets(group, client, storables)
         group.statistics.unassigned(keys)
         group.ends.forget(keys)
         if unfinished:
@@ -161,7 +153,7 @@ class Rebalances:
         group.bus.emit(Revoked(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
 
     def _settle(self, client: confluent_kafka.Consumer, keys: list[Key]) -> None:
-        """Wait for commits under way: librdkafka waits for them too, but sends its own before, which they overtake."""
+        """Wait for commits under way: one that is tried again would overtake the last one."""
         until = time.monotonic() + SETTLE_S
         while not commits.arrived(self._group, client, keys) and time.monotonic() < until:
             with self._group.lock:

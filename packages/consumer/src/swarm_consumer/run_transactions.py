@@ -184,7 +184,7 @@ class RunTransactions:
             raise _unsettled(run)
         try:
             metadata = self._client.group_metadata(key, run.epoch, timeout, after_commits=plain)
-        except KafkaException as error:
+        except (KafkaException, TimeoutError) as error:
             raise _unsettled(run) from error
         if metadata is None:
             raise ConsumptionError(f"{run.topic}[{run.partition}] was taken away during the transaction")

@@ -30,7 +30,7 @@ DEFAULT_ASSIGNOR = "cooperative-sticky"
 
 OWNED_PROPERTIES: Mapping[str, str] = {
     "enable.auto.offset.store": "offsets are stored by Swarm, only after the handler returned for them",
-    "enable.auto.commit": "Swarm commits what is stored every auto.commit.interval.ms, on revocation and on stop",
+    "enable.auto.commit": "Swarm commits what is done every auto.commit.interval.ms, on revocation and on stop",
     "group.id": "the consumer group is the group= of a topic",
     "client.id": "the client id is the first argument of App",
     "error_cb": "subscribe to ClientError events instead",
@@ -41,7 +41,7 @@ OWNED_PROPERTIES: Mapping[str, str] = {
     "rebalance_cb": "subscribe to Assigned, Revoked and Lost events instead",
     "offset_commit_cb": "subscribe to Committed events instead",
     "offset.store.method": "offsets are kept by the broker; any other method would switch commits off",
-    "auto.commit.enable": "Swarm commits what is stored every auto.commit.interval.ms, on revocation and on stop",
+    "auto.commit.enable": "Swarm commits what is done every auto.commit.interval.ms, on revocation and on stop",
     "default.topic.config": "give its properties directly",
     "enable.partition.eof": "define the hook eofed() in the consumer and it is switched on",
     "transactional.id": "it belongs to the producer: App(producer={'transactional.id': prefix})",

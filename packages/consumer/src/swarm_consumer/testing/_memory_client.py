@@ -7,7 +7,7 @@ import dataclasses
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TIMESTAMP_CREATE_TIME, KafkaError, Message, TopicPartition
@@ -65,7 +65,7 @@ class MemoryLog:
 
 
 class MemoryConsumer:
-    """Hands out the messages of its topics and remembers what is stored and committed. Used by one owner thread.
+    """Hands out the messages of its topics and remembers what is committed. Used by one owner thread.
 
     on_message is called, with the log's lock held, when a poll takes a message; on_nothing when there was none.
     """
@@ -91,7 +91,6 @@ class MemoryConsumer:
         self._positions: dict[Key, int] = {}  # index of the next message to hand out
         self._told_eof: set[Key] = set()
         self._paused: set[Key] = set()
-        self._stored: dict[Key, TopicPartition] = {}
         self.committed_offsets: dict[Key, TopicPartition] = {}
 
     def subscribe(self, topics: list[str], on_assign: Rebalance, on_revoke: Rebalance, on_lost: Rebalance) -> None:
@@ -159,23 +158,12 @@ class MemoryConsumer:
                 return _message(topic=key[0], partition=key[1], error=KafkaError(KafkaError._PARTITION_EOF))
         return None
 
-    def store_offsets(self, offsets: Iterable[TopicPartition]) -> None:
-        """Remember what the next commit takes."""
-        self._stored.update({(each.topic, each.partition): each for each in offsets})
-
-    def commit(
-        self, offsets: list[TopicPartition] | None = None, asynchronous: bool = True
-    ) -> list[TopicPartition] | None:
-        """Commit the given offsets, or what is stored above what is committed."""
-        places = list(offsets or filter(self._is_above, self._stored.values()))
-        self.committed_offsets.update({(each.topic, each.partition): each for each in places})
-        if asynchronous and offsets:
-            self._on_commit(None, places)
-        return None if asynchronous else places
-
-    def _is_above(self, place: TopicPartition) -> bool:
-        committed = self.committed_offsets.get((place.topic, place.partition))
-        return committed is None or place.offset > committed.offset
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool = True) -> list[TopicPartition] | None:
+        """Commit the given offsets."""
+        self.committed_offsets.update({(each.topic, each.partition): each for each in offsets})
+        if asynchronous:
+            self._on_commit(None, list(offsets))
+        return None if asynchronous else offsets
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         """Return what is committed."""
@@ -223,9 +211,8 @@ class MemoryConsumer:
             on_revoke(self, [TopicPartition(*key) for key in self._positions])
 
     def close(self) -> None:
-        """Give everything back and commit what is stored, as the client does."""
+        """Give everything back."""
         self.unsubscribe()
-        self.commit()
 
 
 class MemoryProducer:
