@@ -1,6 +1,7 @@
 """What is asked before the first node: how long, how often, and what is said of the answer."""
 
 import logging
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -103,3 +104,18 @@ def test_nodes_that_will_idle_are_counted(partitions: int, nodes: int, idle: int
 def test_a_pattern_is_not_counted() -> None:
     report = ClusterReport(reachable=True, topics={"orders": 1})
     assert not list(preflight.idle_warnings(report, {"billing": ["orders", "^extra-.*"]}, 8))
+
+
+def test_once_handed_over_a_signal_that_nobody_takes_is_as_before() -> None:
+    """`server` takes no QUIT: it was swallowed for as long as it ran."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    with preflight.interruptible() as hand_over:
+        waits = {number: signal.signal(number, signal.SIG_IGN) for number in numbers[:2]}
+        hand_over()
+        assert signal.getsignal(signal.SIGQUIT) is before[signal.SIGQUIT]
+        assert {signal.getsignal(number) for number in numbers[:2]} == {signal.SIG_IGN}
+        for number, handler in waits.items():
+            signal.signal(number, handler)
+        signal.raise_signal(signal.SIGTERM)
+    assert {number: signal.getsignal(number) for number in numbers} == before

@@ -170,12 +170,15 @@ def interruptible() -> Iterator[Callable[[], None]]:
     """INT, TERM, QUIT and HUP raise Interrupted here: as PID 1 a process would not notice them without a handler.
 
     A HUP that is ignored stays ignored: nohup has seen to it. What it yields is called by whoever brings handlers of
-    its own inside: once they are gone again the process is about to end, and a signal does nothing any more.
+    its own inside: a signal that has none there is as before this block. Once they are gone again the process is about
+    to end, and a signal does nothing any more.
     """
     handed_over = False
 
     def hand_over() -> None:
         nonlocal handed_over
+        for number in [number for number in before if signal.getsignal(number) is stop]:
+            signal.signal(number, before.pop(number))
         handed_over = True
 
     def stop(number: int, frame: FrameType | None) -> None:
