@@ -106,16 +106,19 @@ def test_a_pattern_is_not_counted() -> None:
     assert not list(preflight.idle_warnings(report, {"billing": ["orders", "^extra-.*"]}, 8))
 
 
-def test_once_handed_over_a_signal_that_nobody_takes_is_as_before() -> None:
+def test_once_handed_over_a_signal_that_nobody_takes_is_as_before_and_a_late_one_is_told() -> None:
     """`server` takes no QUIT: it was swallowed for as long as it ran."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
     before = {number: signal.getsignal(number) for number in numbers}
-    with preflight.interruptible() as hand_over:
+    late: list[str] = []
+    with preflight.interruptible(lambda: late.append("late")) as hand_over:
         waits = {number: signal.signal(number, signal.SIG_IGN) for number in numbers[:2]}
         hand_over()
         assert signal.getsignal(signal.SIGQUIT) is before[signal.SIGQUIT]
         assert {signal.getsignal(number) for number in numbers[:2]} == {signal.SIG_IGN}
         for number, handler in waits.items():
             signal.signal(number, handler)
+        assert late == []
         signal.raise_signal(signal.SIGTERM)
+        assert late == ["late"]
     assert {number: signal.getsignal(number) for number in numbers} == before

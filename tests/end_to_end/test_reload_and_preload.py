@@ -24,6 +24,28 @@ def handle(messages):
             output.write(f"VERSION {os.getpid()} {imported_by}\\n")
 """
 
+HELD = """
+with open(os.environ["OUTPUT"], "a") as output:
+    output.write("loaded\\n")
+@app.consume(os.environ["TOPIC"] + "-held", group=os.environ["GROUP"] + "-held")
+def hold(messages):
+    with open(os.environ["OUTPUT"], "a") as output:
+        output.write("begun\\n")
+    open("release").read()
+"""
+"""A handler that is at work until the pipe `release` has been written to."""
+WATCHFILES = """
+import signal
+PythonFilter = dict
+def watch(folder, **options):
+    yield set()
+    open("change").read()
+    yield {(1, f"{folder}/versions.py")}
+    open("told", "w").close()
+    signal.pause()
+"""
+"""In place of watchfiles: something changes when the pipe `change` is written to, and `told` says that it was told."""
+
 
 class Project:
     """A folder with an application, and a swarm or server that runs it."""
@@ -84,6 +106,8 @@ def test_a_change_drains_and_runs_the_new_code_under_the_same_pid(
     assert version == "one"
     project.write("two")
     eventually(lambda: "versions.py changed" in project.log.read_text(), 30, "the notice of the change")
+    # Not before: until its clients are closed the old code may still get the record.
+    eventually(lambda: "-> stopped" in project.log.read_text(), 60, "the end of the drain")
     ((version, second, _),) = project.handled()
     assert version == "two"
     assert (second == handler) is (command[0] == "server")
@@ -95,6 +119,54 @@ def test_a_change_drains_and_runs_the_new_code_under_the_same_pid(
     assert popen.poll() is None
     popen.send_signal(signal.SIGTERM)
     assert popen.wait(60) == 0
+
+
+@pytest.mark.parametrize("first", ["signal", "change"])
+@pytest.mark.parametrize("command", [["swarm", "--nodes", "1"], ["server"]], ids=["swarm", "server"])
+def test_a_signal_ends_it_whatever_changes_during_the_drain(
+    project: Project, eventually: Any, command: list[str], first: str
+) -> None:
+    """It drained, executed itself anew and went on, as if nobody had sent a TERM."""
+    project.broker.create_topic(project.names["TOPIC"] + "-held", 1)
+    (project.folder / "versions.py").write_text(SOURCE + HELD)
+    (project.folder / "watchfiles.py").write_text(WATCHFILES)
+    for pipe in ("change", "release"):
+        os.mkfifo(project.folder / pipe)
+    produce(project.broker.bootstrap, project.names["TOPIC"] + "-held", [b"x"])
+    popen = project.start(command[0], "versions:app", "--reload", *command[1:])
+
+    def logged(what: str) -> None:
+        eventually(lambda: what in project.log.read_text(), 60, what)
+
+    def change() -> None:
+        (project.folder / "change").write_text("x")
+        eventually((project.folder / "told").exists, 60, "the notice of the change")
+
+    eventually(lambda: ["begun"] in project.lines(), 60, "a handler at work")
+    if first == "signal":
+        popen.send_signal(signal.SIGTERM)
+        logged("stopping: SIGTERM" if command[0] == "swarm" else "stopping: signal SIGTERM")
+        change()
+    else:
+        change()
+        logged("stopping: versions.py changed" if command[0] == "swarm" else "running -> stopping")
+        popen.send_signal(signal.SIGTERM)
+        if command[0] == "swarm":
+            logged("received SIGTERM: stopping already")
+    (project.folder / "release").write_text("x")
+    assert popen.wait(60) == 0, project.log.read_text()
+    assert project.lines().count(["loaded"]) == 1
+
+
+def test_a_signal_ends_it_although_the_application_fails_at_its_end(project: Project, eventually: Any) -> None:
+    """It waited for a change of the sources then."""
+    (project.folder / "versions.py").write_text(
+        SOURCE + "@app.lifespan\ndef life(node):\n    yield\n    raise ValueError('at the end')\n"
+    )
+    popen = project.start("server", "versions:app", "--reload")
+    assert project.handled()
+    popen.send_signal(signal.SIGTERM)
+    assert popen.wait(60) == 1, project.log.read_text()
 
 
 @pytest.mark.parametrize("preload", [True, False])

@@ -166,12 +166,12 @@ def interruption(servers: str) -> str:
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
+def interruptible(late: Callable[[], object] = lambda: None) -> Iterator[Callable[[], None]]:
     """INT, TERM, QUIT and HUP raise Interrupted here: as PID 1 a process would not notice them without a handler.
 
     A HUP that is ignored stays ignored: nohup has seen to it. What it yields is called by whoever brings handlers of
     its own inside: a signal that has none there is as before this block. Once they are gone again the process is about
-    to end, and a signal does nothing any more.
+    to end, and a signal only calls `late`.
     """
     handed_over = False
 
@@ -184,6 +184,7 @@ def interruptible() -> Iterator[Callable[[], None]]:
     def stop(number: int, frame: FrameType | None) -> None:
         if not handed_over:
             raise Interrupted(signal.Signals(number).name)
+        late()
 
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -197,13 +198,13 @@ def interruptible() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def ends_when_interrupted(during: str) -> Iterator[Callable[[], None]]:
+def ends_when_interrupted(during: str, late: Callable[[], object] = lambda: None) -> Iterator[Callable[[], None]]:
     """End this process at a signal here, by SystemExit: after an INT with a line and exit code 130, else with 0.
 
-    It yields what `interruptible` does.
+    `late`, and what it yields: as `interruptible`.
     """
     try:
-        with interruptible() as hand_over:
+        with interruptible(late) as hand_over:
             yield hand_over
     except Interrupted as interrupted:
         if str(interrupted) != "SIGINT":

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from swarm_cli.errors import CommandError, UsageError, complain, sentence
 from swarm_cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
+    from swarm_consumer.signals import Stoppable
     from swarm_supervisor import Supervisor
 
 logger = logging.getLogger("swarm_cli")
@@ -33,6 +35,8 @@ class SourceWatch:
         if importlib.util.find_spec("watchfiles") is None:
             raise UsageError("--reload needs watchfiles: pip install 'swarm-cli[reload]'.")
         self.changed = ""
+        self.ended = False
+        """Whether a signal has asked for the end."""
         self.process = subprocess.Popen(
             # A group of its own: Ctrl-C is for the swarm. It ends at the end of its stdin, which is our end.
             [sys.executable, "-m", "swarm_cli.source_watch", str(folder)],
@@ -62,8 +66,14 @@ class SourceWatch:
             raise CommandError("the process that watched the sources has ended: start again.")
         self.changed = changed
 
+    def end(self) -> None:
+        """Take note that a signal asks for the end: nothing starts anew then, whatever changes before or after it."""
+        self.ended = True
+
     def stop_at_change(self, supervisor: "Supervisor") -> None:
         """Have the supervisor stop in order at the first change."""
+        from swarm_supervisor import events
+        from swarm_supervisor.signals import STOPPING
 
         def look(_: int) -> None:
             supervisor.remove_reader(self.fd)
@@ -75,19 +85,30 @@ class SourceWatch:
             logger.info("%s changed: the swarm drains and starts anew", changed)
             supervisor.stop(f"{changed} changed")
 
-        supervisor.add_reader(self.fd, select.EPOLLIN, look)
+        def signalled(event: events.SignalReceived) -> None:
+            if event.signal in STOPPING:
+                self.end()
 
-    def call_at_change(self, stop: Callable[[], None]) -> None:
-        """Call `stop` at the first change, from a thread."""
+        def stopping(_: events.Stopping) -> None:
+            # Whoever asked for it: what changes during a stop starts nothing anew.
+            supervisor.remove_reader(self.fd)
+
+        supervisor.add_reader(self.fd, select.EPOLLIN, look)
+        supervisor.on(events.SignalReceived)(signalled)
+        supervisor.on(events.Stopping)(stopping)
+
+    def stop_runtime_at_change(self, runtime: "Stoppable") -> "Stoppable":
+        """Stop a runtime at the first change, from a thread; what signals are to stop in its place."""
 
         def follow() -> None:
             changed = self.line(None)
-            if changed is not None:
+            if changed is not None and not self.ended:
                 self.changed = changed
                 logger.info("%s changed: draining, to start anew", changed)
-                stop()
+                runtime.stop(f"{changed} changed")
 
         threading.Thread(target=follow, name="swarm-reload", daemon=True).start()
+        return _Signalled(runtime, self)
 
     def close(self) -> None:
         """End the watching process."""
@@ -100,10 +121,25 @@ class SourceWatch:
             self.process.wait()
 
 
+@dataclass(frozen=True)
+class _Signalled:
+    """A runtime as signals see it under `--reload`: they stop it for good."""
+
+    runtime: "Stoppable"
+    watch: SourceWatch
+
+    def stop(self, reason: str) -> None:
+        self.watch.end()
+        self.runtime.stop(reason)
+
+    def quiet(self) -> None:
+        self.runtime.quiet()
+
+
 def perform(body: Callable[[SourceWatch | None], int], reload: bool) -> int:
     """Run `body`; the exit code. With `reload` and a source that has changed, execute this program anew instead.
 
-    Code that does not load is no end then: the next change is waited for.
+    Code that does not load is no end then: the next change is waited for. A signal that asks for the end is one.
     """
     if not reload:
         return body(None)
@@ -116,12 +152,13 @@ def perform(body: Callable[[SourceWatch | None], int], reload: bool) -> int:
             if said is None:
                 raise
             complain(said[0])
-            logger.info("waiting for a change of the sources")
             code = said[1]
-            watch.wait()
+            if not watch.ended:
+                logger.info("waiting for a change of the sources")
+                watch.wait()
     finally:
         watch.close()
-    if watch.changed and code != ExitCode.FORCED:
+    if watch.changed and not watch.ended and code != ExitCode.FORCED:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()

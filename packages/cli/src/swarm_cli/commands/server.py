@@ -55,8 +55,9 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     from swarm_consumer.signals import handling
 
     settings = configuration.settings
+    late = (lambda: None) if watch is None else watch.end
     # Until `handling`: as PID 1 a process without a handler does not even notice a TERM.
-    with ExitStack() as closing, preflight.ends_when_interrupted("the start was prepared") as hand_over:
+    with ExitStack() as closing, preflight.ends_when_interrupted("the start was prepared", late) as hand_over:
         with preflight.ends_when_interrupted("the application was imported"):
             application, selection = composition.configured_app(configuration)
         outline = composition.outline(lambda: (application, selection), None, None)
@@ -89,10 +90,8 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
             return ExitCode.INTERRUPTED
         composition.say_settings(settings, listener, {})
         listener.start(runtime, LoggedLiveness())
-        if watch is not None:
-            watch.call_at_change(runtime.stop)
         try:
-            with handling(runtime):
+            with handling(runtime if watch is None else watch.stop_runtime_at_change(runtime)):
                 hand_over()
                 return runtime.run()
         finally:

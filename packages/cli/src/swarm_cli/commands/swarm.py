@@ -45,8 +45,9 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
 def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int:
     from swarm_cli import preflight
 
+    late = (lambda: None) if watch is None else watch.end
     # Until run() has its own handlers: as PID 1 a process without any does not even notice a TERM.
-    with ExitStack() as closing, preflight.ends_when_interrupted("the start was prepared") as hand_over:
+    with ExitStack() as closing, preflight.ends_when_interrupted("the start was prepared", late) as hand_over:
         return _prepared(configuration, watch, closing, hand_over)()
 
 
