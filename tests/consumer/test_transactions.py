@@ -649,7 +649,7 @@ def test_a_stop_takes_the_group_back_behind_no_transaction(kafka_broker, topic_n
         first.wait_for_event(Committed)
     produce(kafka_broker.bootstrap, topic, TEN)
     first.wait_for(lambda: done and done[-1] == 9)
-    assert committed_offsets(kafka_broker.bootstrap, topic, topic) == {0: 10}
+    await_committed(kafka_broker.bootstrap, topic, topic, {0: 10})  # there once the transaction's markers are
     assert first.stop() == 0
     assert committed_offsets(kafka_broker.bootstrap, topic, topic) == {0: 10}
     second, again = consuming(2)

@@ -42,7 +42,7 @@ def test_what_broke_once_holds(seed: int, what: str) -> None:
 
 
 def test_a_failing_seed_is_told_with_its_course() -> None:
-    with mutated("one offset too many is stored"):
+    with mutated("one offset too many is committed"):
         _, found = many(range(WITHIN))
     told = str(found[0])
     assert "which nothing covers" in told or "where no record has ever been" in told
