@@ -3,6 +3,7 @@
 Each function makes its own client and lets go of it: no librdkafka thread is left behind when it returns.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -30,6 +31,7 @@ from swarm_consumer.testing.errors import BrokerError
 FENCED = "currently fenced"  # what Kafka says of a broker whose heartbeat its controller misses
 POLL_INTERVAL_S = 0.02  # between two questions to the broker; committed offsets are not announced
 REQUEST_TIMEOUT_S = 10.0
+ASK_S = 5.0  # for what a topic is; what follows finds out by itself
 # Nobody watches these clients' logs; what fails is raised.
 QUIET: dict[str, str | int] = {"log_level": 0}
 
@@ -64,10 +66,14 @@ def produce(
     is not acknowledged within timeout_s seconds.
     """
     # Not idempotent: a client that has just been made gets its producer id only at the next tick of a timer of 500 ms.
-    # One request in flight keeps the order as well. flush() sends at once whatever lingers: until then records wait
-    # for each other, so that a few of them are one batch on the broker and come to a consumer together.
+    # One request in flight keeps the order as well.
     ordered = {"max.in.flight.requests.per.connection": 1, "linger.ms": 1000}
     producer = Producer({"bootstrap.servers": bootstrap, **ordered, **QUIET})
+    # A few records are to be one batch on the broker, so that they come to a consumer together: they wait for each
+    # other until flush() sends them. Records of a topic that the client does not know yet are handed over one by one
+    # when it does, and the first would be sent alone: hence the question before.
+    with contextlib.suppress(KafkaException):
+        producer.list_topics(topic, min(timeout_s, ASK_S))
     positions: dict[int, tuple[int, int]] = {}
     failures: list[str] = []
 
