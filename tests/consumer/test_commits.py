@@ -18,7 +18,8 @@ from swarm_consumer.group_state import GroupState
 from swarm_consumer.intake import Intake
 from swarm_consumer.owner import Owner
 from swarm_consumer.rebalances import Rebalances
-from swarm_consumer.testing import Record, produce
+from swarm_consumer.run_transactions import RunTransactions
+from swarm_consumer.testing import Record, committed_offsets, produce
 from swarm_consumer.workers import Workers
 
 
@@ -505,3 +506,142 @@ def test_a_blocking_mark_is_not_answered_by_a_commit_from_before_a_seek_back(mak
     commits.report(group, None, [place(1)])
     asking.join(30)
     assert answers == [True]
+
+
+def test_a_mark_beyond_a_transaction_that_is_under_way_is_committed(make_records):
+    """Another thread of the handler made it: the transaction's answer had it forgotten for good."""
+    group, client = group_state(), Recording()
+    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
+    group.lanes.receive(lane, make_records(0, 10, partition=3))
+    run = group.lanes.take(lane, 0.0)
+    group.lanes.ledger.mark(lane.key, run.epoch, 8)
+    commits.collect(group)
+    RunTransactions(group, lane, None)._committed(run, (6, None, None))
+    assert group.turns.wanted([lane.key]) == [lane.key]
+    RunTransactions(group, lane, None)._committed(run, (8, None, None))
+    assert group.turns.wanted([lane.key]) == [], "it would take the group back behind what comes next"
+    assert client.sent == []
+
+
+def test_a_transaction_waits_for_what_was_marked_since_it_asked(make_records):
+    """It was forgotten, or would have arrived after the transaction and taken the group back."""
+    group, client, lane = with_a_commit_under_way(make_records)
+    commits.report(group, None, [place(4)])
+    group.lanes.receive(lane, make_records(4, 2, partition=3))
+    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+    commits.collect(group)
+    client.consumer_group_metadata = lambda: "metadata"
+    client.committed = lambda partitions, timeout: None
+    found = []
+    asking = threading.Thread(
+        target=lambda: found.append(group.group_metadata(lane.key, lane.epoch, 30.0, after_commits=True)), daemon=True
+    )
+    asking.start()
+    while not group.has_requests:
+        time.sleep(0.001)
+    group.serve_requests(client)
+    assert not found
+    commits.commit_due(group, client)
+    assert client.sent == [(3, 4), (3, 6)]
+    commits.report(group, None, [place(6)])
+    until = time.monotonic() + 30
+    while asking.is_alive():
+        assert time.monotonic() < until
+        group.serve_requests(client)
+    assert found == ["metadata"]
+
+
+def test_what_is_under_way_as_a_partition_leaves_is_sent_once_more(make_records):
+    """Its refusal is heard of only after the partition has gone: nobody committed it then."""
+    group, client, lane = with_a_commit_under_way(make_records)
+
+    def nothing_is_known(partitions, timeout):
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    client.committed = nothing_is_known
+    Rebalances(group, 0.0, lambda: None).revoke(client, [TopicPartition(*lane.key)])
+    assert client.sent == [(3, 4), (3, 4)]
+
+
+def test_a_blocking_mark_of_a_lost_partition_ends_at_once(make_records):
+    group, client, lane = with_a_commit_under_way(make_records)
+    group.request = lambda function, timeout_s: function(client)
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(commits.commit_blocking(group, lane.key, lane.epoch, 60.0)), daemon=True
+    )
+    asking.start()
+    until = time.monotonic() + 30
+    while not group.awaited:
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    Rebalances(group, 0.0, lambda: None).lose(client, [TopicPartition(*lane.key)])
+    asking.join(30)
+    assert answers == [False]
+
+
+def test_a_refusal_during_the_drain_is_tried_again_before_the_client_is_closed(make_records):
+    """Inside close() nobody hears of it: what a node had done was done again by the next owner."""
+    group, client = group_state(), Recording()
+    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
+    group.lanes.receive(lane, make_records(0, 4, partition=3))
+    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+    answers = [KafkaError(KafkaError.STALE_MEMBER_EPOCH), KafkaError(KafkaError.STALE_MEMBER_EPOCH), None]
+
+    def poll(client, timeout):
+        if group.turns.is_under_way():
+            commits.report(group, answers.pop(0), [place(4)])
+        time.sleep(0.01)
+
+    owner = SimpleNamespace(group=group, intake=SimpleNamespace(poll=poll))
+    Owner._commit_the_rest(owner, client, time.monotonic() + 30)
+    assert client.sent == [(3, 4)] * 3
+    assert answers == []
+    assert not group.turns.wanted([lane.key])
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_node_that_a_handler_ends_has_committed_what_was_done(kafka_broker, topic_name, start, protocol):
+    """In a rebalance librdkafka left the group first, and called back for the revocation then: by no member."""
+    topic = topic_name("flights")
+    kafka_broker.create_topic(topic, 6)
+    done, busy, go = [], threading.Event(), threading.Event()
+
+    def node():
+        properties = {**kafka_broker.client_settings(protocol), "auto.commit.interval.ms": 3600_000, "log_level": 0}
+        app = App("test", properties, group=topic, concurrency=3)
+
+        @app.consume(topic)
+        def handle(messages):
+            if messages.raw_payloads() == [b"busy"]:
+                busy.set()
+                assert go.wait(60)
+            elif messages.raw_payloads() == [b"end"]:
+                raise SystemExit(3)
+            else:
+                done.append(messages.last_offset)
+
+        return start(app, drain_timeout=30.0)
+
+    def partitions(running):
+        return sorted(key[1] for client in running.runtime._clients for key in client.lane_states())
+
+    def put(partition, *values):
+        produce(kafka_broker.bootstrap, topic, [Record(value, partition=partition) for value in values])
+
+    one = node()
+    one.wait_for(lambda: len(partitions(one)) == 6)
+    two = node()
+    one.wait_for(lambda: len(partitions(one)) == len(partitions(two)) == 3)
+    first, second, third = partitions(one)
+    put(first, *[b"x"] * 10)
+    one.wait_for(lambda: 9 in done)
+    put(second, b"busy")
+    assert busy.wait(60)
+    put(third, b"end")
+    one.wait_for(lambda: one.runtime.fatal_error() is not None)
+    two.stop()
+    time.sleep(3.0)  # nothing tells that the callback of the rebalance waits: nobody polls any more
+    go.set()
+    assert one.join(60) == 1
+    assert committed_offsets(kafka_broker.bootstrap, topic, topic) == {first: 10, second: 1}

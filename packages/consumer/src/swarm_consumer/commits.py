@@ -56,7 +56,9 @@ def take_last(group: GroupState, keys: Iterable[Key]) -> list[Storable]:
     keys = list(keys)
     _collect(group)
     ledger = group.lanes.ledger
-    last = [present for key in group.turns.wanted(keys) if (present := ledger.present(key)) is not None]
+    # What is under way may have been refused: inside a callback nobody hears of it before the partition has gone.
+    left = [key for key in keys if group.turns.wanted([key]) or group.turns.under_way(key)]
+    last = [present for key in left if (present := ledger.present(key)) is not None]
     group.turns.forget(keys)
     return last
 
@@ -101,7 +103,7 @@ def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -
     """Commit a partition's position and wait for the broker; False when it did not take it.
 
     Called by workers. The owner only sends the commit: inside a blocking one it would stay as long as librdkafka looks
-    for a coordinator, without a poll, a rebalance or a stored offset of any other partition.
+    for a coordinator, without a poll, a rebalance or a commit of any other partition.
     """
 
     def send(client: confluent_kafka.Consumer) -> Future[None] | None:
@@ -163,6 +165,14 @@ def arrived(group: GroupState, client: confluent_kafka.Consumer, keys: Iterable[
 
 def _is_last(offset: int, commits: list[tuple[int, int]]) -> bool:
     return len(commits) == 1 and commits[0][1] == offset
+
+
+def give_up_awaited(group: GroupState, keys: Iterable[Key]) -> None:
+    """End the waits for commits of partitions that were lost: no answer will be theirs."""
+    for key in keys:
+        for _, answer in group.awaited.pop(key, ()):
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION)))
 
 
 def ask_for_answers(group: GroupState, client: confluent_kafka.Consumer) -> None:

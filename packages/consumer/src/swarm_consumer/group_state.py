@@ -318,7 +318,11 @@ class GroupState:
                 if not self.lanes.ledger.owns(key, epoch):
                     return None
                 # Not answered may mean that it waits for its next attempt, and then arrives after the transaction.
-                if after_commits and self.turns.under_way(key):
+                # What another thread of the handler has marked meanwhile must not arrive after it either.
+                later = bool(self.turns.wanted([key])) and not self.lanes.ledger.is_doubtful(key)
+                if after_commits and (later or self.turns.under_way(key)):
+                    if later:
+                        self.turns.at_once([key], time.monotonic())
                     if not self.unpolled:
                         return not_yet
                     raise KafkaException(KafkaError(KafkaError._IN_PROGRESS, "a commit is not answered"))
@@ -333,9 +337,13 @@ class GroupState:
             if time.monotonic() >= deadline:
                 raise TimeoutError(f"{self.group.name}: no answer to a commit within {timeout_s:g} s")
             with self.lock:
-                while self.turns.under_way(key) and not self.unpolled and time.monotonic() < deadline:
+                while self._not_settled(key) and not self.unpolled and time.monotonic() < deadline:
                     self.changed.wait(ANSWER_S)
         return answer
+
+    def _not_settled(self, key: Key) -> bool:
+        wanted = self.turns.wanted([key]) and not self.lanes.ledger.is_doubtful(key)
+        return bool(wanted or self.turns.under_way(key))
 
     def committed_metadata(self, key: Key, timeout_s: float) -> str | None:
         """Return the metadata committed with a partition's offset. Raises KafkaException and TimeoutError."""

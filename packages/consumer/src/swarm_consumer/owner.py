@@ -278,11 +278,7 @@ class Owner:
                     self.rebalances.wait_while(client, lambda: group.lanes.at_work, soon)
         if client is not None:
             self.rebalances.hooks(client, list(group.lanes.by_key.values()), "shutdown", deadline)
-            commits.collect(group)
-            # The client's last commit comes next, and must not be overtaken by one that waits for its next attempt.
-            until = min(deadline, time.monotonic() + LAST_ANSWER_S)
-            while group.fatal is None and group.turns.is_under_way() and time.monotonic() < until:
-                self.intake.poll(client, BUSY_POLL_S)
+            self._commit_the_rest(client, min(deadline, time.monotonic() + LAST_ANSWER_S))
         with group.lock:
             unfinished = group.lanes.running()
         if unfinished:
@@ -296,6 +292,22 @@ class Owner:
                 )
             )
 
+    def _commit_the_rest(self, client: confluent_kafka.Consumer, until: float) -> None:
+        """Commit what is done while answers can be polled and refusals tried again: in close() neither is possible."""
+        group, again = self.group, 0.0
+        commits.collect(group)
+        while group.fatal is None and (now := time.monotonic()) < until:
+            with group.lock:
+                under_way = group.turns.is_under_way()
+                left = group.turns.wanted(list(group.lanes.by_key))
+                if left and not under_way and now >= again:
+                    group.turns.at_once(left, now)
+                    again = now + commits.RETRY_S
+            if not left and not under_way:
+                break
+            commits.commit_due(group, client)
+            self.intake.poll(client, BUSY_POLL_S)
+
     def _close(self) -> None:
         group = self.group
         client, self._client = self._client, None
@@ -306,6 +318,10 @@ class Owner:
             if self._watch.stuck:
                 _abandoned.append(client)
                 return
+            # Before the order to leave: librdkafka may leave the group first and call back for the revocation then.
+            with group.lock:
+                last = commits.take_last(group, list(group.lanes.by_key))
+            commits.send(group, client, last)
             if group.leaving and group.fatal is None:
                 # close() keeps a static member in the group; unsubscribing first makes it leave for good.
                 client.unsubscribe()

@@ -199,6 +199,7 @@ class Rebalances:
                 group.lanes.ledger.release(key)
             group.turns.forget(keys)
             self._on_change()
+        commits.give_up_awaited(group, keys)
         self._unpause(client, closed)
         self.rejoin.lost(time.monotonic())
         group.statistics.unassigned(keys)

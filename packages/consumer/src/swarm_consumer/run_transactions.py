@@ -195,14 +195,15 @@ class RunTransactions:
             self._client.lanes.ledger.doubt(self._lane.key, epoch, doubtful=doubtful)
 
     def _committed(self, run: Run, mark: Mark) -> None:
-        """Let ledger and figures follow a transaction: nothing of it is stored for the automatic commit."""
+        """Let ledger and figures follow a transaction: nothing of it is committed once more."""
         key = self._lane.key
         with self._client.lock:
             self._client.lanes.ledger.committed(key, run.epoch, *mark)
             later = self._lane.running
             if later is not None and later is not run and later.first_offset is not None:
                 later.overtaken = later.overtaken or later.first_offset < mark[0]
-            if self._client.lanes.ledger.owns(key, run.epoch):  # else another position is wanted by now
+            ledger = self._client.lanes.ledger
+            if ledger.owns(key, run.epoch) and ledger.position(key) == mark[0]:  # else another is wanted by now
                 self._client.turns.forget([key])
         offsets = ((*key, mark[0]),)
         self._client.statistics.committed(offsets)
