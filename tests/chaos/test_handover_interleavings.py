@@ -25,10 +25,10 @@ from typing import Any
 
 import pytest
 
-from swarm_supervisor import messages, replacement
-from swarm_supervisor.decisions import step
-from swarm_supervisor.fleet import Cause, Fleet, Kind, Life, Mode
-from swarm_supervisor.lifecycle import TABLE, Order, State, Transition, Trigger
+from swarm_supervisor._core import messages, replacement
+from swarm_supervisor._core.decisions import step
+from swarm_supervisor._core.fleet import Cause, Fleet, Kind, Life, Mode
+from swarm_supervisor._core.lifecycle import TABLE, Order, State, Transition, Trigger
 from swarm_supervisor.settings import DO_NOT_RESTART, Settings
 
 SETTINGS = Settings(nodes=1, stable_after=0.0, node_restart_delay=0.0, max_restarts=1000)

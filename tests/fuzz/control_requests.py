@@ -7,10 +7,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from swarm_supervisor._core.decisions import step
+from swarm_supervisor._core.fleet import Fleet
 from swarm_supervisor.control import MAX_REQUEST_BYTES, ControlServer
-from swarm_supervisor.decisions import step
 from swarm_supervisor.events import SignalReceived
-from swarm_supervisor.fleet import Fleet
 from swarm_supervisor.listeners import Listeners
 from swarm_supervisor.loop import Loop
 from swarm_supervisor.runner import Runner

@@ -33,7 +33,8 @@ class Trouble(Exception):
 
 def supervise(folder, nodes_fd, poke_fd, before_run):
     """Run in a process of its own: two nodes, and something of everything around them."""
-    from swarm_supervisor import Supervisor, decisions, events
+    from swarm_supervisor import Supervisor, events
+    from swarm_supervisor._core import decisions
 
     decisions.FORK_RETRY_S = 0.02
 

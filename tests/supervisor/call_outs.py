@@ -14,11 +14,8 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(importlib.util.find_spec("swarm_supervisor").submodule_search_locations[0])
-PURE = {
-    "containment", "deadlines", "decisions", "event", "events", "firing", "fleet", "judgement", "lifecycle",
-    "messages", "node_events", "reasons", "replacement", "restart_policy", "settings", "shutdown", "snapshot",
-}  # fmt: skip
-"""Decisions and values: they call nothing foreign, which `impure` proves."""
+PURE = {"containment", "event", "events", "lifecycle", "node_events", "settings", "snapshot"}
+"""Values and their words, beside `_core`: they call nothing foreign, which `impure` proves of both."""
 ELSEWHERE = {"__init__", "control_client", "node", "flags", "offspring", "logs", "cpus"}
 """Not in the process of a running supervisor: in the client, in the node, in a handler that contains its own."""
 FOREIGN_MODULES = {"os", "signal", "select", "socket", "fcntl", "resource", "ctypes", "gc", "threading", "logging"}
@@ -44,18 +41,18 @@ def modules():
 def impure():
     """Modules of `PURE` that import what only a shell needs: there should be none."""
     found = {}
-    for name in PURE:
-        tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+    for path in [*(PACKAGE / f"{name}.py" for name in PURE), *(PACKAGE / "_core").glob("*.py")]:
+        tree = ast.parse(path.read_text())
         imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         if bad := imported & (FOREIGN_MODULES - {"os", "logging"}):
-            found[name] = bad
+            found[path.stem] = bad
     return found
 
 
 def own_names():
     """Functions, classes and methods of the package."""
     names = set()
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 names.add(node.name)

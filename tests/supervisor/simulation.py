@@ -13,8 +13,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from swarm_supervisor import messages as m
-from swarm_supervisor.decisions import FORK_RETRY_S, step
+from swarm_supervisor._core import messages as m
+from swarm_supervisor._core.decisions import FORK_RETRY_S, step
+from swarm_supervisor._core.fleet import Fleet, Life, Mode, next_deadline
+from swarm_supervisor._core.lifecycle import KILL_AGAIN_AFTER_S, TABLE, State, Transition, Trigger
+from swarm_supervisor._core.view import take_snapshot
 from swarm_supervisor.events import (
     CrashLoop,
     NodeEnded,
@@ -25,10 +28,7 @@ from swarm_supervisor.events import (
     NodeTerminating,
     Stopped,
 )
-from swarm_supervisor.fleet import Fleet, Life, Mode, next_deadline
-from swarm_supervisor.lifecycle import KILL_AGAIN_AFTER_S, TABLE, State, Transition, Trigger
 from swarm_supervisor.settings import Settings
-from swarm_supervisor.snapshot import take_snapshot
 
 EPSILON = 1e-6
 NOT_RESTARTED = 125

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_supervisor import messages
-from swarm_supervisor.absence import Absence, Slowest, tolerated_s
-from swarm_supervisor.decisions import step
-from swarm_supervisor.fleet import Fleet
-from swarm_supervisor.lifecycle import State
+from swarm_supervisor._core import messages
+from swarm_supervisor._core.absence import Absence, tolerated_s
+from swarm_supervisor._core.decisions import step
+from swarm_supervisor._core.fleet import Fleet
+from swarm_supervisor._core.lifecycle import State
 from swarm_supervisor.settings import Settings
+from swarm_supervisor.slowest import Slowest
 
 
 @given(st.floats(0.01, 3600.0))

@@ -3,12 +3,12 @@
 import itertools
 
 from swarm_health import NodeStatistics, PartitionStatistics, Status, TopicStatistics
-from swarm_supervisor import messages
-from swarm_supervisor.decisions import step
-from swarm_supervisor.fleet import Fleet, next_deadline
-from swarm_supervisor.messages import Fork
+from swarm_supervisor._core import messages
+from swarm_supervisor._core.decisions import step
+from swarm_supervisor._core.fleet import Fleet, next_deadline
+from swarm_supervisor._core.messages import Fork
+from swarm_supervisor._core.view import take_snapshot
 from swarm_supervisor.settings import Settings
-from swarm_supervisor.snapshot import take_snapshot
 
 
 class Swarm:

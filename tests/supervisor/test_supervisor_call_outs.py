@@ -21,7 +21,6 @@ CORE = "only when the core has failed: test_supervisor_containment.py"
 CHECK = "run_in_child(), which blocks and is for the time before the first node: its error is its caller's"
 TRACED = "only under a debugger: test_supervisor_host.py"
 NOT_REACHED = {
-    "absence:Slowest.call:callback#0": "a callback within another one, which contains it",
     "child_task:ChildTask.__init__.body": IN_THE_CHILD,
     "child_task:ChildTask.__init__:os.close#0": SHORTAGE,
     "child_task:ChildTask._give_up": "a check that takes too long: test_supervisor_holds_its_nodes.py",
@@ -88,6 +87,7 @@ NOT_REACHED = {
     "signals:SignalInbox.close_in_child": IN_THE_CHILD,
     "signals:SignalInbox.open:self.close": SHORTAGE,
     "signals:SignalInbox.take_terminal": "a race with TERM in this scenario",
+    "slowest:Slowest.call:callback#0": "a callback within another one, which contains it",
     "strangers:_candidates": "without /proc",
     "streams:_discard": IN_THE_CHILD,
     "streams:_inside": IN_THE_CHILD,

@@ -3,8 +3,11 @@
 import pytest
 
 from swarm_health import NodeStatistics, Status
-from swarm_supervisor import messages as m
-from swarm_supervisor.decisions import step
+from swarm_supervisor._core import messages as m
+from swarm_supervisor._core.decisions import step
+from swarm_supervisor._core.fleet import Fleet
+from swarm_supervisor._core.lifecycle import State
+from swarm_supervisor._core.view import take_snapshot
 from swarm_supervisor.events import (
     CrashLoop,
     NodeExited,
@@ -13,10 +16,7 @@ from swarm_supervisor.events import (
     ReplacementAborted,
     ReplacementFinished,
 )
-from swarm_supervisor.fleet import Fleet
-from swarm_supervisor.lifecycle import State
 from swarm_supervisor.settings import Settings
-from swarm_supervisor.snapshot import take_snapshot
 
 
 class Script:

@@ -210,7 +210,8 @@ def test_the_supervisor_has_one_thread_and_shows_it(start):
 def test_a_fork_that_fails_is_tried_again_and_leaks_nothing(start, where):
     swarm = start(REPORT + """
 import errno, resource
-from swarm_supervisor import decisions, fork, node_handle
+from swarm_supervisor import fork, node_handle
+from swarm_supervisor._core import decisions
 decisions.FORK_RETRY_S = 0.05
 where = sys.argv[1]
 supervisor = supervise(beat, nodes=2)
@@ -266,7 +267,7 @@ def test_descriptors_that_run_out_for_real(start):
         REPORT
         + """
 import resource
-from swarm_supervisor import decisions
+from swarm_supervisor._core import decisions
 decisions.FORK_RETRY_S = 0.05
 supervisor = supervise(beat, nodes=1)
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_supervisor import messages
-from swarm_supervisor.decisions import step
-from swarm_supervisor.fleet import Fleet, next_deadline
+from swarm_supervisor._core import messages
+from swarm_supervisor._core.decisions import step
+from swarm_supervisor._core.fleet import Fleet, next_deadline
+from swarm_supervisor._core.view import take_snapshot
 from swarm_supervisor.settings import Settings
-from swarm_supervisor.snapshot import take_snapshot
 
 MEANWHILE = st.sampled_from(
     [

@@ -2,9 +2,18 @@
 
 import pytest
 
-from swarm_supervisor.firing import fire
-from swarm_supervisor.fleet import Fleet
-from swarm_supervisor.lifecycle import TABLE, LifecycleError, Order, State, Trigger, durations, printed, transition
+from swarm_supervisor._core.firing import fire
+from swarm_supervisor._core.fleet import Fleet
+from swarm_supervisor._core.lifecycle import (
+    TABLE,
+    LifecycleError,
+    Order,
+    State,
+    Trigger,
+    durations,
+    printed,
+    transition,
+)
 from swarm_supervisor.settings import Settings
 
 IMPOSSIBLE = {

@@ -2,8 +2,8 @@
 
 import pytest
 
-from swarm_supervisor import decisions, judgement, restart_policy
-from swarm_supervisor.lifecycle import TABLE, State, Transition
+from swarm_supervisor._core import decisions, judgement, restart_policy
+from swarm_supervisor._core.lifecycle import TABLE, State, Transition
 from swarm_supervisor.settings import Settings
 
 MOST_RUNS = 1500

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from swarm_supervisor import messages
+from swarm_supervisor._core import messages
+from swarm_supervisor._core.decisions import step
+from swarm_supervisor._core.fleet import Fleet
 from swarm_supervisor.containment import name_of, text_of
 from swarm_supervisor.control_client import ControlClient
-from swarm_supervisor.decisions import step
-from swarm_supervisor.fleet import Fleet
 from swarm_supervisor.loop import Loop
 from swarm_supervisor.settings import Settings
 

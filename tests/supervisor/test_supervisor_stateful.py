@@ -12,7 +12,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from swarm_supervisor import messages as m
+from swarm_supervisor._core import messages as m
 from swarm_supervisor.settings import Settings
 
 node_ids = st.integers(0, 5)

@@ -6,6 +6,10 @@ import signal
 import pytest
 
 from swarm_health import Status
+from swarm_supervisor._core.fleet import Cause, Life
+from swarm_supervisor._core.messages import Exited
+from swarm_supervisor._core.reasons import unhealthy_reason, why_it_ended
+from swarm_supervisor._core.repeats import Repeats
 from swarm_supervisor.events import (
     ErrorOccurred,
     NodeEnded,
@@ -16,10 +20,6 @@ from swarm_supervisor.events import (
     RolloutFinished,
     RolloutStarted,
 )
-from swarm_supervisor.fleet import Cause, Life
-from swarm_supervisor.messages import Exited
-from swarm_supervisor.reasons import unhealthy_reason, why_it_ended
-from swarm_supervisor.repeats import Repeats
 
 NODE = {"at": 1.0, "node_id": 1, "generation": 2, "pid": 77}
 EXIT = {**NODE, "code": 1, "signal": None, "status": "exited with code 1", "uptime_s": 45.04, "reason": "why"}

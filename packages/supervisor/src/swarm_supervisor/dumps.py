@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from swarm_supervisor import messages
+from swarm_supervisor._core import messages
 from swarm_supervisor.events import StacksDumped
 from swarm_supervisor.listeners import Listeners
 from swarm_supervisor.loop import Loop

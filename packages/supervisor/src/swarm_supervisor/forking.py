@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from swarm_supervisor import messages
+from swarm_supervisor._core import messages
 from swarm_supervisor.fork import end_child, fork
 from swarm_supervisor.listeners import Listeners, note
 from swarm_supervisor.node import Node, run_node

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from swarm_supervisor.deadlines import NEVER, Deadlines
+from swarm_supervisor._core.deadlines import NEVER, Deadlines
 
 BATCH_S = 0.05
 """How long patient readers wait for company when they come thick and fast."""

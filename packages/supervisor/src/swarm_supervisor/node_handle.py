@@ -14,7 +14,7 @@ from pathlib import Path
 from swarm_health import Reader, Ready, Recycle, Status, Stopping, Writer
 from swarm_health import pipe as health_pipe
 from swarm_pidfd import ExitStatus, Pidfd
-from swarm_supervisor.messages import Reported
+from swarm_supervisor._core.messages import Reported
 from swarm_supervisor.node import DUMP_SIGNAL, MAIN_STACK_SIGNAL, QUIET_SIGNAL, STOP_SIGNALS
 from swarm_supervisor.prctl import signal_thread
 from swarm_supervisor.stack_text import half, stack_text

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from swarm_pidfd import ExitStatus, Pidfd
-from swarm_supervisor import messages
+from swarm_supervisor._core import messages
 from swarm_supervisor.containment import must_pass, text_of
 from swarm_supervisor.dumps import Dumps
 from swarm_supervisor.ending import Ending

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from swarm_supervisor import messages
-from swarm_supervisor.absence import Absence, tolerated_s
+from swarm_supervisor._core import messages
+from swarm_supervisor._core.absence import Absence, tolerated_s
+from swarm_supervisor._core.decisions import step
+from swarm_supervisor._core.fleet import Fleet, Mode, next_deadline
 from swarm_supervisor.containment import CoreFailedError, Interrupted, must_pass, text_of
-from swarm_supervisor.decisions import step
 from swarm_supervisor.events import AfterWarmup, BeforeWarmup, Controlled, ErrorOccurred
-from swarm_supervisor.fleet import Fleet, Mode, next_deadline
 from swarm_supervisor.forking import NodeForker
 from swarm_supervisor.listeners import Listeners
 from swarm_supervisor.loop import Loop

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from swarm_supervisor import messages
+from swarm_supervisor._core import messages
 from swarm_supervisor.events import SignalReceived
 from swarm_supervisor.foreign_handlers import name_of_signal
 from swarm_supervisor.listeners import Listeners

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar, Unpack
 
-from swarm_supervisor import messages
+from swarm_supervisor._core import messages
+from swarm_supervisor._core.view import take_snapshot
 from swarm_supervisor.child_task import ChildTask, Done
 from swarm_supervisor.containment import name_of, told
 from swarm_supervisor.control import CommandError, ControlServer, Request
@@ -22,7 +23,7 @@ from swarm_supervisor.node import Node
 from swarm_supervisor.runner import Runner
 from swarm_supervisor.settings import Settings, SettingsError, SettingsKeywords, check_most_nodes
 from swarm_supervisor.signals import SignalInbox
-from swarm_supervisor.snapshot import Snapshot, take_snapshot
+from swarm_supervisor.snapshot import Snapshot
 from swarm_supervisor.streams import detach, identity
 
 _UNFINISHED = {0x20: "a generator", 0x80: "an async function", 0x200: "an async generator"}  # inspect.CO_*

@@ -2,13 +2,13 @@
 
 from enum import Enum
 
-from swarm_supervisor import replacement, shutdown
+from swarm_supervisor._core import replacement, shutdown
+from swarm_supervisor._core.fleet import Cause, Fleet, Life, Member, Mode
+from swarm_supervisor._core.lifecycle import State
+from swarm_supervisor._core.messages import Action, Emit
+from swarm_supervisor._core.reasons import how_it_ended, planned, recycled
+from swarm_supervisor._core.restart_policy import Restart, after_unplanned_exit
 from swarm_supervisor.events import CrashLoop, NodeEnded, NodeRestarting
-from swarm_supervisor.fleet import Cause, Fleet, Life, Member, Mode
-from swarm_supervisor.lifecycle import State
-from swarm_supervisor.messages import Action, Emit
-from swarm_supervisor.reasons import how_it_ended, planned, recycled
-from swarm_supervisor.restart_policy import Restart, after_unplanned_exit
 from swarm_supervisor.settings import DO_NOT_RESTART
 
 

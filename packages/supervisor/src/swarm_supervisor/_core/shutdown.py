@@ -1,10 +1,10 @@
 """The end of the swarm: in order, by force, or because nothing is left to do. Pure."""
 
+from swarm_supervisor._core.firing import kill, stop
+from swarm_supervisor._core.fleet import Cause, Fleet, Mode
+from swarm_supervisor._core.lifecycle import State
+from swarm_supervisor._core.messages import Action, Emit, Finish
 from swarm_supervisor.events import ErrorOccurred, Stopped, Stopping
-from swarm_supervisor.firing import kill, stop
-from swarm_supervisor.fleet import Cause, Fleet, Mode
-from swarm_supervisor.lifecycle import State
-from swarm_supervisor.messages import Action, Emit, Finish
 
 
 def begin(fleet: Fleet, reason: str, exit_code: int, now: float, out: list[Action]) -> None:

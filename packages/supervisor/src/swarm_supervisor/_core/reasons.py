@@ -1,7 +1,7 @@
 """Why a life is, or was, ended: in words for whoever reads logs, status or the page. Pure."""
 
 from swarm_health import Status
-from swarm_supervisor.fleet import UNPLANNED, Life
+from swarm_supervisor._core.fleet import UNPLANNED, Life
 from swarm_supervisor.settings import DO_NOT_RESTART
 
 SIGTERM, SIGKILL = 15, 9

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from swarm_health import Accounts, NodeStatistics, Status
-from swarm_supervisor.deadlines import NEVER, Deadlines
-from swarm_supervisor.lifecycle import TABLE, State, Transition, Trigger, durations
-from swarm_supervisor.messages import Exited
-from swarm_supervisor.repeats import Repeats
-from swarm_supervisor.restart_policy import RestartHistory
+from swarm_supervisor._core.deadlines import NEVER, Deadlines
+from swarm_supervisor._core.lifecycle import TABLE, State, Transition, Trigger, durations
+from swarm_supervisor._core.messages import Exited
+from swarm_supervisor._core.repeats import Repeats
+from swarm_supervisor._core.restart_policy import RestartHistory
 from swarm_supervisor.settings import Settings
 
 _EXACT_S = 1.0

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from swarm_health import Status
-from swarm_supervisor import messages, replacement, shutdown
+from swarm_supervisor._core import messages, replacement, shutdown
+from swarm_supervisor._core.firing import fire, stop
+from swarm_supervisor._core.fleet import Budget, Cause, Fleet, Life, Member, Mode
+from swarm_supervisor._core.judgement import after_death
+from swarm_supervisor._core.lifecycle import State, Trigger
+from swarm_supervisor._core.messages import Action, Emit
+from swarm_supervisor._core.reasons import unhealthy_reason
 from swarm_supervisor.events import ErrorOccurred, Held, Quieting, Released, Scaled, Suspended
-from swarm_supervisor.firing import fire, stop
-from swarm_supervisor.fleet import Budget, Cause, Fleet, Life, Member, Mode
-from swarm_supervisor.judgement import after_death
-from swarm_supervisor.lifecycle import State, Trigger
-from swarm_supervisor.messages import Action, Emit
-from swarm_supervisor.reasons import unhealthy_reason
 
 FORK_RETRY_S = 1.0
 """The least time until a fork that failed is tried again: processes or descriptors do not come back in an instant."""

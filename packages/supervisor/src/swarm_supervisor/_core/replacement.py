@@ -6,6 +6,11 @@ the old one stays. After go it halts the rollout.
 """
 
 from swarm_health import Status
+from swarm_supervisor._core.firing import fire, kill, stop
+from swarm_supervisor._core.fleet import Cause, Fleet, Kind, Life, Member, Mode, Replacement, Request, Rollout
+from swarm_supervisor._core.lifecycle import State, Trigger
+from swarm_supervisor._core.messages import Action, Emit
+from swarm_supervisor._core.reasons import how_it_ended
 from swarm_supervisor.events import (
     ReplacementAborted,
     ReplacementFinished,
@@ -13,11 +18,6 @@ from swarm_supervisor.events import (
     RolloutFinished,
     RolloutStarted,
 )
-from swarm_supervisor.firing import fire, kill, stop
-from swarm_supervisor.fleet import Cause, Fleet, Kind, Life, Member, Mode, Replacement, Request, Rollout
-from swarm_supervisor.lifecycle import State, Trigger
-from swarm_supervisor.messages import Action, Emit
-from swarm_supervisor.reasons import how_it_ended
 
 
 def request_restart(fleet: Fleet, node_id: int | None, reason: str, now: float, out: list[Action]) -> None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from swarm_supervisor import messages
+from swarm_supervisor._core import messages
+from swarm_supervisor._core.fleet import UNPLANNED, Cause, Fleet, Kind, Life, Mode
+from swarm_supervisor._core.lifecycle import Order, Trigger, transition
+from swarm_supervisor._core.messages import Action, Emit
+from swarm_supervisor._core.reasons import doing, planned, why_it_ended
 from swarm_supervisor.events import NodeExited, NodeRunning, NodeStopping, NodeTerminating
-from swarm_supervisor.fleet import UNPLANNED, Cause, Fleet, Kind, Life, Mode
-from swarm_supervisor.lifecycle import Order, Trigger, transition
-from swarm_supervisor.messages import Action, Emit
-from swarm_supervisor.reasons import doing, planned, why_it_ended
 
 
 def fire(fleet: Fleet, life: Life, trigger: Trigger, now: float, out: list[Action]) -> None:
