@@ -1,5 +1,8 @@
 """Single decisions of the pure core, each for a history that went wrong once."""
 
+import contextlib
+from typing import get_args
+
 import pytest
 
 from swarm_health import NodeStatistics, Status
@@ -16,7 +19,11 @@ from swarm_supervisor.events import (
     ReplacementAborted,
     ReplacementFinished,
 )
+from swarm_supervisor.listeners import Listeners
+from swarm_supervisor.loop import Loop
+from swarm_supervisor.runner import Runner
 from swarm_supervisor.settings import Settings
+from swarm_supervisor.signals import SignalInbox
 
 
 class Script:
@@ -335,3 +342,17 @@ def test_the_wish_of_a_node_that_boots_is_remembered():
     assert script.main().state is State.BOOTING
     script.healthy()
     assert script.main().state is State.STOPPING
+
+
+def test_the_unions_name_every_message_once_and_the_shell_carries_out_every_action():
+    """A message that is in no union would be refused by nobody but mypy; an action without an entry ends the swarm."""
+    happenings, actions = get_args(m.Happening), get_args(m.Action)
+    messages = {
+        value
+        for value in vars(m).values()
+        if isinstance(value, type) and value.__module__ == m.__name__ and value is not m.NodeAction
+    }
+    assert sorted(each.__name__ for each in (*happenings, *actions)) == sorted(each.__name__ for each in messages)
+    with contextlib.closing(Loop()) as loop:
+        runner = Runner(lambda node: 0, Settings(nodes=1), 1, Listeners(), loop, SignalInbox())
+        assert set(runner._actions) == set(actions)

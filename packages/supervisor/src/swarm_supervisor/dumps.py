@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from swarm_supervisor._core import messages
 from swarm_supervisor.events import StacksDumped
@@ -23,7 +22,7 @@ class Dumps:
         listeners: Listeners,
         loop: Loop,
         *,
-        decide: Callable[[Any], None],
+        decide: Callable[[messages.Happening], None],
         alive: Callable[[NodeHandle], bool],
         timeout_s: float,
     ) -> None:

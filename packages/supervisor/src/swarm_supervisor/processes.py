@@ -46,7 +46,7 @@ class Processes:
         listeners: Listeners,
         loop: Loop,
         *,
-        decide: Callable[[Any], None],
+        decide: Callable[[messages.Happening], None],
         dump_timeout_s: float,
     ) -> None:
         """``decide`` takes what has happened and carries out what follows from it."""

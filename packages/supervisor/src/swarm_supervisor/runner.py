@@ -53,7 +53,7 @@ class Runner:
         self._listeners = listeners
         self._loop = loop
         self._inbox = inbox
-        self._commands: deque[Any] = deque()
+        self._commands: deque[messages.Happening] = deque()
         self._absence = Absence(time.monotonic(), time.thread_time())
         self._tolerated_s = tolerated_s(settings.node_report_timeout)
         self.processes = Processes(
@@ -107,7 +107,7 @@ class Runner:
                     raise CoreFailedError(f"{bad_turns} turns of the loop failed in a row: {text_of(error)}") from error
         return self.exit_code
 
-    def command(self, happening: Any) -> None:
+    def command(self, happening: messages.Happening) -> None:
         """Have something decided at the next turn of the loop, which begins at once. From any thread."""
         self._commands.append(happening)
         self._inbox.wake()
@@ -193,7 +193,7 @@ class Runner:
         except BaseException as error:
             raise CoreFailedError(f"no deadline can be had: {text_of(error)}") from error
 
-    def _decide(self, happening: Any, now: float | None = None) -> None:
+    def _decide(self, happening: messages.Happening, now: float | None = None) -> None:
         try:
             actions = step(self.fleet, happening, time.monotonic() if now is None else now)
             todo = [(self._actions[type(action)], action) for action in actions]

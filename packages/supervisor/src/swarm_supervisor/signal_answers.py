@@ -3,7 +3,6 @@
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
 
 from swarm_supervisor._core import messages
 from swarm_supervisor.events import SignalReceived
@@ -20,7 +19,7 @@ class SignalAnswers:
         inbox: SignalInbox,
         listeners: Listeners,
         *,
-        command: Callable[[Any], None],
+        command: Callable[[messages.Happening], None],
         stopping: Callable[[], bool],
         children_ended: Callable[[], None],
         dump_stacks: Callable[[], list[int]],

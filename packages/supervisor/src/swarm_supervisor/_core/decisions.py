@@ -4,8 +4,7 @@ The shell calls `step` for whatever happens, and with a `Tick` when `fleet.next_
 one fork at most: between two forks the loop looks at signals and pipes.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import assert_never
 
 from swarm_health import Status
 from swarm_supervisor._core import messages, replacement, shutdown
@@ -13,7 +12,7 @@ from swarm_supervisor._core.firing import fire, stop
 from swarm_supervisor._core.fleet import Budget, Cause, Fleet, Life, Member, Mode
 from swarm_supervisor._core.judgement import after_death
 from swarm_supervisor._core.lifecycle import State, Trigger
-from swarm_supervisor._core.messages import Action, Emit
+from swarm_supervisor._core.messages import Action, Emit, Happening, NodeHappening
 from swarm_supervisor._core.reasons import unhealthy_reason
 from swarm_supervisor.events import ErrorOccurred, Held, Quieting, Released, Scaled, Suspended
 
@@ -24,17 +23,51 @@ _TURNING = frozenset({State.BOOTING, State.RUNNING})
 _ON_ITS_WAY_OUT = frozenset({State.DUMPING, State.STOPPING, State.LAST_DUMP, State.KILLING, State.DEAD})
 
 
-def step(fleet: Fleet, happening: Any, now: float) -> list[Action]:
+def step(fleet: Fleet, happening: Happening, now: float) -> list[Action]:
     """Take in what has happened and return what is to be done, in order. ``now`` never goes back."""
     out: list[Action] = []
     fleet.changed = False
-    _STEPS[type(happening)](fleet, happening, now, out)
+    _take_in(fleet, happening, now, out)
     if fleet.changed:
         if not fleet.booted:
             fleet.booted = all(member.main.state in _BOOTED for member in fleet.wanted_members())
         if fleet.queue or fleet.rollout is not None or any(member.spare for member in fleet.members.values()):
             replacement.advance(fleet, now, out)
     return out
+
+
+def _take_in(fleet: Fleet, happening: Happening, now: float, out: list[Action]) -> None:
+    match happening:  # what comes most often comes first
+        case messages.Reported():
+            _reported(fleet, happening, now, out)
+        case messages.Tick():
+            _tick(fleet, happening, now, out)
+        case messages.Forked():
+            _forked(fleet, happening, now, out)
+        case messages.ForkFailed():
+            _fork_failed(fleet, happening, now, out)
+        case messages.StacksThere():
+            _stacks_there(fleet, happening, now, out)
+        case messages.Exited():
+            _exited(fleet, happening, now, out)
+        case messages.Slept():
+            _slept(fleet, happening, now, out)
+        case messages.StopSwarm():
+            _stop(fleet, happening, now, out)
+        case messages.Hold():
+            _hold(fleet, happening, now, out)
+        case messages.Release():
+            _release(fleet, happening, now, out)
+        case messages.ForceStop():
+            _force(fleet, happening, now, out)
+        case messages.QuietSwarm():
+            _quiet(fleet, happening, now, out)
+        case messages.Restart():
+            _restart(fleet, happening, now, out)
+        case messages.Scale():
+            _scale(fleet, happening, now, out)
+        case _:
+            assert_never(happening)
 
 
 def _tick(fleet: Fleet, _: messages.Tick, now: float, out: list[Action]) -> None:
@@ -65,7 +98,7 @@ def _blame(life: Life, reason: str) -> None:
     life.status, life.status_reason = Status.NOT_REPORTING, reason
 
 
-def _find(fleet: Fleet, happening: Any) -> tuple[Member, Life] | None:
+def _find(fleet: Fleet, happening: NodeHappening) -> tuple[Member, Life] | None:
     member = fleet.members.get(happening.node_id)
     life = member.life(happening.generation) if member is not None else None
     if member is None or life is None:
@@ -270,21 +303,3 @@ def _force(fleet: Fleet, happening: messages.ForceStop, now: float, out: list[Ac
 def _restart(fleet: Fleet, happening: messages.Restart, now: float, out: list[Action]) -> None:
     if happening.node_id is None or happening.node_id in fleet.members:
         replacement.request_restart(fleet, happening.node_id, happening.reason, now, out)
-
-
-_STEPS: dict[type, Callable[[Fleet, Any, float, list[Action]], None]] = {
-    messages.Tick: _tick,
-    messages.Forked: _forked,
-    messages.ForkFailed: _fork_failed,
-    messages.Reported: _reported,
-    messages.StacksThere: _stacks_there,
-    messages.Exited: _exited,
-    messages.Slept: _slept,
-    messages.StopSwarm: _stop,
-    messages.Hold: _hold,
-    messages.Release: _release,
-    messages.ForceStop: _force,
-    messages.QuietSwarm: _quiet,
-    messages.Restart: _restart,
-    messages.Scale: _scale,
-}

@@ -9,15 +9,11 @@ from swarm_health import NodeStatistics
 from swarm_supervisor.events import Event
 
 
-class Happening(msgspec.Struct, frozen=True, gc=False):
-    """Something that happened."""
-
-
-class Tick(Happening, frozen=True, gc=False):
+class Tick(msgspec.Struct, frozen=True, gc=False):
     """A deadline may have passed."""
 
 
-class Forked(Happening, frozen=True, gc=False):
+class Forked(msgspec.Struct, frozen=True, gc=False):
     """The answer to `Fork`."""
 
     node_id: int
@@ -26,7 +22,7 @@ class Forked(Happening, frozen=True, gc=False):
     duration_s: float = 0.0
 
 
-class ForkFailed(Happening, frozen=True, gc=False):
+class ForkFailed(msgspec.Struct, frozen=True, gc=False):
     """The other answer to `Fork`: no process, no descriptor, or refused."""
 
     node_id: int
@@ -51,14 +47,14 @@ class Reported(msgspec.Struct, frozen=True):
     """Why the node wants a fresh process in its place; "" if it does not."""
 
 
-class StacksThere(Happening, frozen=True, gc=False):
+class StacksThere(msgspec.Struct, frozen=True, gc=False):
     """A node has dumped its stacks, or never will."""
 
     node_id: int
     generation: int
 
 
-class Exited(Happening, frozen=True, gc=False):
+class Exited(msgspec.Struct, frozen=True, gc=False):
     """A process has been reaped."""
 
     node_id: int
@@ -70,7 +66,7 @@ class Exited(Happening, frozen=True, gc=False):
     """What else is known about this end: the OOM killer, for instance."""
 
 
-class Slept(Happening, frozen=True, gc=False):
+class Slept(msgspec.Struct, frozen=True, gc=False):
     """The supervisor itself did not run for so many seconds although something was due."""
 
     duration_s: float
@@ -80,53 +76,56 @@ class Slept(Happening, frozen=True, gc=False):
     """It has been there for a while since it was last away: nodes could make themselves heard."""
 
 
-class StopSwarm(Happening, frozen=True, gc=False):
+class StopSwarm(msgspec.Struct, frozen=True, gc=False):
     """Stop everything in order."""
 
     reason: str
     exit_code: int = 0
 
 
-class Hold(Happening, frozen=True, gc=False):
+class Hold(msgspec.Struct, frozen=True, gc=False):
     """Fork no node until `Release`; or, while they are held, for another reason."""
 
     reason: str
 
 
-class Release(Happening, frozen=True, gc=False):
+class Release(msgspec.Struct, frozen=True, gc=False):
     """Nodes may be forked."""
 
 
-class ForceStop(Happening, frozen=True, gc=False):
+class ForceStop(msgspec.Struct, frozen=True, gc=False):
     """Kill everything now."""
 
     reason: str
 
 
-class QuietSwarm(Happening, frozen=True, gc=False):
+class QuietSwarm(msgspec.Struct, frozen=True, gc=False):
     """Finish what is there, take no more."""
 
     reason: str
 
 
-class Restart(Happening, frozen=True, gc=False):
+class Restart(msgspec.Struct, frozen=True, gc=False):
     """Replace one node, or all of them, max_unavailable at a time."""
 
     reason: str
     node_id: int | None = None
 
 
-class Scale(Happening, frozen=True, gc=False):
+class Scale(msgspec.Struct, frozen=True, gc=False):
     """Run so many nodes from now on."""
 
     nodes: int
 
 
-class Action(msgspec.Struct, frozen=True):
-    """Something to be done by the shell, in order."""
+NodeHappening = Forked | ForkFailed | Reported | StacksThere | Exited
+"""What happens to one process of one node."""
+
+Happening = NodeHappening | Tick | Slept | StopSwarm | Hold | Release | ForceStop | QuietSwarm | Restart | Scale
+"""Everything that can happen. `decisions.step` takes each of these, and nothing else."""
 
 
-class NodeAction(Action, frozen=True):
+class NodeAction(msgspec.Struct, frozen=True):
     """Something to be done with one process of one node."""
 
     node_id: int
@@ -164,13 +163,17 @@ class Quiet(NodeAction, frozen=True):
     """Tell a node to take no more work."""
 
 
-class Emit(Action, frozen=True):
+class Emit(msgspec.Struct, frozen=True):
     """Tell the listeners."""
 
     event: Event
 
 
-class Finish(Action, frozen=True):
+class Finish(msgspec.Struct, frozen=True):
     """run() returns."""
 
     exit_code: int
+
+
+Action = Fork | Term | Kill | Dump | Go | Leave | Quiet | Emit | Finish
+"""Everything that the shell can be asked to do, in order."""
