@@ -29,6 +29,8 @@ from swarm_supervisor._core import messages, replacement
 from swarm_supervisor._core.decisions import step
 from swarm_supervisor._core.fleet import Cause, Fleet, Kind, Life, Mode
 from swarm_supervisor._core.lifecycle import TABLE, Order, State, Transition, Trigger
+from swarm_supervisor._core.protocol import PROTOCOL, Cue, Move, Phase, Task
+from swarm_supervisor.events import ReplacementAborted
 from swarm_supervisor.settings import DO_NOT_RESTART, Settings
 
 SETTINGS = Settings(nodes=1, stable_after=0.0, node_restart_delay=0.0, max_restarts=1000)
@@ -480,18 +482,21 @@ def test_worlds_with_equal_keys_have_equal_futures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "wrong", "found"),
+    ("right", "wrong", "found"),
     [
         # Warm or not, the spare takes over.
         ("old_gone", "takes_over_cold", "not ready|cannot happen|came to rest with"),
         # Nobody counts who is down already.
-        ("_down", "none_is_down", "are down at a time"),
+        ("down", "none_is_down", "are down at a time"),
         # The old one is stopped though its spare has failed.
-        ("abort", "stops_the_old_one", "was stopped though its spare failed"),
+        (Task.KEEP_OLD, "stops_the_old_one", "was stopped though its spare failed"),
     ],
 )
-def test_broken_decisions_are_found(monkeypatch: pytest.MonkeyPatch, function: str, wrong: str, found: str) -> None:
-    monkeypatch.setattr(replacement, function, globals()[wrong])
+def test_broken_decisions_are_found(monkeypatch: pytest.MonkeyPatch, right: str | Task, wrong: str, found: str) -> None:
+    if isinstance(right, Task):
+        monkeypatch.setitem(replacement._TASKS, right, globals()[wrong])
+    else:
+        monkeypatch.setattr(replacement, right, globals()[wrong])
     with pytest.raises(Broken, match=found):
         explore(start(2, 2, 1))
 
@@ -510,10 +515,29 @@ def none_is_down(fleet: Fleet) -> int:
     return 0
 
 
-def stops_the_old_one(fleet: Fleet, member: Any, reason: str, now: float, out: list[Any]) -> None:
-    member.replacement = None
+def stops_the_old_one(
+    fleet: Fleet, member: Any, current: Any, cue: Any, reason: str, now: float, out: list[Any]
+) -> None:
     if member.main.state is State.RUNNING:
         replacement.stop(fleet, member.main, Cause.REPLACED, reason, now, out)
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        ((Phase.NONE, Cue.BEGIN), "came to rest with"),
+        ((Phase.WARM, Cue.MAY_STOP), "came to rest with"),
+        ((Phase.HANDING_OVER, Cue.MAIN_GONE), "came to rest with"),
+        ((Phase.HANDING_OVER, Cue.MAIN_DONE), "came to rest with"),
+        ((Phase.WARMING, Cue.UNWANTED), "came to rest with"),
+    ],
+)
+def test_a_protocol_that_leaves_its_tasks_undone_is_found(
+    monkeypatch: pytest.MonkeyPatch, cell: tuple[Phase, Cue], found: str
+) -> None:
+    monkeypatch.setitem(PROTOCOL, cell, PROTOCOL[cell]._replace(tasks=()))
+    with pytest.raises(Broken, match=found):
+        explore(start(2, 2, 1))
 
 
 @pytest.mark.parametrize(
@@ -532,6 +556,32 @@ def stops_the_old_one(fleet: Fleet, member: Any, reason: str, now: float, out: l
 def test_a_broken_hand_over_is_found(cell: tuple[State, Trigger], wrong: Transition, found: str) -> None:
     with pytest.raises(Broken, match=found):
         explore(start(2, 1, 1, table={**TABLE, cell: wrong}))
+
+
+def test_every_move_of_the_protocol_happens_and_leads_where_the_table_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A phase is read off the lives of a node: after a move they are in the phase that the table has for it."""
+    seen: Counter[tuple[Phase, Cue]] = Counter()
+    follow = replacement._follow
+
+    def checked(fleet: Fleet, member: Any, cue: Cue, *rest: Any, **begun: Any) -> Phase:
+        before, (*_, out) = replacement.phase_of(member), rest
+        told = len(out)
+        after = follow(fleet, member, cue, *rest, **begun)
+        move = PROTOCOL.get((before, cue), Move(Phase.NONE))
+        assert replacement.phase_of(member) is after is move.next
+        reasons = [
+            each.event.reason for each in out[told:] if isinstance(getattr(each, "event", 0), ReplacementAborted)
+        ]
+        assert len(reasons) == (Task.HALT in move.tasks)
+        assert all(reason.startswith(move.reason.partition("{")[0]) for reason in reasons)
+        seen[before, cue] += (before, cue) in PROTOCOL
+        return after
+
+    monkeypatch.setattr(replacement, "_follow", checked)
+    explore(start(1, 1, 2))
+    for world in explore(start(2, 1, 1), keep_twins=True).twins:
+        world.tell(messages.Scale(1))
+    assert set(PROTOCOL) - set(seen) == set()
 
 
 def test_memory_is_a_reason_to_stop_the_old_one_even_without_a_spare() -> None:

@@ -1,8 +1,10 @@
-"""The life of a process as a table, to be printed: ``python -m swarm_supervisor.lifecycle``."""
+"""The two tables of the supervisor, to be printed: ``python -m swarm_supervisor.lifecycle``."""
 
+from swarm_supervisor._core import protocol
 from swarm_supervisor._core.lifecycle import TABLE, State, Trigger, printed
 
 __all__ = ["TABLE", "State", "Trigger", "printed"]
 
 if __name__ == "__main__":
-    print(printed())  # noqa: T201
+    print(f"The life of a process: state, trigger -> next state, orders\n\n{printed()}\n")  # noqa: T201
+    print(f"A planned replacement: phase, cue -> next phase, tasks\n\n{protocol.printed()}")  # noqa: T201

@@ -7,7 +7,7 @@ one fork at most: between two forks the loop looks at signals and pipes.
 from typing import assert_never
 
 from swarm_health import Status
-from swarm_supervisor._core import messages, replacement, shutdown
+from swarm_supervisor._core import messages, replacement, requests, rollout, shutdown
 from swarm_supervisor._core.firing import fire, stop
 from swarm_supervisor._core.fleet import Budget, Cause, Fleet, Life, Member, Mode
 from swarm_supervisor._core.judgement import after_death
@@ -32,7 +32,7 @@ def step(fleet: Fleet, happening: Happening, now: float) -> list[Action]:
         if not fleet.booted:
             fleet.booted = all(member.main.state in _BOOTED for member in fleet.wanted_members())
         if fleet.queue or fleet.rollout is not None or any(member.spare for member in fleet.members.values()):
-            replacement.advance(fleet, now, out)
+            rollout.advance(fleet, now, out)
     return out
 
 
@@ -148,7 +148,7 @@ def _reported(fleet: Fleet, report: messages.Reported, now: float, out: list[Act
         life.said = report.said
     if report.recycle:
         life.recycle = report.recycle
-        replacement.request_recycling(fleet, member, life)
+        requests.request_recycling(fleet, member, life)
     if report.ready:
         fire(fleet, life, Trigger.READY, now, out)
         if life.state is State.WARM:
@@ -178,11 +178,11 @@ def _status(fleet: Fleet, member: Member, life: Life, report: messages.Reported,
     fire(fleet, life, Trigger.HEALTHY, now, out)  # over its memory limit, a node turns all the same
     if before is State.BOOTING:
         replacement.running(fleet, member, now, out)
-        replacement.request_recycling(fleet, member, life)
+        requests.request_recycling(fleet, member, life)
     if status > 0 and before in _TURNING and fleet.mode is not Mode.STOPPING:
-        replacement.request_memory(fleet, member, replacement.memory_reason(report.reason))
+        requests.request_memory(fleet, member, requests.memory_reason(report.reason))
     elif fleet.queue and before is State.RUNNING:
-        replacement.recovered(fleet, member)
+        requests.recovered(fleet, member)
 
 
 def _stacks_there(fleet: Fleet, happening: messages.StacksThere, now: float, out: list[Action]) -> None:
@@ -263,7 +263,7 @@ def _scale(fleet: Fleet, happening: messages.Scale, now: float, out: list[Action
 
 
 def _remove(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None:
-    replacement.drop(fleet, member, "scaled down", now, out)
+    replacement.unwanted(fleet, member, now, out)
     life = member.main
     if life.state is not State.DEAD:
         if life.alive:
@@ -302,4 +302,4 @@ def _force(fleet: Fleet, happening: messages.ForceStop, now: float, out: list[Ac
 
 def _restart(fleet: Fleet, happening: messages.Restart, now: float, out: list[Action]) -> None:
     if happening.node_id is None or happening.node_id in fleet.members:
-        replacement.request_restart(fleet, happening.node_id, happening.reason, now, out)
+        requests.request_restart(fleet, happening.node_id, happening.reason, now, out)

@@ -188,7 +188,7 @@ KILL_AGAIN_AFTER_S = 5.0
 
 
 class LifecycleError(AssertionError):
-    """A trigger that cannot happen in this state: a bug in the supervisor."""
+    """A trigger that cannot happen in this state, or a cue in this phase: a bug in the supervisor."""
 
 
 def durations(settings: Settings) -> dict[State, float | None]:

@@ -1,0 +1,54 @@
+"""Whose turn it is to be replaced: so many nodes at a time, until the queue is empty. Pure."""
+
+from swarm_health import Status
+from swarm_supervisor._core import replacement
+from swarm_supervisor._core.fleet import Cause, Fleet, Kind, Life, Mode
+from swarm_supervisor._core.lifecycle import State
+from swarm_supervisor._core.messages import Action, Emit
+from swarm_supervisor.events import RolloutFinished
+
+
+def advance(fleet: Fleet, now: float, out: list[Action]) -> None:
+    """Go on with what may go on now."""
+    for member in fleet.members.values():
+        if member.spare is not None and member.spare.state is State.WARM:
+            replacement.spare_ready(fleet, member, now, out)
+    for request in list(fleet.queue):
+        asked = fleet.members.get(request.node_id)
+        if asked is None or asked.main.generation != request.generation or asked.main.state is not State.RUNNING:
+            fleet.queue.remove(request)  # it gets, or has got, a new process anyway
+        elif _may_begin(fleet, request.kind) and asked.spare is None:
+            fleet.queue.remove(request)
+            replacement.begin(fleet, asked, request, now, out)
+    _close(fleet, now, out)
+
+
+def _may_begin(fleet: Fleet, kind: Kind) -> bool:
+    if kind is Kind.MEMORY:
+        return not any(
+            (member.replacement is not None and member.replacement.kind is Kind.MEMORY)
+            or (member.main.alive and _stops_for_memory(member.main))
+            for member in fleet.members.values()
+        )
+    under_way = sum(
+        member.replacement is not None and member.main.state is State.RUNNING for member in fleet.wanted_members()
+    )
+    return replacement.down(fleet) + under_way < fleet.settings.max_unavailable
+
+
+def _stops_for_memory(life: Life) -> bool:
+    # Also one that was to be replaced, and whose spare was lost while it drains.
+    return life.cause is Cause.MEMORY or (life.cause is Cause.REPLACED and life.status == Status.MEMORY)
+
+
+def _close(fleet: Fleet, now: float, out: list[Action]) -> None:
+    rollout = fleet.rollout
+    if rollout is None or fleet.mode is Mode.STOPPING:
+        return
+    waiting = any(request.kind is Kind.RESTART for request in fleet.queue)
+    under_way = any(
+        member.replacement is not None and member.replacement.kind is Kind.RESTART for member in fleet.members.values()
+    )
+    if not waiting and not under_way:
+        fleet.rollout = None
+        out.append(Emit(RolloutFinished(at=now, replaced=rollout.replaced, aborted=rollout.aborted)))
