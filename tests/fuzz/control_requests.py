@@ -32,7 +32,7 @@ def _served():
     supervisor._loop = loop
     supervisor._runner = Runner(lambda node: 0, supervisor.settings, 2, Listeners(), loop, SignalInbox())
     path = Path(folder.name) / "control.sock"
-    return loop, supervisor._runner, path, ControlServer(path, loop, supervisor._answer)
+    return loop, supervisor._runner, path, ControlServer(path, loop, supervisor._control_commands().answer)
 
 
 LOOP, RUNNER, PATH, SERVER = _served()

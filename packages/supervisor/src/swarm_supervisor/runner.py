@@ -1,7 +1,10 @@
-"""The shell of one run: waits, translates what happens for the core, and carries out what the core decides."""
+"""The shell of one run: waits, translates what happens for the core, and carries out what the core decides.
+
+What the operator's signals ask for is in `signal_answers`, what becomes of a request for stacks in `dumps`, and what is
+done with a process in `processes`.
+"""
 
 import contextlib
-import gc
 import os
 import select
 import time
@@ -14,7 +17,7 @@ from swarm_supervisor._core.absence import Absence, tolerated_s
 from swarm_supervisor._core.decisions import step
 from swarm_supervisor._core.fleet import Fleet, Mode, next_deadline
 from swarm_supervisor.containment import CoreFailedError, Interrupted, must_pass, text_of
-from swarm_supervisor.events import AfterWarmup, BeforeWarmup, Controlled, ErrorOccurred
+from swarm_supervisor.events import Controlled, ErrorOccurred
 from swarm_supervisor.forking import NodeForker
 from swarm_supervisor.listeners import Listeners
 from swarm_supervisor.loop import Loop
@@ -23,8 +26,7 @@ from swarm_supervisor.processes import Processes
 from swarm_supervisor.settings import Settings
 from swarm_supervisor.signal_answers import SignalAnswers
 from swarm_supervisor.signals import SignalInbox
-from swarm_supervisor.threads import check_threads
-from swarm_supervisor.warmup import freeze_memory
+from swarm_supervisor.warmup import warm_up
 
 _ENDING = (Mode.STOPPING, Mode.STOPPED)
 _MOST_BAD_TURNS = 100
@@ -81,7 +83,7 @@ class Runner:
     def run(self) -> int:
         """Warm up, fork, supervise; return the exit code."""
         try:
-            self._warm_up()
+            warm_up(self._listeners, self._inbox, self._settings.threads)
         except Interrupted:
             return 4
         self._loop.add_reader(self._inbox.fileno(), select.EPOLLIN, lambda _: self._answers.take())
@@ -208,22 +210,6 @@ class Runner:
 
     def _stopping(self) -> bool:
         return self.fleet.mode in _ENDING or any(isinstance(each, messages.StopSwarm) for each in self._commands)
-
-    def _warm_up(self) -> None:
-        started = time.monotonic()
-        self._inbox.interruptible = True
-        try:
-            self._listeners.tell(BeforeWarmup(at=started))
-        except BaseException as error:  # noqa: BLE001 - a signal handler of the application's, between two listeners
-            self._listeners.contain("the warm-up", error)
-        # Not before: what loads the application may want to be interrupted, by an alarm of its own for instance.
-        self._listeners.called_out = self._inbox.foreign.wrap
-        self._inbox.foreign.wrap()
-        freeze_memory()
-        self._inbox.interruptible = False
-        now = time.monotonic()
-        self._listeners.tell(AfterWarmup(at=now, duration_s=now - started, frozen_objects=gc.get_freeze_count()))
-        check_threads(self._settings.threads)
 
     def _finish(self, action: messages.Finish) -> None:
         self.exit_code = action.exit_code

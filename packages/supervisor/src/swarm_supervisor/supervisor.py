@@ -1,7 +1,6 @@
 """The supervisor as its user sees it."""
 
 import contextlib
-import functools
 import os
 import resource
 import threading
@@ -13,7 +12,8 @@ from swarm_supervisor._core import messages
 from swarm_supervisor._core.view import take_snapshot
 from swarm_supervisor.child_task import ChildTask, Done
 from swarm_supervisor.containment import name_of, told
-from swarm_supervisor.control import CommandError, ControlServer, Request
+from swarm_supervisor.control import ControlServer
+from swarm_supervisor.control_commands import ControlCommands
 from swarm_supervisor.cpus import available_cpus
 from swarm_supervisor.events import Event
 from swarm_supervisor.host import borrow_process, check_descriptors, open_descriptors
@@ -25,8 +25,8 @@ from swarm_supervisor.settings import Settings, SettingsError, SettingsKeywords,
 from swarm_supervisor.signals import SignalInbox
 from swarm_supervisor.snapshot import Snapshot
 from swarm_supervisor.streams import detach, identity
+from swarm_supervisor.targets import check_target
 
-_UNFINISHED = {0x20: "a generator", 0x80: "an async function", 0x200: "an async generator"}  # inspect.CO_*
 F = TypeVar("F", bound=Callable[[Any], None])
 
 
@@ -49,13 +49,7 @@ class Supervisor:
         ``target`` runs in each node, and what it returns becomes the node's exit code. The settings are the fields of
         `Settings`.
         """
-        if not callable(target):
-            raise SettingsError(f"the target must be something to call, not {target!r}")
-        if (kind := _unfinished(target)) is not None:
-            raise SettingsError(
-                f"the target {name_of(target)} is {kind}, which a call only prepares: give a plain function that runs "
-                "it, such as lambda node: asyncio.run(main(node))"
-            )
+        check_target(target)
         self.settings = Settings.of(settings)
         self._target = target
         self._listeners = Listeners()
@@ -277,31 +271,18 @@ class Supervisor:
         if self.settings.control_socket is None:
             return None, lambda: None
         assert self._loop is not None
-        control = ControlServer(self.settings.control_socket, self._loop, self._answer)
+        control = ControlServer(self.settings.control_socket, self._loop, self._control_commands().answer)
         return control, self._listeners.subscribe_for(control.publish, lambda: control.subscribed)
 
-    def _answer(self, request: Request) -> dict[str, Any]:
-        match request.command:
-            case "status":
-                return {"snapshot": self.snapshot()}
-            case "quiet":
-                self.quiet(request.reason)
-            case "stop":
-                self.stop(request.reason)
-            case "restart":
-                self.restart(request.node, request.reason)
-            case "scale":
-                if request.nodes is None:
-                    raise CommandError('scale needs "nodes", the number of nodes to run')
-                self.scale(request.nodes)
-            case "trace":
-                return {"asked": self.trace(request.node)}
-            case _:
-                raise CommandError(
-                    f"there is no command {request.command!r}: there are status, quiet, stop, restart, scale, trace "
-                    "and subscribe"
-                )
-        return {}
+    def _control_commands(self) -> ControlCommands:
+        return ControlCommands(
+            snapshot=self.snapshot,
+            quiet=self.quiet,
+            stop=self.stop,
+            restart=self.restart,
+            scale=self.scale,
+            trace=self.trace,
+        )
 
     def _running(self, *, any_thread: bool = False) -> Runner:
         runner = self._runner
@@ -318,14 +299,6 @@ class Supervisor:
                 "restart() and scale() may be called in any thread"
             )
         return runner
-
-
-def _unfinished(target: Any) -> str | None:
-    while isinstance(target, functools.partial):
-        target = target.func
-    code = getattr(target, "__code__", None) or getattr(getattr(target, "__call__", None), "__code__", None)  # noqa: B004
-    flags = getattr(code, "co_flags", 0)  # importing inspect would cost more than all the rest
-    return next((kind for flag, kind in _UNFINISHED.items() if flags & flag), None)
 
 
 def _check_node(runner: Runner, node_id: int | None) -> None:

@@ -1,11 +1,37 @@
-"""Prepares the memory of the supervisor for its forks, so that nodes share it and go on sharing it."""
+"""Prepares the supervisor for its forks: what nodes share is loaded, and its memory stays shared."""
 
 import gc
+import time
 
+from swarm_supervisor.events import AfterWarmup, BeforeWarmup
+from swarm_supervisor.listeners import Listeners
 from swarm_supervisor.prctl import malloc_trim
+from swarm_supervisor.signals import SignalInbox
+from swarm_supervisor.threads import check_threads
 
 _FROZEN_AT_IMPORT = gc.get_freeze_count()
 """Python 3.12 has some 375 objects frozen from its start: they are nobody's decision."""
+
+
+def warm_up(listeners: Listeners, inbox: SignalInbox, threads: str) -> None:
+    """Have listeners load what nodes share, and freeze it. `ForkRefusedError`: a thread is there that must not be.
+
+    `Interrupted`: a second INT or TERM while the listeners ran.
+    """
+    started = time.monotonic()
+    inbox.interruptible = True
+    try:
+        listeners.tell(BeforeWarmup(at=started))
+    except BaseException as error:  # noqa: BLE001 - a signal handler of the application's, between two listeners
+        listeners.contain("the warm-up", error)
+    # Not before: what loads the application may want to be interrupted, by an alarm of its own for instance.
+    listeners.called_out = inbox.foreign.wrap
+    inbox.foreign.wrap()
+    freeze_memory()
+    inbox.interruptible = False
+    now = time.monotonic()
+    listeners.tell(AfterWarmup(at=now, duration_s=now - started, frozen_objects=gc.get_freeze_count()))
+    check_threads(threads)
 
 
 def freeze_memory() -> None:

@@ -1,0 +1,44 @@
+"""What each command of the control socket does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from swarm_supervisor.control import CommandError, Request
+from swarm_supervisor.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlCommands:
+    """The commands, each as the function of the supervisor that carries it out."""
+
+    snapshot: Callable[[], Snapshot]
+    quiet: Callable[[str], None]
+    stop: Callable[[str], None]
+    restart: Callable[[int | None, str], None]
+    scale: Callable[[int], None]
+    trace: Callable[[int | None], list[int]]
+
+    def answer(self, request: Request) -> dict[str, Any]:
+        """Carry a request out and return what its answer holds. ValueError, with one sentence, if it cannot be met."""
+        match request.command:
+            case "status":
+                return {"snapshot": self.snapshot()}
+            case "quiet":
+                self.quiet(request.reason)
+            case "stop":
+                self.stop(request.reason)
+            case "restart":
+                self.restart(request.node, request.reason)
+            case "scale":
+                if request.nodes is None:
+                    raise CommandError('scale needs "nodes", the number of nodes to run')
+                self.scale(request.nodes)
+            case "trace":
+                return {"asked": self.trace(request.node)}
+            case _:
+                raise CommandError(
+                    f"there is no command {request.command!r}: there are status, quiet, stop, restart, scale, trace "
+                    "and subscribe"
+                )
+        return {}
