@@ -16,7 +16,7 @@ from pathlib import Path
 PACKAGE = Path(importlib.util.find_spec("swarm_supervisor").submodule_search_locations[0])
 PURE = {"containment", "event", "events", "lifecycle", "node_events", "settings", "snapshot"}
 """Values and their words, beside `_core`: they call nothing foreign, which `impure` proves of both."""
-ELSEWHERE = {"__init__", "control_client", "node", "flags", "offspring", "logs", "cpus"}
+ELSEWHERE = {"__init__", "control_client", "node", "flags", "orders", "offspring", "logs", "cpus"}
 """Not in the process of a running supervisor: in the client, in the node, in a handler that contains its own."""
 FOREIGN_MODULES = {"os", "signal", "select", "socket", "fcntl", "resource", "ctypes", "gc", "threading", "logging"}
 HARMLESS_MODULES = {"time", "math", "struct", "contextlib", "functools", "itertools", "tempfile", "errno", "stat"}

@@ -75,6 +75,7 @@ NOT_REACHED = {
     "prctl:signal_action:os.strerror": SHORTAGE,
     "prctl:signal_descriptor:ctypes.get_errno": SHORTAGE,
     "prctl:signal_descriptor:os.strerror": SHORTAGE,
+    "prctl:tee": IN_THE_CHILD,
     "processes:Processes.__init__:pidfd.cleanup": "after a run that had to leave processes behind",
     "processes:Processes._held_by_tracer": TRACED,
     "processes:Processes._look_at_traced": TRACED,

@@ -2,14 +2,12 @@
 
 import os
 import select
-import termios
 import time
-from array import array
 from collections.abc import Generator
-from fcntl import ioctl
 from typing import Any
 
 from swarm_supervisor.fork import ORPHANED
+from swarm_supervisor.orders import GO, orders_sent
 
 _LONGEST_WAIT_S = 86400.0
 """poll(2) takes 2**31 - 1 ms at most, 24.8 days: a longer wait is made of several."""
@@ -81,11 +79,7 @@ class Flag:
 
 
 class GoFlag(Flag):
-    """A flag that the supervisor sets, with the first byte that comes through the pipe of orders.
-
-    The bytes are never read, so that every thread sees the same, at any time: one byte is "go", two are "go, and your
-    id goes for good".
-    """
+    """A flag that the supervisor sets, with `GO` on the pipe of orders."""
 
     def __init__(self, pipe_fd: int) -> None:
         """Watch the read end of the pipe of orders, which somebody else owns."""
@@ -95,7 +89,7 @@ class GoFlag(Flag):
     def is_set(self) -> bool:
         """Whether the order has come. That the supervisor has gone, and its end of the pipe with it, is none."""
         if not self._set:
-            self._set = orders_waiting(self._fd) >= 1
+            self._set = GO in orders_sent(self._fd)
         return self._set
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -116,13 +110,6 @@ class GoFlag(Flag):
     def set(self) -> bool:
         """Only the supervisor sets this flag. RuntimeError."""
         raise RuntimeError("only the supervisor sets this flag")
-
-
-def orders_waiting(pipe_fd: int) -> int:
-    """Return how many bytes have come through the pipe of orders."""
-    waiting = array("i", [0])
-    ioctl(pipe_fd, termios.FIONREAD, waiting)
-    return waiting[0]
 
 
 def _readable(fd: int, timeout_s: float) -> bool:

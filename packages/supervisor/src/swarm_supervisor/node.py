@@ -18,8 +18,9 @@ from swarm_health import NodeStatistics, Writer
 from swarm_supervisor import offspring
 from swarm_supervisor.containment import ListenerFailedError, text_of, told
 from swarm_supervisor.events import NodeStarted
-from swarm_supervisor.flags import Flag, GoFlag, orders_waiting
+from swarm_supervisor.flags import Flag, GoFlag
 from swarm_supervisor.fork import ORPHANED
+from swarm_supervisor.orders import LEAVE, orders_sent
 from swarm_supervisor.prctl import cut_name, set_thread_name
 
 logger = logging.getLogger("swarm_supervisor.node")
@@ -60,7 +61,7 @@ class Node:
     @property
     def leaving(self) -> bool:
         """Whether this node's id goes for good (scaled down): leave groups, release what is bound to the id."""
-        return orders_waiting(self._orders_fd) >= 2
+        return LEAVE in orders_sent(self._orders_fd)
 
     def healthy(self) -> bool:
         """Report that all is well; call it at least every liveness_interval from the thread that works.

@@ -16,6 +16,7 @@ from swarm_health import pipe as health_pipe
 from swarm_pidfd import ExitStatus, Pidfd
 from swarm_supervisor._core.messages import Reported
 from swarm_supervisor.node import DUMP_SIGNAL, MAIN_STACK_SIGNAL, QUIET_SIGNAL, STOP_SIGNALS
+from swarm_supervisor.orders import GO
 from swarm_supervisor.prctl import signal_thread
 from swarm_supervisor.stack_text import half, stack_text
 
@@ -23,8 +24,6 @@ _SIGNAL_NAMES = frozenset(number.name for number in STOP_SIGNALS)
 _LOOKS_FOR_MAIN = 3
 """How often the dump of the main thread is looked for before all threads are asked."""
 _P_PIDFD = 3  # os.P_PIDFD, which not every build of Python has
-GO = b"g"
-LEAVE = b"l"
 
 
 class Channels:

@@ -1,4 +1,4 @@
-"""prctl(2), sigaction(2), signalfd(2), malloc_trim(3): libc calls that the standard library does not have."""
+"""prctl(2), sigaction(2), signalfd(2), tee(2), malloc_trim(3): libc calls that the standard library does not have."""
 
 import ctypes
 import os
@@ -9,6 +9,7 @@ _PR_GET_NAME = 16
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 _MOST_NAME_BYTES = 15
+_SPLICE_F_NONBLOCK = 2
 _SIGACTION_BYTES = 256
 """More than any libc has: 152 in glibc and musl on 64 bits."""
 
@@ -80,6 +81,15 @@ def signal_descriptor(signal: int) -> int:
         number = ctypes.get_errno()
         raise OSError(number, f"signalfd: {os.strerror(number)}")
     return fd
+
+
+def tee(from_fd: int, to_fd: int, size: int) -> int:
+    """Copy what is in one pipe into another and leave it where it is; return how many bytes (tee(2)). Never waits."""
+    copied = int(_libc.tee(from_fd, to_fd, ctypes.c_size_t(size), _SPLICE_F_NONBLOCK))
+    if copied < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"tee: {os.strerror(number)}")
+    return copied
 
 
 def signal_action(signal: int) -> bytes:

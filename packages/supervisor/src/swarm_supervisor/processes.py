@@ -18,8 +18,9 @@ from swarm_supervisor.events import AfterFork, BeforeFork, NodeReported
 from swarm_supervisor.forking import NodeForker
 from swarm_supervisor.listeners import Listeners, note
 from swarm_supervisor.loop import Loop
-from swarm_supervisor.node_handle import GO, LEAVE, NodeHandle
+from swarm_supervisor.node_handle import NodeHandle
 from swarm_supervisor.oom import OomWatch
+from swarm_supervisor.orders import GO, LEAVE
 from swarm_supervisor.signals import SignalInbox
 from swarm_supervisor.strangers import children, reap_strangers
 from swarm_supervisor.threads import ForkRefusedError
