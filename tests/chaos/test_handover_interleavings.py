@@ -30,6 +30,7 @@ from swarm_supervisor._core.decisions import step
 from swarm_supervisor._core.fleet import Cause, Fleet, Kind, Life, Mode
 from swarm_supervisor._core.lifecycle import TABLE, Order, State, Transition, Trigger
 from swarm_supervisor._core.protocol import PROTOCOL, Cue, Move, Phase, Task
+from swarm_supervisor._core.step import Step
 from swarm_supervisor.events import ReplacementAborted
 from swarm_supervisor.settings import DO_NOT_RESTART, Settings
 
@@ -501,13 +502,13 @@ def test_broken_decisions_are_found(monkeypatch: pytest.MonkeyPatch, right: str 
         explore(start(2, 2, 1))
 
 
-def takes_over_cold(fleet: Fleet, member: Any, old: Life, ends: bool, now: float, out: list[Any]) -> bool:
+def takes_over_cold(step: Step, member: Any, old: Life, ends: bool) -> bool:
     spare = member.spare
     if spare is None or not spare.alive:
         return False
     member.main, member.spare, member.replacement = spare, None, None
     spare.spare, spare.state = False, State.BOOTING
-    out.append(messages.Go(spare.node_id, spare.generation))
+    step.order(messages.Go(spare.node_id, spare.generation))
     return True
 
 
@@ -515,11 +516,9 @@ def none_is_down(fleet: Fleet) -> int:
     return 0
 
 
-def stops_the_old_one(
-    fleet: Fleet, member: Any, current: Any, cue: Any, reason: str, now: float, out: list[Any]
-) -> None:
+def stops_the_old_one(step: Step, member: Any, current: Any, cue: Any, reason: str) -> None:
     if member.main.state is State.RUNNING:
-        replacement.stop(fleet, member.main, Cause.REPLACED, reason, now, out)
+        replacement.stop(step, member.main, Cause.REPLACED, reason)
 
 
 @pytest.mark.parametrize(
@@ -563,14 +562,15 @@ def test_every_move_of_the_protocol_happens_and_leads_where_the_table_says(monke
     seen: Counter[tuple[Phase, Cue]] = Counter()
     follow = replacement._follow
 
-    def checked(fleet: Fleet, member: Any, cue: Cue, *rest: Any, **begun: Any) -> Phase:
-        before, (*_, out) = replacement.phase_of(member), rest
-        told = len(out)
-        after = follow(fleet, member, cue, *rest, **begun)
+    def checked(step: Step, member: Any, cue: Cue, *rest: Any, **begun: Any) -> Phase:
+        before, told = replacement.phase_of(member), len(step.actions)
+        after = follow(step, member, cue, *rest, **begun)
         move = PROTOCOL.get((before, cue), Move(Phase.NONE))
         assert replacement.phase_of(member) is after is move.next
         reasons = [
-            each.event.reason for each in out[told:] if isinstance(getattr(each, "event", 0), ReplacementAborted)
+            each.event.reason
+            for each in step.actions[told:]
+            if isinstance(getattr(each, "event", 0), ReplacementAborted)
         ]
         assert len(reasons) == (Task.HALT in move.tasks)
         assert all(reason.startswith(move.reason.partition("{")[0]) for reason in reasons)

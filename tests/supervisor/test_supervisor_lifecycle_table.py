@@ -14,6 +14,7 @@ from swarm_supervisor._core.lifecycle import (
     printed,
     transition,
 )
+from swarm_supervisor._core.step import Step
 from swarm_supervisor.settings import Settings
 
 IMPOSSIBLE = {
@@ -96,5 +97,5 @@ def test_the_core_refuses_what_cannot_happen():
     fleet = Fleet(Settings(nodes=1), 1, 0.0)
     life = fleet.members[0].main
     with pytest.raises(LifecycleError, match="'healthy' cannot happen to a life that is backing off"):
-        fire(fleet, life, Trigger.HEALTHY, 0.0, [])
+        fire(Step(fleet, 0.0), life, Trigger.HEALTHY)
     assert life.state is State.BACKING_OFF

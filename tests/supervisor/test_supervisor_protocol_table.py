@@ -9,6 +9,7 @@ from swarm_supervisor._core import lifecycle, replacement
 from swarm_supervisor._core.fleet import Fleet, Kind, Replacement
 from swarm_supervisor._core.lifecycle import LifecycleError, State
 from swarm_supervisor._core.protocol import PROTOCOL, Cue, Phase, Task, printed
+from swarm_supervisor._core.step import Step
 from swarm_supervisor.settings import Settings
 
 NOT_BEGUN_AGAIN = {Cue.BEGIN}
@@ -83,9 +84,9 @@ def test_the_core_refuses_what_cannot_happen():
     fleet = Fleet(Settings(nodes=1), 1, 0.0)
     member = fleet.members[0]
     member.main.state = State.RUNNING
-    replacement.running(fleet, member, 0.0, [])  # nothing is under way: nothing to be said about it
+    replacement.running(Step(fleet, 0.0), member)  # nothing is under way: nothing to be said about it
     member.replacement = Replacement(Kind.RESTART, "asked for", member.main)
     assert replacement.phase_of(member) is Phase.WARMING
     with pytest.raises(LifecycleError, match="'healthy' cannot happen to a replacement that is warming"):
-        replacement.running(fleet, member, 0.0, [])
+        replacement.running(Step(fleet, 0.0), member)
     assert member.replacement is not None

@@ -5,9 +5,9 @@ from enum import Enum
 from swarm_supervisor._core import replacement, shutdown
 from swarm_supervisor._core.fleet import Cause, Fleet, Life, Member, Mode
 from swarm_supervisor._core.lifecycle import State
-from swarm_supervisor._core.messages import Action, Emit
 from swarm_supervisor._core.reasons import how_it_ended, planned, recycled
 from swarm_supervisor._core.restart_policy import Restart, after_unplanned_exit
+from swarm_supervisor._core.step import Step
 from swarm_supervisor.events import CrashLoop, NodeEnded, NodeRestarting
 from swarm_supervisor.settings import DO_NOT_RESTART
 
@@ -36,59 +36,57 @@ def sequel(life: Life, restart: str) -> Sequel:
     return Sequel.AFTER_DELAY if planned(life) else Sequel.COUNTED
 
 
-def after_death(fleet: Fleet, member: Member, life: Life, now: float, out: list[Action]) -> None:
+def after_death(step: Step, member: Member, life: Life) -> None:
     """Decide what follows a death."""
+    fleet = step.fleet
     member.last_exit = how_it_ended(life)
     if life is member.spare:
         member.spare = None
         if fleet.mode is not Mode.STOPPING:
-            replacement.spare_gone(fleet, member, life, now, out)
+            replacement.spare_gone(step, member, life)
     elif fleet.mode is not Mode.STOPPING:
-        _main_gone(fleet, member, life, now, out)
+        _main_gone(step, member, life)
     if member.id >= fleet.wanted and member.main.state is State.DEAD and member.spare is None:
         fleet.members.pop(member.id, None)
-        fleet.accounts.removed(member.id, now)
-    shutdown.finish_if_over(fleet, now, out)
+        fleet.accounts.removed(member.id, step.now)
+    shutdown.finish_if_over(step)
 
 
-def _main_gone(fleet: Fleet, member: Member, life: Life, now: float, out: list[Action]) -> None:
+def _main_gone(step: Step, member: Member, life: Life) -> None:
+    fleet = step.fleet
     if member.id >= fleet.wanted:
         return
     what = sequel(life, fleet.settings.restart)
     reason = member.last_exit
     delay_s, attempt = 0.0, 0
-    if what is Sequel.AFTER_DELAY and not _has_earned_its_place(fleet, life, now):
+    if what is Sequel.AFTER_DELAY and not _has_earned_its_place(fleet, life, step.now):
         delay_s = fleet.settings.node_restart_delay
     elif what is Sequel.COUNTED:
-        verdict = _counted(fleet, member, life, now, out)
+        verdict = _counted(step, member, life)
         if verdict.crash_loop and fleet.settings.on_crash_loop == "exit":
-            shutdown.begin(fleet, f"node {member.id} is in a crash loop: {reason}", 5, now, out)
+            shutdown.begin(step, f"node {member.id} is in a crash loop: {reason}", 5)
             return
         delay_s, attempt = verdict.delay_s, verdict.attempt
-    if replacement.old_gone(fleet, member, life, what is Sequel.END, now, out):
+    if replacement.old_gone(step, member, life, what is Sequel.END):
         return
     if what is Sequel.END:
         member.failed = life.exit is None or life.exit.code != 0
         member.history.looping = False
-        out.append(
-            Emit(
-                NodeEnded(
-                    at=now,
-                    node_id=member.id,
-                    generation=life.generation,
-                    pid=life.pid,
-                    reason=reason,
-                    failed=member.failed,
-                )
+        step.emit(
+            NodeEnded(
+                at=step.now,
+                node_id=member.id,
+                generation=life.generation,
+                pid=life.pid,
+                reason=reason,
+                failed=member.failed,
             )
         )
         return
-    fresh = fleet.new_life(member, now + delay_s, now, reason)
-    out.append(
-        Emit(
-            NodeRestarting(
-                at=now, node_id=member.id, generation=fresh.generation, delay_s=delay_s, attempt=attempt, reason=reason
-            )
+    fresh = fleet.new_life(member, step.now + delay_s, step.now, reason)
+    step.emit(
+        NodeRestarting(
+            at=step.now, node_id=member.id, generation=fresh.generation, delay_s=delay_s, attempt=attempt, reason=reason
         )
     )
 
@@ -99,23 +97,21 @@ def _has_earned_its_place(fleet: Fleet, life: Life, now: float) -> bool:
     return asked and life.stable(now, fleet.settings.node_restart_delay)
 
 
-def _counted(fleet: Fleet, member: Member, life: Life, now: float, out: list[Action]) -> Restart:
+def _counted(step: Step, member: Member, life: Life) -> Restart:
     """Count a crash, and tell of a crash loop that begins with it."""
-    settings, history = fleet.settings, member.history
-    stable = life.stable(life.well_until(now), settings.stable_after)
-    verdict = after_unplanned_exit(history, settings, stable=stable, now=now, random=fleet.random())
+    settings, history = step.fleet.settings, member.history
+    stable = life.stable(life.well_until(step.now), settings.stable_after)
+    verdict = after_unplanned_exit(history, settings, stable=stable, now=step.now, random=step.fleet.random())
     if verdict.crash_loop:
-        out.append(
-            Emit(
-                CrashLoop(
-                    at=now,
-                    node_id=member.id,
-                    generation=life.generation,
-                    pid=life.pid,
-                    restarts=max(history.row, len(history.exits)),
-                    window_s=settings.restart_window,
-                    reason=member.last_exit,
-                )
+        step.emit(
+            CrashLoop(
+                at=step.now,
+                node_id=member.id,
+                generation=life.generation,
+                pid=life.pid,
+                restarts=max(history.row, len(history.exits)),
+                window_s=settings.restart_window,
+                reason=member.last_exit,
             )
         )
     return verdict

@@ -6,10 +6,10 @@ from swarm_health import Status
 from swarm_supervisor._core.firing import fire, kill, stop
 from swarm_supervisor._core.fleet import Cause, Fleet, Kind, Life, Member, Replacement, Request
 from swarm_supervisor._core.lifecycle import LifecycleError, State, Trigger
-from swarm_supervisor._core.messages import Action, Emit
 from swarm_supervisor._core.protocol import PROTOCOL, Cue, Phase, Task
 from swarm_supervisor._core.reasons import how_it_ended
 from swarm_supervisor._core.requests import memory_reason, request_memory
+from swarm_supervisor._core.step import Step
 from swarm_supervisor.events import ReplacementAborted, ReplacementFinished, ReplacementStarted
 
 
@@ -28,55 +28,55 @@ def phase_of(member: Member) -> Phase:
     return Phase.SPARE_LOST if current.old.cause is Cause.REPLACED else Phase.OLD_LOST
 
 
-def begin(fleet: Fleet, member: Member, request: Request, now: float, out: list[Action]) -> None:
+def begin(step: Step, member: Member, request: Request) -> None:
     """Begin a replacement that was asked for, or stop a node that is too young for one."""
     old = member.main
-    young = not old.stable(now, fleet.settings.node_restart_delay)
+    young = not old.stable(step.now, step.fleet.settings.node_restart_delay)
     if request.kind is Kind.RECYCLE and (young or request.bare):
         # One that wants to go as soon as it has come would be forked without a pause: it waits for its delay.
-        stop(fleet, old, Cause.RECYCLED, request.reason, now, out)
+        stop(step, old, Cause.RECYCLED, request.reason)
         return
-    if request.kind is Kind.MEMORY and not old.stable(now, fleet.settings.stable_after):
+    if request.kind is Kind.MEMORY and not old.stable(step.now, step.fleet.settings.stable_after):
         # A node that is over its limit as soon as it has booted would be replaced for ever: this is a crash.
-        _stop_for_memory(fleet, old, request.reason, now, out)
+        _stop_for_memory(step, old, request.reason)
         return
     begun = Replacement(request.kind, request.reason, old)
-    _follow(fleet, member, Cue.BEGIN, "", now, out, begun=begun)
+    _follow(step, member, Cue.BEGIN, "", begun=begun)
 
 
-def spare_ready(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None:
+def spare_ready(step: Step, member: Member) -> None:
     """The spare is warm: the old one may go, as soon as no more nodes than allowed are down then."""
     current = member.replacement
     if current is None or phase_of(member) is not Phase.WARM:
         return
-    if current.kind is Kind.MEMORY or down(fleet) < fleet.settings.max_unavailable:
-        _follow(fleet, member, Cue.MAY_STOP, "", now, out)
+    if current.kind is Kind.MEMORY or down(step.fleet) < step.fleet.settings.max_unavailable:
+        _follow(step, member, Cue.MAY_STOP, "")
 
 
-def spare_gone(fleet: Fleet, member: Member, spare: Life, now: float, out: list[Action]) -> None:
+def spare_gone(step: Step, member: Member, spare: Life) -> None:
     """A spare has died before it was told to go."""
-    _follow(fleet, member, Cue.SPARE_GONE, how_it_ended(spare), now, out)
+    _follow(step, member, Cue.SPARE_GONE, how_it_ended(spare))
 
 
-def fork_failed(fleet: Fleet, member: Member, error: str, now: float, out: list[Action]) -> None:
+def fork_failed(step: Step, member: Member, error: str) -> None:
     """A spare could not be forked."""
-    _follow(fleet, member, Cue.NOT_FORKED, error, now, out)
+    _follow(step, member, Cue.NOT_FORKED, error)
 
 
-def old_gone(fleet: Fleet, member: Member, old: Life, ends: bool, now: float, out: list[Action]) -> bool:
+def old_gone(step: Step, member: Member, old: Life, ends: bool) -> bool:
     """A main life is over. Return whether its spare takes over: it does if it is warm, unless the node ``ends``."""
     cue = Cue.MAIN_DONE if ends else Cue.MAIN_GONE
-    return _follow(fleet, member, cue, how_it_ended(old), now, out) is Phase.WENT
+    return _follow(step, member, cue, how_it_ended(old)) is Phase.WENT
 
 
-def running(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None:
+def running(step: Step, member: Member) -> None:
     """A main life is healthy for the first time."""
-    _follow(fleet, member, Cue.HEALTHY, "", now, out)
+    _follow(step, member, Cue.HEALTHY, "")
 
 
-def unwanted(fleet: Fleet, member: Member, now: float, out: list[Action]) -> None:
+def unwanted(step: Step, member: Member) -> None:
     """A node is scaled down: its replacement is not needed any more. Nothing has gone wrong with it."""
-    _follow(fleet, member, Cue.UNWANTED, "", now, out)
+    _follow(step, member, Cue.UNWANTED, "")
 
 
 def down(fleet: Fleet) -> int:
@@ -84,16 +84,7 @@ def down(fleet: Fleet) -> int:
     return sum(member.main.state not in (State.RUNNING, State.DEAD) for member in fleet.wanted_members())
 
 
-def _follow(
-    fleet: Fleet,
-    member: Member,
-    cue: Cue,
-    why: str,
-    now: float,
-    out: list[Action],
-    *,
-    begun: Replacement | None = None,
-) -> Phase:
+def _follow(step: Step, member: Member, cue: Cue, why: str, *, begun: Replacement | None = None) -> Phase:
     """Apply the table to a replacement, if one is under way or ``begun``; return its phase as the table has it.
 
     `LifecycleError` if it has no such cell: that is a bug here, never bad input.
@@ -106,67 +97,58 @@ def _follow(
     following, tasks, reason = PROTOCOL[before, cue]
     member.replacement = None if following is Phase.NONE else current
     for task in tasks:
-        _TASKS[task](fleet, member, current, cue, reason.format(why=why), now, out)
+        _TASKS[task](step, member, current, cue, reason.format(why=why))
     return following
 
 
-def _fork_spare(
-    fleet: Fleet, member: Member, current: Replacement, cue: Cue, reason: str, now: float, out: list[Action]
-) -> None:
-    spare = member.spare = Life(member.id, fleet.next_generation(member.id), now, spare=True, reason=current.reason)
-    fleet.deadlines.set(spare, now)
-    out.append(Emit(ReplacementStarted(at=now, node_id=member.id, generation=spare.generation, reason=current.reason)))
+def _fork_spare(step: Step, member: Member, current: Replacement, cue: Cue, reason: str) -> None:
+    spare = member.spare = Life(
+        member.id, step.fleet.next_generation(member.id), step.now, spare=True, reason=current.reason
+    )
+    step.fleet.deadlines.set(spare, step.now)
+    step.emit(ReplacementStarted(at=step.now, node_id=member.id, generation=spare.generation, reason=current.reason))
 
 
-def _stop_old(
-    fleet: Fleet, member: Member, current: Replacement, cue: Cue, reason: str, now: float, out: list[Action]
-) -> None:
+def _stop_old(step: Step, member: Member, current: Replacement, cue: Cue, reason: str) -> None:
     why = f"restart requested: {current.reason}" if current.kind is Kind.RESTART else current.reason
-    stop(fleet, current.old, Cause.REPLACED, why, now, out)
+    stop(step, current.old, Cause.REPLACED, why)
 
 
-def _go(
-    fleet: Fleet, member: Member, current: Replacement, cue: Cue, reason: str, now: float, out: list[Action]
-) -> None:
+def _go(step: Step, member: Member, current: Replacement, cue: Cue, reason: str) -> None:
     spare = member.spare
     assert spare is not None
-    current.old_ended_at = now
+    current.old_ended_at = step.now
     member.main, member.spare = spare, None
     member.restarts += 1
-    fleet.restarts += 1
+    step.fleet.restarts += 1
     spare.spare = False
-    fire(fleet, spare, Trigger.GO, now, out)
+    fire(step, spare, Trigger.GO)
 
 
-def _end_spare(
-    fleet: Fleet, member: Member, current: Replacement, cue: Cue, reason: str, now: float, out: list[Action]
-) -> None:
+def _end_spare(step: Step, member: Member, current: Replacement, cue: Cue, reason: str) -> None:
     spare = member.spare
     if spare is not None and spare.state is not State.DEAD:
         why = "scaled down" if cue is Cue.UNWANTED else "nothing is left to take over from"
-        kill(fleet, spare, Cause.ABORTED, why, now, out)
+        kill(step, spare, Cause.ABORTED, why)
         if not spare.alive:  # it was never forked
             member.spare = None
 
 
-def _keep_old(
-    fleet: Fleet, member: Member, current: Replacement, cue: Cue, reason: str, now: float, out: list[Action]
-) -> None:
+def _keep_old(step: Step, member: Member, current: Replacement, cue: Cue, reason: str) -> None:
     if current.kind is Kind.RECYCLE:
-        fleet.queue.append(Request(member.id, current.old.generation, Kind.RECYCLE, current.reason, bare=True))
+        step.fleet.queue.append(Request(member.id, current.old.generation, Kind.RECYCLE, current.reason, bare=True))
     elif current.old.status != Status.MEMORY:
         return
     elif current.kind is Kind.MEMORY:
-        _stop_for_memory(fleet, current.old, current.reason, now, out)
+        _stop_for_memory(step, current.old, current.reason)
     else:  # it went over its limit meanwhile: that is another replacement, when its turn comes
-        request_memory(fleet, member, memory_reason(current.old.status_reason))
+        request_memory(step.fleet, member, memory_reason(current.old.status_reason))
 
 
-def _halt(
-    fleet: Fleet, member: Member, current: Replacement, cue: Cue, reason: str, now: float, out: list[Action]
-) -> None:
-    out.append(
-        Emit(ReplacementAborted(at=now, node_id=member.id, generation=fleet.generations[member.id], reason=reason))
+def _halt(step: Step, member: Member, current: Replacement, cue: Cue, reason: str) -> None:
+    fleet = step.fleet
+    step.emit(
+        ReplacementAborted(at=step.now, node_id=member.id, generation=fleet.generations[member.id], reason=reason)
     )
     for request in list(fleet.queue):
         if request.kind is Kind.RESTART:
@@ -176,19 +158,17 @@ def _halt(
     fleet.changed = True
 
 
-def _finish(
-    fleet: Fleet, member: Member, current: Replacement, cue: Cue, reason: str, now: float, out: list[Action]
-) -> None:
-    if fleet.rollout is not None and current.kind is Kind.RESTART:
-        fleet.rollout.replaced += 1
-    down_s = now - (current.old_ended_at if current.old_ended_at is not None else now)
+def _finish(step: Step, member: Member, current: Replacement, cue: Cue, reason: str) -> None:
+    if step.fleet.rollout is not None and current.kind is Kind.RESTART:
+        step.fleet.rollout.replaced += 1
+    down_s = step.now - (current.old_ended_at if current.old_ended_at is not None else step.now)
     life = member.main
-    out.append(
-        Emit(ReplacementFinished(at=now, node_id=member.id, generation=life.generation, pid=life.pid, down_s=down_s))
+    step.emit(
+        ReplacementFinished(at=step.now, node_id=member.id, generation=life.generation, pid=life.pid, down_s=down_s)
     )
 
 
-_TASKS: dict[Task, Callable[[Fleet, Member, Replacement, Cue, str, float, list[Action]], None]] = {
+_TASKS: dict[Task, Callable[[Step, Member, Replacement, Cue, str], None]] = {
     Task.FORK_SPARE: _fork_spare,
     Task.STOP_OLD: _stop_old,
     Task.GO: _go,
@@ -199,7 +179,7 @@ _TASKS: dict[Task, Callable[[Fleet, Member, Replacement, Cue, str, float, list[A
 }
 
 
-def _stop_for_memory(fleet: Fleet, life: Life, reason: str, now: float, out: list[Action]) -> None:
+def _stop_for_memory(step: Step, life: Life, reason: str) -> None:
     """Stop a node that is over its memory limit without a replacement at hand."""
     life.cause, life.reason = Cause.MEMORY, reason
-    fire(fleet, life, Trigger.UNHEALTHY, now, out)
+    fire(step, life, Trigger.UNHEALTHY)

@@ -2,24 +2,25 @@
 
 from swarm_supervisor._core.fleet import Fleet, Kind, Life, Member, Mode, Request, Rollout
 from swarm_supervisor._core.lifecycle import State
-from swarm_supervisor._core.messages import Action, Emit
+from swarm_supervisor._core.step import Step
 from swarm_supervisor.events import RolloutStarted
 
 
-def request_restart(fleet: Fleet, node_id: int | None, reason: str, now: float, out: list[Action]) -> None:
+def request_restart(step: Step, node_id: int | None, reason: str) -> None:
     """Ask for a new process of one node, or of every node that runs.
 
     A node that waits for its delay is started now if it is named; one that has ended for good likewise. One that is
     scaled away gets no new process.
     """
+    fleet = step.fleet
     if fleet.mode in (Mode.STOPPING, Mode.STOPPED):
         return
     if node_id is not None and node_id < fleet.wanted:
         member = fleet.members[node_id]
         if member.main.state is State.BACKING_OFF:
-            fleet.deadlines.set(member.main, now)
+            fleet.deadlines.set(member.main, step.now)
         elif member.main.state is State.DEAD:
-            fleet.new_life(member, now, now, reason)
+            fleet.new_life(member, step.now, step.now, reason)
     queued = {request.node_id for request in fleet.queue}
     asked = [
         member
@@ -32,7 +33,7 @@ def request_restart(fleet: Fleet, node_id: int | None, reason: str, now: float, 
     fleet.queue.extend(Request(member.id, member.main.generation, Kind.RESTART, reason) for member in asked)
     if asked:
         fleet.rollout = fleet.rollout or Rollout()
-        out.append(Emit(RolloutStarted(at=now, node_ids=tuple(member.id for member in asked))))
+        step.emit(RolloutStarted(at=step.now, node_ids=tuple(member.id for member in asked)))
     fleet.changed = True
 
 

@@ -4,23 +4,24 @@ from swarm_health import Status
 from swarm_supervisor._core import replacement
 from swarm_supervisor._core.fleet import Cause, Fleet, Kind, Life, Mode
 from swarm_supervisor._core.lifecycle import State
-from swarm_supervisor._core.messages import Action, Emit
+from swarm_supervisor._core.step import Step
 from swarm_supervisor.events import RolloutFinished
 
 
-def advance(fleet: Fleet, now: float, out: list[Action]) -> None:
+def advance(step: Step) -> None:
     """Go on with what may go on now."""
+    fleet = step.fleet
     for member in fleet.members.values():
         if member.spare is not None and member.spare.state is State.WARM:
-            replacement.spare_ready(fleet, member, now, out)
+            replacement.spare_ready(step, member)
     for request in list(fleet.queue):
         asked = fleet.members.get(request.node_id)
         if asked is None or asked.main.generation != request.generation or asked.main.state is not State.RUNNING:
             fleet.queue.remove(request)  # it gets, or has got, a new process anyway
         elif _may_begin(fleet, request.kind) and asked.spare is None:
             fleet.queue.remove(request)
-            replacement.begin(fleet, asked, request, now, out)
-    _close(fleet, now, out)
+            replacement.begin(step, asked, request)
+    _close(step)
 
 
 def _may_begin(fleet: Fleet, kind: Kind) -> bool:
@@ -41,7 +42,8 @@ def _stops_for_memory(life: Life) -> bool:
     return life.cause is Cause.MEMORY or (life.cause is Cause.REPLACED and life.status == Status.MEMORY)
 
 
-def _close(fleet: Fleet, now: float, out: list[Action]) -> None:
+def _close(step: Step) -> None:
+    fleet = step.fleet
     rollout = fleet.rollout
     if rollout is None or fleet.mode is Mode.STOPPING:
         return
@@ -51,4 +53,4 @@ def _close(fleet: Fleet, now: float, out: list[Action]) -> None:
     )
     if not waiting and not under_way:
         fleet.rollout = None
-        out.append(Emit(RolloutFinished(at=now, replaced=rollout.replaced, aborted=rollout.aborted)))
+        step.emit(RolloutFinished(at=step.now, replaced=rollout.replaced, aborted=rollout.aborted))
