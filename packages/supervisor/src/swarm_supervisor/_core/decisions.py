@@ -7,21 +7,20 @@ one fork at most: between two forks the loop looks at signals and pipes.
 from typing import assert_never
 
 from swarm_health import Status
-from swarm_supervisor._core import messages, replacement, requests, rollout, shutdown
+from swarm_supervisor._core import commands, messages, replacement, requests, rollout, shutdown
 from swarm_supervisor._core.firing import fire, stop
 from swarm_supervisor._core.fleet import Budget, Cause, Fleet, Life, Member, Mode
 from swarm_supervisor._core.judgement import after_death
-from swarm_supervisor._core.lifecycle import State, Trigger
+from swarm_supervisor._core.lifecycle import ON_ITS_WAY_OUT, State, Trigger
 from swarm_supervisor._core.messages import Action, Happening, NodeHappening
 from swarm_supervisor._core.reasons import unhealthy_reason
 from swarm_supervisor._core.step import Step
-from swarm_supervisor.events import ErrorOccurred, Held, Quieting, Released, Scaled, Suspended
+from swarm_supervisor.events import ErrorOccurred, Suspended
 
 FORK_RETRY_S = 1.0
 """The least time until a fork that failed is tried again: processes or descriptors do not come back in an instant."""
 _BOOTED = frozenset({State.RUNNING, State.DEAD})
 _TURNING = frozenset({State.BOOTING, State.RUNNING})
-_ON_ITS_WAY_OUT = frozenset({State.DUMPING, State.STOPPING, State.LAST_DUMP, State.KILLING, State.DEAD})
 
 
 def step(fleet: Fleet, happening: Happening, now: float) -> list[Action]:
@@ -54,19 +53,19 @@ def _take_in(step: Step, happening: Happening) -> None:
         case messages.Slept():
             _slept(step, happening)
         case messages.StopSwarm():
-            _stop(step, happening)
+            shutdown.begin(step, happening.reason, happening.exit_code)
         case messages.Hold():
-            _hold(step, happening)
+            commands.hold(step, happening)
         case messages.Release():
-            _release(step, happening)
+            commands.release(step, happening)
         case messages.ForceStop():
-            _force(step, happening)
+            shutdown.force(step, happening.reason)
         case messages.QuietSwarm():
-            _quiet(step, happening)
+            commands.quiet(step, happening)
         case messages.Restart():
-            _restart(step, happening)
+            commands.restart(step, happening)
         case messages.Scale():
-            _scale(step, happening)
+            commands.scale(step, happening)
         case _:
             assert_never(happening)
 
@@ -78,7 +77,7 @@ def _tick(step: Step, _: messages.Tick) -> None:
         elif isinstance(thing, Life):
             if thing.state is State.BACKING_OFF:
                 if step.fleet.held:
-                    continue  # it has no deadline now: `_release` gives it one
+                    continue  # it has no deadline now: `commands.release` gives it one
                 fire(step, thing, Trigger.DUE)
                 return
             _overdue(step, thing)
@@ -171,7 +170,7 @@ def _status(step: Step, member: Member, life: Life, report: messages.Reported) -
     status = report.status or 0
     life.last_report_at = step.now
     before = life.state
-    if before not in _ON_ITS_WAY_OUT:
+    if before not in ON_ITS_WAY_OUT:
         life.status, life.status_reason = status, report.reason
     if status > 0 and (status != Status.MEMORY or before not in _TURNING):
         if life.cause is None:
@@ -179,7 +178,7 @@ def _status(step: Step, member: Member, life: Life, report: messages.Reported) -
             life.reason = unhealthy_reason(status, report.reason)
         fire(step, life, Trigger.UNHEALTHY)
         return
-    if before not in _ON_ITS_WAY_OUT:
+    if before not in ON_ITS_WAY_OUT:
         life.well_at = step.now
     fire(step, life, Trigger.HEALTHY)  # over its memory limit, a node turns all the same
     if before is State.BOOTING:
@@ -194,7 +193,7 @@ def _status(step: Step, member: Member, life: Life, report: messages.Reported) -
 def _stacks_there(step: Step, happening: messages.StacksThere) -> None:
     member = step.fleet.members.get(happening.node_id)
     life = member.life(happening.generation) if member is not None else None
-    if life is not None and life.state in _ON_ITS_WAY_OUT:
+    if life is not None and life.state in ON_ITS_WAY_OUT:
         fire(step, life, Trigger.DUMPED)
 
 
@@ -239,78 +238,3 @@ def _count_absence(fleet: Fleet, happening: messages.Slept, now: float) -> int:
     if not happening.culprit and happening.rested:
         fleet.absences.forget("")
     return fleet.absences.count(happening.culprit, now)
-
-
-def _quiet(step: Step, happening: messages.QuietSwarm) -> None:
-    fleet = step.fleet
-    if fleet.mode is not Mode.RUNNING:
-        return
-    fleet.mode, fleet.reason = Mode.QUIET, happening.reason
-    step.emit(Quieting(at=step.now, reason=happening.reason))
-    for life in fleet.lives():
-        if life.alive and life.state not in _ON_ITS_WAY_OUT:
-            step.order(messages.Quiet(life.node_id, life.generation))
-
-
-def _scale(step: Step, happening: messages.Scale) -> None:
-    fleet = step.fleet
-    if fleet.mode in (Mode.STOPPING, Mode.STOPPED) or happening.nodes == fleet.wanted:
-        return
-    before, fleet.wanted = fleet.wanted, happening.nodes
-    fleet.changed = True
-    step.emit(Scaled(at=step.now, before=before, after=fleet.wanted))
-    for node_id in range(before, fleet.wanted):
-        member = fleet.members.get(node_id)
-        if member is None:
-            fleet.add(node_id, step.now)
-        elif member.main.state is State.DEAD:  # scaled down a moment ago: only its spare has not gone yet
-            fleet.new_life(member, step.now, step.now, "scaled up again")
-    for member in sorted(fleet.members.values(), key=lambda each: -each.id):
-        if member.id >= fleet.wanted:
-            _remove(step, member)
-    shutdown.finish_if_over(step)  # the nodes that are left may all be done
-
-
-def _remove(step: Step, member: Member) -> None:
-    replacement.unwanted(step, member)
-    life = member.main
-    if life.state is not State.DEAD:
-        if life.alive:
-            step.order(messages.Leave(life.node_id, life.generation))
-        stop(step, life, Cause.SCALED_DOWN, f"scaled down to {step.fleet.wanted} nodes")
-    if member.main.state is State.DEAD and member.spare is None:
-        del step.fleet.members[member.id]
-
-
-def _stop(step: Step, happening: messages.StopSwarm) -> None:
-    shutdown.begin(step, happening.reason, happening.exit_code)
-
-
-def _hold(step: Step, happening: messages.Hold) -> None:
-    fleet = step.fleet
-    if fleet.held == happening.reason or fleet.mode in (Mode.STOPPING, Mode.STOPPED):
-        return
-    if any(life.alive for life in fleet.lives()):
-        return  # it is about the first nodes
-    fleet.held = happening.reason
-    step.emit(Held(at=step.now, reason=happening.reason))
-
-
-def _release(step: Step, _: messages.Release) -> None:
-    fleet = step.fleet
-    if not fleet.held:
-        return
-    fleet.held = ""
-    step.emit(Released(at=step.now))
-    for life in fleet.lives():
-        if life.state is State.BACKING_OFF and life.deadline is None:
-            fleet.deadlines.set(life, step.now)
-
-
-def _force(step: Step, happening: messages.ForceStop) -> None:
-    shutdown.force(step, happening.reason)
-
-
-def _restart(step: Step, happening: messages.Restart) -> None:
-    if happening.node_id is None or happening.node_id in step.fleet.members:
-        requests.request_restart(step, happening.node_id, happening.reason)

@@ -183,6 +183,8 @@ TABLE: dict[tuple[State, Trigger], Transition] = {
     (S.WARM, T.EXITED): _DEAD,
 }
 
+ON_ITS_WAY_OUT = frozenset({S.DUMPING, S.STOPPING, S.LAST_DUMP, S.KILLING, S.DEAD})
+"""States that no report leads out of: the verdict stands."""
 KILL_AGAIN_AFTER_S = 5.0
 """How long after a KILL the supervisor says that the process is still there, and kills again."""
 
