@@ -2,7 +2,6 @@
 
 import pytest
 
-from swarm_supervisor._core.firing import fire
 from swarm_supervisor._core.fleet import Fleet
 from swarm_supervisor._core.lifecycle import (
     TABLE,
@@ -15,6 +14,7 @@ from swarm_supervisor._core.lifecycle import (
     transition,
 )
 from swarm_supervisor._core.step import Step
+from swarm_supervisor._core.transitions import fire
 from swarm_supervisor.settings import Settings
 
 IMPOSSIBLE = {

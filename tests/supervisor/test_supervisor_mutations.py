@@ -2,7 +2,7 @@
 
 import pytest
 
-from swarm_supervisor._core import decisions, judgement, restart_policy
+from swarm_supervisor._core import after_death, decisions, restart_policy
 from swarm_supervisor._core.lifecycle import TABLE, State, Transition
 from swarm_supervisor.settings import Settings
 
@@ -64,23 +64,23 @@ def test_no_deadline_of_a_state_can_go(simulation, state):
 
 
 def test_the_delay_after_a_crash_cannot_go(simulation, monkeypatch):
-    real = judgement.after_unplanned_exit
+    real = after_death.after_unplanned_exit
 
     def at_once(*arguments, **facts):
         return real(*arguments, **facts)._replace(delay_s=0.0)
 
-    monkeypatch.setattr(judgement, "after_unplanned_exit", at_once)
+    monkeypatch.setattr(after_death, "after_unplanned_exit", at_once)
     assert "invariant 2" in broken(simulation, TABLE)
 
 
 def test_the_delay_after_a_signal_from_outside_cannot_go(simulation, monkeypatch):
-    real = judgement.sequel
+    real = after_death.sequel
 
     def at_once(life, restart):
         what = real(life, restart)
-        return judgement.Sequel.AT_ONCE if what is judgement.Sequel.AFTER_DELAY else what
+        return after_death.Sequel.AT_ONCE if what is after_death.Sequel.AFTER_DELAY else what
 
-    monkeypatch.setattr(judgement, "sequel", at_once)
+    monkeypatch.setattr(after_death, "sequel", at_once)
     assert "invariant 2" in broken(simulation, TABLE)
 
 

@@ -4,10 +4,10 @@ To stop is in `shutdown`.
 """
 
 from swarm_supervisor._core import messages, replacement, requests, shutdown
-from swarm_supervisor._core.firing import stop
 from swarm_supervisor._core.fleet import Cause, Member, Mode
 from swarm_supervisor._core.lifecycle import ON_ITS_WAY_OUT, State
 from swarm_supervisor._core.step import Step
+from swarm_supervisor._core.transitions import stop
 from swarm_supervisor.events import Held, Quieting, Released, Scaled
 
 

@@ -8,13 +8,13 @@ from typing import assert_never
 
 from swarm_health import Status
 from swarm_supervisor._core import commands, messages, replacement, requests, rollout, shutdown
-from swarm_supervisor._core.firing import fire, stop
+from swarm_supervisor._core.after_death import after_death
 from swarm_supervisor._core.fleet import Budget, Cause, Fleet, Life, Member, Mode
-from swarm_supervisor._core.judgement import after_death
 from swarm_supervisor._core.lifecycle import ON_ITS_WAY_OUT, State, Trigger
 from swarm_supervisor._core.messages import Action, Happening, NodeHappening
 from swarm_supervisor._core.reasons import unhealthy_reason
 from swarm_supervisor._core.step import Step
+from swarm_supervisor._core.transitions import fire, stop
 from swarm_supervisor.events import ErrorOccurred, Suspended
 
 FORK_RETRY_S = 1.0

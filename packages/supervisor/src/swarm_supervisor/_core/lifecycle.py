@@ -1,7 +1,7 @@
 """The life of one process of a node as data: states x triggers -> next state and orders. Pure.
 
 Every generation of a node has a life of its own: it begins in BACKING_OFF, before its fork, and ends in DEAD, reaped.
-What follows a death is not decided here but in `judgement`. ``python -m swarm_supervisor.lifecycle`` prints the table.
+What follows a death is decided in `after_death`. ``python -m swarm_supervisor.lifecycle`` prints the table.
 """
 
 from collections.abc import Mapping

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from swarm_health import Status
-from swarm_supervisor._core.firing import fire, kill, stop
 from swarm_supervisor._core.fleet import Cause, Fleet, Kind, Life, Member, Replacement, Request
 from swarm_supervisor._core.lifecycle import LifecycleError, State, Trigger
 from swarm_supervisor._core.protocol import PROTOCOL, Cue, Phase, Task
 from swarm_supervisor._core.reasons import how_it_ended
 from swarm_supervisor._core.requests import memory_reason, request_memory
 from swarm_supervisor._core.step import Step
+from swarm_supervisor._core.transitions import fire, kill, stop
 from swarm_supervisor.events import ReplacementAborted, ReplacementFinished, ReplacementStarted
 
 

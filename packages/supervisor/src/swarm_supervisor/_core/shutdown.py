@@ -1,10 +1,10 @@
 """The end of the swarm: in order, by force, or because nothing is left to do. Pure."""
 
-from swarm_supervisor._core.firing import kill, stop
 from swarm_supervisor._core.fleet import Cause, Mode
 from swarm_supervisor._core.lifecycle import State
 from swarm_supervisor._core.messages import Finish
 from swarm_supervisor._core.step import Step
+from swarm_supervisor._core.transitions import kill, stop
 from swarm_supervisor.events import ErrorOccurred, Stopped, Stopping
 
 
