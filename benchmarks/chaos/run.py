@@ -25,7 +25,7 @@ from benchmarks.chaos.proxy import ProxyProcess
 from benchmarks.chaos.records import BatchBegun, Handled, Misbehaved, parse
 from benchmarks.chaos.sample import Sample
 from benchmarks.chaos.schedule import Fault, Times, faults
-from swarm_consumer.dead_letters import SOURCE_OFFSET, SOURCE_PARTITION
+from swarm_consumer._producing.letters import SOURCE_OFFSET, SOURCE_PARTITION
 from swarm_consumer.testing import KafkaBroker, read_all
 
 GIVE_UP_S = 90.0

@@ -10,8 +10,8 @@ from benchmarks.histories.journal import Broken, Journal
 from benchmarks.histories.plan import FEATURES, app_of
 from benchmarks.histories.primitives import EPOCH_S, Present
 from benchmarks.histories.strands import Endless, Hang, Scheduler
+from swarm_consumer._running.runtime import Runtime
 from swarm_consumer.events import BatchStarted, DeadLettered, Event
-from swarm_consumer.runtime import Runtime
 
 CALM_S = 40.0
 """How long a node without faults may take to handle and commit everything."""

@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from swarm_consumer import commits
-from swarm_consumer.deliveries import Deliveries
-from swarm_consumer.lanes import Lanes
-from swarm_consumer.producer import Producer
-from swarm_consumer.progress import Ledger, Storable
+from swarm_consumer._connection import commits
+from swarm_consumer._producing.deliveries import Deliveries
+from swarm_consumer._producing.producer import Producer
+from swarm_consumer._scheduling.lanes import Lanes
+from swarm_consumer._scheduling.progress import Ledger, Storable
 
 Mutant = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -9,8 +9,8 @@ import pytest
 
 from swarm_cli import budgets
 from swarm_cli.settings import Settings
-from swarm_consumer.dead_letters import DeadLetters
-from swarm_consumer.settings import TopicSettings
+from swarm_consumer.routing.dead_letters import DeadLetters
+from swarm_consumer.routing.settings import TopicSettings
 from swarm_supervisor.settings import Settings as SupervisorSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarm_cli.composition import Outline
 from swarm_cli.errors import CommandError
+from swarm_cli.outline import Outline
 from swarm_cli.settings import Settings
 from swarm_cli.start_gate import MOST_LOST, StartGate
 from swarm_consumer import ClusterReport

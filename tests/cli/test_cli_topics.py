@@ -18,7 +18,7 @@ from swarm_cli.administration.topic_plan import (
     same,
 )
 from swarm_cli.views.topics import as_data
-from swarm_consumer.declared_topics import DeclaredTopic
+from swarm_consumer.routing.declared_topics import DeclaredTopic
 
 names = st.sampled_from(["a", "b", "c", "d"])
 configs = st.dictionaries(st.sampled_from(["retention.ms", "cleanup.policy"]), st.sampled_from(["1", "2", "compact"]))

@@ -140,7 +140,9 @@ class _Reader(ast.NodeVisitor):
 
 def read() -> CallOuts:
     """Return every call out of the package, its test kit excepted."""
-    trees = {path.name: ast.parse(path.read_text()) for path in sorted(SOURCE.glob("*.py"))}
+    paths = [path for path in sorted(SOURCE.rglob("*.py")) if "testing" not in path.relative_to(SOURCE).parts]
+    trees = {path.name: ast.parse(path.read_text()) for path in paths if path.name != "__init__.py"}
+    trees["__init__.py"] = ast.parse((SOURCE / "__init__.py").read_text())
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     defined = {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, definitions)}
     found = CallOuts()

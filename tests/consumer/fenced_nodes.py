@@ -12,7 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from swarm_consumer import App, Runtime, broker_loss
+from swarm_consumer import App, Runtime
+from swarm_consumer._connection import broker_loss
 from swarm_consumer.testing import EmbeddedBroker
 from tests.consumer.kafka_proxy import KafkaProxy
 

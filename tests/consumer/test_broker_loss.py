@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm_consumer.broker_loss import BrokerWatch
+from swarm_consumer._connection.broker_loss import BrokerWatch
 
 REPORTED = Path(__file__).parents[2] / "docs" / "upstream" / "rebootstrap.py"
 

@@ -16,11 +16,11 @@ import typing
 import pytest
 
 from swarm_consumer import App, Consumer, Runtime, events
-from swarm_consumer.bus import Bus
-from swarm_consumer.client_statistics import ClientStatistics
-from swarm_consumer.deliveries import Delivery
-from swarm_consumer.owner import Owner
-from swarm_consumer.rebalances import Rebalances
+from swarm_consumer._connection.client_statistics import ClientStatistics
+from swarm_consumer._connection.owner import Owner
+from swarm_consumer._connection.rebalances import Rebalances
+from swarm_consumer._producing.deliveries import Delivery
+from swarm_consumer._reporting.bus import Bus
 from swarm_consumer.testing import produce, run_messages
 from swarm_consumer.testing.outside_client import Record, await_committed
 from tests.consumer import call_outs
@@ -436,7 +436,7 @@ def method(owner, name):
 
 
 def report(monkeypatch, error):
-    from swarm_consumer import commits
+    from swarm_consumer._connection import commits
 
     method(commits, "report")(monkeypatch, error)
 

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from swarm_consumer.commit_turns import REFUSED_S, UNANSWERED_S, CommitTurns
+from swarm_consumer._scheduling.commit_turns import REFUSED_S, UNANSWERED_S, CommitTurns
 
 INTERVAL_S = 5.0
 KEYS = [("flights", number) for number in range(3)]

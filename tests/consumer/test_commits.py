@@ -11,16 +11,17 @@ from types import SimpleNamespace
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from swarm_consumer import App, Consumer, commits
-from swarm_consumer.commit_turns import REFUSED_S, CommitTurns
+from swarm_consumer import App, Consumer
+from swarm_consumer._connection import commits
+from swarm_consumer._connection.group_state import GroupState
+from swarm_consumer._connection.intake import Intake
+from swarm_consumer._connection.owner import Owner
+from swarm_consumer._connection.rebalances import Rebalances
+from swarm_consumer._connection.workers import Workers
+from swarm_consumer._running.run_transactions import RunTransactions
+from swarm_consumer._scheduling.commit_turns import REFUSED_S, CommitTurns
 from swarm_consumer.events import Assigned, BatchFinished, ClientError, CommitRefused, Committed
-from swarm_consumer.group_state import GroupState
-from swarm_consumer.intake import Intake
-from swarm_consumer.owner import Owner
-from swarm_consumer.rebalances import Rebalances
-from swarm_consumer.run_transactions import RunTransactions
 from swarm_consumer.testing import Record, committed_offsets, produce
-from swarm_consumer.workers import Workers
 
 
 def test_a_blocking_mark_in_an_outage_does_not_hold_up_the_owner(embedded_broker, make_app, start, topic_name):
@@ -85,8 +86,8 @@ class Group:
     """As much of a group as a report needs."""
 
     def __init__(self):
-        from swarm_consumer.bus import Bus
-        from swarm_consumer.client_errors import Repetitions
+        from swarm_consumer._reporting.bus import Bus
+        from swarm_consumer.kafka.client_errors import Repetitions
 
         self.bus, self.refusals, self.awaited, self.unpolled = Bus(), Repetitions(), {}, False
         self.lock, self.turns = threading.Lock(), CommitTurns(5.0, time.monotonic())
@@ -163,7 +164,7 @@ def test_the_owner_may_stop_while_it_waits_for_its_own_id(embedded_broker, make_
 
 def test_a_commit_that_cannot_even_be_sent_leaves_nobody_waiting():
     """Each attempt left an answer behind, which every later revocation asked the broker about."""
-    from swarm_consumer.progress import Ledger
+    from swarm_consumer._scheduling.progress import Ledger
 
     class Client:
         def commit(self, **options):
@@ -225,7 +226,7 @@ def test_metadata_is_asked_for_in_short_slices_until_the_broker_knows_it():
 
 
 def test_requests_of_many_handlers_leave_room_for_polls(monkeypatch):
-    monkeypatch.setattr("swarm_consumer.group_state.SERVE_S", 0.0, raising=False)
+    monkeypatch.setattr("swarm_consumer._connection.group_state.SERVE_S", 0.0, raising=False)
     group, served = group_state(), []
     for number in range(3):
         group._requests.append(lambda client, number=number: served.append(number))
@@ -237,8 +238,8 @@ def test_requests_of_many_handlers_leave_room_for_polls(monkeypatch):
 
 def test_seeks_of_many_partitions_leave_room_for_polls(monkeypatch):
     sought = []
-    monkeypatch.setattr("swarm_consumer.owner.SEEKS_S", 0.0, raising=False)
-    monkeypatch.setattr("swarm_consumer.seeks.seek", lambda group, client, lane: sought.append(lane))
+    monkeypatch.setattr("swarm_consumer._connection.owner.SEEKS_S", 0.0, raising=False)
+    monkeypatch.setattr("swarm_consumer._connection.seeks.seek", lambda group, client, lane: sought.append(lane))
     group = group_state()
     for partition in range(3):
         lane = group.lanes.assign(("flights", partition), group.group.route_of("flights"), 0.0)

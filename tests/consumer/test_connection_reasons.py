@@ -2,7 +2,7 @@
 
 import pytest
 
-from swarm_consumer.connection_reasons import connection_reason
+from swarm_consumer.kafka.connection_reasons import connection_reason
 
 REFUSED = (
     "localhost:9999/bootstrap: Connect to ipv4#127.0.0.1:9999 failed: Connection refused (after 0ms in state CONNECT)"

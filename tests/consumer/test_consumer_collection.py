@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_consumer.collection import LEAST, spared, young_threshold
+from swarm_consumer._running.collection import LEAST, spared, young_threshold
 from swarm_consumer.testing import run_messages
 
 

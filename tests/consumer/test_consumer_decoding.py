@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.serialization import Deserializer, IntegerDeserializer, StringDeserializer
 
 from swarm_consumer import Batch, ConfigurationError, DeserializationError, Json, Message, MessagePack
-from swarm_consumer.deserialization import Decoders, compile_decoder
+from swarm_consumer._payloads.deserialization import Decoders, compile_decoder
 
 
 class Flight(msgspec.Struct):

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm_consumer import App, Consumer
-from swarm_consumer.client_statistics import NOTHING, ClientStatistics, KnownPartition
-from swarm_consumer.counters import DURATION_BOUNDS_S, Counters
-from swarm_consumer.lanes import Lanes
-from swarm_consumer.partition_figures import partition_figures
-from swarm_consumer.progress import Ledger
+from swarm_consumer._connection.client_statistics import NOTHING, ClientStatistics, KnownPartition
+from swarm_consumer._connection.partition_figures import partition_figures
+from swarm_consumer._scheduling.counters import DURATION_BOUNDS_S, Counters
+from swarm_consumer._scheduling.lanes import Lanes
+from swarm_consumer._scheduling.progress import Ledger
 
 KEY = ("flights", 3)
 

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from swarm_consumer import App, Consumer
-from swarm_consumer.lanes import Lanes, LaneState
-from swarm_consumer.progress import Ledger
+from swarm_consumer._scheduling.lanes import Lanes, LaneState
+from swarm_consumer._scheduling.progress import Ledger
 
 KEY = ("flights", 0)
 

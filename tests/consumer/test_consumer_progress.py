@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from swarm_consumer.progress import Ledger
+from swarm_consumer._scheduling.progress import Ledger
 
 KEY = ("flights", 0)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from swarm_consumer.settings import TopicSettings
+from swarm_consumer.routing.settings import TopicSettings
 from swarm_consumer.testing import await_committed, produce
 
 README = (Path(__file__).parents[2] / "packages" / "consumer" / "README.md").read_text()

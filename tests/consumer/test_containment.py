@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from swarm_consumer import Consumer, DeadLetters, DeliveryError
-from swarm_consumer.bus import Bus
-from swarm_consumer.event_loop import EventLoop
+from swarm_consumer._connection.workers import Workers
+from swarm_consumer._producing.producer import Producer
+from swarm_consumer._reporting.bus import Bus
+from swarm_consumer._running.event_loop import EventLoop
 from swarm_consumer.events import BatchFailed, BatchStarted, ClientError, ErrorOccurred, StateChanged, describe
-from swarm_consumer.producer import Producer
 from swarm_consumer.testing import produce
 from swarm_consumer.testing.outside_client import Record, await_committed
-from swarm_consumer.workers import Workers
 
 FAST = {"auto.commit.interval.ms": 50}
 
@@ -324,7 +324,7 @@ def test_hooks_that_are_wanted_at_the_same_moment_share_one_thread(monkeypatch):
 
     workers, done = Workers(1), threading.Semaphore(0)
     askers = [threading.Thread(target=workers.submit_hook, args=(done.release,)) for _ in range(4)]
-    monkeypatch.setattr("swarm_consumer.workers.threading.Thread", Slow)
+    monkeypatch.setattr("swarm_consumer._connection.workers.threading.Thread", Slow)
     for each in askers:
         each.start()
     for each in askers:

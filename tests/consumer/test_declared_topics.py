@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from swarm_consumer import App, ConfigurationError
-from swarm_consumer.declared_topics import DeclaredTopic
+from swarm_consumer.routing.declared_topics import DeclaredTopic
 
 
 def handler(messages: Any) -> None:

@@ -10,8 +10,8 @@ import typing
 import pytest
 
 from swarm_consumer import App, ConfigurationError, Consumer, DeadLetters, Runtime, Selection
-from swarm_consumer.property_checks import CHOICES, NUMBERS, TEXTS
-from swarm_consumer.settings import GroupedTopicOptions, TopicKeywords, TopicOptions, TopicSettings
+from swarm_consumer.routing.property_checks import CHOICES, NUMBERS, TEXTS
+from swarm_consumer.routing.settings import GroupedTopicOptions, TopicKeywords, TopicOptions, TopicSettings
 
 KAFKA = {"bootstrap.servers": "localhost:9092"}
 NAN, INFINITE = float("nan"), float("inf")

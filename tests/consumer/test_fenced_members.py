@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError
 
-from swarm_consumer.client_errors import Consequence, judge
+from swarm_consumer.kafka.client_errors import Consequence, judge
 
 FENCED = "Broker: Static consumer fenced by other consumer with same group.instance.id"
 

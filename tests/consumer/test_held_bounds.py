@@ -8,10 +8,11 @@ import time
 import confluent_kafka
 import pytest
 
-from swarm_consumer import App, Consumer, flow
-from swarm_consumer.lane import size_of
-from swarm_consumer.lanes import Lanes, LaneState
-from swarm_consumer.progress import Ledger
+from swarm_consumer import App, Consumer
+from swarm_consumer._scheduling import flow
+from swarm_consumer._scheduling.lane import size_of
+from swarm_consumer._scheduling.lanes import Lanes, LaneState
+from swarm_consumer._scheduling.progress import Ledger
 
 ENOUGH = 10
 
@@ -156,7 +157,7 @@ def test_the_owner_sleeps_while_a_lane_at_its_bound_is_worked_off(embedded_broke
 
 def test_of_large_messages_fewer_are_taken_at_once(make_app):
     """One fetch by count went far past a bound in bytes: 200 messages of 50 kB are 10 MB."""
-    from swarm_consumer.intake import Intake
+    from swarm_consumer._connection.intake import Intake
 
     app = make_app(max_messages=100)
     app.consume("flights")(lambda messages: None)

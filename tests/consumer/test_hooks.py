@@ -332,7 +332,7 @@ def test_what_ends_the_work_is_raised_at_the_yield(asynchronously):
 
 
 def test_an_async_end_that_hangs_is_cancelled_within_the_budget(monkeypatch):
-    monkeypatch.setattr("swarm_consumer.lifespan.END_S", 0.1)
+    monkeypatch.setattr("swarm_consumer._running.lifespan.END_S", 0.1)
     monkeypatch.setattr("swarm_consumer.testing.in_memory.DRAIN_TIMEOUT_S", 0.2)
     app = make_app()
 

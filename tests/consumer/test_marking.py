@@ -12,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from swarm_consumer import Consumer, ConsumptionError, DeadLetters, DeliveryError, DeserializationError
+from swarm_consumer._scheduling.progress import Ledger
 from swarm_consumer.events import BatchFailed, DeadLettered, ErrorOccurred
-from swarm_consumer.progress import Ledger
 from swarm_consumer.testing import Record, produce, run_messages
 from swarm_consumer.testing.outside_client import await_committed, committed_offsets, read_all
 

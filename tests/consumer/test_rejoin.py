@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_consumer import rejoin
+from swarm_consumer._connection import rejoin
+from swarm_consumer._connection.rejoin import REJOIN_S, RejoinWatch
 from swarm_consumer.events import Assigned, ClientCreated, ClientError, Lost
-from swarm_consumer.rejoin import REJOIN_S, RejoinWatch
 
 
 def looks(watch, states, begin=100.0, step=5.0):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm_consumer import events
-from swarm_consumer.bus import Bus
-from swarm_consumer.reminders import FIRST_S, PartitionWait, Reminders
+from swarm_consumer._reporting.bus import Bus
+from swarm_consumer._reporting.reminders import FIRST_S, PartitionWait, Reminders
 
 
 @dataclass

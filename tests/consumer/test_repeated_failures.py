@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm_consumer import App, events
-from swarm_consumer.bus import Bus
+from swarm_consumer._reporting.bus import Bus
+from swarm_consumer._reporting.repeated_failures import FORGET_S, MOST_KINDS, PERIOD_S, RepeatedFailures, kind_of
 from swarm_consumer.folded_traceback import folded
-from swarm_consumer.repeated_failures import FORGET_S, MOST_KINDS, PERIOD_S, RepeatedFailures, kind_of
 from swarm_consumer.testing import run_messages
 
 

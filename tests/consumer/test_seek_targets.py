@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 
-from swarm_consumer import seeks
+from swarm_consumer._connection import seeks
 
 
 class Index:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_consumer import silent_partitions
+from swarm_consumer._connection import silent_partitions
+from swarm_consumer._connection.partition_ends import KnownEnd, PartitionEnds
+from swarm_consumer._scheduling.stalls import Look, Remedy, StallWatch
 from swarm_consumer.events import Assigned, PartitionStalled
-from swarm_consumer.partition_ends import KnownEnd, PartitionEnds
-from swarm_consumer.stalls import Look, Remedy, StallWatch
 from swarm_consumer.testing import produce
 from tests.consumer.kafka_proxy import KafkaProxy
 
@@ -186,8 +186,8 @@ class Silent:
 
 def test_partitions_without_a_single_record_are_no_stall(monkeypatch, embedded_broker, make_app):
     """And they are asked about together, whatever their number."""
-    from swarm_consumer.group_state import GroupState
-    from swarm_consumer.silent_partitions import SilentPartitions
+    from swarm_consumer._connection.group_state import GroupState
+    from swarm_consumer._connection.silent_partitions import SilentPartitions
 
     app = make_app()
     app.consume("flights")(lambda messages: None)

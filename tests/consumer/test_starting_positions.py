@@ -106,7 +106,7 @@ def test_a_seek_beyond_the_end_skips_nothing_of_the_log_that_is_there(world):
 
 def test_without_an_answer_the_first_record_says_where_the_partition_begins(world, monkeypatch):
     """A coordinator that loads does not say in time what is committed; the same must hold then."""
-    from swarm_consumer import starts
+    from swarm_consumer._connection import starts
 
     monkeypatch.setattr(starts, "committed", lambda client, keys: None)
     topic = world.topic()

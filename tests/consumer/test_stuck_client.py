@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from swarm_consumer import owner, stuck_client
+from swarm_consumer._connection import owner, stuck_client
 from swarm_consumer.events import Assigned, ClientError
 
 

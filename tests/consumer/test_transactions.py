@@ -11,13 +11,13 @@ import pytest
 from confluent_kafka import Producer
 
 from swarm_consumer import App, ConfigurationError, Consumer, ConsumptionError, DeadLetters, DeliveryError
+from swarm_consumer._connection.group_state import GroupState
+from swarm_consumer._producing.transactions import Transactions
+from swarm_consumer._producing.turns import Turns
+from swarm_consumer._running.run_transactions import RunTransactions
+from swarm_consumer._scheduling.progress import Ledger
 from swarm_consumer.events import Assigned, BatchFailed, Committed, ErrorOccurred, StatisticsEmitted
-from swarm_consumer.group_state import GroupState
-from swarm_consumer.progress import Ledger
-from swarm_consumer.run_transactions import RunTransactions
 from swarm_consumer.testing import Record, await_committed, committed_offsets, produce, read_all, run_messages
-from swarm_consumer.transactions import Transactions
-from swarm_consumer.turns import Turns
 
 KEY = ("messages", 0)
 TX = {"transactional.id": "tests"}

@@ -1,8 +1,8 @@
 """What must hold for whatever librdkafka's statistics say: names in them come from brokers."""
 
-from swarm_consumer.client_statistics import ClientStatistics
+from swarm_consumer._connection.client_statistics import ClientStatistics
 
-PACKAGES = ["swarm_consumer.client_statistics"]
+PACKAGES = ["swarm_consumer._connection.client_statistics"]
 GOOD = (
     '{"cgrp":{"join_state":"steady","state":"up"},"brokers":{"b":{"source":"learned","state":"UP"}},'
     '"topics":{"t":{"partitions":{"3":{"hi_offset":9,"lo_offset":2,"next_offset":7,"rxbytes":5}}}}}'

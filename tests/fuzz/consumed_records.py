@@ -3,11 +3,16 @@
 import msgspec
 
 from swarm_consumer import DeserializationError, Json, MessagePack
-from swarm_consumer.dead_letters import letter_headers
-from swarm_consumer.deserialization import Decoders, compile_decoder
-from swarm_consumer.message import Message
+from swarm_consumer._handling.message import Message
+from swarm_consumer._payloads.deserialization import Decoders, compile_decoder
+from swarm_consumer._producing.letters import letter_headers
 
-PACKAGES = ["swarm_consumer.message", "swarm_consumer.deserialization", "swarm_consumer.dead_letters", "json"]
+PACKAGES = [
+    "swarm_consumer._handling.message",
+    "swarm_consumer._payloads.deserialization",
+    "swarm_consumer._producing.letters",
+    "json",
+]
 
 
 class Leg(msgspec.Struct):

@@ -81,7 +81,7 @@ def test_the_seams_are_taken_out_again() -> None:
     import threading
     import time
 
-    from swarm_consumer import group_state, owner
+    from swarm_consumer._connection import group_state, owner
 
     with seams.installed():
         assert owner.time is not time

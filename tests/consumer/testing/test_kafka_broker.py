@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from swarm_consumer.testing import BrokerError, KafkaBroker, KafkaUnavailable, UnsupportedByBroker
-from swarm_consumer.testing import _kafka_distribution as distribution
+from swarm_consumer.testing._brokers import kafka_distribution as distribution
 from swarm_consumer.testing.outside_client import (
     Record,
     add_partitions,

@@ -11,7 +11,7 @@ from examples.flights import reference
 from examples.flights.enrich import enrich
 from examples.flights.records import Flight, encode
 from swarm_consumer import App, Batch, Consumer
-from swarm_consumer.progress import Key, Ledger, Storable
+from swarm_consumer._scheduling.progress import Key, Ledger, Storable
 
 LEDGER = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 SECONDS_PER_RECORD = float(os.environ.get("SECONDS_PER_RECORD", "0.008"))

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from swarm_consumer import App, Consumer, Runtime
-from swarm_consumer.client import SubscriptionClient
+from swarm_consumer._connection.client import SubscriptionClient
+from swarm_consumer._connection.owner import Owner
 from swarm_consumer.events import Assigned
-from swarm_consumer.owner import Owner
 from swarm_liveness import LivenessListener, ProcessMemory
 from swarm_liveness.serving import serve_supervisor
 from swarm_supervisor import Node, Supervisor

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import swarm_cli.composition
 import swarm_cli.main
 import swarm_cli.preflight
-import swarm_consumer.runtime
+import swarm_consumer._running.runtime
 import swarm_liveness
 import swarm_supervisor
 
-LOADED = (swarm_cli.composition, swarm_cli.preflight, swarm_consumer.runtime, swarm_liveness, swarm_supervisor)
+LOADED = (swarm_cli.composition, swarm_cli.preflight, swarm_consumer._running.runtime, swarm_liveness, swarm_supervisor)
 
 
 def run(wanted: dict[str, Any]) -> NoReturn:

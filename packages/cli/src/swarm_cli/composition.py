@@ -5,15 +5,15 @@ import logging
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from swarm_cli import __version__, logs
 from swarm_cli.configuration import Configuration, option_name
 from swarm_cli.errors import CommandError, UsageError
 from swarm_cli.exit_codes import ExitCode
+from swarm_cli.outline import Outline
 from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,16 +81,6 @@ def listed(name: str, text: str | None) -> tuple[str, ...]:
     if not parts:
         raise UsageError(f"{option_name(name)} names nothing: give names or globs, parted by commas.")
     return parts
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outline:
-    """What is to be known of an application before nodes run it; plain values, which a child process can answer."""
-
-    client_id: str
-    servers: list[str]
-    topics: dict[str, list[str]]
-    """What each subscription group subscribes to."""
 
 
 def outline(load: Load, times: Any, drain_timeout: float | None) -> Outline:
@@ -291,7 +281,7 @@ class NodeTarget:
 
 def _why(runtime: "Runtime", code: int) -> str:
     """Why a node ends that has not done all that it was told to; "" for one that has."""
-    from swarm_consumer.runtime import EXIT_DRAIN_OVERRUN
+    from swarm_consumer.exit_codes import EXIT_DRAIN_OVERRUN
 
     if code == EXIT_DRAIN_OVERRUN:
         return f"its drain timeout of {runtime.drain_timeout:g} s passed with work in flight"
@@ -306,6 +296,11 @@ def _import_runtime() -> None:
     """
     import swarm_consumer
 
-    for module in pkgutil.iter_modules(swarm_consumer.__path__):
-        if not module.ispkg:
-            importlib.import_module(f"swarm_consumer.{module.name}")
+    folders: list[tuple[Sequence[str], str]] = [(swarm_consumer.__path__, "swarm_consumer.")]
+    for path, prefix in folders:
+        for module in pkgutil.iter_modules(path, prefix):
+            if module.name == "swarm_consumer.testing":  # the test kit: no node has a use for it
+                continue
+            imported = importlib.import_module(module.name)
+            if module.ispkg:
+                folders.append((imported.__path__, f"{module.name}."))

@@ -18,7 +18,7 @@ from swarm_cli.exit_codes import ExitCode
 from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
-    from swarm_cli.composition import Outline
+    from swarm_cli.outline import Outline
     from swarm_consumer import ClusterReport
 
 logger = logging.getLogger("swarm_cli")

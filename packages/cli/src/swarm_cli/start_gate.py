@@ -12,7 +12,8 @@ from swarm_cli.exit_codes import ExitCode
 from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
-    from swarm_cli.composition import Load, Outline
+    from swarm_cli.composition import Load
+    from swarm_cli.outline import Outline
     from swarm_supervisor import ChildFailed, Supervisor
     from swarm_supervisor.events import AfterWarmup, Stopping
 

@@ -6,13 +6,16 @@ Importing it starts no thread and makes no client; the client library itself is 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from swarm_consumer._handling.batch import Batch
+    from swarm_consumer._handling.consumer import Consumer
+    from swarm_consumer._handling.message import Message
+    from swarm_consumer._payloads.deserialization import Json, MessagePack
+    from swarm_consumer._producing.deliveries import Delivery
+    from swarm_consumer._producing.producer import Producer
+    from swarm_consumer._running.lifespan import NodeInfo
+    from swarm_consumer._running.runtime import Runtime
+    from swarm_consumer.admin.cluster_check import ClusterReport, check_cluster
     from swarm_consumer.app import App
-    from swarm_consumer.batch import Batch
-    from swarm_consumer.cluster_check import ClusterReport, check_cluster
-    from swarm_consumer.consumer import Consumer
-    from swarm_consumer.dead_letters import DeadLetters
-    from swarm_consumer.deliveries import Delivery
-    from swarm_consumer.deserialization import Json, MessagePack
     from swarm_consumer.errors import (
         ConfigurationError,
         ConsumptionError,
@@ -23,12 +26,9 @@ if TYPE_CHECKING:
         SwarmConsumerError,
         WarmupError,
     )
-    from swarm_consumer.group import Group
-    from swarm_consumer.lifespan import NodeInfo
-    from swarm_consumer.message import Message
-    from swarm_consumer.producer import Producer
-    from swarm_consumer.runtime import Runtime
-    from swarm_consumer.selection import Selection
+    from swarm_consumer.routing.dead_letters import DeadLetters
+    from swarm_consumer.routing.group import Group
+    from swarm_consumer.routing.selection import Selection
     from swarm_consumer.signals import Flag
 
 __version__ = "0.1.0"
@@ -62,29 +62,29 @@ __all__ = [
 
 _MODULES = {
     "App": "app",
-    "Batch": "batch",
-    "ClusterReport": "cluster_check",
+    "Batch": "_handling.batch",
+    "ClusterReport": "admin.cluster_check",
     "ConfigurationError": "errors",
-    "Consumer": "consumer",
+    "Consumer": "_handling.consumer",
     "ConsumptionError": "errors",
-    "DeadLetters": "dead_letters",
-    "Delivery": "deliveries",
+    "DeadLetters": "routing.dead_letters",
+    "Delivery": "_producing.deliveries",
     "DeliveryError": "errors",
     "DeserializationError": "errors",
     "Flag": "signals",
     "ForkError": "errors",
-    "Group": "group",
-    "Json": "deserialization",
+    "Group": "routing.group",
+    "Json": "_payloads.deserialization",
     "LifespanError": "errors",
-    "Message": "message",
-    "MessagePack": "deserialization",
-    "NodeInfo": "lifespan",
-    "Producer": "producer",
-    "Runtime": "runtime",
-    "Selection": "selection",
+    "Message": "_handling.message",
+    "MessagePack": "_payloads.deserialization",
+    "NodeInfo": "_running.lifespan",
+    "Producer": "_producing.producer",
+    "Runtime": "_running.runtime",
+    "Selection": "routing.selection",
     "SwarmConsumerError": "errors",
     "WarmupError": "errors",
-    "check_cluster": "cluster_check",
+    "check_cluster": "admin.cluster_check",
 }
 
 

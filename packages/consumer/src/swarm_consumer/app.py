@@ -6,28 +6,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from swarm_consumer import handlers
-from swarm_consumer.annotations import payload_of
-from swarm_consumer.bus import Bus, Listener
+from swarm_consumer._handling import handlers
+from swarm_consumer._handling.annotations import payload_of
+from swarm_consumer._handling.consumer import Consumer, FunctionConsumer
+from swarm_consumer._handling.hooks import Hooked, Hooks
+from swarm_consumer._payloads.deserialization import Decoders, check_decoder, compile_decoder
+from swarm_consumer._reporting.bus import Bus, Listener
 from swarm_consumer.checks import check_flag, check_mapping, check_name, check_number, check_topic
-from swarm_consumer.consumer import Consumer, FunctionConsumer
-from swarm_consumer.declared_topics import DeclaredTopic, declared_topic
-from swarm_consumer.deserialization import Decoders, check_decoder, compile_decoder
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Event
-from swarm_consumer.group import Group
-from swarm_consumer.hooks import Hooked, Hooks
+from swarm_consumer.kafka.redaction import redacted
 from swarm_consumer.place import Place, caller, declared
-from swarm_consumer.property_checks import check_properties
-from swarm_consumer.redaction import redacted
-from swarm_consumer.routing import Property, Route, SubscriptionGroup, merge, placed, subscription_groups
-from swarm_consumer.settings import DEFAULT_PROPERTIES, check_defaults, topic_settings
+from swarm_consumer.routing.declared_topics import DeclaredTopic, declared_topic
+from swarm_consumer.routing.group import Group
+from swarm_consumer.routing.property_checks import check_properties
+from swarm_consumer.routing.routes import Property, Route, SubscriptionGroup, merge, placed, subscription_groups
+from swarm_consumer.routing.settings import DEFAULT_PROPERTIES, check_defaults, topic_settings
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from swarm_consumer.selection import Selection
-    from swarm_consumer.settings import GroupedTopicOptions, OneTopicKeywords, TopicKeywords
+    from swarm_consumer.routing.selection import Selection
+    from swarm_consumer.routing.settings import GroupedTopicOptions, OneTopicKeywords, TopicKeywords
 
 ConsumerClass = TypeVar("ConsumerClass", bound=type[Consumer])
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -281,7 +281,7 @@ class App(Hooked):
         Groups, topics, handlers, the settings that are not the default, and each client property with the place where
         it was set. Secrets are masked.
         """
-        from swarm_consumer.routing_table import routing_table
+        from swarm_consumer.routing.routing_table import routing_table
 
         return routing_table(self.subscription_groups())
 
@@ -317,7 +317,7 @@ class App(Hooked):
         With `signals`, INT and TERM stop, TSTP quiets; without, no signal handler is installed, and Python's own
         KeyboardInterrupt drains before it is raised. The options are those of `Runtime`.
         """
-        from swarm_consumer.runtime import Runtime
+        from swarm_consumer._running.runtime import Runtime
         from swarm_consumer.signals import handling
 
         runtime = Runtime(self, selection=selection, **options)

@@ -32,10 +32,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, not
 from swarm_cli.administration.positions import Partition
 from swarm_cli.administration.topic_plan import Change, Configure, Create, Delete, Repartition, TopicState
 from swarm_cli.errors import CommandError, UsageError, complain
-from swarm_consumer.client_errors import PASSING_ERRORS
-from swarm_consumer.connection_reasons import connection_reason
-from swarm_consumer.producer_properties import consumer_properties
-from swarm_consumer.redaction import scrub, secrets_of
+from swarm_consumer.kafka.client_errors import PASSING_ERRORS
+from swarm_consumer.kafka.connection_reasons import connection_reason
+from swarm_consumer.kafka.producer_properties import consumer_properties
+from swarm_consumer.kafka.redaction import scrub, secrets_of
 
 if TYPE_CHECKING:
     from swarm_consumer import App

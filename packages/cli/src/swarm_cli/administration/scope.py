@@ -12,8 +12,7 @@ from swarm_cli.errors import UsageError
 if TYPE_CHECKING:
     from swarm_cli.administration.cluster import Cluster
     from swarm_consumer import App
-    from swarm_consumer.declared_topics import DeclaredTopic
-    from swarm_consumer.routing import SubscriptionGroup
+    from swarm_consumer.routing import DeclaredTopic, SubscriptionGroup
 
 
 def declared_topics(app: "App", configuration: Configuration) -> "list[DeclaredTopic]":

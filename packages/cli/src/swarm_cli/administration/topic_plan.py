@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from swarm_consumer.declared_topics import DeclaredTopic
+    from swarm_consumer.routing import DeclaredTopic
 
 
 @dataclass(frozen=True, kw_only=True)

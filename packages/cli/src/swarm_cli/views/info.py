@@ -85,7 +85,7 @@ def defaults() -> Mapping[str, Any]:
 
 def given_properties(configuration: Configuration) -> Mapping[str, Mapping[str, Any]]:
     """The Kafka properties that file, environment and options give, merged, and where each was set."""
-    from swarm_consumer.redaction import redacted
+    from swarm_consumer.kafka.redaction import redacted
 
     return {
         name: {"value": value, "source": where}
@@ -100,8 +100,8 @@ def _layers(configuration: Configuration) -> str:
 
 def kafka_properties(app: "App", group: "SubscriptionGroup") -> Mapping[str, Mapping[str, Any]]:
     """What the client of a subscription group gets, and where each property was set."""
-    from swarm_consumer.client_properties import ClientProperties
-    from swarm_consumer.redaction import redacted
+    from swarm_consumer.admin import ClientProperties
+    from swarm_consumer.kafka.redaction import redacted
 
     properties = ClientProperties(group, app.client_id, None)
     shown = redacted(properties.in_effect())

@@ -1,6 +1,6 @@
 """An embedded Kafka broker for tests, demos and development, with fault injection.
 
-This is its owner's view; `_embedded_broker_host.py` is the body of its process, which hosts librdkafka's mock cluster.
+This is its owner's view; `_brokers/embedded_broker_host.py` is its process, which hosts librdkafka's mock cluster.
 Its limits: all data is in memory and gone when the process ends; a partition keeps about 5 MiB and drops what is older;
 transactions succeed without their meaning; with the classic group protocol static membership has no effect; there is no
 admin API, no SASL and no TLS. What needs those needs a real broker.
@@ -11,11 +11,11 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Self
 
+from swarm_consumer.testing._brokers.host_process import HostProcess
 from swarm_consumer.testing._foreground import add_topic_option, run_in_foreground
-from swarm_consumer.testing._host_process import HostProcess
 from swarm_consumer.testing.errors import BrokerError, UnsupportedByBroker
 
-HOST_MODULE = "swarm_consumer.testing._embedded_broker_host"
+HOST_MODULE = "swarm_consumer.testing._brokers.embedded_broker_host"
 GroupProtocol = Literal["classic", "consumer"]
 
 

@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
-from swarm_consumer import commits
+from swarm_consumer._connection import commits
+from swarm_consumer._connection.client import SubscriptionClient
+from swarm_consumer._connection.owner import Owner
+from swarm_consumer._handling.consumer import Consumer
+from swarm_consumer._producing.producer import encode_json
+from swarm_consumer._running.runtime import Runtime
+from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer.app import App
 from swarm_consumer.checks import nearest
-from swarm_consumer.client import SubscriptionClient
-from swarm_consumer.consumer import Consumer
 from swarm_consumer.errors import ConfigurationError, ConsumptionError
 from swarm_consumer.events import BatchFailed, DeadLettered, DeadLetterLimitReached, Event
-from swarm_consumer.lane import Lane
-from swarm_consumer.owner import Owner
-from swarm_consumer.producer import encode_json
-from swarm_consumer.routing import Route, SubscriptionGroup
-from swarm_consumer.runtime import Runtime
-from swarm_consumer.settings import GroupedTopicOptions
+from swarm_consumer.routing.routes import Route, SubscriptionGroup
+from swarm_consumer.routing.settings import GroupedTopicOptions
 from swarm_consumer.testing._memory_client import Key, MemoryConsumer, MemoryLog, MemoryProducer
 from swarm_consumer.testing.outside_client import Record
 
@@ -217,6 +217,7 @@ class _Run:
         self._unfinished = ""  # what happened last when the time was over
         self._error: BaseException | None = None
         self._events: list[Event] = []
+        self._app = app
         self._runtime = _Runtime(self, app)
         app.subscribe(self._seen)
 
@@ -241,7 +242,7 @@ class _Run:
 
     def _feed(self, topic: str, partition: int, record: Record) -> None:
         """Hand what was produced to the app's own handlers."""
-        if any(route.active and route.covers(topic) for route in self._runtime.app.routes):
+        if any(route.active and route.covers(topic) for route in self._app.routes):
             assert record.value is None or isinstance(record.value, bytes)
             self.log.append(topic, partition, record, record.value)
 

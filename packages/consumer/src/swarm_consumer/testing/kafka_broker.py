@@ -1,4 +1,4 @@
-"""A real Apache Kafka broker for tests and development. This is its owner's view; `_kafka_host.py` is its warden's.
+"""A real Apache Kafka broker for tests and development. The owner's view; `_brokers/kafka_host.py` is its warden's.
 
 One KRaft node on free loopback ports, with its data in a temporary folder. Java and Maven are needed, or
 KAFKA_BOOTSTRAP_SERVERS: then every real broker is that cluster.
@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from swarm_consumer.testing import _kafka_distribution as distribution
+from swarm_consumer.testing._brokers import kafka_distribution as distribution
+from swarm_consumer.testing._brokers.host_process import HostProcess
 from swarm_consumer.testing._foreground import add_topic_option, run_in_foreground
-from swarm_consumer.testing._host_process import HostProcess
 from swarm_consumer.testing.errors import BrokerError, KafkaUnavailable, UnsupportedByBroker
 
-HOST_MODULE = "swarm_consumer.testing._kafka_host"
+HOST_MODULE = "swarm_consumer.testing._brokers.kafka_host"
 BOOTSTRAP_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
 DEFAULT_PORT = 9092
 GroupProtocol = Literal["classic", "consumer"]

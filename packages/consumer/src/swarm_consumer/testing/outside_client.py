@@ -24,8 +24,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, not re-exported
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from swarm_consumer.client_errors import PASSING_ERRORS
-from swarm_consumer.record_headers import headers_of
+from swarm_consumer._payloads.record_headers import headers_of
+from swarm_consumer.kafka.client_errors import PASSING_ERRORS
 from swarm_consumer.testing.errors import BrokerError
 
 FENCED = "currently fenced"  # what Kafka says of a broker whose heartbeat its controller misses

@@ -1,0 +1,1 @@
+"""One Kafka client of a subscription group: its thread, its partitions, its commits."""

@@ -1,0 +1,83 @@
+"""The properties a consumer client is made with, where each was set, and what the client says about them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.kafka.producer_properties import consumer_properties
+from swarm_consumer.kafka.redaction import scrub, secrets_of
+from swarm_consumer.routing.routes import SubscriptionGroup, instance_id
+from swarm_consumer.routing.settings import DEFAULT_ASSIGNOR
+
+
+class ClientProperties:
+    """What one subscription group's client gets, in this process."""
+
+    def __init__(self, group: SubscriptionGroup, client_id: str, node_id: int | None) -> None:
+        self._group = group
+        given = {name: one.value for name, one in group.properties.items()}
+        self._secrets = secrets_of(given)
+        properties = consumer_properties(given)
+        prefix = properties.pop("group.instance.id", None)
+        self.instance_id: str | None = None if prefix is None else instance_id(str(prefix), node_id, group.name)
+        if self.instance_id is not None:
+            properties["group.instance.id"] = self.instance_id
+        if str(properties.get("group.protocol", "classic")) == "classic":
+            properties.setdefault("partition.assignment.strategy", DEFAULT_ASSIGNOR)
+        properties["auto.offset.reset"] = group.routes[0].settings.initial_offset
+        properties["group.id"] = group.group
+        properties["client.id"] = client_id if node_id is None else f"{client_id}-{node_id}"
+        properties["enable.auto.offset.store"] = False
+        properties["enable.auto.commit"] = True
+        if any("eofed" in route.hooks for route in group.routes):
+            properties["enable.partition.eof"] = True
+        self._properties = properties
+
+    def for_client(self) -> dict[str, Any]:
+        """Return the properties for the client; secrets included, not to be shown."""
+        # librdkafka commits nothing of its own will: `commit_turns.py` says why.
+        return {**self._properties, "enable.auto.commit": False, "auto.commit.interval.ms": 0}
+
+    def in_effect(self) -> dict[str, Any]:
+        """Return the properties as they take effect, whoever sees to it; secrets included, not to be shown."""
+        return dict(self._properties)
+
+    @property
+    def incremental(self) -> bool:
+        """Whether a rebalance names what comes and goes, and not the whole assignment."""
+        properties = self._properties
+        protocol = str(properties.get("group.protocol", "classic"))
+        return protocol != "classic" or "cooperative" in str(properties["partition.assignment.strategy"])
+
+    def where(self, name: str) -> str:
+        """Return where a property was set."""
+        given = self._group.properties.get(name)
+        return given.where if given is not None else "Swarm's own settings"
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The values that must not be shown."""
+        return self._secrets
+
+    def scrub(self, text: str) -> str:
+        """Return the text without any secret of these properties."""
+        return scrub(text, self._secrets)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all properties, longest first, so that a search in a text finds the most telling."""
+        return sorted(self._properties, key=len, reverse=True)
+
+
+def client_error(error: BaseException, properties: ClientProperties) -> ConfigurationError:
+    """Return what the client said when it was made, with the place where the property was set that it names."""
+    cause = error.args[0].str() if isinstance(error, KafkaException) and error.args else str(error)
+    named = next(
+        (name for name in properties.names if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", cause)), None
+    )
+    where = f" ({named} is set in {properties.where(named)})" if named is not None else ""
+    return ConfigurationError(f"the client refuses its properties: {properties.scrub(cause)}{where}")

@@ -1,0 +1,232 @@
+"""Intake: from the client into the lanes, no more than can be worked on. On the owner thread.
+
+`flow.py` decides how much; here it is fetched, handed to the lanes, and partitions are paused and resumed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from swarm_consumer._connection import commits
+from swarm_consumer._connection.group_state import GroupState
+from swarm_consumer._scheduling import flow
+from swarm_consumer._scheduling.lane import Lane
+from swarm_consumer._scheduling.progress import Key
+from swarm_consumer.events import ErrorOccurred, PartitionPaused, PartitionResumed, Polled
+
+IDLE_POLL_S = 0.1
+"""Longest stay inside poll(): how late a stop, a due retry or a request may be noticed when no message comes."""
+BUSY_POLL_S = 0.02
+"""The same while handlers are at work: how late their progress is stored."""
+KEEPALIVE_S = 0.1
+"""Longest time between two polls while enough messages are held: rebalances are served by polls alone."""
+
+_partition_of = confluent_kafka.Message.partition
+_topic_of = confluent_kafka.Message.topic
+_error_of = confluent_kafka.Message.error
+
+
+class Intake:
+    """Fetches for one subscription group.
+
+    on_error is called with an error that came in a message's place and its topic, on_end with a partition whose end
+    was reached, after the messages before it.
+    """
+
+    def __init__(
+        self,
+        group: GroupState,
+        on_error: Callable[[KafkaError, str | None], None],
+        on_end: Callable[[Key], None],
+    ) -> None:
+        routes = group.group.routes
+        self._group = group
+        self._lanes = group.lanes
+        self._on_error = on_error
+        self._on_end = on_end
+        self._flow_paused = 0  # how many lanes are
+        self._polled = 0.0
+        self.empty_since: float | None = None
+        """When a poll found nothing first since somebody has set this back: the client's queue was empty then."""
+        self._least_bytes = min(route.settings.max_held_bytes for route in routes)
+        self._least_bound = min(route.settings.held_bound for route in routes)
+        # Two batches at a time: each fetch costs the owner a wake-up and a look at all lanes.
+        largest = group.group.largest_batch
+        self._fetch_size = max(largest, min(2 * largest, self._least_bound))
+        self._single_topic = routes[0].topic if len(routes) == 1 and not routes[0].is_pattern else None
+        self._max_wait = min(route.settings.max_wait for route in routes)
+        self._enough = self._fetch_size * group.workers.count  # so much for each worker; more would only grow cold
+
+    def turn(self, client: confluent_kafka.Consumer, now: float) -> None:
+        """Fetch what is there, or wait for some of what is held to be worked off."""
+        if self._has_room():
+            self.poll(client, self._poll_time(now))
+        else:
+            self._balance(client, now)
+
+    def poll(self, client: confluent_kafka.Consumer, timeout_s: float, *, drain: bool = True) -> None:
+        """Serve the client once; hand what it returned to the lanes.
+
+        consume(n, t) would wait the whole t to fill n: so one poll that waits, and then what is already there.
+        """
+        first = client.poll(timeout_s)
+        self._polled = time.monotonic()
+        if first is None:
+            if self.empty_since is None:
+                self.empty_since = time.monotonic()
+            return
+        records = client.consume(count - 1, 0) if drain and (count := self._fetch_count()) > 1 else []
+        records.insert(0, first)
+        ends: list[Key] = []
+        if any(map(_error_of, records)):
+            records, ends = self._take_errors(records)
+        if self._lanes.frozen:
+            self._see_cuts(client, records)
+            return  # quieting or stopping: nothing was marked of them, so they will come again
+        if records:
+            bus = self._group.bus
+            if bus.wants(Polled):
+                bus.emit(Polled(subscription_group=self._group.subscription_group, messages=len(records)))
+            self._distribute(client, records)
+        for key in ends:
+            self._on_end(key)
+
+    def pause_all(self, client: confluent_kafka.Consumer) -> None:
+        """Pause every partition that is not paused: while quiet or draining, polls shall return nothing."""
+        for lane in list(self._lanes.by_key.values()):
+            if not lane.flow_paused:
+                self._pause(client, lane, paused=True)
+
+    def assignment_changed(self) -> None:
+        """Count anew how many lanes are paused for their memory. Called with the lock held."""
+        self._flow_paused = sum(lane.flow_paused for lane in self._lanes.by_key.values())
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _balance(self, client: confluent_kafka.Consumer, now: float) -> None:
+        group, lanes = self._group, self._lanes
+        with group.lock:
+            what = flow.decide(lanes.by_key.values(), now, group.workers.count, self._enough)
+        for lane in what.pause:
+            self._pause(client, lane, paused=True)
+        for lane in what.resume:
+            self._pause(client, lane, paused=False)
+        if what.fetch:
+            self.poll(client, self._poll_time(now))
+            return
+        with group.lock:
+            low = max(1, self._enough // 2) + what.blocked
+            if not group.has_requests and not lanes.frozen:
+                group.waiting_below = low
+                group.changed.wait(self._until_due(now, KEEPALIVE_S))
+                group.waiting_below = -1
+        if self._has_room() and not group.has_requests:
+            self.poll(client, 0)  # what is there at once; to wait for more comes after the progress was stored
+        elif time.monotonic() - self._polled >= KEEPALIVE_S * 0.8:  # requests may have ended many waits early
+            self.poll(client, 0, drain=False)
+
+    def _has_room(self) -> bool:
+        """Whether there is no doubt that more can be held; otherwise `flow.decide` looks at every lane."""
+        held = self._lanes.held_total
+        if held >= self._enough or held >= self._least_bound or self._flow_paused:
+            return False
+        return self._lanes.held_bytes * len(self._lanes.by_key) < self._least_bytes
+
+    def _fetch_count(self) -> int:
+        """Return how many messages to take at once: of large ones at most half of a partition's share of the bytes."""
+        lanes = self._lanes
+        if lanes.held_bytes < 2**20:
+            return self._fetch_size
+        share = self._least_bytes // max(1, len(lanes.by_key))
+        return min(self._fetch_size, max(1, share // 2 * lanes.held_total // lanes.held_bytes))
+
+    def _poll_time(self, now: float) -> float:
+        longest = BUSY_POLL_S if self._group.workers.occupied() else IDLE_POLL_S
+        return self._until_due(now, min(longest, self._max_wait))
+
+    def _until_due(self, now: float, longest: float) -> float:
+        with_wait = self._lanes.next_wake() if self._group.attention else None
+        return longest if with_wait is None else max(0.0, min(longest, with_wait - now))
+
+    def _distribute(self, client: confluent_kafka.Consumer, records: list[confluent_kafka.Message]) -> None:
+        """Hand records to their lanes; the client returns one partition after another, in long runs."""
+        # Only C code walks the records here: a Python loop would cost more than all the rest of a turn.
+        partitions = list(map(_partition_of, records))
+        topic = self._single_topic
+        if topic is not None and partitions.count(partitions[0]) == len(partitions):
+            self._receive(client, (topic, partitions[0]), records)  # type: ignore[arg-type]
+            return
+        keys: Iterable[Any] = partitions if topic is not None else zip(map(_topic_of, records), partitions, strict=True)
+        start = 0
+        for key, run in groupby(keys):
+            end = start + len(list(run))
+            self._receive(client, key if topic is None else (topic, key), records[start:end])
+            start = end
+
+    def _see_cuts(self, client: confluent_kafka.Consumer, records: list[confluent_kafka.Message]) -> None:
+        """Void what is at work where the log was cut: its offsets mean other messages now, though none is taken.
+
+        What was stored before is void as well: it is committed where the client goes on.
+        """
+        cut: list[Key] = []
+        with self._group.lock:
+            for record in records:
+                key, offset = (record.topic() or "", record.partition() or 0), record.offset() or 0
+                lane = self._lanes.by_key.get(key)
+                if lane is None or lane.expected is None or lane.pending_seek is not None:
+                    continue
+                if offset < lane.expected:
+                    lane.expected = None
+                    lane.epoch = self._lanes.ledger.restart(lane.key, offset)
+                    cut.append(key)
+        if cut:
+            commits.commit_now(self._group, client, cut)
+
+    def _receive(self, client: confluent_kafka.Consumer, key: Key, records: list[confluent_kafka.Message]) -> None:
+        group = self._group
+        with group.lock:
+            lane = self._lanes.by_key.get(key)
+            # Not ours any more, or about to go on elsewhere: these messages are fetched again by whom they belong to.
+            if lane is None or lane.revoking or lane.pending_seek is not None:
+                return
+            lane.eof = False
+            if self._lanes.receive(lane, records):
+                group.workers.submit(group, lane)
+        if lane.went_back:
+            lane.went_back = False
+            commits.commit_now(group, client, [key])
+
+    def _take_errors(self, records: list[confluent_kafka.Message]) -> tuple[list[confluent_kafka.Message], list[Key]]:
+        """Report errors; return the messages, and the partitions whose end was reached."""
+        good, ends = [], []
+        for record in records:
+            error = record.error()
+            if error is None:
+                good.append(record)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ends.append((record.topic() or "", record.partition() or 0))
+            else:
+                self._on_error(error, record.topic())
+        return good, ends
+
+    def _pause(self, client: confluent_kafka.Consumer, lane: Lane, *, paused: bool) -> None:
+        where = [TopicPartition(*lane.key)]
+        topic, partition = lane.key
+        try:
+            if paused:
+                client.pause(where)
+            else:
+                client.resume(where)
+        except KafkaException as error:
+            self._group.bus.emit(ErrorOccurred(where="pause", error=error, topic=topic, partition=partition))
+            return
+        lane.flow_paused = paused
+        self._flow_paused += 1 if paused else -1
+        event = PartitionPaused if paused else PartitionResumed
+        self._group.bus.emit(event(topic=topic, partition=partition, reason=f"{len(lane.held)} messages are held"))

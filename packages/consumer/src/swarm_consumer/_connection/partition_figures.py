@@ -1,0 +1,72 @@
+"""What is told of an assigned partition: position, lag, and the lag as time. Pure.
+
+Unknown is None, never 0. The position begins at the assignment: at the first record that came, before that where the
+partition began or at the committed offset. The lag is the end minus the position; it is 0 when everything that came is
+handled and the client has fetched up to the end, although the last offsets of a partition may hold no record (markers
+of transactions, records that compaction or an abort has taken away).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import confluent_kafka
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
+
+from swarm_consumer._connection.client_statistics import KnownPartition
+from swarm_consumer._scheduling.lane import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFigures:
+    """Where a partition stands."""
+
+    position: int | None
+    """Offset of the next record to be handled."""
+    lag: int | None
+    """Records that are there and not handled."""
+    oldest_at: float | None
+    """Timestamp of the oldest record that came and is not handled, in seconds of the wall clock."""
+
+
+def partition_figures(
+    lane: Lane, marked: int | None, known: KnownPartition, committed: int | None, end: int | None = None
+) -> PartitionFigures:
+    """Return the figures of a lane.
+
+    marked: the next offset that is not done, None if nothing was done under this assignment. known, committed: what the
+    client knows. end: an end that was asked for besides.
+    """
+    drained = lane.drained
+    position = marked
+    if position is None:
+        position = lane.first_offset
+    if position is None:
+        position = lane.start
+    if position is None:
+        position = committed
+    if position is None and drained and not known.waiting:
+        position = known.fetched  # no offset is committed: the policy has chosen, and the client begins there
+    oldest = lane.oldest_unhandled(marked)
+    return PartitionFigures(position, _lag(lane, position, known, end, drained), _timestamp_s(oldest))
+
+
+def _lag(lane: Lane, position: int | None, known: KnownPartition, asked: int | None, drained: bool) -> int | None:
+    told = max((one for one in (known.end, asked) if one is not None), default=None)
+    end = max((one for one in (told, lane.expected) if one is not None), default=None)
+    if position is None or end is None:
+        return None
+    caught_up = drained and not known.waiting and known.fetched is not None and known.fetched >= end
+    if caught_up and told is not None:
+        return 0
+    if known.start is not None:
+        position = max(position, known.start)  # what retention has deleted is no lag
+    lag = max(0, end - position)
+    return lag if lag or told is not None else None  # handled what came: what else is there, nobody knows
+
+
+def _timestamp_s(record: confluent_kafka.Message | None) -> float | None:
+    if record is None:
+        return None
+    kind, milliseconds = record.timestamp()
+    return milliseconds / 1000 if kind != TIMESTAMP_NOT_AVAILABLE and milliseconds > 0 else None

@@ -1,0 +1,112 @@
+"""Seeks: where a partition goes on when its handler asked for an offset, a time or an end. On the owner thread."""
+
+from __future__ import annotations
+
+import operator
+import time
+from datetime import datetime
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaException, TopicPartition
+
+from swarm_consumer._connection import commits
+from swarm_consumer._connection.group_state import GroupState
+from swarm_consumer._scheduling.going_back import Beginning
+from swarm_consumer._scheduling.lane import Lane
+from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.retry import Backoff
+from swarm_consumer.events import ErrorOccurred, Sought
+from swarm_consumer.kafka.client_errors import nowhere_to_begin
+
+TIMEOUT_S = 2.0
+"""How long the broker may take to name the offset of a time or of an end; the owner thread waits for it."""
+LARGEST_OFFSET = 2**63 - 2
+_backoff = Backoff(1.0, 30.0)
+
+
+class OutOfRange(Exception):
+    """An offset beyond the end where initial_offset="error": nothing says where to go on."""
+
+
+def checked(target: Any) -> int | datetime | str:
+    """Return what a handler wants to seek to, as `resolve` takes it. Raises TypeError and ValueError.
+
+    Here, where it is asked for, an error is the handler's; later it would be the owner thread's.
+    """
+    if isinstance(target, str):
+        if target not in ("earliest", "latest"):
+            raise ValueError(f"seek to an offset, a datetime, 'earliest' or 'latest', not {target!r}")
+        return target
+    if isinstance(target, datetime):
+        if target.utcoffset() is None:
+            raise ValueError(
+                f"seek to a datetime with a time zone, such as datetime.now(timezone.utc): {target!r} has none"
+            )
+        if target.timestamp() < 0:
+            raise ValueError(f"there are no records before 1970: {target!r}")
+        return target
+    try:
+        offset = operator.index(target)
+    except TypeError:
+        offset = None
+    if offset is None or isinstance(target, bool):
+        raise TypeError(f"seek to an offset (an int), a datetime, 'earliest' or 'latest', not {target!r}")
+    if not 0 <= offset <= LARGEST_OFFSET:
+        raise ValueError(f"there is no offset {offset}")
+    return offset
+
+
+def seek(group: GroupState, client: confluent_kafka.Consumer, lane: Lane) -> None:
+    """Do the seek that waits in a lane; one that fails is tried again after a pause."""
+    target = lane.pending_seek
+    try:
+        place = resolve(client, lane.key, target, lane.route.settings.initial_offset)
+        client.seek(place)
+    except OutOfRange as error:
+        group.fail(
+            f"{group.subscription_group}: {nowhere_to_begin(group.group.group, str(error))}", "_AUTO_OFFSET_RESET"
+        )
+        return
+    except KafkaException as error:
+        lane.seek_failures += 1
+        lane.seek_at = time.monotonic() + _backoff.delay_s(lane.seek_failures)
+        group.bus.emit(ErrorOccurred(where="seek", error=error, topic=lane.key[0], partition=lane.key[1]))
+        return
+    with group.lock:
+        group.lanes.sought(lane, None if isinstance(target, Beginning) else place.offset)
+    commits.commit_now(group, client, [lane.key])
+    asked = str(target) if target == place.offset else f"{place.offset}, asked for {target}"
+    group.bus.emit(Sought(topic=lane.key[0], partition=lane.key[1], target=asked))
+
+
+def resolve(
+    client: confluent_kafka.Consumer, key: Key, target: int | datetime | str, initial_offset: str = "earliest"
+) -> TopicPartition:
+    """Return the partition with the offset that a target means now. Raises KafkaException and OutOfRange.
+
+    Asked now, so that "latest" is the end of this moment and not of the later one at which the client would look it up.
+    An offset that the log has lost means the first that it has. One beyond its end is out of range for the client and
+    goes by initial_offset: the log is another than the one that the offset was kept for, and to go on at its end would
+    skip records.
+    """
+    place = TopicPartition(*key)
+    if isinstance(target, datetime):
+        place.offset = int(target.timestamp() * 1000)
+        found = client.offsets_for_times([place], timeout=TIMEOUT_S)[0]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        if found.offset >= 0:
+            return TopicPartition(*key, found.offset)
+        target = "latest"  # nothing is that new: go on at the end
+    low, high = client.get_watermark_offsets(place, timeout=TIMEOUT_S)
+    if isinstance(target, int):
+        if target > high:
+            if initial_offset == "error":
+                raise OutOfRange(f"a handler seeks to offset {target} of {key[0]}[{key[1]}], whose end is {high}")
+            target = initial_offset
+        elif target < low:
+            target = "earliest"
+    if isinstance(target, int):
+        return TopicPartition(*key, target)
+    return TopicPartition(*key, low if target == "earliest" else high)

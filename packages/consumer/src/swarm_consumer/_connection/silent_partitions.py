@@ -1,0 +1,101 @@
+"""Partitions that bring nothing: their ends are asked for, and those that have stalled are helped. On the owner thread.
+
+`stalls.py` decides. The question is one batched request for all of them, at most every half minute, and none at all
+while every partition brings records.
+"""
+
+from __future__ import annotations
+
+import time
+
+import confluent_kafka
+from confluent_kafka import KafkaException, TopicPartition
+
+from swarm_consumer._connection import starts
+from swarm_consumer._connection.group_state import GroupState
+from swarm_consumer._scheduling.lane import Lane, LaneState
+from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.stalls import Look, Remedy, Stall, StallWatch
+from swarm_consumer.events import ErrorOccurred, PartitionStalled
+
+LOOK_S = 30.0
+"""Between two looks: a partition that brought nothing in between is silent."""
+ROOM_S = 5.0
+"""How long the client's queue must have been empty before a look: as long as it is full, the client need not fetch."""
+TIMEOUT_S = 1.0
+"""How long the broker may take to name the ends; the owner thread waits for it."""
+STALLED = 5
+"""swarm_health.Status.STALLED, which this package does not know."""
+
+
+class SilentPartitions:
+    """Looks after the silent partitions of one subscription group."""
+
+    def __init__(self, group: GroupState) -> None:
+        self._group = group
+        self._watch = StallWatch()
+        self._places: dict[Key, tuple[int, int | None]] = {}  # epoch and expected offset at the last look
+        self._next_look = time.monotonic() + LOOK_S
+        self.remake: str | None = None
+        """Why the client has to be made anew; the owner takes it away when it does."""
+
+    def look(self, client: confluent_kafka.Consumer, now: float, empty_since: float | None) -> bool:
+        """Look, if it is time; whether it was. `empty_since`: when a poll found nothing first since the last look."""
+        if now < self._next_look:
+            return False
+        self._next_look = now + LOOK_S
+        group = self._group
+        with group.lock:
+            lanes = dict(group.lanes.by_key)
+        places = {key: (lane.epoch, lane.expected) for key, lane in lanes.items()}
+        silent = [key for key, place in places.items() if self._places.get(key) == place]
+        # What has come or gone since the last look is nobody's fault, and no proof that a stall is over.
+        stayed = [key for key, (epoch, _) in places.items() if self._places.get(key, (None,))[0] == epoch]
+        self._places = places
+        ends = starts.ends(client, silent, TIMEOUT_S) if silent else {}
+        group.ends.answered(ends, silent, now)
+        could = [key for key in ends if _could_bring(lanes[key]) and not group.quieting]
+        fetched = {key: group.statistics.known(key).fetched for key in could}
+        looks = {key: Look(place, ends[key]) for key, place in fetched.items()}
+        nowhere = [key for key, place in fetched.items() if place is None]
+        begins = starts.ends(client, nowhere, TIMEOUT_S, beginning=True) if nowhere else {}
+        for key in nowhere:  # one that was never fetched from may hold nothing: then its end is where it begins
+            if begins.get(key, ends[key]) >= ends[key]:
+                del looks[key]
+        had_room = empty_since is not None and now - empty_since >= ROOM_S
+        if group.statistics.join_state is None:
+            return True  # statistics are off: nobody knows where the client fetches
+        for stall in self._watch.judge(looks, stayed, now, had_room=had_room):
+            self._help(client, lanes[stall.key], stall, now)
+        return True
+
+    def _help(self, client: confluent_kafka.Consumer, lane: Lane, stall: Stall, now: float) -> None:
+        group = self._group
+        topic, partition = stall.key
+        event = PartitionStalled(
+            topic=topic,
+            partition=partition,
+            offset=stall.offset,
+            end=stall.end,
+            stalled_s=now - stall.since + LOOK_S,
+            remedy=stall.remedy.value,
+        )
+        group.bus.emit(event)
+        if stall.remedy is Remedy.SEEK:
+            place = next((one for one in (lane.expected, lane.start, stall.offset) if one is not None), None)
+            if place is None:
+                return  # where it begins is the client's to find out; a place of ours might skip records
+            try:
+                client.seek(TopicPartition(topic, partition, place))
+            except KafkaException as error:
+                group.bus.emit(ErrorOccurred(where="seek", error=error, topic=topic, partition=partition))
+        elif stall.remedy is Remedy.REMAKE:
+            self.remake = str(event)
+        else:
+            group.complain(STALLED, str(event))
+
+
+def _could_bring(lane: Lane) -> bool:
+    """Whether records of a partition would come if the client had them."""
+    waits = lane.flow_paused or lane.paused_until is not None or lane.state is LaneState.PAUSED
+    return not waits and not lane.revoking and lane.pending_seek is None

@@ -1,0 +1,106 @@
+"""Worker threads: they take lanes from one queue, run their consumers, and hand the result back to the lane's group."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Protocol
+
+from swarm_consumer._scheduling.lane import Lane, Run
+from swarm_consumer.events import describe
+
+
+class LaneOwner(Protocol):
+    """The subscription group a lane belongs to, as workers see it."""
+
+    def work(self, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
+        """Do one run of the lane, calling `occupy` with the run at its start and with None at its end."""
+
+
+class Workers:
+    """`count` threads over one queue of (group, lane), and one more, made when needed, for hooks at the end.
+
+    All are daemon threads: a handler that never returns must not keep the process from ending. `on_failure` is called
+    with a sentence and the error when something other than a handler raises on one of them; the thread goes on.
+    """
+
+    def __init__(
+        self, count: int, name: str = "swarm-worker", on_failure: Callable[[str, BaseException], None] | None = None
+    ) -> None:
+        self.count = count
+        self._name = name
+        self._on_failure = on_failure
+        self._queue: SimpleQueue[tuple[LaneOwner, Lane] | None] = SimpleQueue()
+        self._hooks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._occupied: list[Run | None] = [None] * count
+        self._threads: list[threading.Thread] = []
+        self._hook_thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def start(self) -> None:
+        """Start the threads."""
+        for index in range(self.count):
+            thread = threading.Thread(target=self._work, args=(index,), name=f"{self._name}-{index}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def submit(self, owner: LaneOwner, lane: Lane) -> None:
+        """Queue a lane that has become READY."""
+        self._queue.put((owner, lane))
+
+    def submit_hook(self, hook: Callable[[], None]) -> None:
+        """Run a hook on a thread of its own, so that it need not wait for busy workers."""
+        if self._hook_thread is None:
+            with self._starting:  # owners and workers come here side by side
+                if self._hook_thread is None:
+                    thread = threading.Thread(target=self._run_hooks, name=f"{self._name}-hooks", daemon=True)
+                    thread.start()
+                    self._hook_thread = thread
+        self._hooks.put(hook)
+
+    def occupied(self) -> list[Run]:
+        """Return what the workers are at."""
+        return [run for run in self._occupied if run is not None]
+
+    def dead(self) -> str | None:
+        """Return the name of a thread that was started and is no more; None while all are there."""
+        threads = [*self._threads, *([self._hook_thread] if self._hook_thread is not None else [])]
+        return next((thread.name for thread in threads if thread.ident is not None and not thread.is_alive()), None)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Ask all threads to end after what they are at; whether they did within `timeout_s` seconds."""
+        for _ in self._threads:
+            self._queue.put(None)
+        threads = list(self._threads)
+        if self._hook_thread is not None:
+            self._hooks.put(None)
+            threads.append(self._hook_thread)
+        deadline = time.monotonic() + timeout_s
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads)
+
+    def _work(self, index: int) -> None:
+        def occupy(run: Run | None) -> None:
+            self._occupied[index] = run
+
+        get = self._queue.get
+        while (item := get()) is not None:
+            try:
+                owner, lane = item
+                owner.work(lane, occupy)
+            except BaseException as error:  # noqa: BLE001  a worker that dies unseen is a node that does nothing
+                self._failed(f"{self._name}-{index}", error)
+
+    def _run_hooks(self) -> None:
+        while (hook := self._hooks.get()) is not None:
+            try:
+                hook()
+            except BaseException as error:  # noqa: BLE001  see _work
+                self._failed(f"{self._name}-hooks", error)
+
+    def _failed(self, thread: str, error: BaseException) -> None:
+        if self._on_failure is not None:
+            self._on_failure(f"the thread {thread} failed outside of a handler: {describe(error)}", error)

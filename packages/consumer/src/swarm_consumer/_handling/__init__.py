@@ -1,0 +1,1 @@
+"""What a user writes and is given: consumers, batches, messages, hooks."""

@@ -1,0 +1,248 @@
+"""What users write: a class with `consume`, or a function. And what they may call from inside it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from swarm_consumer._handling.batch import Batch
+from swarm_consumer._handling.message import Message
+from swarm_consumer._producing.deliveries import Delivery
+from swarm_consumer._producing.producer import Producer
+from swarm_consumer.errors import ConsumptionError
+
+
+class TransactionBlock(AbstractContextManager[None], AbstractAsyncContextManager[None]):
+    """A block of a transaction, for ``with`` and in async handlers for ``async with``."""
+
+
+class _Context(Protocol):
+    """What stands behind a consumer: `PartitionContext` of `_running`. `Consumer` says what each method does."""
+
+    topic: str
+    partition: int
+    producer: Producer
+
+    @property
+    def attempt(self) -> int: ...
+    def settle_elsewhere(self, timeout: float) -> None: ...
+    def is_revoked(self) -> bool: ...
+    def is_stopping(self) -> bool: ...
+    def mark(self, message: Message[Any] | int, metadata: str | None, blocking: bool, timeout: float) -> bool: ...
+    def offset_metadata(self, timeout: float) -> str | None: ...
+    def transaction(self, timeout: float) -> TransactionBlock: ...
+    def pause(self, duration: float | None) -> None: ...
+    def resume(self) -> None: ...
+    def seek(self, target: int | datetime | str) -> None: ...
+    def complain(self, code: int, reason: str) -> None: ...
+    def produce(self, topic: str, value: Any, **options: Any) -> Delivery: ...
+
+
+class Consumer:
+    """Handles the batches of one topic-partition. One instance per assigned partition, kept between batches.
+
+    Override `consume`; the other hooks are optional. All of them run one at a time for a given instance, on a worker
+    thread of the node.
+    """
+
+    _context: _Context
+    _state: Any
+
+    # -- hooks ---------------------------------------------------------------------------------------------------
+
+    def initialized(self) -> None:
+        """Called once, before the first batch of this partition. If it raises, it is retried like a batch."""
+
+    def consume(self, messages: Batch[Any]) -> Any:
+        """Handle one batch: messages of one partition, in order. May be ``async def``.
+
+        Its return marks the batch as done; raise to have it again. What it returns is not looked at, except that an
+        awaitable or a future is waited for, and that what has not run (a generator, map(), a list of coroutines) and
+        False fail the batch.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} does not define consume(self, messages)")
+
+    def revoked(self) -> None:
+        """Called when the partition has been taken away, after the last batch and before progress is handed over.
+
+        Marks made here still count, unless the partition was lost rather than revoked.
+        """
+
+    def shutdown(self) -> None:
+        """Called once when the node stops, after the last batch. Marks made here still count."""
+
+    def tick(self) -> None:
+        """Called every `tick_interval` seconds while no batch of this partition is being handled."""
+
+    def eofed(self) -> None:
+        """Called when the end of the partition has been reached. Defining it switches the client's EOF events on."""
+
+    @contextlib.contextmanager
+    def wrap(self, action: str) -> Iterator[None]:
+        """Surround every other hook; `action` is its name. A context manager that yields once.
+
+        It sees what the hook raises and may raise something else, but not call it done: a failure that it keeps to
+        itself is still a failure.
+        """
+        yield
+
+    # -- where and what ------------------------------------------------------------------------------------------
+
+    @property
+    def topic(self) -> str:
+        """The topic of this instance."""
+        return self._context.topic
+
+    @property
+    def partition(self) -> int:
+        """The partition of this instance."""
+        return self._context.partition
+
+    @property
+    def state(self) -> Any:
+        """What the app's lifespan yields in this process; None without one. Not there yet in the constructor."""
+        try:
+            return self._state
+        except AttributeError:
+            raise ConsumptionError(
+                f"{type(self).__qualname__}: self.state is there from initialized() on, not in the constructor"
+            ) from None
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the present batch this is: 1 at first, then counting up."""
+        return self._context.attempt
+
+    @property
+    def retrying(self) -> bool:
+        """Whether the present batch, or part of it, has failed before."""
+        return self._context.attempt > 1
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether the partition is being, or has been, taken away.
+
+        A handler that has seen True may return early: from then on its return marks nothing, only its own
+        `mark_as_consumed` calls count, up to the moment the partition is handed over.
+        """
+        return self._context.is_revoked()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the node is stopping. As with `is_revoked`, a handler that has seen True marks only explicitly."""
+        return self._context.is_stopping()
+
+    # -- progress ------------------------------------------------------------------------------------------------
+
+    def mark_as_consumed(
+        self,
+        message: Message[Any] | int,
+        *,
+        metadata: str | None = None,
+        blocking: bool = False,
+        timeout: float = 30.0,
+    ) -> bool:
+        """Mark this message (or offset) and all before it as done; return whether the partition is still ours.
+
+        With `blocking`, wait up to `timeout` seconds until the broker has the commit and return False if it has not.
+        `metadata` is kept beside exactly this offset; it goes when the offset moves on. After `self.produce()` the mark
+        counts once all of that is acknowledged, in hooks too. From a thread of your own it waits for that here. If
+        something that such threads produced was not delivered, it raises DeliveryError, and the partition goes back to
+        its first message that is not marked, because nobody can say for which message it was; marks with messages of
+        before then return False. Call `Delivery.wait` in such threads to deal with it.
+        Raises ValueError for a message that was not delivered to this consumer.
+        """
+        return self._context.mark(message, metadata, blocking, timeout)
+
+    def offset_metadata(self, *, timeout: float = 10.0) -> str | None:
+        """Return the metadata string committed with this partition's offset, from the broker."""
+        return self._context.offset_metadata(timeout)
+
+    def transaction(self, *, timeout: float = 60.0) -> TransactionBlock:
+        """Tie output and progress together: ``with self.transaction(): ...``, ``async with`` in async handlers.
+
+        What is produced inside and the offset become visible together, or neither does. With a mark inside, that is the
+        offset, and both are committed at the end of the block. Without one, the block is a part of one transaction for
+        the whole batch, together with the other such blocks: it is committed when consume() returns, and an error that
+        leaves consume() or any of the blocks undoes all of it. In hooks a block without a mark commits its output
+        alone. Blocks of one batch come one after the other, and a mark of an earlier message takes nothing back. Needs
+        App(producer={"transactional.id": ...}); a node has one transaction at a time, others wait for it.
+        Raises DeliveryError when it cannot be committed, ConsumptionError when the partition was taken away meanwhile.
+        """
+        return self._context.transaction(timeout)
+
+    # -- flow ----------------------------------------------------------------------------------------------------
+
+    def pause(self, duration: float | None = None) -> None:
+        """Hand out no further batch of this partition for `duration` seconds, or until `resume()`."""
+        self._context.pause(duration)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._context.resume()
+
+    def seek(self, target: int | datetime | Literal["earliest", "latest"]) -> None:
+        """Go on at an offset, a time, or an end of the partition, once this batch has returned.
+
+        The return of the present batch then marks nothing: progress continues at the target. If the handler raises
+        after all, the seek is forgotten and the batch retried.
+        """
+        self._context.seek(target)
+
+    # -- health --------------------------------------------------------------------------------------------------
+
+    def unhealthy(self, code: int, reason: str) -> None:
+        """Say that this process cannot do its work any more and why; whoever watches it stops and replaces it.
+
+        ``code`` is a positive int of your own; 1 to 5 are those of swarm_health.Status. The first complaint of a
+        process stays. The batch goes on: return, or raise to have it handled again by the successor. Nothing happens
+        where nobody watches (see Runtime.complaint). Raises ValueError for a code that is not from 1 to 2**31 - 1.
+        """
+        self._context.complain(code, reason)
+
+    # -- output --------------------------------------------------------------------------------------------------
+
+    @property
+    def producer(self) -> Producer:
+        """The node's producer, made on first use.
+
+        What is produced on it, rather than with `self.produce`, no batch waits for; a failure is reported as
+        ErrorOccurred.
+        """
+        return self._context.producer
+
+    def produce(
+        self,
+        topic: str,
+        value: Any = None,
+        *,
+        key: Any = None,
+        headers: Any = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> Delivery:
+        """Produce a message. It is acknowledged by the broker before this batch counts as done.
+
+        bytes and str go as they are, None is a tombstone, anything else becomes JSON. Returns a `Delivery` to wait
+        on; nobody has to. If the broker does not acknowledge, the batch fails and is retried; a DeliveryError that
+        `Delivery.wait` has raised is yours to deal with and fails nothing more. With a transactional.id
+        it is for transactions alone: ConsumptionError outside of one.
+        """
+        return self._context.produce(
+            topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
+        )
+
+
+class FunctionConsumer(Consumer):
+    """The consumer behind ``@app.consume``: calls a function with the batch, and with itself if it takes two."""
+
+    function: Any = None
+    wants_consumer: bool = False
+
+    def consume(self, messages: Batch[Any]) -> Any:
+        """Call the function."""
+        function = type(self).function
+        return function(messages, self) if type(self).wants_consumer else function(messages)

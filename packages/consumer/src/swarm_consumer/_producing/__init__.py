@@ -1,0 +1,1 @@
+"""Records that go out: the producer, what was delivered, transactions."""

@@ -1,0 +1,41 @@
+"""What goes with a dead letter: the headers that say where it came from and why. Pure."""
+
+from __future__ import annotations
+
+import confluent_kafka
+
+from swarm_consumer._payloads.record_headers import headers_of
+from swarm_consumer.events import describe
+
+SOURCE_TOPIC = "swarm-source-topic"
+SOURCE_PARTITION = "swarm-source-partition"
+SOURCE_OFFSET = "swarm-source-offset"
+SOURCE_GROUP = "swarm-source-group"
+SOURCE_TIMESTAMP = "swarm-source-timestamp"
+ATTEMPTS = "swarm-attempts"
+ERROR = "swarm-error"
+_MAX_ERROR_BYTES = 1000
+
+
+def letter_headers(
+    record: confluent_kafka.Message, group: str, attempts: int, error: BaseException
+) -> list[tuple[str, bytes | None]]:
+    """Return the record's headers and, after them, where and when it came from and why it is here."""
+    _, timestamp = record.timestamp()
+    added = {
+        SOURCE_TOPIC: str(record.topic()),
+        SOURCE_PARTITION: str(record.partition()),
+        SOURCE_OFFSET: str(record.offset()),
+        SOURCE_GROUP: group,
+        **({SOURCE_TIMESTAMP: str(timestamp)} if timestamp > 0 else {}),
+        ATTEMPTS: str(attempts),
+        ERROR: describe(error),
+    }
+    return headers_of(record) + [(name, _bounded(text)) for name, text in added.items()]
+
+
+def _bounded(text: str) -> bytes:
+    """The text as UTF-8 of at most `_MAX_ERROR_BYTES`, cut between characters."""
+    # An error may repeat what a decoder has seen, a lone surrogate too ("\ud800" in JSON): UTF-8 has none.
+    data = text.encode("utf-8", "backslashreplace")
+    return data[:_MAX_ERROR_BYTES].decode("utf-8", "ignore").encode() if len(data) > _MAX_ERROR_BYTES else data

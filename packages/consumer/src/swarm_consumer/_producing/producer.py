@@ -1,0 +1,277 @@
+"""The node's producer: made on first use, in the process that uses it; what it sends is awaited before progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import confluent_kafka
+import msgspec
+
+from swarm_consumer._producing.deliveries import Deliveries, Delivery
+from swarm_consumer._producing.transactions import Transactions, TransactionScope
+from swarm_consumer.errors import ConfigurationError, DeliveryError, ForkError
+from swarm_consumer.kafka.client_errors import kafka_error_of
+from swarm_consumer.kafka.redaction import scrub, secrets_of
+
+
+def encode(value: Any) -> bytes | str | None:
+    """Return what is produced for a value: bytes, str and None as they are, else JSON, also of a pydantic model."""
+    if value is None or isinstance(value, (bytes, str)):
+        return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    return encode_json(value)
+
+
+def _plain(value: Any) -> Any:
+    """What msgspec is given for a pydantic model; pydantic itself is never imported here."""
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"an object of type {type(value).__qualname__} cannot become JSON: produce bytes instead")
+    return dump(mode="json")
+
+
+encode_json = msgspec.json.Encoder(enc_hook=_plain).encode
+"""Return the value as JSON."""
+
+
+class Producer:
+    """One librdkafka producer of this process, safe to use from all its threads."""
+
+    def __init__(
+        self,
+        properties: Mapping[str, Any],
+        on_error: Callable[[confluent_kafka.KafkaError], None] | None = None,
+        logger: Any = None,
+        on_undelivered: Callable[[DeliveryError], None] | None = None,
+    ) -> None:
+        self._properties = dict(properties)
+        self._on_error = on_error
+        self._logger = logger
+        self._on_undelivered = on_undelivered
+        self._lock = threading.Lock()
+        self._client: confluent_kafka.Producer | None = None
+        self._pid = 0
+        self._closed = False
+        self.fatal_error: str | None = None
+        self.transactions = Transactions(lambda: self.client, self._flush, self._note_fatal)
+
+    @property
+    def client(self) -> confluent_kafka.Producer:
+        """The client's own producer, made now if there is none yet.
+
+        Raises ForkError in a process forked after that, and DeliveryError once the node has stopped.
+        """
+        client = self._client
+        if client is None:
+            with self._lock:
+                client = self._client
+                if client is None:
+                    if self._closed:
+                        raise DeliveryError("the node has stopped, and nothing it produced now would be sent")
+                    client = self._create()
+        if self._pid != os.getpid():
+            raise ForkError(
+                f"this producer was made in process {self._pid} and is used in {os.getpid()}: what it sends would be "
+                f"lost; make it after the fork, by first using it there"
+            )
+        return client
+
+    @property
+    def used(self) -> bool:
+        """Whether the client's producer exists."""
+        return self._client is not None
+
+    def produce(
+        self,
+        topic: str,
+        value: Any = None,
+        *,
+        key: Any = None,
+        headers: Any = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        timeout: float = 30.0,
+        deliveries: tuple[Deliveries, ...] = (),
+        told: bool = False,
+    ) -> Delivery:
+        """Queue a message to be sent. A full local queue is waited for up to `timeout` seconds, then DeliveryError.
+
+        Called on the producer itself, nothing waits for the message but its `Delivery`; a failure that nobody waits for
+        is reported as ErrorOccurred. `deliveries` and `told` are for the runtime, which waits for those of its runs.
+        """
+        client = self.client
+        delivery = Delivery(self.await_all, topic, deliveries, None if told else self._on_undelivered)
+        options: dict[str, Any] = {}
+        if partition is not None:
+            options["partition"] = partition
+        if timestamp_ms is not None:
+            options["timestamp"] = timestamp_ms
+        if headers is not None:
+            options["headers"] = headers
+        payload, encoded_key = encode(value), encode(key)
+        deadline = time.monotonic() + timeout
+        for group in deliveries:
+            group.added()
+        try:
+            while True:
+                try:
+                    client.produce(topic, payload, encoded_key, on_delivery=delivery._answered, **options)
+                    break
+                except BufferError:
+                    if time.monotonic() >= deadline:
+                        raise DeliveryError(
+                            f"not queued for {topic}: the local queue stayed full for {timeout:g} s; is the broker "
+                            f"reachable, or queue.buffering.max.messages too small?"
+                        ) from None
+                    self._serve(client.poll, 0.05)
+        except confluent_kafka.KafkaException as error:
+            for group in deliveries:
+                group.removed()
+            raise DeliveryError(f"not queued for {topic}: {error.args[0].str()}") from error
+        except BaseException:
+            for group in deliveries:
+                group.removed()
+            raise
+        else:
+            self._serve(client.poll, 0)
+        finally:
+            del client  # an error that somebody keeps has this frame, and would keep the client alive with its threads
+        return delivery
+
+    def settle(self, deliveries: Deliveries, timeout: float) -> None:
+        """Wait until everything of a run is acknowledged. Raises DeliveryError when something is not."""
+        if deliveries.pending:
+            self.await_all(lambda: deliveries.pending == 0, timeout)
+        if (error := deliveries.failure) is not None:
+            raise error
+        if deliveries.pending:
+            raise DeliveryError(f"{deliveries.pending} messages were not acknowledged within {timeout:g} s")
+
+    def await_all(self, done: Callable[[], bool], timeout: float) -> None:
+        """Serve deliveries until `done()` or `timeout` seconds are over."""
+        deadline = time.monotonic() + timeout
+        while not done():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return
+            # flush() sends at once what linger.ms would still hold back; short slices, because it waits for the
+            # messages of every thread and another's may keep coming.
+            self._serve(self.client.flush, min(0.05, remaining))
+
+    def serve(self) -> None:
+        """Take in what the broker has answered meanwhile, without waiting; nothing if the producer is not in use."""
+        client = self._client
+        if client is not None and self._pid == os.getpid():
+            with contextlib.suppress(DeliveryError):  # noted: `fatal_error` has it
+                self._serve(client.poll, 0)
+        del client  # see produce()
+
+    def _flush(self, timeout: float) -> None:
+        self._serve(self.client.flush, timeout)
+
+    def _serve(self, call: Callable[[float], int], timeout: float) -> int:
+        """Call poll() or flush(): a fatal error of the producer comes out of them instead of going to error_cb."""
+        try:
+            return call(timeout)
+        except:  # noqa: E722  confluent-kafka 2.16 may raise the KafkaError itself, which is no exception at all
+            if (cause := kafka_error_of(sys.exc_info()[1])) is None:
+                raise
+            self._note_fatal(cause)
+            failure = DeliveryError(f"the producer cannot send any more: {self.scrub(cause.str())}")
+        finally:
+            del call  # see produce()
+        raise failure
+
+    @property
+    def transactional(self) -> bool:
+        """Whether everything goes through transactions, because a transactional.id is set."""
+        return "transactional.id" in self._properties
+
+    def check_transactional(self) -> None:
+        """Raise ConfigurationError without a transactional.id."""
+        if not self.transactional:
+            raise ConfigurationError(
+                "transactions need an id: App(producer={'transactional.id': prefix}); a node appends its number"
+            )
+
+    @contextlib.contextmanager
+    def transaction(self, timeout: float = 60.0) -> Iterator[TransactionScope]:
+        """Run a block as one transaction: all of its output and offsets become visible together, or nothing does.
+
+        A producer has one transaction at a time: others wait for it, in their order. An error inside aborts it and is
+        raised. Raises DeliveryError when the transaction cannot be committed, ConfigurationError without a
+        transactional.id.
+        """
+        self.check_transactional()
+        scope = self.transactions.begin(timeout)
+        try:
+            yield scope
+        except BaseException:
+            self.transactions.abort(timeout)
+            raise
+        self.transactions.commit(scope, timeout)
+
+    def _note_fatal(self, error: confluent_kafka.KafkaError) -> None:
+        # Fenced by another producer with this id, for example: nothing this one does will succeed any more.
+        if error.fatal() and self.fatal_error is None:
+            self.fatal_error = self.scrub(error.str())
+            if self._on_error is not None:
+                self._on_error(error)
+
+    def scrub(self, text: str) -> str:
+        """Return the text without any secret of this producer's properties."""
+        return scrub(text, secrets_of(self._properties))
+
+    def close(self, timeout: float) -> int:
+        """Send what is left within `timeout` seconds; return how many messages remained unsent.
+
+        The client and its threads end with it: what is produced later is refused.
+        """
+        if self._client is not None and self._pid != os.getpid():
+            return 0  # it is the parent's: destroying it here would abort this process
+        self._closed = True
+        # Who makes a client holds the lock until a transactional one has its id, which may take as long as an outage.
+        if not self._lock.acquire(timeout=max(0.0, timeout)):
+            return 0
+        try:
+            client, self._client = self._client, None
+        finally:
+            self._lock.release()
+        if client is None:
+            return 0
+        try:
+            return self._serve(client.flush, max(0.0, timeout))
+        except DeliveryError:
+            return len(client)
+
+    def _create(self) -> confluent_kafka.Producer:
+        properties = dict(self._properties)
+        properties["error_cb"] = self._error
+        if self._logger is not None:
+            properties["logger"] = self._logger
+        try:
+            client = confluent_kafka.Producer(properties)
+            if "transactional.id" in properties:
+                client.init_transactions(30.0)
+        except (confluent_kafka.KafkaException, TypeError, ValueError) as error:
+            cause = error.args[0].str() if isinstance(error, confluent_kafka.KafkaException) else str(error)
+            raise ConfigurationError(f"the producer cannot be made: {self.scrub(cause)}") from None
+        if self._closed:  # meanwhile
+            del client
+            raise DeliveryError("the node has stopped, and nothing it produced now would be sent")
+        self._pid = os.getpid()
+        self._client = client
+        return client
+
+    def _error(self, error: confluent_kafka.KafkaError) -> None:
+        if error.fatal():
+            self.fatal_error = self.scrub(error.str())
+        if self._on_error is not None:
+            self._on_error(error)

@@ -1,0 +1,1 @@
+"""A node at work: the runtime, and one run of a consumer."""

@@ -1,0 +1,279 @@
+"""One run of a consumer, on a worker thread: the instance, the hook, what it produced, and what became of it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from swarm_consumer._connection.group_state import GroupState
+from swarm_consumer._handling.batch import Batch
+from swarm_consumer._handling.consumer import Consumer
+from swarm_consumer._producing.deliveries import produced_by
+from swarm_consumer._producing.letters import letter_headers
+from swarm_consumer._producing.producer import Producer
+from swarm_consumer._reporting.bus import Bus
+from swarm_consumer._running.event_loop import EventLoop
+from swarm_consumer._running.partition_context import PartitionContext
+from swarm_consumer._running.returned import complete
+from swarm_consumer._scheduling.lane import Lane, Run, run_in_hand
+from swarm_consumer.events import (
+    BatchFailed,
+    BatchFinished,
+    BatchStarted,
+    DeadLettered,
+    DeadLetterLimitReached,
+    ErrorOccurred,
+    RetryStarted,
+)
+
+SETTLE_TIMEOUT_S = 60.0
+"""How long a batch waits at its end for the acknowledgement of what it produced, before it counts as failed."""
+
+
+class Execution:
+    """Calls consumers. Shared by all worker threads of a node; keeps nothing of a run."""
+
+    def __init__(self, bus: Bus, producer: Producer, event_loop: EventLoop) -> None:
+        self._bus = bus
+        self._producer = producer
+        self._event_loop = event_loop
+        self.after_batch: tuple[Callable[[], None], ...] = ()
+        self.state: Any = None  # what the app's lifespan yields
+
+    def consume(self, client: GroupState, run: Run, again: bool) -> None:
+        """Give a batch to the lane's consumer and report how it went."""
+        lane = run.lane
+        bus = self._bus
+        if lane.decoders.epoch != run.epoch:
+            lane.decoders = replace(lane.decoders, epoch=run.epoch)
+        batch: Batch[Any] = Batch(
+            run.topic, run.partition, run.records, lane.decoders, client.statistics.known(lane.key).end
+        )
+        if again:
+            bus.emit(
+                RetryStarted(
+                    topic=run.topic, partition=run.partition, offset=run.first_offset or 0, attempt=run.attempt
+                )
+            )
+        if bus.wants(BatchStarted):
+            bus.emit(
+                BatchStarted(
+                    topic=run.topic,
+                    partition=run.partition,
+                    first_offset=run.first_offset or 0,
+                    last_offset=run.last_offset or 0,
+                    messages=len(run.records),
+                    attempt=run.attempt,
+                )
+            )
+        error = self._call(client, run, batch)
+        if isinstance(error, Exception) and self._divert(client, run, error):
+            client.finish(run, failed=True, diverted=True)
+            self._tell_observers()
+            return
+        outcome = client.finish(run, error is not None)
+        if error is not None:
+            bus.emit(
+                BatchFailed(
+                    topic=run.topic,
+                    partition=run.partition,
+                    offset=run.first_offset or 0 if outcome.first_unmarked is None else outcome.first_unmarked,
+                    offset_in_hand=batch._offset_in_hand(error),
+                    attempt=run.attempt,
+                    retry_in_s=0.0 if outcome.isolating else outcome.retry_in_s,
+                    error=error,
+                )
+            )
+            if outcome.refusal is not None:
+                bus.emit(
+                    DeadLetterLimitReached(
+                        topic=run.topic,
+                        partition=run.partition,
+                        offset=run.first_offset or 0,
+                        reason=outcome.refusal,
+                    )
+                )
+            if not isinstance(error, Exception):
+                client.fail(
+                    f"{run.topic}[{run.partition}] offset {run.first_offset}: the handler raised "
+                    f"{type(error).__name__}, which ends the node"
+                )
+        elif bus.wants(BatchFinished):
+            bus.emit(
+                BatchFinished(
+                    topic=run.topic,
+                    partition=run.partition,
+                    first_offset=run.first_offset or 0,
+                    last_offset=run.last_offset or 0,
+                    messages=len(run.records),
+                    duration_s=time.monotonic() - run.started,
+                )
+            )
+        self._tell_observers()
+
+    def _tell_observers(self) -> None:
+        for callback in self.after_batch:
+            self._bus.call("after_batch callback", callback)
+
+    def _divert(self, client: GroupState, run: Run, error: Exception) -> bool:
+        """Send the message of a failed run to the dead letters if its attempts are used up; whether that is done."""
+        record = client.divertible(run)
+        limits = run.lane.route.settings.dead_letters
+        if record is None or limits is None:
+            return False
+        if limits.topic is not None:
+            try:
+                # Without the record's timestamp: a letter as old as its record may be past the retention of its topic.
+                headers = letter_headers(record, run.lane.route.group, run.attempt, error)
+                letter: dict[str, Any] = {"key": record.key(), "headers": headers}
+                produce = functools.partial(self._producer.produce, limits.topic, record.value(), told=True, **letter)
+                if self._producer.transactional and run.lane.consumer is not None:
+                    transactions = _context(run).transactions
+                    transactions.letter(run, produce, SETTLE_TIMEOUT_S, mark=client.letter_moves(run))
+                else:
+                    produce().wait(SETTLE_TIMEOUT_S)
+            except BaseException as failure:  # noqa: BLE001  no letter, no progress: the message is tried again
+                self._bus.emit(
+                    ErrorOccurred(
+                        where=f"dead letter for offset {run.first_offset}",
+                        error=failure,
+                        topic=run.topic,
+                        partition=run.partition,
+                    )
+                )
+                return False
+        self._bus.emit(
+            DeadLettered(
+                topic=run.topic,
+                partition=run.partition,
+                offset=run.first_offset or 0,
+                attempts=run.attempt,
+                dead_letter_topic=limits.topic,
+                error=error,
+            )
+        )
+        return True
+
+    def hook(self, client: GroupState, lane: Lane, action: str) -> None:
+        """Call one of the hooks without messages; what it raises is reported and hurts nobody.
+
+        A partition that has had no message yet gets its consumer here.
+        """
+        with client.lock:
+            run = client.lanes.begin_hook(lane, action, time.monotonic())
+        if run is None:
+            return
+        client.hook_runs[threading.get_ident()] = run
+        token = run_in_hand.set(run)
+        try:
+            consumer = self._prepared(client, run)
+            self._in_wrap(lane, action, getattr(consumer, action))
+            self._complete(run)
+        except BaseException as error:  # noqa: BLE001  a hook must hurt nobody
+            self._after_failure(run)
+            self._bus.emit(
+                ErrorOccurred(where=f"hook {action}()", error=error, topic=run.topic, partition=run.partition)
+            )
+        finally:
+            run_in_hand.reset(token)
+            client.hook_runs.pop(threading.get_ident(), None)
+            client.finish(run, failed=False)
+
+    def _call(self, client: GroupState, run: Run, batch: Batch[Any]) -> BaseException | None:
+        lane = run.lane
+        run.reached = False
+        token = run_in_hand.set(run)
+        try:
+            consumer = self._prepared(client, run)
+            if "wrap" in lane.route.hooks:
+                self._in_wrap(lane, "consume", functools.partial(_reach, run, consumer, batch))
+            elif (result := _reach(run, consumer, batch)) is not None:
+                complete("consume", result, self._event_loop)
+            self._complete(run)
+        except BaseException as error:  # noqa: BLE001  the caller decides what follows
+            self._after_failure(run)
+            return error
+        finally:
+            run_in_hand.reset(token)
+        return None
+
+    def _complete(self, run: Run) -> None:
+        """After a success: commit the transaction that is open, or wait until everything produced is acknowledged."""
+        run.over = True
+        if (run.transaction is not None or run.spoiled is not None) and run.lane.consumer is not None:
+            _context(run).transactions.complete(run)
+        if run.deferred is not None or (run.produced is not None and run.produced.unsettled):
+            self._settle(run)
+
+    def _settle(self, run: Run) -> None:
+        """Wait for what a run has produced; raises DeliveryError when something was not delivered."""
+        self._producer.settle(produced_by(run), SETTLE_TIMEOUT_S)
+        if run.deferred is not None and run.lane.consumer is not None:
+            run.lane.consumer._context.settle_elsewhere(SETTLE_TIMEOUT_S)
+
+    def _after_failure(self, run: Run) -> None:
+        """Abort what is open; a mark that waits for acknowledgements counts only if each of them came."""
+        run.over = True
+        if run.transaction is not None and run.lane.consumer is not None:
+            transactions = _context(run).transactions
+            self._bus.call("abort of a transaction", functools.partial(transactions.discard, run))
+        if run.deferred is None:
+            return
+        try:
+            self._settle(run)
+        except BaseException:  # noqa: BLE001  the failure itself is reported
+            run.deferred = None
+        if produced_by(run).tainted:
+            run.deferred = None
+
+    def _prepared(self, client: GroupState, run: Run) -> Consumer:
+        """Return the lane's consumer, made and initialized if this is the first that is wanted of it."""
+        lane = run.lane
+        consumer = lane.consumer
+        if consumer is None:
+            consumer = self._instance(client, lane)
+        if not lane.initialized:
+            if "initialized" in lane.route.hooks:
+                self._in_wrap(lane, "initialized", consumer.initialized)
+            lane.initialized = True
+            client.count_attempts_anew(run)
+        return consumer
+
+    def _instance(self, client: GroupState, lane: Lane) -> Consumer:
+        consumer = lane.route.consumer()
+        consumer._context = PartitionContext(client, lane, self._producer)
+        consumer._state = self.state
+        lane.consumer = consumer
+        return consumer
+
+    def _in_wrap(self, lane: Lane, action: str, call: Callable[[], Any]) -> None:
+        assert lane.consumer is not None
+        if "wrap" not in lane.route.hooks:  # most consumers do not define it
+            complete(action, call(), self._event_loop)
+            return
+        failure: BaseException | None = None
+        with lane.consumer.wrap(action):
+            try:
+                complete(action, call(), self._event_loop)
+            except BaseException as error:
+                failure = error
+                raise
+        if failure is not None:
+            raise failure  # the wrap kept it to itself: a failure is none of its to call done
+
+
+def _context(run: Run) -> PartitionContext:
+    """Return what stands behind the run's consumer."""
+    assert run.lane.consumer is not None
+    context = run.lane.consumer._context
+    assert isinstance(context, PartitionContext)
+    return context
+
+
+def _reach(run: Run, consumer: Consumer, batch: Batch[Any]) -> Any:
+    run.reached = True
+    return consumer.consume(batch)

@@ -1,0 +1,347 @@
+"""The runtime: makes the clients, waits for the order to stop, and sees that everything ends in time.
+
+States: starting -> running -> quieting -> quiet -> stopping -> stopped; only forwards, and stopping from any of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import select
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from swarm_consumer._connection.client import SubscriptionClient
+from swarm_consumer._connection.client_properties import ClientProperties
+from swarm_consumer._connection.owner import librdkafka_log
+from swarm_consumer._connection.rebalances import revocation_timeout_s
+from swarm_consumer._connection.workers import Workers
+from swarm_consumer._producing.producer import Producer
+from swarm_consumer._reporting.reminders import Reminders
+from swarm_consumer._running import collection
+from swarm_consumer._running.application import Application
+from swarm_consumer._running.event_loop import EventLoop
+from swarm_consumer._running.execution import Execution
+from swarm_consumer._running.lifespan import Lifespan, NodeInfo
+from swarm_consumer._running.watchdog import Watchdog, loss
+from swarm_consumer._scheduling.lane import Run
+from swarm_consumer.checks import check_number
+from swarm_consumer.client_guard import check_clients_allowed
+from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.events import ClientError, StateChanged
+from swarm_consumer.exit_codes import EXIT_CLEAN, EXIT_DRAIN_OVERRUN, EXIT_FATAL
+from swarm_consumer.kafka.producer_properties import producer_properties
+from swarm_consumer.routing.routes import SubscriptionGroup
+from swarm_consumer.routing.selection import Selection
+from swarm_consumer.signals import Flag
+
+WATCH_S = 1
+"""How often the threads of the node are looked at."""
+CLOSE_GRACE_S = 1.0
+"""What a client is given beyond the drain deadline to come back from close(), before it is left behind."""
+
+
+class Runtime:
+    """Runs an app in this process. Make it where it runs: after a fork, not before.
+
+    node_id: the number of this process in a swarm; part of static member ids, client ids and transactional ids.
+    generation: which process of that number this is, for the app's lifespan.
+    selection: which topics and groups to run.
+    drain_timeout: seconds from the order to stop until run() returns, whatever handlers do.
+
+    Raises ConfigurationError for settings that contradict each other and for a selection that matches nothing.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        node_id: int | None = None,
+        generation: int = 1,
+        selection: Selection | None = None,
+        drain_timeout: float = 45.0,
+    ) -> None:
+        check_clients_allowed("Runtime")
+        check_number(drain_timeout, 0.1, 86400, "drain_timeout", "Runtime")
+        if node_id is not None:
+            check_number(node_id, 0, 10**6, "node_id", "Runtime", whole=True)
+        check_number(generation, 1, 10**12, "generation", "Runtime", whole=True)
+        selection = selection or Selection()
+        selection.check(app)
+        self.app = app
+        self.node_id = node_id
+        self.drain_timeout = float(drain_timeout)
+        self.phase = "starting"
+        self._groups = selection.apply(app.subscription_groups())
+        self._revocation_timeouts = {
+            group.name: revocation_timeout_s(app.revocation_timeout, group) for group in self._groups
+        }
+        self._bus = app.bus
+        self._clients: list[SubscriptionClient] = []
+        self._reminders = Reminders(self._bus)
+        self._fatal: str | None = None
+        self._stop_reason: str | None = None
+        self._quiet_wanted = False
+        self._after_batch: tuple[Callable[[], None], ...] = ()
+        self._after_state: tuple[Callable[[], None], ...] = ()
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pid = os.getpid()
+        self._watchdog = Watchdog(self._bus, self._wake)
+        kafka = {name: one.value for name, one in app._properties.items()}
+        self.producer = Producer(
+            producer_properties(kafka, app.producer_properties, app.client_id, node_id),
+            on_error=self._producer_error,
+            logger=librdkafka_log,
+            on_undelivered=self._watchdog.undelivered,
+        )
+        self._event_loop = EventLoop(self._watchdog.loop_failed)
+        self._workers = Workers(app.concurrency, on_failure=self._watchdog.worker_failed)
+        self._execution = Execution(self._bus, self.producer, self._event_loop)
+        node = NodeInfo(id=node_id, generation=generation)
+        self._lifespan = Lifespan(app.hooks.lifespan, node, self._event_loop, self._bus)
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Call the app's warm-ups that were not called yet, and enter its lifespan; what `run` does otherwise.
+
+        Before the first sign of life, in the thread that calls `run`. Raises WarmupError and LifespanError.
+        """
+        if self._pid != os.getpid():
+            raise ConfigurationError("this Runtime was made in another process; make it after the fork")
+        self.app.hooks.warm_up()
+        self._lifespan.enter()
+        self._execution.state = self._lifespan.state
+
+    def run(
+        self,
+        stopping: Flag | None = None,
+        quieting: Flag | None = None,
+        leaving: Callable[[], bool] | None = None,
+    ) -> int:
+        """Consume until told to stop; block the calling thread; return the exit code.
+
+        stopping, quieting: orders from outside, besides stop() and quiet(). leaving: asked when stopping; True makes
+        static members leave their groups for good. Installs no signal handler; what one raises here, such as Python's
+        own KeyboardInterrupt, stops and drains before it goes on.
+
+        Returns 0 after a clean stop, 1 after a fatal error of a client, the producer or a thread of the node, 4 when
+        the drain took too long: threads may still be alive then, leave with os._exit. Raises ConfigurationError when a
+        client refuses its properties, WarmupError and LifespanError when the app's own hooks fail.
+        """
+        if self.phase != "starting":
+            raise RuntimeError("a Runtime runs once; make a new one")
+        self.prepare()
+        try:
+            code = self._consume(stopping, quieting, leaving)
+        except BaseException as error:
+            self._lifespan.leave(error, 0.0)
+            self._event_loop.stop(CLOSE_GRACE_S)
+            raise
+        if self._lifespan.error is not None:
+            raise self._lifespan.error
+        return code
+
+    def _consume(self, stopping: Flag | None, quieting: Flag | None, leaving: Callable[[], bool] | None) -> int:
+        self._clients += [self._make_client(group) for group in self._groups]
+        self._execution.after_batch = self._after_batch
+        self._bus.on_interruption = functools.partial(self.stop, "KeyboardInterrupt was raised")
+        with collection.spared(self._most_in_flight()):
+            self._workers.start()
+            for client in self._clients:
+                client.start()
+            try:
+                self._wait(stopping, quieting)
+            except BaseException as error:  # KeyboardInterrupt, or what a signal handler of the user's raises
+                self.stop(f"{type(error).__name__} was raised")
+                self._finish(leaving, error)
+                raise
+            code = self._finish(leaving)
+        self._bus.on_interruption = None
+        self._bus.raise_interruption()
+        return code
+
+    def stop(self, reason: str = "stop() was called") -> None:
+        """Stop: finish what is at work, store and commit it, close. May be called from any thread or signal handler."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+        self._wake()
+
+    def quiet(self) -> None:
+        """Take no more messages, finish what is at work, keep the membership. From any thread or signal handler."""
+        self._quiet_wanted = True
+        self._wake()
+
+    # -- what liveness observes ----------------------------------------------------------------------------------
+
+    def polls(self) -> Sequence[SubscriptionClient]:
+        """Return a poll stamp for each subscription group."""
+        return tuple(self._clients)
+
+    def runs(self) -> Sequence[Run]:
+        """Return a stamp for each call into a consumer that is in progress."""
+        hooks = [run for client in self._clients for run in list(client.hook_runs.values())]
+        return [*self._workers.occupied(), *hooks]
+
+    def fatal_error(self) -> str | None:
+        """Return the reason why this node cannot go on (a client, the producer, a thread); None while it can."""
+        reasons = (self._fatal, self._watchdog.fatal, *(client.fatal for client in self._clients))
+        return next((reason for reason in reasons if reason is not None), self.producer.fatal_error)
+
+    def complaint(self) -> tuple[int, str] | None:
+        """Return the code and the reason that a handler gave to `Consumer.unhealthy`, None while there is none."""
+        return next((client.complaint for client in self._clients if client.complaint is not None), None)
+
+    def statistics(self) -> Mapping[str, object]:
+        """Return counters and ages under the names of the health protocol's node statistics."""
+        from swarm_consumer._connection.observation import node_statistics
+
+        return node_statistics(self.phase, self._clients, self.runs())
+
+    def after_batch(self, callback: Callable[[], None]) -> None:
+        """Call `callback` at the end of every batch, on its worker thread."""
+        self._after_batch = (*self._after_batch, callback)
+        self._execution.after_batch = self._after_batch
+
+    def after_state(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after every change of `phase`, on the thread that changed it."""
+        self._after_state = (*self._after_state, callback)
+
+    # -----
+
+    _client_type: type[SubscriptionClient] = SubscriptionClient  # the test kit has one that needs no broker
+
+    def _make_client(self, group: SubscriptionGroup) -> SubscriptionClient:
+        return self._client_type(
+            group,
+            ClientProperties(group, self.app.client_id, self.node_id),
+            self._workers,
+            self._execution,
+            self._bus,
+            self._wake,
+            self._revocation_timeouts[group.name],
+        )
+
+    def _most_in_flight(self) -> int:
+        """Return how many messages are held or worked on at a time: two batches wait for each worker at its third."""
+        return 3 * self._workers.count * sum(group.largest_batch for group in self._groups)
+
+    def _wait(self, stopping: Flag | None, quieting: Flag | None) -> None:
+        """Wait for the order to stop, for a client's end, and for everything that changes the state meanwhile."""
+        poller = select.poll()
+        poller.register(self._wake_reader, select.POLLIN)
+        if stopping is not None:
+            poller.register(stopping.fileno(), select.POLLIN)
+        if quieting is not None and quieting.fileno() != (stopping.fileno() if stopping is not None else -1):
+            poller.register(quieting.fileno(), select.POLLIN)
+        quiet_seen = False
+        while True:
+            if stopping is not None and stopping.is_set() and self._stop_reason is None:
+                self._stop_reason = "told to stop"
+            if self._stop_reason is not None:
+                return
+            lost = loss(self._clients, self._workers, self._event_loop, self._lifespan)  # before the reasons for one
+            if self.fatal_error() or any(client.configuration_error for client in self._clients):
+                return
+            if lost is not None:
+                self._watchdog.fail(lost)
+                return
+            if quieting is not None and quieting.is_set():
+                self._quiet_wanted = True
+            if self._quiet_wanted and not quiet_seen:
+                quiet_seen = True
+                if quieting is not None:
+                    # The flag's descriptor stays readable: it would turn this loop into a busy one.
+                    poller.unregister(quieting.fileno())
+                    quieting = None
+                self._enter("quieting")
+                for client in self._clients:
+                    client.quiet()
+            if self.phase == "quieting" and all(client.idle for client in self._clients):
+                self._enter("quiet")
+            if self.phase == "starting" and all(client.last_poll is not None for client in self._clients):
+                self._enter("running")
+            settled = self.phase in ("running", "quiet")
+            poller.poll(1000 * WATCH_S if settled else 20)
+            self._swallow()
+            self._reminders.look(self._clients if self.phase == "running" else (), time.monotonic())
+            self.producer.serve()
+
+    def _finish(self, leaving: Callable[[], bool] | None, raised: BaseException | None = None) -> int:
+        deadline = time.monotonic() + self.drain_timeout
+        misconfigured = next((one.configuration_error for one in self._clients if one.configuration_error), None)
+        self._fatal = self.fatal_error()
+        self._enter("stopping", self._fatal or (str(misconfigured) if misconfigured else self._stop_reason) or "")
+        leave = leaving is not None and bool(self._bus.call("the callable that says whether to leave", leaving))
+        for client in self._clients:
+            client.stop(deadline, leaving=leave)
+        for client in self._clients:
+            client.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
+        hanging = [client for client in self._clients if client.thread.is_alive()]
+        overrun = any(client.overrun for client in self._clients)
+        # Before the event loop ends: an async lifespan is on it.
+        self._lifespan.leave(raised, deadline - time.monotonic())
+        unsent = 0
+        if not hanging:
+            unsent = self.producer.close(max(0.5, deadline - time.monotonic()))
+            self._event_loop.stop(0.5 if overrun else max(0.5, deadline - time.monotonic()))
+            self._workers.stop(0.2 if overrun else max(0.2, deadline - time.monotonic()))
+        for client in hanging:
+            self._bus.emit(
+                ClientError(
+                    subscription_group=client.group.name,
+                    code="_TIMED_OUT",
+                    reason=f"the client did not close within the drain timeout of {self.drain_timeout:g} s",
+                )
+            )
+        if unsent:
+            self._bus.emit(
+                ClientError(
+                    subscription_group="producer",
+                    code="_TIMED_OUT",
+                    reason=f"{unsent} messages were produced outside of batches and not sent before the deadline",
+                )
+            )
+        self._bus.tell_repeated(at_the_end=True)
+        self._enter("stopped", self.fatal_error() or "")  # one that came up while it stopped, too
+        if misconfigured is not None:
+            raise misconfigured
+        if self.fatal_error() is not None:
+            return EXIT_FATAL
+        return EXIT_DRAIN_OVERRUN if hanging or overrun else EXIT_CLEAN
+
+    def _enter(self, state: str, reason: str = "") -> None:
+        previous, self.phase = self.phase, state
+        for callback in self._after_state:
+            self._bus.call("after_state callback", callback)
+        self._bus.emit(StateChanged(state=state, previous=previous, reason=reason))
+
+    def _wake(self) -> None:
+        # Signal-safe: one write that never blocks. A full pipe means that a wake-up is under way already.
+        try:
+            os.write(self._wake_writer, b"\0")
+        except OSError:
+            return
+
+    def _swallow(self) -> None:
+        try:
+            while os.read(self._wake_reader, 4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def _producer_error(self, error: Any) -> None:
+        reason = self.producer.scrub(error.str())
+        self._bus.emit(
+            ClientError(subscription_group="producer", code=error.name(), reason=reason, fatal=error.fatal())
+        )
+        if error.fatal():
+            self._wake()
+
+    def __del__(self) -> None:
+        for descriptor in (getattr(self, "_wake_reader", None), getattr(self, "_wake_writer", None)):
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)

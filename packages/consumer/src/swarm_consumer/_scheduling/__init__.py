@@ -1,0 +1,1 @@
+"""What may be worked on now, and what counts as done. Pure: no client, no thread, no clock."""

@@ -1,0 +1,101 @@
+"""Which positions are committed when: one commit of a client after the other. Pure; it knows no client and no clock.
+
+librdkafka retries a refused commit after a back-off (a coordinator that loads, moves or is away), and sends later ones
+meanwhile: the oldest then arrives last and takes the group back (`rd_kafka_handle_OffsetCommit`, 2.16). And as a
+partition leaves it commits what was once stored, be it behind what a transaction has committed since
+(`rd_kafka_assignment_serve_removals`). So nothing is stored, its timer is off, and the next commit of ours is sent when
+the one before has been answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from swarm_consumer._scheduling.progress import Key
+
+REFUSED_S = 1.0
+"""A position whose commit was refused is committed again after so long."""
+UNANSWERED_S = 180.0
+"""A commit without an answer is given up after so long. librdkafka keeps one for a session (45 s) while there is no
+coordinator, and each request for socket.timeout.ms (60 s)."""
+
+Places = frozenset[tuple[Key, int]]
+"""Partitions and their next offsets. An answer has them in an order of its own."""
+
+
+class CommitTurns:
+    """The positions of one client that are to be committed, and the commits that are not answered.
+
+    Guarded by the group's lock. Times are monotonic seconds.
+    """
+
+    def __init__(self, interval_s: float, now: float) -> None:
+        self._interval_s = interval_s
+        self._last = now  # when the interval began
+        self._wanted: dict[Key, float] = {}  # when to commit it
+        self._under_way: list[tuple[float, int, Places]] = []  # with the time and the number of each
+        self.count = 0
+        """How many commits were sent: the number of the last one."""
+
+    def moved(self, keys: Iterable[Key]) -> None:
+        """Commit these at the end of the interval."""
+        due = self._last + self._interval_s
+        for key in keys:
+            self._wanted.setdefault(key, due)
+
+    def at_once(self, keys: Iterable[Key], now: float) -> None:
+        """Commit these as soon as nothing is under way."""
+        for key in keys:
+            self._wanted[key] = min(now, self._wanted.get(key, now))
+
+    def due(self, now: float, *, at_last: bool = False) -> list[Key]:
+        """Return what is to be committed now; nothing while a commit is under way, but `at_last`."""
+        if not self._wanted:
+            return []
+        while self._under_way and now - self._under_way[0][0] >= UNANSWERED_S:
+            self._under_way.pop(0)
+        return [] if self._under_way and not at_last else [key for key, at in self._wanted.items() if at <= now]
+
+    def sent(self, places: Places, now: float) -> None:
+        """Note a commit of these positions."""
+        if now >= self._last + self._interval_s:
+            self._last = now
+        for key, _ in places:
+            self._wanted.pop(key, None)
+        self.count += 1
+        self._under_way.append((now, self.count, places))
+
+    def answered(self, places: Places, refused: Collection[Key], now: float) -> int | None:
+        """Note an answer: what was refused is wanted again. Return the commit's number, None for one given up."""
+        found = next((one for one in self._under_way if one[2] == places), None)
+        if found is None:
+            return None
+        self._under_way.remove(found)
+        again = now + REFUSED_S
+        for key, _ in places:
+            if key in refused:
+                self._wanted[key] = min(again, self._wanted.get(key, again))
+        return found[1]
+
+    def wanted(self, keys: Iterable[Key]) -> list[Key]:
+        """Return which of these are still to be committed."""
+        return [key for key in keys if key in self._wanted]
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Commit these no more: they are gone, or something else has committed them."""
+        for key in keys:
+            self._wanted.pop(key, None)
+
+    def under_way(self, key: Key) -> list[tuple[int, int]]:
+        """Return the commits of a partition that are not answered: the number and the position of each, in order."""
+        return [(number, offset) for _, number, places in self._under_way for one, offset in places if one == key]
+
+    def is_under_way(self) -> bool:
+        """Whether any commit is not answered."""
+        return bool(self._under_way)
+
+    def begin_anew(self, now: float) -> None:
+        """Forget everything: the client was closed, and all its commits with it."""
+        self._last = now
+        self._wanted.clear()
+        self._under_way.clear()

@@ -1,0 +1,74 @@
+"""What a subscription group has done since its start, counted as its runs end. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from swarm_consumer._scheduling.lane import Run
+from swarm_consumer._scheduling.progress import Key
+
+DURATION_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Classes of how long a batch takes, as swarm_health.DURATION_BOUNDS_S names them; a last one has no bound."""
+
+
+@dataclass(slots=True)
+class TopicCounters:
+    """What was done of one topic, whichever partitions of it were here."""
+
+    messages: int = 0
+    batches: int = 0
+    errors: int = 0
+    retries: int = 0
+    dead_lettered: int = 0
+    durations: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS_S) + 1))
+    duration_s: float = 0.0
+
+
+class Counters:
+    """Sums of a group by topic and by partition; they only grow. Not thread-safe: the caller holds the group's lock."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, TopicCounters] = {}
+        self._partitions: dict[Key, list[int]] = {}  # messages, batches, errors
+
+    def assigned(self, key: Key) -> None:
+        """Begin at 0 with a partition that came for the first time: a figure that is missing cannot be seen to rise."""
+        self._topics.setdefault(key[0], TopicCounters())
+        self._partitions.setdefault(key, [0, 0, 0])
+
+    def count(self, run: Run, failed: bool, diverted: bool, duration_s: float) -> None:
+        """Count a batch that has ended."""
+        key = run.lane.key
+        if key not in self._partitions:
+            self.assigned(key)
+        topic, partition = self._topics[key[0]], self._partitions[key]
+        topic.durations[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
+        topic.duration_s += duration_s
+        if run.attempt > 1:
+            topic.retries += 1
+        if diverted:
+            topic.dead_lettered += 1
+        if failed:
+            topic.errors += 1
+            partition[2] += 1
+            return
+        messages = len(run.records)
+        topic.batches += 1
+        topic.messages += messages
+        partition[0] += messages
+        partition[1] += 1
+
+    def totals(self) -> dict[str, int]:
+        """Return the group's totals under the names of the health protocol."""
+        names = ("batches", "messages", "errors", "retries", "dead_lettered")
+        return {name: sum(getattr(one, name) for one in self._topics.values()) for name in names}
+
+    def topics(self) -> dict[str, TopicCounters]:
+        """Return the sums of each topic."""
+        return self._topics
+
+    def of(self, key: Key) -> dict[str, int]:
+        """Return one partition's."""
+        messages, batches, errors = self._partitions.get(key, (0, 0, 0))
+        return {"messages": messages, "batches": batches, "errors": errors}

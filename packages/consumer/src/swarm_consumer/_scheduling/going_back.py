@@ -1,0 +1,32 @@
+"""Going back: a partition is handled anew from the first message that is not marked. Pure.
+
+For output of a handler's own threads that was not delivered: nobody can say which message it was for, so that the retry
+of one batch would not bring it back.
+"""
+
+from __future__ import annotations
+
+from swarm_consumer._scheduling.lane import Lane, LaneState
+from swarm_consumer._scheduling.lanes import Lanes
+
+
+class Beginning(int):
+    """Where a partition began of which nothing is marked: to be sought, but no progress to be committed."""
+
+
+def go_back(lanes: Lanes, lane: Lane, now: float) -> bool:
+    """Ask for a seek to what is not marked, after the first back-off; whether there is anything to go back to.
+
+    The caller holds the group's lock; no run of the lane is in progress.
+    """
+    lane.going_back = False
+    place = lanes.ledger.resume_at(lane.key)
+    if place is None or lane.pending_seek is not None or lanes.by_key.get(lane.key) is not lane:
+        return False
+    lanes.drop_held(lane)
+    lane.retry = None
+    lane.pending_seek = place if lanes.ledger.position(lane.key) is not None else Beginning(place)
+    lane.seek_at = now + lane.backoff.delay_s(1)
+    if lane.state in (LaneState.READY, LaneState.WAITING):
+        lane.state = LaneState.IDLE
+    return True

@@ -1,0 +1,6 @@
+"""Which consumer gets what: routes, subscription groups, settings, dead-letter limits."""
+
+from swarm_consumer.routing.declared_topics import DeclaredTopic
+from swarm_consumer.routing.routes import Property, Route, SubscriptionGroup, placed
+
+__all__ = ["DeclaredTopic", "Property", "Route", "SubscriptionGroup", "placed"]

@@ -1,0 +1,46 @@
+"""Dead letters: when a message is diverted, and within which limits. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swarm_consumer.checks import check_flag, check_number, check_topic
+from swarm_consumer.errors import ConfigurationError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLetters:
+    """What becomes of a message that cannot be handled: ``@app.topic(..., dead_letters=DeadLetters(topic="dead"))``.
+
+    topic: where it goes, with key, value, headers and where it came from; None skips it.
+    max_retries: attempts after the first, before that.
+    independent: each message has its own count; otherwise the count is the batch's, and once it is used up further
+        messages of that batch that fail are diverted at once.
+    max_consecutive: at most this many in a row; None: any number.
+    max_ratio: at most this share of the partition's recent messages (about the last thousand, and at least 100); half
+        of them by default. 1 or None: no limit.
+
+    Beyond a limit nothing is diverted any more: the partition stays at the message and keeps trying, because a fault
+    that hits everything is a fault of the code, and a dead-letter topic is no place for a whole topic.
+    A failing batch is handed out again one message at a time before anything is diverted: only the message that fails
+    by itself is.
+    """
+
+    topic: str | None = None
+    max_retries: int = 3
+    independent: bool = False
+    max_consecutive: int | None = None
+    max_ratio: float | None = 0.5
+
+    def check(self, where: str) -> None:
+        """Raise ConfigurationError for values that cannot work."""
+        check_flag(self.independent, "dead_letters.independent", where)
+        if self.topic is not None:
+            check_topic(self.topic)
+            if self.topic.startswith("^"):
+                raise ConfigurationError(f"{where}: dead letters need one topic, not the pattern {self.topic!r}")
+        check_number(self.max_retries, 0, 10**6, "dead_letters.max_retries", where, whole=True)
+        if self.max_consecutive is not None:
+            check_number(self.max_consecutive, 1, 10**9, "dead_letters.max_consecutive", where, whole=True)
+        if self.max_ratio is not None:
+            check_number(self.max_ratio, 0, 1, "dead_letters.max_ratio", where)

@@ -1,0 +1,185 @@
+"""Settings: what may be set, for the whole app and for one topic, with defaults and bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from swarm_consumer.checks import check_flag, check_number, nearest
+from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.routing.dead_letters import DeadLetters
+
+DEFAULT_PROPERTIES: Mapping[str, Any] = {
+    # A full local queue makes librdkafka wait this long before it fetches the partition again; its own default of
+    # 1000 ms cost a factor of seven in throughput here, 0 spins.
+    "fetch.queue.backoff.ms": 10,
+    # The bound of the prefetch, per client: 16 MiB keeps up with 2 million small messages a second.
+    "queued.max.messages.kbytes": 16384,
+    "statistics.interval.ms": 5000,
+    "auto.commit.interval.ms": 5000,
+    # Not an error for us: a topic that does not exist yet is reported once and taken up when it appears.
+    "topic.metadata.refresh.interval.ms": 30000,
+}
+"""What we set where the user says nothing; every one of them can be overridden."""
+
+DEFAULT_ASSIGNOR = "cooperative-sticky"
+"""The assignment strategy under the classic protocol: a rebalance takes only the partitions that move."""
+
+OWNED_PROPERTIES: Mapping[str, str] = {
+    "enable.auto.offset.store": "offsets are stored by Swarm, only after the handler returned for them",
+    "enable.auto.commit": "Swarm commits what is done every auto.commit.interval.ms, on revocation and on stop",
+    "group.id": "the consumer group is the group= of a topic",
+    "client.id": "the client id is the first argument of App",
+    "error_cb": "subscribe to ClientError events instead",
+    "stats_cb": "subscribe to StatisticsEmitted events instead",
+    "on_commit": "subscribe to Committed events instead",
+    "logger": "librdkafka's log goes through the logger swarm_consumer.librdkafka",
+    "log_cb": "librdkafka's log goes through the logger swarm_consumer.librdkafka",
+    "rebalance_cb": "subscribe to Assigned, Revoked and Lost events instead",
+    "offset_commit_cb": "subscribe to Committed events instead",
+    "offset.store.method": "offsets are kept by the broker; any other method would switch commits off",
+    "auto.commit.enable": "Swarm commits what is done every auto.commit.interval.ms, on revocation and on stop",
+    "default.topic.config": "give its properties directly",
+    "enable.partition.eof": "define the hook eofed() in the consumer and it is switched on",
+    "transactional.id": "it belongs to the producer: App(producer={'transactional.id': prefix})",
+    "auto.offset.reset": "the place to start is the initial_offset= of a topic or of App",
+}
+"""Properties that are ours, each with what to use instead."""
+
+INITIAL_OFFSETS = ("earliest", "latest", "error")
+
+
+class TopicKeywords(TypedDict, total=False):
+    """The settings of a topic as keywords; `TopicSettings` explains them."""
+
+    max_messages: int
+    max_wait: float
+    initial_offset: Literal["earliest", "latest", "error"]
+    retry_backoff: float
+    retry_backoff_max: float
+    manual_marking: bool
+    long_running: bool
+    consuming_ttl: float | None
+    max_held_messages: int | None
+    max_held_bytes: int
+    tick_interval: float
+    dead_letters: DeadLetters | None
+
+
+class OneTopicKeywords(TopicKeywords, total=False):
+    """Those of one topic: App has a `revocation_timeout` of its own, as a parameter."""
+
+    revocation_timeout: float | None
+
+
+class TopicOptions(OneTopicKeywords, total=False):
+    """The keywords of ``app.topic`` and ``app.consume`` but for the group; `App.topic` explains them."""
+
+    payload: Any
+    key: Any
+    headers: Callable[..., Any] | None
+    kafka: Mapping[str, Any] | None
+    subscription_group: str | None
+    active: bool
+    partitions: int | None
+    replication: int | None
+    config: Mapping[str, Any] | None
+
+
+class GroupedTopicOptions(TopicOptions, total=False):
+    """The same with the consumer group."""
+
+    group: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicSettings:
+    """Settings of one topic; what is not given comes from the group, then from the app.
+
+    max_messages: the most messages a handler is given at once.
+    max_wait: the longest wait for a first message, in seconds; messages that are there are never held back.
+    initial_offset: where a group without committed offsets starts: earliest, latest, or error.
+    retry_backoff, retry_backoff_max: seconds after the first failure, doubled each time up to the maximum.
+    manual_marking: offsets move only by mark_as_consumed, never by a handler's return.
+    long_running: a batch may take longer than max.poll.interval.ms.
+    consuming_ttl: seconds after which a batch counts as stuck; None follows max.poll.interval.ms.
+    max_held_messages: bound of the messages that wait in memory for a busy partition, above which it is paused.
+    max_held_bytes: the same in bytes of values, for all partitions of a client together: each has an equal share.
+    tick_interval: seconds between calls of the tick() hook.
+    revocation_timeout: seconds that this topic's handlers are waited for when their partitions are taken away; None: as
+        the app says, and at most 5 for a long_running topic, whose handlers would only hold the whole group up.
+    dead_letters: what becomes of messages that cannot be handled (see DeadLetters); None: they are retried for ever.
+    """
+
+    max_messages: int = 100
+    max_wait: float = 1.0
+    initial_offset: str = "earliest"
+    retry_backoff: float = 1.0
+    retry_backoff_max: float = 30.0
+    manual_marking: bool = False
+    long_running: bool = False
+    consuming_ttl: float | None = None
+    max_held_messages: int | None = None
+    max_held_bytes: int = 32 * 2**20
+    tick_interval: float = 5.0
+    revocation_timeout: float | None = None
+    dead_letters: DeadLetters | None = None
+
+    @functools.cached_property
+    def held_bound(self) -> int:
+        """The bound of held messages: the setting, or twenty batches and at least 2,000 messages."""
+        return self.max_held_messages or max(20 * self.max_messages, 2000)
+
+
+TOPIC_SETTING_NAMES = frozenset(setting.name for setting in dataclasses.fields(TopicSettings))
+
+
+def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
+    """Return checked settings; raises ConfigurationError naming `where` they were given."""
+    unknown = sorted(set(given) - TOPIC_SETTING_NAMES)
+    if unknown:
+        raise ConfigurationError(f"{where}: unknown setting {unknown[0]!r}{nearest(unknown[0], TOPIC_SETTING_NAMES)}")
+    settings = TopicSettings(**given)
+    check_flag(settings.manual_marking, "manual_marking", where)
+    check_flag(settings.long_running, "long_running", where)
+    check_number(settings.max_messages, 1, 100_000, "max_messages", where, whole=True)
+    check_number(settings.max_wait, 0.001, 3600, "max_wait", where)
+    check_number(settings.retry_backoff, 0, 86400, "retry_backoff", where)
+    check_number(settings.retry_backoff_max, 0, 86400, "retry_backoff_max", where)
+    check_number(settings.tick_interval, 0.01, 86400, "tick_interval", where)
+    if settings.revocation_timeout is not None:
+        check_number(settings.revocation_timeout, 0, 86400, "revocation_timeout", where)
+    if settings.max_held_messages is not None:
+        check_number(settings.max_held_messages, settings.max_messages, 10**7, "max_held_messages", where, whole=True)
+    check_number(settings.max_held_bytes, 2**20, 2**40, "max_held_bytes", where, whole=True)
+    if settings.consuming_ttl is not None:
+        check_number(settings.consuming_ttl, 0.01, 10**7, "consuming_ttl", where)
+    if settings.retry_backoff > settings.retry_backoff_max:
+        raise ConfigurationError(
+            f"{where}: retry_backoff ({settings.retry_backoff} s) is longer than retry_backoff_max "
+            f"({settings.retry_backoff_max} s) by {settings.retry_backoff - settings.retry_backoff_max:g} s"
+        )
+    if settings.dead_letters is not None:
+        if not isinstance(settings.dead_letters, DeadLetters):
+            raise ConfigurationError(f"{where}: dead_letters must be a DeadLetters, not {settings.dead_letters!r}")
+        settings.dead_letters.check(where)
+    if not isinstance(settings.initial_offset, str) or settings.initial_offset not in INITIAL_OFFSETS:
+        raise ConfigurationError(
+            f"{where}: initial_offset must be one of {', '.join(INITIAL_OFFSETS)}, not {settings.initial_offset!r}"
+        )
+    if settings.long_running and settings.consuming_ttl is None:
+        raise ConfigurationError(
+            f"{where}: long_running=True needs a consuming_ttl of its own, the seconds after which a batch counts as "
+            f"stuck, because max.poll.interval.ms no longer bounds it"
+        )
+    return settings
+
+
+def check_defaults(given: Mapping[str, Any], where: str) -> None:
+    """Check settings that are defaults for topics to come: long_running may wait for the TTL that each topic gives."""
+    check_flag(given.get("long_running", False), "long_running", where)
+    waits = given.get("long_running") and given.get("consuming_ttl") is None
+    topic_settings({**given, "consuming_ttl": 1e6} if waits else given, where)

@@ -1,0 +1,1 @@
+"""The processes behind the brokers of the test kit."""
