@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from swarm_cli.composition import limit_memory
-from swarm_liveness import LivenessListener, container
+from swarm_liveness import LivenessListener
+from swarm_liveness._judging import container
 from swarm_supervisor.events import Scaled
 
 

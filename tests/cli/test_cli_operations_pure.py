@@ -28,7 +28,7 @@ from swarm_cli.views.top import columns_for, picture
 from swarm_cli.views.work import row as work_row
 from swarm_cli.views.work import work
 from swarm_health import Accounts, NodeStatistics, PartitionStatistics, TopicStatistics
-from swarm_liveness.memory_watch import MemorySample
+from swarm_liveness import MemorySample
 from swarm_supervisor import NodeSnapshot, Snapshot
 from swarm_supervisor.events import every_event
 
@@ -467,7 +467,7 @@ class TestStatusTable:
 
     def test_the_state_is_the_one_of_every_view(self) -> None:
         from swarm_cli.views.status import state
-        from swarm_liveness.views import shown_state
+        from swarm_liveness.checks import shown_state
 
         for process in ("running", "stopping", "backing off", "booting"):
             for phase in (None, "", "running", "quiet", "starting"):

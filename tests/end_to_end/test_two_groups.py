@@ -66,7 +66,7 @@ class Watched:
 
     def page(self, tmp_path: Path, group: str) -> float | None:
         """What the page draws, by its own script."""
-        from swarm_liveness.page import page
+        from swarm_liveness._serving.page import page
 
         body = page()().body
         assert isinstance(body, bytes)

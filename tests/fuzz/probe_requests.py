@@ -4,8 +4,8 @@ import contextlib
 import select
 import socket
 
-from swarm_liveness.answers import TEXT, Answer
-from swarm_liveness.probe import MAX_CONNECTIONS, ProbeServer
+from swarm_liveness._serving.answers import TEXT, Answer
+from swarm_liveness._serving.server import MAX_CONNECTIONS, ProbeServer
 
 PACKAGES = ["swarm_liveness", "h11"]
 CALLED = []

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm_liveness import LivenessListener, LivenessSettingsError, ProcessMemory, container
-from swarm_liveness.container import container_limit_mb, node_limit_mb
+from swarm_liveness import LivenessListener, LivenessSettingsError, ProcessMemory
+from swarm_liveness._judging import container
+from swarm_liveness._judging.container import container_limit_mb, node_limit_mb
 
 
 @pytest.fixture

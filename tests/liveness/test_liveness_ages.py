@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm_health import Status
-from swarm_liveness.ages import PHASES, SETTLED_JOIN_STATES, Stamps, ages, forgive, poll_unit, run_unit
+from swarm_liveness._judging.ages import PHASES, SETTLED_JOIN_STATES, Stamps, ages, forgive, poll_unit, run_unit
+from swarm_liveness._judging.verdict import BLIND_AFTER_S, PRECEDENCE, Facts, Judgement, judge
 from swarm_liveness.settings import Limits
-from swarm_liveness.verdict import BLIND_AFTER_S, PRECEDENCE, Facts, Judgement, judge
 
 OTHER_JOIN_STATES = (
     "wait-join",

@@ -12,7 +12,7 @@ import pytest
 
 from swarm_health import Status
 from swarm_liveness import LivenessListener, protocols
-from swarm_liveness.loop import ThreadLoop
+from swarm_liveness._serving.loop import ThreadLoop
 
 
 class BadText(Exception):

@@ -15,8 +15,8 @@ import pytest
 
 from swarm_health import NodeStatistics, PartitionStatistics, Status, pipe
 from swarm_liveness import LivenessListener, MemorySample
-from swarm_liveness import listener as listener_module
-from swarm_liveness import verdict as verdict_module
+from swarm_liveness._judging import listener as listener_module
+from swarm_liveness._judging import verdict as verdict_module
 
 
 @pytest.fixture

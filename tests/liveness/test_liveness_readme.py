@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import swarm_liveness
-from swarm_liveness.ages import PHASES
+from swarm_liveness._judging.ages import PHASES
 
 README = (Path(__file__).parents[2] / "packages" / "liveness" / "README.md").read_text()
 EXAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]

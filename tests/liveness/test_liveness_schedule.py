@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from swarm_health import Status
-from swarm_liveness.ages import Stamps
-from swarm_liveness.schedule import Schedule, dropped, turn, untold, wake_at
+from swarm_liveness._judging.ages import Stamps
+from swarm_liveness._judging.schedule import Schedule, dropped, turn, untold, wake_at
+from swarm_liveness._judging.verdict import Facts, Judgement, Verdict, judge
 from swarm_liveness.settings import Limits
-from swarm_liveness.verdict import Facts, Judgement, Verdict, judge
 
 HEALTHY = Judgement(Verdict(), None)
 SICK = Judgement(Verdict(Status.MEMORY, "too big"), None)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm_liveness import memory_sampler, memory_watch
-from swarm_liveness.memory_sampler import MemorySampler
-from swarm_liveness.memory_watch import MemorySample, MemoryState
+from swarm_liveness._judging import memory_sampler, memory_watch
+from swarm_liveness._judging.memory_sampler import MemorySampler
+from swarm_liveness._judging.memory_watch import MemorySample, MemoryState
 from swarm_liveness.settings import Limits
 
 USS = Limits(memory_limit=100.0)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from swarm_health import PartitionStatistics, TopicStatistics
-from swarm_liveness.memory_watch import MemoryState
-from swarm_liveness.node_statistics import node_statistics
+from swarm_liveness._judging.memory_watch import MemoryState
+from swarm_liveness._judging.node_statistics import node_statistics
 from swarm_liveness.settings import Limits
 
 MEMORY = MemoryState(rss_mb=120.0, uss_mb=14.0, pss_mb=40.0)

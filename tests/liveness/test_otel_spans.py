@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from swarm_liveness.otel import MAX_LINKS, NodeTracing, batch_span, traced
+from swarm_liveness._integrations.otel import MAX_LINKS, NodeTracing, batch_span, traced
 
 
 @dataclass
@@ -202,7 +202,7 @@ def test_a_provider_that_does_not_end_holds_no_node_up(
     gate = threading.Event()
     provider = SimpleNamespace(force_flush=lambda timeout_millis: True, shutdown=lambda: gate.wait(60))
     monkeypatch.setattr(trace, "set_tracer_provider", lambda provider: None)
-    monkeypatch.setattr("swarm_liveness.otel.END_TIMEOUT_S", 0.1, raising=False)
+    monkeypatch.setattr("swarm_liveness._integrations.otel.END_TIMEOUT_S", 0.1, raising=False)
     begun = time.monotonic()
     try:
         with NodeTracing(lambda: provider):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from swarm_health import Accounts, NodeStatistics, PartitionStatistics, TopicStatistics
-from swarm_liveness.page import page
-from swarm_liveness.views import live, ready, status_parts
+from swarm_liveness._serving.checks import live, ready, status_parts
+from swarm_liveness._serving.page import page
 
 DASH = "\N{EN DASH}"
 NODE = shutil.which("node")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from swarm_health import NodeStatistics, PartitionStatistics, TopicStatistics
-from swarm_liveness.endpoints import endpoints
-from swarm_liveness.loop import ThreadLoop
-from swarm_liveness.page import page
-from swarm_liveness.probe import ProbeServer
-from swarm_liveness.views import ready, status_parts
+from swarm_liveness._serving.checks import ready, status_parts
+from swarm_liveness._serving.endpoints import endpoints
+from swarm_liveness._serving.loop import ThreadLoop
+from swarm_liveness._serving.page import page
+from swarm_liveness._serving.server import ProbeServer
 
 
 @pytest.fixture

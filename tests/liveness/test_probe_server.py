@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 pytest.importorskip("h11", reason="the extra swarm-liveness[probes] is not installed")
 
-from swarm_liveness import probe as probe_module
-from swarm_liveness._budget import BURST_S, SHARE, SLICE_S, Budget
-from swarm_liveness._listening import is_loopback
-from swarm_liveness.answers import Answer
-from swarm_liveness.endpoints import endpoints
-from swarm_liveness.loop import ThreadLoop
-from swarm_liveness.probe import ProbeServer
+from swarm_liveness._serving import server as probe_module
+from swarm_liveness._serving.answers import Answer
+from swarm_liveness._serving.budget import BURST_S, SHARE, SLICE_S, Budget
+from swarm_liveness._serving.endpoints import endpoints
+from swarm_liveness._serving.listening import is_loopback
+from swarm_liveness._serving.loop import ThreadLoop
+from swarm_liveness._serving.server import ProbeServer
 from swarm_liveness.settings import ProbeError
 
 Serve = Callable[..., ProbeServer]

@@ -10,8 +10,8 @@ import pytest
 
 from swarm_health import NodeStatistics, PartitionStatistics
 from swarm_liveness import LivenessListener
-from swarm_liveness.snapshots import ProcessObserver
-from swarm_liveness.views import check_body, live, process_live, ready, status_parts
+from swarm_liveness._serving.checks import check_body, live, process_live, ready, status_parts
+from swarm_liveness._serving.snapshots import ProcessObserver
 
 STATES = ("starting", "running", "degraded", "quieting", "quiet", "stopping", "stopped")
 

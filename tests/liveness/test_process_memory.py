@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from swarm_liveness import ProcessMemory
-from swarm_liveness import memory as memory_module
-from swarm_liveness.memory import MB, parse_rollup
+from swarm_liveness._judging import memory as memory_module
+from swarm_liveness._judging.memory import MB, parse_rollup
 
 HOLDER = """
 import sys

@@ -20,9 +20,9 @@ pytest.importorskip("h11", reason="the extra swarm-liveness[probes] is not insta
 pytest.importorskip("prometheus_client", reason="the extra swarm-liveness[metrics] is not installed")
 
 from swarm_liveness import LivenessListener
+from swarm_liveness._integrations.systemd import Notifier
 from swarm_liveness.serving import ProcessProbes, parse_address, serve_supervisor
 from swarm_liveness.settings import ProbeError
-from swarm_liveness.systemd import Notifier
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from swarm_health import Accounts, NodeStatistics, PartitionStatistics, Status, TopicStatistics
 from swarm_health.reports import DURATION_BOUNDS_S
 from swarm_liveness import LivenessSettingsError
-from swarm_liveness.metrics import SwarmCollector
+from swarm_liveness._integrations.swarm_events import RESTART_REASONS, STOP_REASONS, SwarmEvents, status_name
+from swarm_liveness._serving.metrics import SwarmCollector
+from swarm_liveness._serving.server import ProbeServer
+from swarm_liveness._serving.snapshots import ProcessNode, ProcessSnapshot
 from swarm_liveness.metrics_table import BY_NAME, METRICS, markdown
-from swarm_liveness.probe import ProbeServer
-from swarm_liveness.snapshots import ProcessNode, ProcessSnapshot
-from swarm_liveness.swarm_events import RESTART_REASONS, STOP_REASONS, SwarmEvents, status_name
 
 assert openmetrics  # imported for its submodules
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from swarm_liveness.systemd import EXTEND_BY_S, EXTEND_EVERY_S, Notifier, SystemdListener
+from swarm_liveness._integrations.systemd import EXTEND_BY_S, EXTEND_EVERY_S, Notifier, SystemdListener
 
 
 class Event(SimpleNamespace):

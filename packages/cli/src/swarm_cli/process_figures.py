@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from swarm_cli.rates import Rate
 
 if TYPE_CHECKING:
-    from swarm_liveness.memory_watch import MemorySample
+    from swarm_liveness import MemorySample
 
 MEMORY_INTERVAL_S = 2.0
 PRICE_FACTOR = 100
@@ -68,7 +68,7 @@ class ProcessFigures:
 
 def memory_of(pid: int) -> "MemorySample | None":
     """RSS, USS and PSS of a process in MB; None when it is gone or not ours to see."""
-    from swarm_liveness.memory import ProcessMemory
+    from swarm_liveness import ProcessMemory
 
     try:
         with ProcessMemory(pid) as memory:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from swarm_cli.rates import Rate
 
 if TYPE_CHECKING:
-    from swarm_liveness.memory_watch import MemorySample
+    from swarm_liveness import MemorySample
     from swarm_supervisor import NodeSnapshot, Snapshot
 
 KEPT_EVENTS = 200

@@ -125,7 +125,7 @@ class Reporter(Protocol):
 
 
 class Loop(Protocol):
-    """An event loop as far as liveness needs one: the supervisor's own, or the small one of `swarm_liveness.loop`."""
+    """An event loop as far as liveness needs one: the supervisor's own, or the small one of `ProcessProbes`."""
 
     def add_reader(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call back with the ready events (select.EPOLL*) whenever the descriptor has some of `events`."""

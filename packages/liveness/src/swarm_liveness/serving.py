@@ -9,18 +9,18 @@ import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from swarm_liveness.listener import LivenessListener
-from swarm_liveness.loop import ThreadLoop
+from swarm_liveness._integrations.swarm_events import SwarmEvents
+from swarm_liveness._integrations.systemd import Notifier, SystemdListener
+from swarm_liveness._judging.listener import LivenessListener
+from swarm_liveness._serving.loop import ThreadLoop
+from swarm_liveness._serving.snapshots import ProcessObserver, SnapshotView
 from swarm_liveness.metrics_table import Detail
 from swarm_liveness.protocols import Loop, Observable
 from swarm_liveness.settings import ProbeError
-from swarm_liveness.snapshots import ProcessObserver, SnapshotView
-from swarm_liveness.swarm_events import SwarmEvents
-from swarm_liveness.systemd import Notifier, SystemdListener
 
 if TYPE_CHECKING:
-    from swarm_liveness.metrics import SwarmCollector
-    from swarm_liveness.probe import ProbeServer
+    from swarm_liveness._serving.metrics import SwarmCollector
+    from swarm_liveness._serving.server import ProbeServer
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -86,7 +86,7 @@ def serve_supervisor(
     if address is None:
         return None
     _check_extras()
-    from swarm_liveness.metrics import SwarmCollector
+    from swarm_liveness._serving.metrics import SwarmCollector
 
     events = SwarmEvents()
     server: ProbeServer | None = None
@@ -127,7 +127,7 @@ class ProcessProbes:
             ProbeError: the address cannot be served.
         """
         _check_extras()
-        from swarm_liveness.metrics import SwarmCollector
+        from swarm_liveness._serving.metrics import SwarmCollector
 
         observer = self._observer = ProcessObserver(listener, observable, name=name)
         collector = SwarmCollector(
@@ -164,8 +164,8 @@ def _check_extras() -> None:
 def _bind(
     collector: SwarmCollector, snapshot: Callable[[], SnapshotView], address: str, *, supervised: bool
 ) -> ProbeServer:
-    from swarm_liveness.endpoints import endpoints
-    from swarm_liveness.probe import ProbeServer
+    from swarm_liveness._serving.endpoints import endpoints
+    from swarm_liveness._serving.server import ProbeServer
 
     host, port = parse_address(address)
     table = endpoints(snapshot, supervised=supervised, metrics=collector.endpoint())

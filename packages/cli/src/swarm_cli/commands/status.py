@@ -56,9 +56,9 @@ def status(
     with connected(path, timeout) as client:
         snapshot = client.status()
     if check is not None:
-        from swarm_liveness import views
+        from swarm_liveness import checks
 
-        answer = views.live(snapshot) if check is Question.LIVE else views.ready(snapshot)
+        answer = checks.live(snapshot) if check is Question.LIVE else checks.ready(snapshot)
         if as_json:
             say_json(
                 {

@@ -26,7 +26,7 @@ from swarm_cli.errors import CommandError
 from swarm_cli.exit_codes import ExitCode
 from swarm_cli.views.demo import DemoView, view_for
 from swarm_consumer.testing import EmbeddedBroker
-from swarm_liveness.memory import ProcessMemory
+from swarm_liveness import ProcessMemory
 from swarm_pidfd import Pidfd
 from swarm_supervisor import NodeSnapshot, Snapshot
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from swarm_liveness.verdict import Judgement
+from swarm_liveness._judging.verdict import Judgement
 
 
 @dataclass(frozen=True, slots=True)

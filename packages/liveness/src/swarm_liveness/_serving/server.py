@@ -18,10 +18,10 @@ from collections.abc import Mapping
 
 import h11
 
-from swarm_liveness._budget import PAUSE_S, SLICE_S, Budget
-from swarm_liveness._listening import is_loopback, listen, means_this_machine
-from swarm_liveness._probe_connection import ProbeConnection, State
-from swarm_liveness.answers import TEXT, Endpoint, ProbeCounters, Rendering
+from swarm_liveness._serving.answers import TEXT, Endpoint, ProbeCounters, Rendering
+from swarm_liveness._serving.budget import PAUSE_S, SLICE_S, Budget
+from swarm_liveness._serving.connection import ProbeConnection, State
+from swarm_liveness._serving.listening import is_loopback, listen, means_this_machine
 from swarm_liveness.protocols import Loop
 
 logger = logging.getLogger("swarm_liveness")

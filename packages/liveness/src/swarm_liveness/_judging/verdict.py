@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swarm_health import Status
-from swarm_liveness.ages import Stamps, ages, allowance
+from swarm_liveness._judging.ages import Stamps, ages, allowance
 from swarm_liveness.settings import Limits
 
 # Which of several findings becomes the verdict: the cause before what follows from it. A handler that hangs may keep
@@ -57,7 +57,7 @@ class Facts:
     complaint: tuple[int, str] | None = None
     """Code and reason that the application itself gave."""
     memory: str | None = None
-    """Why the memory is over its limit, or None (swarm_liveness.memory_watch says)."""
+    """Why the memory is over its limit, or None (`memory_watch.finding` says)."""
 
 
 @dataclass(frozen=True, slots=True)

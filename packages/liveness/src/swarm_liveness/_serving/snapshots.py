@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from swarm_health import Accounts, NodeStatistics, PartitionAccount, TopicStatistics, Totals
-from swarm_liveness.listener import LivenessListener
+from swarm_liveness._judging.listener import LivenessListener
 from swarm_liveness.protocols import Observable
 
 

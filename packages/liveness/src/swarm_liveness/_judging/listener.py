@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from swarm_health import NodeStatistics, Status
-from swarm_liveness import container, memory_watch
-from swarm_liveness.ages import Stamps, Unit, forgive
-from swarm_liveness.health_log import HealthLog
-from swarm_liveness.memory import ProcessMemory
-from swarm_liveness.memory_sampler import MemorySampler
-from swarm_liveness.node_statistics import node_statistics
+from swarm_liveness._judging import container, memory_watch
+from swarm_liveness._judging.ages import Stamps, Unit, forgive
+from swarm_liveness._judging.health_log import HealthLog
+from swarm_liveness._judging.memory import ProcessMemory
+from swarm_liveness._judging.memory_sampler import MemorySampler
+from swarm_liveness._judging.node_statistics import node_statistics
+from swarm_liveness._judging.schedule import Schedule, dropped, turn, untold, wake_at
+from swarm_liveness._judging.verdict import Facts, Finding, Judgement, Verdict, judge
 from swarm_liveness.protocols import Complaining, Observable, Reporter, Telling
-from swarm_liveness.schedule import Schedule, dropped, turn, untold, wake_at
 from swarm_liveness.settings import (
     Limits,
     LivenessSettingsError,
@@ -27,7 +28,6 @@ from swarm_liveness.settings import (
     check_intervals,
     positive,
 )
-from swarm_liveness.verdict import Facts, Finding, Judgement, Verdict, judge
 
 logger = logging.getLogger("swarm_liveness")
 

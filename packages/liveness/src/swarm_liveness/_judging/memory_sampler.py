@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from swarm_liveness import memory_watch
-from swarm_liveness.memory import ProcessMemory
-from swarm_liveness.memory_watch import MemorySample, MemoryState
+from swarm_liveness._judging import memory_watch
+from swarm_liveness._judging.memory import ProcessMemory
+from swarm_liveness._judging.memory_watch import MemorySample, MemoryState
 from swarm_liveness.settings import Limits
 
 

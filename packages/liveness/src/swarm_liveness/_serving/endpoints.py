@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from swarm_liveness.answers import JSON, Answer, Endpoint
-from swarm_liveness.page import page
-from swarm_liveness.snapshots import SnapshotView
-from swarm_liveness.views import Check, check_body, live, process_live, ready, status_parts
+from swarm_liveness._serving.answers import JSON, Answer, Endpoint
+from swarm_liveness._serving.checks import Check, check_body, live, process_live, ready, status_parts
+from swarm_liveness._serving.page import page
+from swarm_liveness._serving.snapshots import SnapshotView
 
 
 def endpoints(
@@ -21,7 +21,7 @@ def endpoints(
     Args:
         snapshot: gives the state at this moment: a supervisor's `snapshot` or a ProcessObserver's.
         supervised: whether somebody else restarts unwell nodes; if not, /livez tells of the process itself.
-        metrics: what /metrics answers (swarm_liveness.metrics makes it); None: there is no /metrics.
+        metrics: what /metrics answers (a SwarmCollector makes it); None: there is no /metrics.
     """
     is_live = live if supervised else process_live
 

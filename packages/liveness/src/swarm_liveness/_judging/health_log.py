@@ -6,8 +6,8 @@ import contextlib
 import logging
 
 from swarm_health import Status
-from swarm_liveness.stacks import stacks
-from swarm_liveness.verdict import Verdict
+from swarm_liveness._judging.stacks import stacks
+from swarm_liveness._judging.verdict import Verdict
 
 logger = logging.getLogger("swarm_liveness")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from swarm_liveness._probe_connection import ProbeConnection
+from swarm_liveness._serving.connection import ProbeConnection
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"

@@ -7,7 +7,7 @@ from types import TracebackType
 
 import psutil
 
-from swarm_liveness.memory_watch import MemorySample
+from swarm_liveness._judging.memory_watch import MemorySample
 
 MB = 2**20
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from swarm_liveness.listener import FAULT_SIGNALS
+from swarm_liveness._judging.listener import FAULT_SIGNALS
 
 logger = logging.getLogger("swarm_liveness")
 

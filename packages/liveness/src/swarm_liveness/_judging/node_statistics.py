@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from swarm_health import NodeStatistics, PartitionStatistics, TopicStatistics
-from swarm_liveness.memory_watch import MemoryState
+from swarm_liveness._judging.memory_watch import MemoryState
 from swarm_liveness.protocols import PollStamp, RunStamp
 from swarm_liveness.settings import Limits
 

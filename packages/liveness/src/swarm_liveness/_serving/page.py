@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-from swarm_liveness.answers import Answer, Endpoint
+from swarm_liveness._serving.answers import Answer, Endpoint
 
 HTML = "text/html; charset=utf-8"
 NO_FRAMES = "frame-ancestors 'none'"
@@ -15,7 +15,7 @@ _POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]*)"')
 
 def page() -> Endpoint:
     """The endpoint of the page. It is read once: an upgrade under a running supervisor cannot change what it serves."""
-    body = files("swarm_liveness").joinpath("page.html").read_bytes()
+    body = files("swarm_liveness._serving").joinpath("page.html").read_bytes()
     headers = (("Content-Security-Policy", f"{policy(body.decode())}; {NO_FRAMES}"),)
     return lambda: Answer(200, HTML, body, headers)
 

@@ -1,0 +1,1 @@
+"""Other systems: OpenTelemetry, systemd, and the events of a supervisor."""
