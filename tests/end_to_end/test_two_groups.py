@@ -67,8 +67,9 @@ class Watched:
     def page(self, tmp_path: Path, group: str) -> float | None:
         """What the page draws, by its own script."""
         from swarm_liveness._serving.page import page
+        from swarm_liveness._serving.request import Request
 
-        body = page()().body
+        body = page()(Request("/")).body
         assert isinstance(body, bytes)
         html, answers = tmp_path / "page.html", tmp_path / "answers.json"
         html.write_bytes(body)

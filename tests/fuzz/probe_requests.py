@@ -4,7 +4,7 @@ import contextlib
 import select
 import socket
 
-from swarm_liveness._serving.answers import TEXT, Answer
+from swarm_liveness._serving.answers import TEXT, Answer, Endpoint
 from swarm_liveness._serving.server import MAX_CONNECTIONS, ProbeServer
 
 PACKAGES = ["swarm_liveness", "h11"]
@@ -44,14 +44,14 @@ class HandLoop:
 
 
 def _endpoint(name, status, body):
-    def answer():
+    def answer(request):
         CALLED.append(name)
         return Answer(status, TEXT, body() if callable(body) else body)
 
-    return answer
+    return Endpoint(answer)
 
 
-def _broken():
+def _broken(request):
     CALLED.append("/broken")
     raise RuntimeError("an endpoint that fails")
 
@@ -67,7 +67,7 @@ SERVER = ProbeServer(
         "/live": _endpoint("/live", 200, b"ok\n"),
         "/ready": _endpoint("/ready", 503, b"not yet\n"),
         "/metrics": _endpoint("/metrics", 200, _parts),
-        "/broken": _broken,
+        "/broken": Endpoint(_broken),
     }
 )
 # Over a Unix socket of an abstract name, so that a million connections do not use up the ports of the machine.

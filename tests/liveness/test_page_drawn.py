@@ -13,6 +13,7 @@ import pytest
 from swarm_health import Accounts, NodeStatistics, PartitionStatistics, TopicStatistics
 from swarm_liveness._serving.checks import live, ready, status_parts
 from swarm_liveness._serving.page import page
+from swarm_liveness._serving.request import Request
 
 DASH = "\N{EN DASH}"
 NODE = shutil.which("node")
@@ -39,7 +40,7 @@ def drawn(tmp_path: Path) -> Any:
 
     def draw(*answers: Any) -> list[Any]:
         html, given = tmp_path / "page.html", tmp_path / "answers.json"
-        body = page()().body
+        body = page()(Request("/")).body
         assert isinstance(body, bytes)
         html.write_bytes(body)
         given.write_text(json.dumps(answers))

@@ -15,12 +15,13 @@ from swarm_liveness._serving.checks import ready, status_parts
 from swarm_liveness._serving.endpoints import endpoints
 from swarm_liveness._serving.loop import ThreadLoop
 from swarm_liveness._serving.page import page
+from swarm_liveness._serving.request import Request
 from swarm_liveness._serving.server import ProbeServer
 
 
 @pytest.fixture
 def html() -> str:
-    body = page()().body
+    body = page()(Request("/")).body
     assert isinstance(body, bytes)
     return body.decode()
 

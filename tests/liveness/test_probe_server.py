@@ -20,26 +20,27 @@ from hypothesis import strategies as st
 pytest.importorskip("h11", reason="the extra swarm-liveness[probes] is not installed")
 
 from swarm_liveness._serving import server as probe_module
-from swarm_liveness._serving.answers import Answer
+from swarm_liveness._serving.answers import Answer, Endpoint
 from swarm_liveness._serving.budget import BURST_S, SHARE, SLICE_S, Budget
 from swarm_liveness._serving.endpoints import endpoints
 from swarm_liveness._serving.listening import is_loopback
 from swarm_liveness._serving.loop import ThreadLoop
+from swarm_liveness._serving.request import MAX_CHARACTERS, MAX_PARAMETERS, Request
 from swarm_liveness._serving.server import ProbeServer
 from swarm_liveness.settings import ProbeError
 
 Serve = Callable[..., ProbeServer]
 
 
-def hello() -> Answer:
+def hello(request: Request) -> Answer:
     return Answer(200, "text/plain", b"hello")
 
 
-def broken() -> Answer:
+def broken(request: Request) -> Answer:
     raise LookupError("no such thing")
 
 
-def breaks_later() -> Answer:
+def breaks_later(request: Request) -> Answer:
     def parts() -> Iterator[bytes]:
         yield b"so far"
         raise LookupError("no such thing")
@@ -47,7 +48,7 @@ def breaks_later() -> Answer:
     return Answer(200, "text/plain", parts())
 
 
-TABLE = {"/hello": hello, "/broken": broken, "/breaks-later": breaks_later}
+TABLE = {"/hello": Endpoint(hello), "/broken": Endpoint(broken), "/breaks-later": Endpoint(breaks_later)}
 
 
 @pytest.fixture
@@ -165,7 +166,7 @@ class TestHttp:
         started = 0
         release = threading.Event()
 
-        def slow() -> Answer:
+        def slow(request: Request) -> Answer:
             nonlocal started
             started += 1
 
@@ -176,7 +177,7 @@ class TestHttp:
 
             return Answer(200, "text/plain", parts())
 
-        server = serve({"/slow": slow, "/hello": hello})
+        server = serve({"/slow": Endpoint(slow), "/hello": Endpoint(hello)})
         bodies: list[bytes] = []
         threads = [
             threading.Thread(target=lambda: bodies.append(get(server, "/slow").body))  # type: ignore[attr-defined]
@@ -184,13 +185,96 @@ class TestHttp:
         ]
         for thread in threads:
             thread.start()
-        until(lambda: server.counters.accepted == 5 and len(server._renderings["/slow"].waiting) == 5)
+        until(lambda: server.counters.accepted == 5 and len(server._renderings[Request("/slow")].waiting) == 5)
         assert get(server, "/hello").status == 200  # others are served while it is rendered
         release.set()
         for thread in threads:
             thread.join()
         assert [len(body) for body in bodies] == [300_000] * 5
         assert started == 1
+
+
+def echo(request: Request) -> Answer:
+    node, since = request.integer("node"), request.number("since")
+    return Answer(200, "text/plain", f"{request.path} {node} {since} {request.query}".encode())
+
+
+QUERIES = {"/hello": Endpoint(hello), "/echo": Endpoint(echo, ("node", "since"))}
+
+
+class TestQueries:
+    def test_an_endpoint_is_given_the_path_and_the_parameters_that_it_reads(self, serve: Serve) -> None:
+        response = get(serve(QUERIES), "/echo?node=3&other=x&since=1.5&verbose")
+        assert response.status == 200
+        assert response.body == b"/echo 3 1.5 (('node', '3'), ('since', '1.5'))"  # type: ignore[attr-defined]
+
+    def test_one_that_reads_none_answers_whatever_is_asked(self, serve: Serve) -> None:
+        server = serve(QUERIES)
+        for query in ("", "?", "?verbose", "?collect[]=a&collect[]=b", "?&&", "?a=%C3%BC+b"):
+            response = get(server, f"/hello{query}")
+            assert (response.status, response.body) == (200, b"hello")  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize(
+        ("query", "sentence"),
+        [
+            ("node=x", "node is 'x': give an integer of at most 18 digits, like node=3"),
+            ("node", "node is '': give an integer"),
+            ("since=soon", "since is 'soon': give a number in digits, like since=1.5"),
+            ("node=1&node=2", "the query gives node 2 times: give it once"),
+            ("node=%zz", "the query has '%zz', which is no percent-encoding: write a percent sign as %25"),
+            ("node=100%", "the query has '%', which is no percent-encoding"),
+            ("node=%ff", "the query parameter 'node=%ff' is not UTF-8 once it is decoded"),
+            ("=3", "the query parameter '=3' has no name: write name=value"),
+            ("&".join(f"p{number}" for number in range(MAX_PARAMETERS + 1)), "the query has too many parameters"),
+            ("node=" + "1" * MAX_CHARACTERS, f"has {MAX_CHARACTERS + 5} characters: it may have {MAX_CHARACTERS}"),
+        ],
+    )
+    def test_a_bad_query_is_400_and_says_why(self, serve: Serve, query: str, sentence: str) -> None:
+        server = serve(QUERIES)
+        response = get(server, f"/echo?{query}")
+        assert response.status == 400
+        assert sentence in response.body.decode()  # type: ignore[attr-defined]
+        assert server.counters.refused == 1
+        assert server.counters.failed == 0
+        assert get(server, "/echo?node=1").status == 200
+
+    def test_a_broken_query_is_400_at_every_path(self, serve: Serve, swarm: Any) -> None:
+        server = serve(endpoints(swarm))
+        for path in ("/", "/livez", "/readyz", "/status"):
+            assert get(server, f"{path}?a=%zz").status == 400
+
+    def test_what_there_is_not_is_404_and_a_wrong_method_405_whatever_the_query(self, serve: Serve) -> None:
+        server = serve(QUERIES)
+        assert get(server, "/nothing?a=%zz").status == 404
+        assert get(server, "/echo?a=%zz", "POST").status == 405
+
+    def test_a_body_is_shared_by_those_who_ask_for_the_same(self, serve: Serve) -> None:
+        release = threading.Event()
+
+        def slow(request: Request) -> Answer:
+            def parts() -> Iterator[bytes]:
+                while not release.is_set():
+                    yield b""
+                yield repr(request.value("node")).encode()
+
+            return Answer(200, "text/plain", parts())
+
+        server = serve({"/slow": Endpoint(slow, ("node",))})
+        asked = ["node=1", "node=1&other=2", "other=3&node=1", "node=2", ""]
+        bodies: dict[str, bytes] = {}
+
+        def ask(query: str) -> None:
+            bodies[query] = get(server, f"/slow?{query}").body  # type: ignore[attr-defined]
+
+        threads = [threading.Thread(target=ask, args=(query,)) for query in asked]
+        for thread in threads:
+            thread.start()
+        until(lambda: sum(len(one.waiting) for one in list(server._renderings.values())) == len(asked))
+        assert sorted(len(one.waiting) for one in server._renderings.values()) == [1, 1, 3]
+        release.set()
+        for thread in threads:
+            thread.join()
+        assert bodies == dict(zip(asked, [b"'1'", b"'1'", b"'1'", b"'2'", b"None"], strict=True))
 
 
 class TestEndpoints:
@@ -268,7 +352,7 @@ class TestBadClients:
 
     def test_a_client_that_does_not_read_is_given_up(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(probe_module, "WRITE_TIMEOUT_S", 0.5)
-        server = serve({"/big": lambda: Answer(200, "text/plain", b"x" * 20_000_000)})
+        server = serve({"/big": Endpoint(lambda request: Answer(200, "text/plain", b"x" * 20_000_000))})
         with connect(server) as sock:
             sock.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
             until(lambda: server.connections == 1)
@@ -323,7 +407,7 @@ class TestBadClients:
         self, serve: Serve, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(probe_module, "WRITE_TIMEOUT_S", 0.5)
-        server = serve({"/big": lambda: Answer(200, "text/plain", b"x" * 2**24)})
+        server = serve({"/big": Endpoint(lambda request: Answer(200, "text/plain", b"x" * 2**24))})
         with connect(server) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")

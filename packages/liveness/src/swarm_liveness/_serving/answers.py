@@ -1,4 +1,4 @@
-"""What the endpoints of a probe answer, on its way to those who have asked."""
+"""What an endpoint is, what it answers, and a body on its way to the clients that wait for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from swarm_liveness._serving.connection import ProbeConnection
+from swarm_liveness._serving.request import Request
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -21,7 +22,21 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Endpoint = Callable[[], Answer]
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What answers the requests for one path."""
+
+    answer: Callable[[Request], Answer]
+    parameters: tuple[str, ...] = ()
+    """The query parameters that it reads. It is given no others: requests that differ in others share an answer."""
+
+    def __call__(self, request: Request) -> Answer:
+        """Answer a request, of whose query only `parameters` are left.
+
+        Raises:
+            BadRequestError: a parameter makes no sense; the client is answered 400 with the sentence.
+        """
+        return self.answer(request)
 
 
 @dataclass(slots=True)
@@ -42,7 +57,8 @@ class ProbeCounters:
 class Rendering:
     """A body on its way, and all who wait for it."""
 
-    def __init__(self, answer: Answer, parts: Iterator[bytes]) -> None:
+    def __init__(self, request: Request, answer: Answer, parts: Iterator[bytes]) -> None:
+        self.request = request
         self.answer = answer
         self.parts = parts
         self.done: list[bytes] = []

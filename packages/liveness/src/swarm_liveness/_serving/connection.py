@@ -7,7 +7,6 @@ from collections import deque
 from email.utils import formatdate
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Protocol
 
 import h11
 
@@ -34,18 +33,6 @@ class State(Enum):
     LINGERING = auto()
     """Answered; what still comes in is thrown away until the other side closes."""
     CLOSED = auto()
-
-
-class Request(Protocol):
-    """What of a request matters here."""
-
-    @property
-    def method(self) -> bytes:
-        """GET, HEAD, …."""
-
-    @property
-    def target(self) -> bytes:
-        """The path, with its query."""
 
 
 class ProbeConnection:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from swarm_liveness._serving.answers import JSON, Answer, Endpoint
 from swarm_liveness._serving.checks import Check, check_body, live, process_live, ready, status_parts
 from swarm_liveness._serving.page import page
+from swarm_liveness._serving.request import Request
 from swarm_liveness._serving.snapshots import SnapshotView
 
 
@@ -26,18 +27,18 @@ def endpoints(
     is_live = live if supervised else process_live
 
     def check(of: Callable[[SnapshotView], Check]) -> Endpoint:
-        def answer() -> Answer:
+        def answer(request: Request) -> Answer:
             now = snapshot()
             result = of(now)
             return Answer(result.code, JSON, check_body(result, now))
 
-        return answer
+        return Endpoint(answer)
 
-    def status() -> Answer:
+    def status(request: Request) -> Answer:
         now = snapshot()
         return Answer(200, JSON, status_parts(now, {"live": is_live(now), "ready": ready(now)}))
 
-    table: dict[str, Endpoint] = {"/": page(), "/livez": check(is_live), "/readyz": check(ready), "/status": status}
+    table = {"/": page(), "/livez": check(is_live), "/readyz": check(ready), "/status": Endpoint(status)}
     if metrics is not None:
         table["/metrics"] = metrics
     return table

@@ -18,7 +18,7 @@ from swarm_health import NodeStatistics, TopicStatistics
 from swarm_health.reports import DURATION_BOUNDS_S
 from swarm_liveness._integrations.swarm_events import RESTART_REASONS, STOP_REASONS, SwarmEvents
 from swarm_liveness._judging.memory import MB, ProcessMemory
-from swarm_liveness._serving.answers import Answer
+from swarm_liveness._serving.answers import Answer, Endpoint
 from swarm_liveness._serving.checks import ready, shown_state
 from swarm_liveness._serving.partition_series import OTHER, PartitionSeries
 from swarm_liveness._serving.server import ProbeServer
@@ -105,9 +105,9 @@ class SwarmCollector:
                 # HELP and TYPE, the first two lines, may stand only once in an exposition.
                 yield text if start == 0 else text.split(b"\n", 2)[2]
 
-    def endpoint(self) -> Callable[[], Answer]:
+    def endpoint(self) -> Endpoint:
         """What to serve at /metrics."""
-        return lambda: Answer(200, CONTENT_TYPE_LATEST, self.render())
+        return Endpoint(lambda request: Answer(200, CONTENT_TYPE_LATEST, self.render()))
 
     def _gather(self, samples: Samples) -> Iterator[None]:
         """Fill in the samples; yields between nodes, so that a loop can do other things meanwhile."""

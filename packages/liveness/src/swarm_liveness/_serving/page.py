@@ -17,7 +17,7 @@ def page() -> Endpoint:
     """The endpoint of the page. It is read once: an upgrade under a running supervisor cannot change what it serves."""
     body = files("swarm_liveness._serving").joinpath("page.html").read_bytes()
     headers = (("Content-Security-Policy", f"{policy(body.decode())}; {NO_FRAMES}"),)
-    return lambda: Answer(200, HTML, body, headers)
+    return Endpoint(lambda request: Answer(200, HTML, body, headers))
 
 
 def policy(html: str) -> str:

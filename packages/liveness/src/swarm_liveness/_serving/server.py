@@ -22,6 +22,7 @@ from swarm_liveness._serving.answers import TEXT, Endpoint, ProbeCounters, Rende
 from swarm_liveness._serving.budget import PAUSE_S, SLICE_S, Budget
 from swarm_liveness._serving.connection import ProbeConnection, State
 from swarm_liveness._serving.listening import is_loopback, listen, means_this_machine
+from swarm_liveness._serving.request import BadRequestError, Request, parse_query
 from swarm_liveness.protocols import Loop
 
 logger = logging.getLogger("swarm_liveness")
@@ -70,8 +71,8 @@ class ProbeServer:
         self._epoll = select.epoll()
         self._epoll.register(self._listener.fileno(), select.EPOLLIN)
         self._connections: dict[int, ProbeConnection] = {}
-        self._renderings: dict[str, Rendering] = {}
-        self._turns: deque[str] = deque()
+        self._renderings: dict[Request, Rendering] = {}
+        self._turns: deque[Rendering] = deque()
         self._loop: Loop | None = None
         self._paused = False
         self._budget = Budget()
@@ -219,7 +220,8 @@ class ProbeServer:
         if self._loopback and not means_this_machine(host):
             self._refuse(connection, 421, f"this is for its own machine: ask http://localhost:{self.port}")
             return
-        path = request.target.partition(b"?")[0].decode("ascii", "replace")
+        target, _, query = request.target.partition(b"?")
+        path = target.decode("ascii", "replace")
         endpoint = self._endpoints.get(path)
         if endpoint is None:
             paths = ", ".join(sorted(self._endpoints))
@@ -228,31 +230,34 @@ class ProbeServer:
         if request.method not in (b"GET", b"HEAD"):
             self._refuse(connection, 405, "only GET and HEAD: everything here is read-only", (("Allow", "GET, HEAD"),))
             return
-        rendering = self._renderings.get(path)
+        try:
+            asked = Request(path, parse_query(query)).only(endpoint.parameters)
+            rendering = self._renderings.get(asked)
+            answer = endpoint(asked) if rendering is None else rendering.answer
+        except BadRequestError as error:
+            self._refuse(connection, 400, str(error))
+            return
+        except BaseException as error:  # noqa: BLE001  an endpoint must not cost the loop
+            self._fail([connection], path, error)
+            return
         if rendering is None:
-            try:
-                answer = endpoint()
-            except BaseException as error:  # noqa: BLE001  an endpoint must not cost the loop
-                self._fail([connection], path, error)
-                return
             if isinstance(answer.body, bytes):
                 self.counters.answered += 1
                 connection.respond(answer.status, answer.content_type, answer.body, answer.headers)
                 return
-            rendering = self._renderings[path] = Rendering(answer, answer.body)
-            self._turns.append(path)
+            rendering = self._renderings[asked] = Rendering(asked, answer, answer.body)
+            self._turns.append(rendering)
         rendering.waiting.append(connection)
 
     def _render_a_part(self) -> bool:
         """Go on with one body that is being rendered; all who asked for it meanwhile get the same one."""
         if not self._turns:
             return False
-        path = self._turns.popleft()
-        rendering = self._renderings[path]
+        rendering = self._turns.popleft()
         try:
             rendering.done.append(next(rendering.parts))
         except StopIteration:
-            del self._renderings[path]
+            del self._renderings[rendering.request]
             body = b"".join(rendering.done)
             for connection in rendering.waiting:
                 if connection.state is State.WAITING:
@@ -261,12 +266,12 @@ class ProbeServer:
                     connection.respond(answer.status, answer.content_type, body, answer.headers)
                     self._settle(connection)
         except BaseException as error:  # noqa: BLE001  as above
-            del self._renderings[path]
-            self._fail(rendering.waiting, path, error)
+            del self._renderings[rendering.request]
+            self._fail(rendering.waiting, rendering.request.path, error)
             for connection in rendering.waiting:
                 self._settle(connection)
         else:
-            self._turns.append(path)
+            self._turns.append(rendering)
         return True
 
     def _refuse(

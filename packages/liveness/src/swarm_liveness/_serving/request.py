@@ -1,0 +1,111 @@
+"""What a client asks for: a path and a query, every part of it bounded. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+MAX_PARAMETERS = 16
+MAX_CHARACTERS = 256
+"""How long the name and the value of one parameter may be, together and still encoded."""
+MAX_SHOWN = 80
+"""How much of what a client sent is repeated to it in an error."""
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
+
+Query = tuple[tuple[str, str], ...]
+"""Names and values, decoded, in the order in which they were sent."""
+
+
+class BadRequestError(ValueError):
+    """A request that makes no sense (status 400). The message is one sentence for the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an endpoint is asked for."""
+
+    path: str
+    query: Query = ()
+
+    def value(self, name: str) -> str | None:
+        """The value of a parameter, "" for one that has none; None if the query does not have it.
+
+        Raises:
+            BadRequestError: the query has it more than once.
+        """
+        values = [value for key, value in self.query if key == name]
+        if len(values) > 1:
+            raise BadRequestError(f"the query gives {name} {len(values)} times: give it once")
+        return values[0] if values else None
+
+    def integer(self, name: str) -> int | None:
+        """The value of a parameter as an integer; None if the query does not have it.
+
+        Raises:
+            BadRequestError: the query has it more than once, or it is not an integer.
+        """
+        value = self.value(name)
+        if value is None:
+            return None
+        if _INTEGER.fullmatch(value) is None:
+            raise BadRequestError(f"{name} is {_shown(value)}: give an integer of at most 18 digits, like {name}=3")
+        return int(value)
+
+    def number(self, name: str) -> float | None:
+        """The value of a parameter as a number; None if the query does not have it.
+
+        Raises:
+            BadRequestError: the query has it more than once, or it is not a number.
+        """
+        value = self.value(name)
+        if value is None:
+            return None
+        if _NUMBER.fullmatch(value) is None:
+            raise BadRequestError(f"{name} is {_shown(value)}: give a number in digits, like {name}=1.5")
+        return float(value)
+
+    def only(self, names: Collection[str]) -> Request:
+        """The same request with these parameters of its query alone."""
+        return Request(self.path, tuple(pair for pair in self.query if pair[0] in names))
+
+
+def parse_query(text: bytes) -> Query:
+    """Decode a query, the part of a request's target behind the "?".
+
+    Raises:
+        BadRequestError: it has too many parameters, one is too long or has no name, or the encoding is broken.
+    """
+    pieces = [piece for piece in text.split(b"&") if piece]
+    if len(pieces) > MAX_PARAMETERS:
+        raise BadRequestError(f"the query has too many parameters: it may have {MAX_PARAMETERS}")
+    return tuple(_parameter(piece) for piece in pieces)
+
+
+def _parameter(piece: bytes) -> tuple[str, str]:
+    if len(piece) > MAX_CHARACTERS:
+        raise BadRequestError(
+            f"the query parameter {_shown(piece)} has {len(piece)} characters: it may have {MAX_CHARACTERS}"
+        )
+    broken = _BROKEN_ESCAPE.search(piece)
+    if broken is not None:
+        raise BadRequestError(
+            f"the query has {_shown(broken[0])}, which is no percent-encoding: write a percent sign as %25"
+        )
+    name, _, value = piece.replace(b"+", b" ").partition(b"=")
+    try:
+        decoded = unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
+    except UnicodeDecodeError:
+        raise BadRequestError(f"the query parameter {_shown(piece)} is not UTF-8 once it is decoded") from None
+    if not decoded[0]:
+        raise BadRequestError(f"the query parameter {_shown(piece)} has no name: write name=value")
+    return decoded
+
+
+def _shown(sent: str | bytes) -> str:
+    """What a client sent, quoted, in ASCII, without control characters, and cut."""
+    text = sent.decode("ascii", "replace") if isinstance(sent, bytes) else sent
+    return ascii(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")
