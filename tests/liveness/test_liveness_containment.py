@@ -163,10 +163,12 @@ def test_a_reporter_thread_that_is_gone_is_no_health(runtime: Any, recorder: Any
     gone = threading.Thread(target=lambda: None)
     gone.start()
     gone.join()
-    real, listener._thread = listener._thread, gone
+    reporting = listener._thread
+    assert reporting is not None
+    real, reporting._thread = reporting._thread, gone
     assert listener.verdict().code == Status.POLLING
     assert "thread that reports" in listener.verdict().reason
-    listener._thread = real
+    reporting._thread = real
     listener.stop()
     assert listener.verdict().healthy
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_liveness._serving.request import MAX_CHARACTERS, MAX_PARAMETERS, BadRequestError, Request, parse_query
+from swarm_liveness._serving.request import MAX_CHARACTERS, MAX_PARAMETERS, BadRequestError, Query, Request, parse_query
 
 NAMES = st.text(min_size=1, max_size=5)
 VALUES = st.text(max_size=10)
@@ -27,7 +27,8 @@ def one_short_line(error: BadRequestError) -> bool:
 
 @given(st.binary(max_size=600))
 def test_any_bytes_are_read_or_refused_in_one_line_of_ascii(text: bytes) -> None:
-    query, refused = (), None
+    query: Query = ()
+    refused = None
     try:
         query = parse_query(text)
     except BadRequestError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from swarm_health import NodeStatistics
+from swarm_health import NodeStatistics, PartitionAccount, TopicStatistics, Totals
 
 
 class PollStamp(Protocol):
@@ -135,3 +135,115 @@ class Loop(Protocol):
 
     def call_at(self, deadline: float, callback: Callable[[], None]) -> object:
         """Call back once at or after `deadline` (monotonic seconds)."""
+
+
+class NodeView(Protocol):
+    """One node of a swarm, as swarm-supervisor's NodeSnapshot shows it."""
+
+    @property
+    def id(self) -> int:
+        """The node's id."""
+
+    @property
+    def generation(self) -> int:
+        """1 for the first process of this id."""
+
+    @property
+    def pid(self) -> int | None:
+        """None while there is no process."""
+
+    @property
+    def state(self) -> str:
+        """Where its process stands; "running" is the one that works."""
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the fork."""
+
+    @property
+    def restarts(self) -> int:
+        """Processes before this one."""
+
+    @property
+    def last_report_age_s(self) -> float | None:
+        """Seconds since the last health report; None before the first."""
+
+    @property
+    def status(self) -> int:
+        """The last status."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is not healthy or not running."""
+
+    @property
+    def last_exit(self) -> str:
+        """How the process before this one ended."""
+
+    @property
+    def crash_loop(self) -> bool:
+        """Whether it keeps dying."""
+
+    @property
+    def restart_in_s(self) -> float | None:
+        """Seconds until its next start; None if it does not wait for one."""
+
+    @property
+    def statistics(self) -> NodeStatistics | None:
+        """What its present process last told of itself."""
+
+    @property
+    def totals(self) -> Totals:
+        """What all its processes have done together."""
+
+
+class SnapshotView(Protocol):
+    """A swarm at one moment, as swarm-supervisor's Snapshot shows it."""
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's pid."""
+
+    @property
+    def name(self) -> str:
+        """The swarm's name."""
+
+    @property
+    def state(self) -> str:
+        """starting, running, degraded, quieting, quiet, stopping or stopped."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is degraded, quiet or stopping."""
+
+    @property
+    def wanted(self) -> int:
+        """How many nodes there should be."""
+
+    @property
+    def running(self) -> int:
+        """How many of them run and report healthy: the number that every view shows."""
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the start."""
+
+    @property
+    def restarts(self) -> int:
+        """Processes started in place of others."""
+
+    @property
+    def nodes(self) -> Sequence[NodeView]:
+        """All nodes."""
+
+    @property
+    def totals(self) -> Totals:
+        """What the swarm has done since its start."""
+
+    @property
+    def topics(self) -> Sequence[TopicStatistics]:
+        """The same by group and topic."""
+
+    @property
+    def partitions(self) -> Sequence[PartitionAccount]:
+        """Every partition that a node has, or had lately."""

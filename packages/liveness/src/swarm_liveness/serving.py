@@ -13,9 +13,9 @@ from swarm_liveness._integrations.swarm_events import SwarmEvents
 from swarm_liveness._integrations.systemd import Notifier, SystemdListener
 from swarm_liveness._judging.listener import LivenessListener
 from swarm_liveness._serving.loop import ThreadLoop
-from swarm_liveness._serving.snapshots import ProcessObserver, SnapshotView
+from swarm_liveness._serving.snapshots import ProcessObserver
 from swarm_liveness.metrics_table import Detail
-from swarm_liveness.protocols import Loop, Observable
+from swarm_liveness.protocols import Loop, Observable, SnapshotView
 from swarm_liveness.settings import ProbeError
 
 if TYPE_CHECKING:
@@ -39,10 +39,9 @@ class SupervisorView(Loop, Protocol):
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Host and port out of "8080" (loopback), "0.0.0.0:8080" or "[::]:8080".
+    """Split "8080" (loopback), "0.0.0.0:8080" or "[::]:8080" into host and port.
 
-    Raises:
-        ProbeError: it is none of these.
+    Raises ProbeError for anything else.
     """
     host, separator, port = text.strip().rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -63,21 +62,16 @@ def serve_supervisor(
 ) -> ProbeServer | None:
     """Have a supervisor serve probes and metrics from its own loop, and tell systemd how it is.
 
-    Call it before `supervisor.run()`; the address is bound at once, and closed in every node. Close what is returned
-    after run().
+    Call it before `supervisor.run()`. The address is bound at once and closed in every node. Close the returned server
+    after `run()`.
 
-    Args:
-        supervisor: a swarm_supervisor.Supervisor, or what looks like one.
-        address: as `parse_address` takes it; None: no probes, systemd alone.
-        version: the application's version, for the metric swarm_info.
-        swarm_version: that of Swarm, for the same.
-        detail: how far partition metrics go: "partition", "topic" or "node".
-        max_partitions: how many series a partition metric may have.
-        notifier: whom to notify; None: the service manager of this process's environment, if any.
+    - `address`: as `parse_address` takes it; None: no probes, systemd only.
+    - `version`, `swarm_version`: the versions of the application and of Swarm, for the metric swarm_info.
+    - `detail`: the level of the partition metrics: "partition", "topic" or "node".
+    - `max_partitions`: the largest number of series of one partition metric.
+    - `notifier`: the service manager to notify; None: the one in this process's environment, if there is one.
 
-    Raises:
-        ProbeError: the address cannot be served.
-        LivenessSettingsError: detail or max_partitions cannot be.
+    Raises ProbeError when the address cannot be served, LivenessSettingsError for a bad `detail` or `max_partitions`.
     """
     systemd = SystemdListener(supervisor, supervisor.snapshot, notifier)
     if systemd.notifier.enabled:
@@ -121,10 +115,9 @@ class ProcessProbes:
         detail: Detail = "partition",
         max_partitions: int = 1000,
     ) -> None:
-        """Bind, and serve from now on. `listener.start(observable)` is the caller's.
+        """Bind the address and start to serve. The caller calls `listener.start(observable)` itself.
 
-        Raises:
-            ProbeError: the address cannot be served.
+        Raises ProbeError when the address cannot be served.
         """
         _check_extras()
         from swarm_liveness._serving.metrics import SwarmCollector

@@ -37,11 +37,7 @@ class Limits:
     """Which figure the limit is about."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work.
-
-        Raises:
-            LivenessSettingsError: a limit is not a positive number, or the metric is unknown.
-        """
+        """Raise LivenessSettingsError for a limit that is not a positive number and for an unknown metric."""
         for name in ("polling_ttl", "consuming_ttl", "stability_ttl"):
             positive(name, getattr(self, name), "seconds", "leave it out to follow max.poll.interval.ms")
         positive("memory_limit", self.memory_limit, "MB", "leave it out for no limit")
@@ -52,10 +48,9 @@ class Limits:
 
 
 def positive(name: str, value: object, unit: str, otherwise: str) -> None:
-    """Refuse a value that is neither None nor a positive, finite number.
+    """Raise LivenessSettingsError for a value that is neither None nor a positive, finite number.
 
-    Raises:
-        LivenessSettingsError: it is something else; `otherwise` is the advice at the end of the sentence.
+    `otherwise` is the advice at the end of the error's sentence.
     """
     if value is None:
         return
@@ -65,11 +60,7 @@ def positive(name: str, value: object, unit: str, otherwise: str) -> None:
 
 
 def check_intervals(limits: Limits, liveness_interval: float, statistics_interval: float) -> None:
-    """Refuse intervals that cannot work with the limits.
-
-    Raises:
-        LivenessSettingsError: an interval is not positive, or a TTL is below the liveness interval.
-    """
+    """Raise LivenessSettingsError for an interval that is not positive and for a TTL below the liveness interval."""
     for name, interval, default in (
         ("liveness_interval", liveness_interval, "10 s"),
         ("statistics_interval", statistics_interval, "1 s"),
@@ -88,12 +79,10 @@ def check_intervals(limits: Limits, liveness_interval: float, statistics_interva
 
 
 def check_against_supervisor(limits: Limits, rss_mb: float) -> None:
-    """Refuse a limit by RSS that every node would break at birth.
+    """Raise LivenessSettingsError for an RSS limit that every node would exceed as soon as it is forked.
 
-    A forked process starts with all pages of the one it was forked from in its RSS: no node has less than that.
-
-    Raises:
-        LivenessSettingsError: the limit is by RSS and not above `rss_mb`, the RSS of the process that will fork.
+    `rss_mb` is the RSS of the process that forks. A forked process starts with all of those pages in its own RSS, so
+    no node has less than that.
     """
     if limits.memory_limit is not None and limits.memory_metric == "rss" and limits.memory_limit <= rss_mb:
         raise LivenessSettingsError(

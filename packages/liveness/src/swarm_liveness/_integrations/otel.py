@@ -73,15 +73,13 @@ class Provider(Protocol):
 
 
 def traced(handler: Handler) -> Handler:
-    """Have every batch of a handler traced: a function of a batch, or a Consumer's `consume`, also `async def`.
-
-    ::
+    """Trace every batch of a handler: a function of a batch, or a Consumer's `consume`, also `async def`.
 
         @app.consume("flights", group="delays")
         @traced
         def delays(messages): ...
 
-    What the handler raises is recorded in the span and goes on.
+    What the handler raises is recorded in the span and raised again.
     """
     if inspect.iscoroutinefunction(handler):
 
@@ -141,7 +139,7 @@ class NodeTracing:
     """Traces each process that consumes: makes its provider after the fork, sends what waits before it ends.
 
     An exporter has threads, which do not survive a fork and which a supervisor must not have; and a node ends without
-    atexit. So a provider is neither made when the application is imported nor left to itself. With swarm-consumer::
+    atexit. So a provider must not be made when the application is imported, and must be shut down. With swarm-consumer:
 
         tracing = NodeTracing(make_provider)
         app.on(ClientCreated)(tracing)

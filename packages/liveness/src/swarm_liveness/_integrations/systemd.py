@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from swarm_liveness._serving.snapshots import SnapshotView
-from swarm_liveness.protocols import Loop
+from swarm_liveness.protocols import Loop, SnapshotView
 
 # systemd wants the watchdog fed in less than its time; half of it is what sd_watchdog_enabled(3) recommends.
 WATCHDOG_SHARE = 0.5

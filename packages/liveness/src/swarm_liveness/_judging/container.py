@@ -49,18 +49,16 @@ def _limit(group: Path) -> int | None:
 def node_limit_mb(
     container_mb: float, share: float, shared_mb: float, nodes: int, metric: MemoryMetric = "uss"
 ) -> float:
-    """What one node may have, in MB, so that all of them and the preload they share stay in a share of the container.
+    """The memory limit of one node in MB that keeps all nodes and their shared preload within a share of the container.
 
-    Args:
-        container_mb: the container's limit.
-        share: which part of it the swarm may use, above 0 and at most 1; leave some for the page cache and for the
-            short time in which an old node and its replacement both live.
-        shared_mb: the preload, which all nodes share: the supervisor's own RSS right before the fork.
-        nodes: how many nodes there are.
-        metric: what the limit will be about. RSS counts the preload in each node, PSS a part of it, USS none.
+    - `container_mb`: the container's limit.
+    - `share`: the part of it that the swarm may use, above 0 and at most 1. Leave some for the page cache and for the
+      short time in which an old node and its replacement both live.
+    - `shared_mb`: the preload that all nodes share: the supervisor's own RSS right before the fork.
+    - `nodes`: the number of nodes.
+    - `metric`: what the limit applies to. RSS counts the preload in each node, PSS a part of it, USS none.
 
-    Raises:
-        LivenessSettingsError: a number that cannot be, or nothing is left for the nodes.
+    Raises LivenessSettingsError for a bad number and when nothing is left for the nodes.
     """
     given: object = share
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1:
@@ -82,12 +80,10 @@ def node_limit_mb(
 
 
 def limits_with_share(limits: Limits, share: float | None, shared_mb: float, nodes: int) -> Limits:
-    """The limits with the memory limit that a share of this process's container makes; `shared_mb` as above.
+    """The limits, with the memory limit that follows from a share of this process's container.
 
-    As they are where `share` is None, and where no container limits this process, which is logged.
-
-    Raises:
-        LivenessSettingsError: as `node_limit_mb`.
+    They are unchanged if `share` is None, or if no container limits this process, which is logged. `shared_mb` and
+    LivenessSettingsError are as in `node_limit_mb`.
     """
     if share is None:
         return limits

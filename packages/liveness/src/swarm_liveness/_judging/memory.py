@@ -30,11 +30,9 @@ class ProcessMemory:
         self._statm = -1
 
     def rss_mb(self) -> float:
-        """Resident memory, shared pages included.
+        """Resident memory in MB, shared pages included.
 
-        Raises:
-            ProcessLookupError: there is no such process (any more).
-            PermissionError: it belongs to someone else.
+        Raises ProcessLookupError when the process is gone, PermissionError when it belongs to another user.
         """
         owner = os.getpid()
         if self._owner != owner:
@@ -46,11 +44,9 @@ class ProcessMemory:
         return int(fields[1]) * _PAGE / MB
 
     def exact(self) -> MemorySample:
-        """RSS, USS and PSS from smaps_rollup, or from psutil where /proc has none.
+        """RSS, USS and PSS from smaps_rollup, or from psutil where /proc does not have that file.
 
-        Raises:
-            ProcessLookupError: there is no such process (any more).
-            PermissionError: it belongs to someone else.
+        Raises ProcessLookupError when the process is gone, PermissionError when it belongs to another user.
         """
         try:
             rollup = self._open("smaps_rollup")

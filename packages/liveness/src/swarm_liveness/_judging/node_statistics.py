@@ -28,11 +28,11 @@ def node_statistics(
 ) -> NodeStatistics:
     """Join what the runtime counts with what liveness measures; the latter wins.
 
-    A key that NodeStatistics does not have goes to `extra` when its value is a number or a word. A group that was never
-    polled is as old as its first sight, by `first_seen`: else the one that hangs from the start would be left out.
+    A key that NodeStatistics does not have goes to `extra` if its value is a number or a string. The age of a group
+    that was never polled counts from when it was first seen (`first_seen`): otherwise a group that hangs from the start
+    would be left out.
 
-    Raises:
-        TypeError: `partitions` or `topics` holds something that is no mapping and no object with their fields.
+    Raises TypeError when `partitions` or `topics` is not iterable, or an entry of them lacks a field.
     """
     known = {key: value for key, value in numbers.items() if key in _NODE_FIELDS}
     extra: dict[str, int | float | str | bool] = {}

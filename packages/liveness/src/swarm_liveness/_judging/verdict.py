@@ -1,4 +1,4 @@
-"""Facts, limits and a clock value in; a verdict with code and reason out. Pure: no clock, no thread, no file."""
+"""Facts, limits and a clock value in; a verdict with code and reason out. Pure."""
 
 from __future__ import annotations
 

@@ -31,10 +31,9 @@ class Endpoint:
     """The query parameters that it reads. It is given no others: requests that differ in others share an answer."""
 
     def __call__(self, request: Request) -> Answer:
-        """Answer a request, of whose query only `parameters` are left.
+        """Answer a request, whose query holds only `parameters`.
 
-        Raises:
-            BadRequestError: a parameter makes no sense; the client is answered 400 with the sentence.
+        Raises BadRequestError for a bad parameter; the client gets status 400 and the error's sentence.
         """
         return self.answer(request)
 

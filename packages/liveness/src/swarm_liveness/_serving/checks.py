@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from swarm_liveness._serving.snapshots import NodeView, SnapshotView
+from swarm_liveness.protocols import NodeView, SnapshotView
 
 ROWS_A_PART = 100
 

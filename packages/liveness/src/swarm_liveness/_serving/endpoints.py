@@ -8,7 +8,7 @@ from swarm_liveness._serving.answers import JSON, Answer, Endpoint
 from swarm_liveness._serving.checks import Check, check_body, live, process_live, ready, status_parts
 from swarm_liveness._serving.page import page
 from swarm_liveness._serving.request import Request
-from swarm_liveness._serving.snapshots import SnapshotView
+from swarm_liveness.protocols import SnapshotView
 
 
 def endpoints(
@@ -17,12 +17,11 @@ def endpoints(
     supervised: bool = True,
     metrics: Endpoint | None = None,
 ) -> dict[str, Endpoint]:
-    """The endpoints over one source of snapshots.
+    """Return the endpoints of one source of snapshots, by path.
 
-    Args:
-        snapshot: gives the state at this moment: a supervisor's `snapshot` or a ProcessObserver's.
-        supervised: whether somebody else restarts unwell nodes; if not, /livez tells of the process itself.
-        metrics: what /metrics answers (a SwarmCollector makes it); None: there is no /metrics.
+    - `snapshot`: returns the current state; the `snapshot` of a supervisor or of a ProcessObserver.
+    - `supervised`: whether a supervisor restarts unhealthy nodes; without one, /livez reports the process itself.
+    - `metrics`: the endpoint of /metrics, which a SwarmCollector makes; None: there is no /metrics.
     """
     is_live = live if supervised else process_live
 

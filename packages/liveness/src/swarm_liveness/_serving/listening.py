@@ -13,11 +13,7 @@ BACKLOG = 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket that does not block.
-
-    Raises:
-        ProbeError: the address is in use or is none of this machine's.
-    """
+    """Return a listening, non-blocking socket. Raises ProbeError when the address is in use or not this machine's."""
     if not 0 <= port <= 65535:
         raise ProbeError(f"the probe port is {port}: give one between 1 and 65535, or 0 to have one chosen")
     try:

@@ -8,12 +8,11 @@ import itertools
 import logging
 import os
 import select
-import signal
 import threading
 import time
 from collections.abc import Callable
 
-from swarm_liveness._judging.listener import FAULT_SIGNALS
+from swarm_liveness._threads import leave_signals_to_main_thread
 
 logger = logging.getLogger("swarm_liveness")
 
@@ -63,7 +62,7 @@ class ThreadLoop:
         heapq.heappush(self._timers, (deadline, next(self._order), callback))
 
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULT_SIGNALS)
+        leave_signals_to_main_thread()
         while not self._ending:
             timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
             for fd, events in self._epoll.poll(timeout):

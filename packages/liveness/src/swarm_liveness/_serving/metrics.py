@@ -22,9 +22,9 @@ from swarm_liveness._serving.answers import Answer, Endpoint
 from swarm_liveness._serving.checks import ready, shown_state
 from swarm_liveness._serving.partition_series import OTHER, PartitionSeries
 from swarm_liveness._serving.server import ProbeServer
-from swarm_liveness._serving.snapshots import NodeView, SnapshotView
 from swarm_liveness.metrics_table import METRICS, Detail
 from swarm_liveness.metrics_table import Metric as TableEntry
+from swarm_liveness.protocols import NodeView, SnapshotView
 from swarm_liveness.settings import LivenessSettingsError
 
 STATES = ("starting", "running", "degraded", "quieting", "quiet", "stopping", "stopped")
@@ -58,17 +58,14 @@ class SwarmCollector:
     ) -> None:
         """Collect from snapshots.
 
-        Args:
-            snapshot: gives the state at this moment.
-            events: counts the supervisor's events; without it the counters made of events are left out.
-            probe: gives the probe server that shall be told of too, if any.
-            version: the application's own version, for swarm_info.
-            swarm_version: the version of Swarm, for swarm_info.
-            detail: how far the figures of partitions go: each "partition", sums of each "topic", or "node" for none.
-            max_partitions: how many series a partition metric may have at most; the rest is summed up.
+        - `snapshot`: returns the current state.
+        - `events`: the counts of the supervisor's events; without it the metrics that need them are left out.
+        - `probe`: returns the probe server whose own metrics are included, or None.
+        - `version`, `swarm_version`: the versions of the application and of Swarm, for swarm_info.
+        - `detail`: one series per "partition", one sum per "topic", or "node" for no partition metrics.
+        - `max_partitions`: the largest number of series of one partition metric; the rest is summed up.
 
-        Raises:
-            LivenessSettingsError: detail is unknown or max_partitions is below 1.
+        Raises LivenessSettingsError when `detail` is unknown or `max_partitions` is below 1.
         """
         if detail not in ("partition", "topic", "node"):
             raise LivenessSettingsError(f"metrics detail is {detail!r}: choose one of partition, topic, node")

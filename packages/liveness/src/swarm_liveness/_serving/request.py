@@ -32,10 +32,9 @@ class Request:
     query: Query = ()
 
     def value(self, name: str) -> str | None:
-        """The value of a parameter, "" for one that has none; None if the query does not have it.
+        """The value of a parameter: "" if it was sent without one, None if it was not sent.
 
-        Raises:
-            BadRequestError: the query has it more than once.
+        Raises BadRequestError when it was sent more than once.
         """
         values = [value for key, value in self.query if key == name]
         if len(values) > 1:
@@ -43,10 +42,9 @@ class Request:
         return values[0] if values else None
 
     def integer(self, name: str) -> int | None:
-        """The value of a parameter as an integer; None if the query does not have it.
+        """The value of a parameter as an integer; None if it was not sent.
 
-        Raises:
-            BadRequestError: the query has it more than once, or it is not an integer.
+        Raises BadRequestError when it is not an integer or was sent more than once.
         """
         value = self.value(name)
         if value is None:
@@ -56,10 +54,9 @@ class Request:
         return int(value)
 
     def number(self, name: str) -> float | None:
-        """The value of a parameter as a number; None if the query does not have it.
+        """The value of a parameter as a number; None if it was not sent.
 
-        Raises:
-            BadRequestError: the query has it more than once, or it is not a number.
+        Raises BadRequestError when it is not a number or was sent more than once.
         """
         value = self.value(name)
         if value is None:
@@ -69,15 +66,14 @@ class Request:
         return float(value)
 
     def only(self, names: Collection[str]) -> Request:
-        """The same request with these parameters of its query alone."""
+        """The same request with no other query parameters than these."""
         return Request(self.path, tuple(pair for pair in self.query if pair[0] in names))
 
 
 def parse_query(text: bytes) -> Query:
-    """Decode a query, the part of a request's target behind the "?".
+    """Decode a query, the part of a request's target after the "?".
 
-    Raises:
-        BadRequestError: it has too many parameters, one is too long or has no name, or the encoding is broken.
+    Raises BadRequestError for too many parameters, a parameter that is too long or has no name, and a broken encoding.
     """
     pieces = [piece for piece in text.split(b"&") if piece]
     if len(pieces) > MAX_PARAMETERS:

@@ -53,14 +53,13 @@ class ProbeServer:
     ) -> None:
         """Bind and listen.
 
-        Args:
-            endpoints: what to answer, by path.
-            host: the address to listen at; loopback unless told otherwise.
-            port: 0 lets the kernel choose; `port` then tells.
-            max_connections: how many may be open; for a new one an idle one makes room, else the slowest client.
+        - `endpoints`: what to answer, by path.
+        - `host`: the address to listen at, by default loopback only.
+        - `port`: 0 lets the kernel choose one; the attribute `port` has the one it chose.
+        - `max_connections`: the most that may be open. To make room for a new one, an idle connection is closed, or
+          else the one of the slowest client.
 
-        Raises:
-            ProbeError: the address is in use or is none of this machine's.
+        Raises ProbeError when the address is in use or not this machine's.
         """
         self._endpoints = dict(endpoints)
         self._max_connections = max_connections
