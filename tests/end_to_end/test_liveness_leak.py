@@ -45,7 +45,7 @@ def test_a_leaking_node_is_replaced_in_time_and_nothing_is_lost_or_rebalanced(
 
     stops = [event for event in swarm.of("NodeStopping") if event["at"] <= ended]
     assert {event["status"] for event in stops} == {3}
-    assert all("is over memory_limit 200 MB in" in event["reason"] for event in stops)
+    assert all("is over the memory_limit of 200 MB, in" in event["reason"] for event in stops)
     # One at a time: the next is told to stop only after the one before is gone.
     gone = {event["pid"]: event["at"] for event in swarm.of("NodeExited")}
     for before, after in itertools.pairwise(stops):

@@ -46,10 +46,10 @@ def misbehaving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 REASONS = {
-    "consuming": r"consume of work/\d \(offsets \d+ to \d+\) has been running for [\d.]+ s \(consuming_ttl 3 s\)",
+    "consuming": r"consume of work/\d \(offsets? \d+(?: to \d+)?\) has been running for [\d.]+ s \(consuming_ttl 3 s\)",
     "polling": r"subscription group '.*' has not been polled for [\d.]+ s \(polling_ttl 3 s\)",
     "stability": r"subscription group '.*' has been in join state wait-sync for [\d.]+ s \(stability_ttl 8 s\)",
-    "memory": r"uss [\d.]+ MB is over memory_limit 150 MB in 3 samples in a row",
+    "memory": r"uss of [\d.]+ MB is over the memory_limit of 150 MB, in 3 samples in a row",
     "silence": r"no report for [\d.]+ s",
     "custom": r"status 77: work\[\d\]: the license server refuses us",
 }

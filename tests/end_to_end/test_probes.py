@@ -92,7 +92,7 @@ def test_a_port_that_is_in_use_is_refused_before_any_node_exists(
             *point_at(embedded_broker), TOPIC=topic, GROUP="busy",
         )  # fmt: skip
         assert swarm.popen.wait(30) == 2, swarm.output()
-    assert f"swarm-cli: the probe cannot listen at 127.0.0.1:{port}: another process has it" in swarm.output()
+    assert f"swarm-cli: the probe cannot listen on 127.0.0.1:{port}: another process uses it" in swarm.output()
     assert "Errno" not in swarm.output()
     assert "forked" not in swarm.output()
     assert "Traceback" not in swarm.output()
@@ -110,8 +110,8 @@ def handle(messages): ...
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("swarm --probe everywhere", "'everywhere' is no address"),
-        ("server --probe 256.0.0.1:80", "'256.0.0.1' is no IP address"),
+        ("swarm --probe everywhere", "'everywhere' is not an address"),
+        ("server --probe 256.0.0.1:80", "'256.0.0.1' is not an IP address"),
         ("swarm --probe 8080 --metrics-detail all", "'all' is not one of partition, topic, node"),
         ("server --memory-limit 0", "is no limit: give more than 0"),
         ("swarm --memory-limit -5", "is no limit: give more than 0"),

@@ -111,4 +111,4 @@ def test_without_a_container_limit_memory_is_not_judged_and_that_is_said(
     listener = LivenessListener(memory_share=0.5)
     listener.before_fork(nodes=4)
     assert listener.limits.memory_limit is None
-    assert "memory is not judged" in caplog.text
+    assert "memory is not checked" in caplog.text

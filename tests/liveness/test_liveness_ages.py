@@ -87,7 +87,7 @@ class TestPolling:
         stamps: dict[str, Any] = {"polls": [poll(last_poll=None)], "started": 0.0, "first_seen": {"group": 50.0}}
         limits = Limits(polling_ttl=10)
         assert judged(limits, 59.9, **stamps).verdict.healthy
-        assert "has not been polled at all for 10.0 s" in judged(limits, 60.0, **stamps).verdict.reason
+        assert "has been waiting for its first poll for 10.0 s" in judged(limits, 60.0, **stamps).verdict.reason
 
     def test_the_first_poll_may_take_a_minute_longer_while_starting(self, poll: Any) -> None:
         stamps: dict[str, Any] = {"phase": "starting", "polls": [poll(last_poll=None)]}
@@ -154,8 +154,8 @@ class TestStability:
         polls = [poll("a", 1e6, join_state=None), poll("b", 1e6), poll("c", None, join_state=None)]
         since = {"a": 1e6 - BLIND_AFTER_S, "b": 0.0}
         assert judged(now=1e6, polls=polls, polled_since=since).verdict.notes == (
-            "stability of 'a' is not judged: its client has given no statistics for 30 s (set statistics.interval.ms "
-            "above 0, and to less than that)",
+            "stability of 'a' is not checked: its client has sent no statistics for 30 s (set "
+            "statistics.interval.ms to a value above 0 and below 30000)",
         )
 
     def test_a_report_before_the_first_statistics_says_nothing(self, poll: Any) -> None:
@@ -171,7 +171,7 @@ class TestFatalAndMemory:
         assert "fenced by a newer static member" in verdict.reason
 
     def test_memory_is_a_finding_but_not_while_stopping(self) -> None:
-        facts = {"memory": "uss 2 MB is over memory_limit 1 MB in 3 samples in a row"}
+        facts = {"memory": "uss of 2 MB is over the memory_limit of 1 MB, in 3 samples in a row"}
         assert judged(facts=facts).verdict.code == Status.MEMORY
         assert judged(facts=facts, phase="stopping").verdict.healthy
 

@@ -27,7 +27,7 @@ def after(limits: Limits, *samples: MemorySample) -> MemoryState:
 def test_three_samples_in_a_row_decide() -> None:
     assert memory_watch.finding(after(USS, exact(101), exact(102)), USS) is None
     found = memory_watch.finding(after(USS, exact(101), exact(102), exact(103)), USS)
-    assert found == "uss 103.0 MB is over memory_limit 100 MB in 3 samples in a row"
+    assert found == "uss of 103.0 MB is over the memory_limit of 100 MB, in 3 samples in a row"
     assert memory_watch.finding(after(USS, exact(101), exact(102), exact(100), exact(103)), USS) is None
 
 

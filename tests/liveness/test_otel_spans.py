@@ -208,6 +208,6 @@ def test_a_provider_that_does_not_end_holds_no_node_up(
         with NodeTracing(lambda: provider):
             pass
         assert time.monotonic() - begun < 30
-        assert "did not end within 0.1 s" in caplog.text
+        assert "did not shut down within 0.1 s" in caplog.text
     finally:
         gate.set()

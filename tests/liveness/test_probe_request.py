@@ -52,7 +52,7 @@ def test_any_value_is_a_number_or_refused_in_one_line_of_ascii(value: str) -> No
 
 def test_bounds_are_sharp() -> None:
     assert len(parse_query(b"&".join([b"a=1"] * MAX_PARAMETERS))) == MAX_PARAMETERS
-    with pytest.raises(BadRequestError, match="too many parameters"):
+    with pytest.raises(BadRequestError, match="17 parameters"):
         parse_query(b"&".join([b"a=1"] * (MAX_PARAMETERS + 1)))
     longest = b"a=" + b"x" * (MAX_CHARACTERS - 2)
     assert parse_query(longest) == (("a", "x" * (MAX_CHARACTERS - 2)),)

@@ -139,7 +139,7 @@ class TestHttp:
     def test_an_unknown_path_is_404_and_says_what_there_is(self, serve: Serve) -> None:
         response = get(serve(), "/nothing")
         assert response.status == 404
-        assert b"there are /breaks-later, /broken, /hello" in response.body  # type: ignore[attr-defined]
+        assert b"the paths are /breaks-later, /broken, /hello" in response.body  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
     def test_other_methods_are_405_with_what_is_allowed(self, serve: Serve, method: str) -> None:
@@ -220,13 +220,16 @@ class TestQueries:
             ("node=x", "node is 'x': give an integer of at most 18 digits, like node=3"),
             ("node", "node is '': give an integer"),
             ("since=soon", "since is 'soon': give a number in digits, like since=1.5"),
-            ("node=1&node=2", "the query gives node 2 times: give it once"),
-            ("node=%zz", "the query has '%zz', which is no percent-encoding: write a percent sign as %25"),
-            ("node=100%", "the query has '%', which is no percent-encoding"),
-            ("node=%ff", "the query parameter 'node=%ff' is not UTF-8 once it is decoded"),
+            ("node=1&node=2", "the query has node 2 times: give it once"),
+            ("node=%zz", "the query has a broken percent-encoding, '%zz': write a percent sign as %25"),
+            ("node=100%", "the query has a broken percent-encoding, '%'"),
+            ("node=%ff", "the query parameter 'node=%ff' does not decode to UTF-8"),
             ("=3", "the query parameter '=3' has no name: write name=value"),
-            ("&".join(f"p{number}" for number in range(MAX_PARAMETERS + 1)), "the query has too many parameters"),
-            ("node=" + "1" * MAX_CHARACTERS, f"has {MAX_CHARACTERS + 5} characters: it may have {MAX_CHARACTERS}"),
+            (
+                "&".join(f"p{number}" for number in range(MAX_PARAMETERS + 1)),
+                f"the query has {MAX_PARAMETERS + 1} parameters: the most is {MAX_PARAMETERS}",
+            ),
+            ("node=" + "1" * MAX_CHARACTERS, f"has {MAX_CHARACTERS + 5} characters: the most is {MAX_CHARACTERS}"),
         ],
     )
     def test_a_bad_query_is_400_and_says_why(self, serve: Serve, query: str, sentence: str) -> None:
@@ -472,7 +475,7 @@ class TestWhoseHost:
 class TestAddress:
     def test_a_port_in_use_is_said_at_once(self, serve: Serve) -> None:
         server = serve()
-        with pytest.raises(ProbeError, match=f"cannot listen at 127.0.0.1:{server.port}: another process has it"):
+        with pytest.raises(ProbeError, match=f"cannot listen on 127.0.0.1:{server.port}: another process uses it"):
             ProbeServer(TABLE, port=server.port)
 
     def test_an_address_of_another_machine(self) -> None:
@@ -485,7 +488,7 @@ class TestAddress:
             ProbeServer(TABLE, port=port)
 
     def test_a_name_is_no_address(self) -> None:
-        with pytest.raises(ProbeError, match="is no IP address"):
+        with pytest.raises(ProbeError, match="is not an IP address"):
             ProbeServer(TABLE, host="example.invalid")
 
     def test_a_server_that_starts_again_at_once_gets_its_port(self, serve: Serve) -> None:

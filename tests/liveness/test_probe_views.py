@@ -25,10 +25,10 @@ def test_live_until_stopped_and_ready_only_while_running(swarm: Any, state: str)
 
 
 def test_an_unwell_node_costs_readiness_but_not_the_supervisors_liveness(swarm: Any, node: Any) -> None:
-    snapshot = swarm(nodes=[node(0), node(1, status=3, reason="uss 300 MB is over memory_limit 200 MB")])
+    snapshot = swarm(nodes=[node(0), node(1, status=3, reason="uss of 300 MB is over the memory_limit of 200 MB")])
     assert live(snapshot).ok
     assert ready(snapshot).reasons == (
-        "node 1 is unhealthy (3): uss 300 MB is over memory_limit 200 MB",
+        "node 1 is unhealthy (3): uss of 300 MB is over the memory_limit of 200 MB",
         "1 of 2 wanted nodes are healthy",
     )
 

@@ -139,7 +139,7 @@ class TestListener:
         listener(event("NodeRunning"))
         assert received(manager) == [
             "STATUS=running: 1 of 2 nodes healthy",
-            "STATUS=running: 2 of 2 nodes healthy, 1 restarts",
+            "STATUS=running: 2 of 2 nodes healthy, 1 restart",
         ]
         listener.notifier.close()
 

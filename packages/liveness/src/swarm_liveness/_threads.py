@@ -1,10 +1,10 @@
-"""What every thread of this package does first: leave the signals to the main thread."""
+"""The first thing that every thread of this package does: leave signals to the main thread."""
 
 from __future__ import annotations
 
 import signal
 
-# Signals that the kernel raises for a fault of the thread itself. Blocking them would only make the death silent.
+# Signals that the kernel raises for a fault of the thread itself. If they were blocked, the process would die silently.
 _FAULTS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP})
 
 

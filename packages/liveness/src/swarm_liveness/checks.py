@@ -1,4 +1,4 @@
-"""What /livez and /readyz say of a snapshot, for those who have one: `swarm_liveness.checks.ready(snapshot)`."""
+"""The checks behind /livez and /readyz, for a snapshot that you already have: `checks.ready(snapshot)`."""
 
 from swarm_liveness._serving.checks import Check, live, process_live, ready, shown_state
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics of a whole swarm, for a registry of your own. Needs the extra: swarm-liveness[metrics]."""
+"""Prometheus metrics of a whole swarm, for your own registry. Needs the extra swarm-liveness[metrics]."""
 
 from swarm_liveness._integrations.swarm_events import SwarmEvents
 from swarm_liveness._serving.metrics import SwarmCollector

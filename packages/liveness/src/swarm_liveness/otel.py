@@ -1,6 +1,6 @@
 """OpenTelemetry: one span for each batch, linked to the context in its messages' headers.
 
-Needs the extra: swarm-liveness[otel]; which exporter, and where to, is the application's choice of SDK.
+Needs the extra swarm-liveness[otel]. The application chooses the SDK and its exporter.
 """
 
 from swarm_liveness._integrations.otel import NodeTracing, batch_span, message_links, traced

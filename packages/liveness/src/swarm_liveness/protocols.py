@@ -1,7 +1,7 @@
-"""What liveness observes and whom it tells: structural protocols, so that any runtime and any supervisor fit.
+"""What liveness needs of a runtime, a supervisor and a loop, as structural protocols: any that fit will do.
 
-swarm-consumer's Runtime is an Observable and swarm-supervisor's Node is a Reporter; neither is imported here. A runtime
-of your own becomes observable by having these attributes. All times are seconds of time.monotonic().
+swarm-consumer's Runtime is an Observable and swarm-supervisor's Node is a Reporter, but neither is imported here. Your
+own runtime is observable if it has these attributes. All times are seconds of time.monotonic().
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from swarm_health import NodeStatistics, PartitionAccount, TopicStatistics, Tota
 
 
 class PollStamp(Protocol):
-    """When one subscription group was last polled, and where its membership stands."""
+    """When one subscription group was last polled, and the state of its membership."""
 
     @property
     def subscription_group(self) -> str:
-        """Name of the subscription group: one Kafka client, one thread that polls it."""
+        """Name of the subscription group, which has one Kafka client and one thread that polls it."""
 
     @property
     def last_poll(self) -> float | None:
-        """When the poll last returned (monotonic seconds); None while it has not been polled yet."""
+        """When the poll last returned (monotonic seconds); None before the first poll."""
 
     @property
     def max_poll_interval_s(self) -> float:
-        """The group's max.poll.interval.ms, in seconds: what the broker itself tolerates."""
+        """The group's max.poll.interval.ms in seconds: the longest that the broker tolerates."""
 
     @property
     def join_state(self) -> str | None:
-        """The client's join state as its statistics call it ("steady", "wait-sync", …); None with statistics off."""
+        """The join state in the client's statistics ("steady", "wait-sync", …); None with statistics off."""
 
     @property
     def join_state_since(self) -> float | None:
-        """Since when the join state has been that one (monotonic seconds); None when it is not known."""
+        """When the client entered that join state (monotonic seconds); None if unknown."""
 
 
 class RunStamp(Protocol):
-    """One hook of user code that is running now: a batch of one partition, or revoked, shutdown, tick."""
+    """One hook of user code that is running now: consume (a batch of one partition), revoked, shutdown, tick."""
 
     @property
     def topic(self) -> str:
@@ -65,11 +65,11 @@ class RunStamp(Protocol):
 
     @property
     def ttl_s(self) -> float | None:
-        """The topic's own TTL in seconds (a long-running handler has one); None: the listener's consuming_ttl."""
+        """The topic's own TTL in seconds, as for a long-running handler; None: the listener's consuming_ttl."""
 
     @property
     def max_poll_interval_s(self) -> float:
-        """max.poll.interval.ms of the topic's group, in seconds: the TTL where nobody set one."""
+        """max.poll.interval.ms of the topic's group, in seconds: the TTL if none is set."""
 
 
 class Observable(Protocol):
@@ -89,46 +89,46 @@ class Observable(Protocol):
         """The client's fatal error as a sentence, or None. An error of a handler is not one."""
 
     def statistics(self) -> Mapping[str, object]:
-        """Counters under the names of swarm_health.NodeStatistics; keys it does not know may be left out."""
+        """Counters, named like the fields of swarm_health.NodeStatistics, which may drop other names."""
 
     def after_batch(self, callback: Callable[[], None]) -> None:
-        """Have the callback called, from the thread that worked, after every batch."""
+        """Register a callback. The thread that worked calls it after every batch."""
 
 
 @runtime_checkable
 class Complaining(Protocol):
-    """An Observable whose handlers may say themselves that something is wrong. A runtime need not be one."""
+    """An Observable whose handlers can report a problem themselves. Optional for a runtime."""
 
     def complaint(self) -> tuple[int, str] | None:
-        """A positive code and a sentence, or None while there is nothing to complain of."""
+        """A positive code and a sentence, or None if there is no complaint."""
 
 
 @runtime_checkable
 class Telling(Protocol):
-    """An Observable that says when its `phase` has changed. Of others it is noticed at the next statistics."""
+    """An Observable that announces changes of its `phase`. Otherwise they are noticed with the next statistics."""
 
     def after_state(self, callback: Callable[[], None]) -> None:
-        """Have the callback called, from the thread that changed it, after every change of `phase`."""
+        """Register a callback. The thread that changes `phase` calls it after every change."""
 
 
 class Reporter(Protocol):
-    """Where reports go; each method returns at once, False when the report was dropped."""
+    """Where reports go. Each method returns at once: False if the report was dropped."""
 
     def healthy(self) -> bool:
-        """Beat."""
+        """Send a heartbeat."""
 
     def unhealthy(self, code: int, reason: str) -> bool:
-        """Say what is wrong: the one who listens stops this process."""
+        """Report a problem: the receiver stops this process."""
 
     def report(self, statistics: NodeStatistics) -> bool:
         """Send the latest statistics."""
 
 
 class Loop(Protocol):
-    """An event loop as far as liveness needs one: the supervisor's own, or the small one of `ProcessProbes`."""
+    """The part of an event loop that liveness needs: the supervisor's loop, or the small one of `ProcessProbes`."""
 
     def add_reader(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
-        """Call back with the ready events (select.EPOLL*) whenever the descriptor has some of `events`."""
+        """Call back with the ready events (select.EPOLL*) whenever the descriptor has any of `events`."""
 
     def remove_reader(self, fd: int) -> object:
         """Stop watching the descriptor."""
@@ -138,7 +138,7 @@ class Loop(Protocol):
 
 
 class NodeView(Protocol):
-    """One node of a swarm, as swarm-supervisor's NodeSnapshot shows it."""
+    """One node of a swarm, with the attributes of swarm-supervisor's NodeSnapshot."""
 
     @property
     def id(self) -> int:
@@ -154,7 +154,7 @@ class NodeView(Protocol):
 
     @property
     def state(self) -> str:
-        """Where its process stands; "running" is the one that works."""
+        """The state of its process; "running" is the normal one."""
 
     @property
     def uptime_s(self) -> float:
@@ -174,7 +174,7 @@ class NodeView(Protocol):
 
     @property
     def reason(self) -> str:
-        """Why it is not healthy or not running."""
+        """Why it is unhealthy or not running."""
 
     @property
     def last_exit(self) -> str:
@@ -186,19 +186,19 @@ class NodeView(Protocol):
 
     @property
     def restart_in_s(self) -> float | None:
-        """Seconds until its next start; None if it does not wait for one."""
+        """Seconds until its next start; None if it is not waiting for one."""
 
     @property
     def statistics(self) -> NodeStatistics | None:
-        """What its present process last told of itself."""
+        """The last statistics of its present process."""
 
     @property
     def totals(self) -> Totals:
-        """What all its processes have done together."""
+        """Sums over all its processes."""
 
 
 class SnapshotView(Protocol):
-    """A swarm at one moment, as swarm-supervisor's Snapshot shows it."""
+    """A swarm at one moment, with the attributes of swarm-supervisor's Snapshot."""
 
     @property
     def pid(self) -> int:
@@ -222,7 +222,7 @@ class SnapshotView(Protocol):
 
     @property
     def running(self) -> int:
-        """How many of them run and report healthy: the number that every view shows."""
+        """How many of the wanted nodes run and report healthy: the number in every view."""
 
     @property
     def uptime_s(self) -> float:
@@ -230,7 +230,7 @@ class SnapshotView(Protocol):
 
     @property
     def restarts(self) -> int:
-        """Processes started in place of others."""
+        """Processes started to replace others."""
 
     @property
     def nodes(self) -> Sequence[NodeView]:
@@ -238,12 +238,12 @@ class SnapshotView(Protocol):
 
     @property
     def totals(self) -> Totals:
-        """What the swarm has done since its start."""
+        """Sums since the swarm started."""
 
     @property
     def topics(self) -> Sequence[TopicStatistics]:
-        """The same by group and topic."""
+        """The same sums by group and topic."""
 
     @property
     def partitions(self) -> Sequence[PartitionAccount]:
-        """Every partition that a node has, or had lately."""
+        """Every partition that a node owns or recently owned."""

@@ -1,6 +1,6 @@
-"""Everything that a swarm, or one process, shows the outside, put together: probes, metrics, systemd.
+"""Serves probes and metrics and notifies systemd, for a whole swarm or for one process.
 
-Probes and metrics need the extras swarm-liveness[probes,metrics]; systemd needs neither.
+Probes and metrics need the extras swarm-liveness[probes,metrics]; systemd needs no extra.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ DEFAULT_HOST = "127.0.0.1"
 
 
 class SupervisorView(Loop, Protocol):
-    """A supervisor, as far as this module needs one: its loop, its events, its snapshots."""
+    """The part of a supervisor that this module needs: its loop, its events, its snapshots."""
 
     def subscribe(self, listener: Callable[[Any], None]) -> object:
-        """Tell a listener every event."""
+        """Call the listener with every event."""
 
     def close_in_children(self, close: Callable[[], None]) -> object:
-        """Call back first thing in each process that is forked, to close what is not its own."""
+        """Call back first in each forked process, to close what belongs to the supervisor."""
 
     def snapshot(self) -> SnapshotView:
-        """The state at this moment."""
+        """The current state."""
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -46,7 +46,9 @@ def parse_address(text: str) -> tuple[str, int]:
     host, separator, port = text.strip().rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not port.isascii() or not port.isdigit() or (separator and not host) or int(port) > 65535:
-        raise ProbeError(f"{text!r} is no address for probes: give PORT, HOST:PORT or [HOST]:PORT, like 0.0.0.0:8080")
+        raise ProbeError(
+            f"{text!r} is not an address for probes: give PORT, HOST:PORT or [HOST]:PORT, like 0.0.0.0:8080"
+        )
     return host or DEFAULT_HOST, int(port)
 
 
@@ -60,7 +62,7 @@ def serve_supervisor(
     max_partitions: int = 1000,
     notifier: Notifier | None = None,
 ) -> ProbeServer | None:
-    """Have a supervisor serve probes and metrics from its own loop, and tell systemd how it is.
+    """Serve probes and metrics from the supervisor's own loop, and notify systemd of its state.
 
     Call it before `supervisor.run()`. The address is bound at once and closed in every node. Close the returned server
     after `run()`.
@@ -101,7 +103,7 @@ def serve_supervisor(
 
 
 class ProcessProbes:
-    """The same endpoints for one process without a supervisor, from a small loop in a thread of its own."""
+    """The same endpoints for one process without a supervisor, served by a small loop in its own thread."""
 
     def __init__(
         self,
@@ -137,7 +139,7 @@ class ProcessProbes:
         self._loop.start()
 
     def waits_for(self, reason: str) -> None:
-        """Say in all answers what this process waits for before it starts; "" for nothing."""
+        """Set what this process waits for before it starts, which all answers then show; "" for nothing."""
         self._observer.waits_for = reason
 
     def close(self) -> None:
@@ -150,7 +152,8 @@ def _check_extras() -> None:
     missing = [name for name in ("h11", "prometheus_client") if importlib.util.find_spec(name) is None]
     if missing:
         raise ProbeError(
-            f"probes need {' and '.join(missing)}, which is not installed: pip install 'swarm-liveness[probes,metrics]'"
+            f"probes need {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
+            "pip install 'swarm-liveness[probes,metrics]'"
         )
 
 

@@ -1,4 +1,4 @@
-"""The limits of a process, checked when they are given: a bad one costs a sentence, never a node."""
+"""The limits of a process. A bad one is refused with a sentence as soon as it is given, before any node runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, get_args
 MemoryMetric = Literal["uss", "pss", "rss"]
 MEMORY_METRICS: tuple[str, ...] = get_args(MemoryMetric)
 
-# Above this share of the limit the cheap RSS is no longer enough and the exact figure is read.
+# Above this share of the limit RSS, which is cheap, no longer decides: the exact figure is read.
 SOFT_SHARE = 0.8
 
 
@@ -18,23 +18,23 @@ class LivenessSettingsError(ValueError):
 
 
 class ProbeError(OSError):
-    """Probes cannot be served as asked. The message is one sentence that says what to do."""
+    """Probes cannot be served as requested. The message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a process may do before it is unhealthy. Seconds and MB (2^20 bytes); None is said at each field."""
+    """The limits beyond which a process is unhealthy, in seconds and MB (2^20 bytes)."""
 
     polling_ttl: float | None = None
     """Seconds between two polls of a subscription group; None: the group's max.poll.interval.ms."""
     consuming_ttl: float | None = None
-    """Seconds that one hook may run; None: max.poll.interval.ms. A topic's own TTL wins over both."""
+    """Seconds that one hook may run; None: max.poll.interval.ms. A topic's own TTL overrides both."""
     stability_ttl: float | None = None
-    """Seconds in one unsteady join state; None: twice the group's max.poll.interval.ms."""
+    """Seconds in one unsettled join state; None: twice the group's max.poll.interval.ms."""
     memory_limit: float | None = None
     """MB; None: no limit."""
     memory_metric: MemoryMetric = "uss"
-    """Which figure the limit is about."""
+    """Which figure the limit applies to."""
 
     def __post_init__(self) -> None:
         """Raise LivenessSettingsError for a limit that is not a positive number and for an unknown metric."""
@@ -54,7 +54,7 @@ def positive(name: str, value: object, unit: str, otherwise: str) -> None:
     """
     if value is None:
         return
-    # bool is an int in Python: memory_limit=True would be a limit of 1 MB.
+    # A bool is an int in Python: memory_limit=True would be a limit of 1 MB.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise LivenessSettingsError(f"{name} is {value!r}: give a number of {unit} above 0, or {otherwise}")
 
@@ -73,8 +73,9 @@ def check_intervals(limits: Limits, liveness_interval: float, statistics_interva
         ttl: float | None = getattr(limits, name)
         if ttl is not None and ttl < liveness_interval:
             raise LivenessSettingsError(
-                f"{name} ({ttl:g} s) is below liveness_interval ({liveness_interval:g} s), which would judge a process "
-                f"more often than it reports: raise {name} by {liveness_interval - ttl:g} s or lower liveness_interval"
+                f"{name} ({ttl:g} s) is below liveness_interval ({liveness_interval:g} s), so a process would be "
+                f"judged more often than it reports: raise {name} by {liveness_interval - ttl:g} s or lower "
+                "liveness_interval"
             )
 
 
@@ -86,6 +87,6 @@ def check_against_supervisor(limits: Limits, rss_mb: float) -> None:
     """
     if limits.memory_limit is not None and limits.memory_metric == "rss" and limits.memory_limit <= rss_mb:
         raise LivenessSettingsError(
-            f"memory_limit is {limits.memory_limit:g} MB by rss, but the supervisor itself has {rss_mb:.0f} MB, which "
-            "every forked node starts with: use memory_metric='uss' or raise the limit well above that"
+            f"memory_limit is {limits.memory_limit:g} MB by rss, but the supervisor itself has {rss_mb:.0f} MB, "
+            "and every forked node starts with that much: use memory_metric='uss' or raise the limit well above it"
         )

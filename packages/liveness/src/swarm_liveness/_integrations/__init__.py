@@ -1,1 +1,1 @@
-"""Other systems: OpenTelemetry, systemd, and the events of a supervisor."""
+"""Links to other systems: OpenTelemetry, systemd, and the events of a supervisor."""

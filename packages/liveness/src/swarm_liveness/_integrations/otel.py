@@ -182,7 +182,7 @@ class NodeTracing:
         ending.start()
         ending.join(END_TIMEOUT_S)
         if ending.is_alive():
-            text = "the tracer provider did not end within %g s and is left; its last spans may be lost"
+            text = "the tracer provider did not shut down within %g s; its last spans may be lost"
             logger.warning(text, END_TIMEOUT_S)
 
     def _end(self, provider: Provider) -> None:

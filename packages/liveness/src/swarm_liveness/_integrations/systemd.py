@@ -143,7 +143,7 @@ class SystemdListener:
         well = snapshot.running
         status = f"{snapshot.state}: {well} of {snapshot.wanted} nodes healthy"
         if snapshot.restarts:
-            status += f", {snapshot.restarts} restarts"
+            status += f", {snapshot.restarts} {'restart' if snapshot.restarts == 1 else 'restarts'}"
         if snapshot.reason:
             status += f" ({snapshot.reason})"
         if not self._ready and not self._stopping and well >= snapshot.wanted:

@@ -1,1 +1,1 @@
-"""Is this process well? Ages and limits in, a verdict out; the thread that reports it; how memory is measured."""
+"""Whether this process is healthy: the checks, how memory is measured, and the thread that reports the verdict."""

@@ -1,4 +1,4 @@
-"""How old everything is that must not grow old: one age for each unit, so that no live part hides a dead one. Pure."""
+"""The age of everything that must not take too long. Each unit has its own, so none hides another. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swarm_liveness.settings import Limits
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What is judged in a phase of the runtime, and how much longer things may take in it."""
+    """What is checked in a phase of the runtime, and how much longer things may take in it."""
 
     polling: bool = True
     consuming: bool = True
@@ -22,11 +22,11 @@ class Allowance:
     polling_extra_s: float = 0.0
 
 
-# The phases of a runtime. A phase that is not in the table (a runtime of your own) is judged like "running".
-#   starting   clients are made and connected one after another: a minute more until the first poll
+# The phases of a runtime. A phase that is not in the table (of your own runtime) is checked like "running".
+#   starting   clients are created and connected one after another: the first poll may take a minute longer
 #   quieting, quiet   nothing new is handled, but the group is still polled to keep the membership
-#   stopping   clients are closed, which polls nothing and leaves the group: the drain and shutdown budgets judge that;
-#              a hook that hangs is still named
+#   stopping   clients are closed, so they are not polled and leave the group: the drain and shutdown timeouts limit
+#              that; a hook that hangs is still reported
 PHASES: Mapping[str, Allowance] = MappingProxyType(
     {
         "starting": Allowance(polling_extra_s=60.0),
@@ -39,31 +39,31 @@ PHASES: Mapping[str, Allowance] = MappingProxyType(
 )
 
 # Join states of librdkafka (rdkafka_cgrp.c, rd_kafka_cgrp_join_state_names; the values of cgrp.join_state in its
-# statistics). These three can last for ever without a fault of this process: "init" is a client that is in no group,
-# as while the broker is away, and "wait-metadata" one whose topics do not exist yet.
+# statistics). These three can last forever through no fault of this process: in "init" a client is in no group, for
+# example because the broker is unreachable, and in "wait-metadata" its topics do not exist yet.
 SETTLED_JOIN_STATES = frozenset({"steady", "init", "wait-metadata"})
-# In these the partitions are being given back, which waits for the handlers that work on them.
+# In these states partitions are being given back, which waits for the handlers that work on them.
 REVOKING_JOIN_STATES = frozenset({"wait-unassign-call", "wait-unassign-to-complete", "wait-incr-unassign-to-complete"})
 
 STABILITY_FACTOR = 2.0
-# A join state that no poll has confirmed for this part of the polling TTL is not judged.
+# A join state that no poll has confirmed for this share of the polling TTL is not judged.
 STALE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """One thing that is running against its TTL."""
+    """One thing that has a TTL."""
 
     code: Status
-    """What it is when the TTL is over."""
+    """The status once the TTL is over."""
     subject: str
-    """The unit and what it has been doing, up to "for": "consume of flights/3 has been running"."""
+    """The unit and what it does, as the sentence up to "for": "consume of flights/3 has been running"."""
     since: float
-    """Start of the age, monotonic seconds."""
+    """When the age began, monotonic seconds."""
     ttl_s: float
-    """Seconds it may reach."""
+    """The largest age allowed, in seconds."""
     ttl_name: str
-    """Which setting says so."""
+    """The setting that the TTL comes from."""
 
     @property
     def deadline(self) -> float:
@@ -84,24 +84,24 @@ class Age:
 
 
 Unit = tuple[str, str, int, float]
-"""One poll, or one run of a hook: what it is of, and its stamp."""
+"""One poll, or one run of a hook: what it belongs to, and its timestamp."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamps:
-    """What a runtime shows of itself at one moment, and what the listener knows about that."""
+    """What a runtime shows at one moment, and what is remembered about it."""
 
     phase: str = "running"
     polls: Sequence[PollStamp] = ()
     runs: Sequence[RunStamp] = ()
     first_seen: Mapping[str, float] = field(default_factory=dict)
-    """Since when each group that has not been polled yet has been known (monotonic seconds)."""
+    """When each group that has not been polled yet was first seen (monotonic seconds)."""
     started: float = 0.0
-    """When the listener started (monotonic seconds)."""
+    """When the watch began (monotonic seconds)."""
     forgiven: Mapping[Unit, float] = field(default_factory=dict)
-    """Units that were not to blame for a time in which the whole process stood still, and when that ended."""
+    """Units that were in progress while the whole process stood still, and when that ended."""
     polled_since: Mapping[str, float] = field(default_factory=dict)
-    """When each group was first seen to have been polled (monotonic seconds)."""
+    """When each group was first found polled (monotonic seconds)."""
 
 
 def poll_unit(poll: PollStamp) -> Unit:
@@ -115,17 +115,17 @@ def run_unit(run: RunStamp) -> Unit:
 
 
 def forgive(stamps: Stamps, now: float) -> dict[Unit, float]:
-    """Which units are forgiven after the whole process stood still until `now`: what there is, and each unit once.
+    """The units that are forgiven after the whole process stood still until `now`: all in progress, each only once.
 
-    A handler that waits in C code with the GIL held looks like a process that stood still. If it does so again and
-    again, a poll or a run that has not moved since is not forgiven a second time: it would be hidden for ever.
+    A handler that waits in C code while it holds the GIL looks like a process that stood still. If that happens again,
+    a poll or a run that has not moved since is not forgiven a second time: otherwise it would stay hidden forever.
     """
     units = [poll_unit(poll) for poll in stamps.polls] + [run_unit(run) for run in stamps.runs]
     return {unit: stamps.forgiven.get(unit, now) for unit in units}
 
 
 def allowance(phase: str) -> Allowance:
-    """What is judged in a phase."""
+    """What is checked in a phase."""
     return PHASES.get(phase, PHASES["running"])
 
 
@@ -144,9 +144,9 @@ def ages(stamps: Stamps, limits: Limits) -> Iterator[Age]:
 
 
 def run_age(run: RunStamp, limits: Limits, stamps: Stamps) -> Age:
-    """How long a hook has been running. The topic's TTL wins over consuming_ttl, that over max.poll.interval.ms.
+    """How long a hook has been running. The topic's TTL overrides consuming_ttl, which overrides max.poll.interval.ms.
 
-    A stop of the whole process is no fault of the hook: its age begins at the end of that at the earliest.
+    A stop of the whole process is not the hook's fault: its age begins at the end of the stop at the earliest.
     """
     if run.ttl_s is not None:
         ttl, name = run.ttl_s, "the topic's ttl"
@@ -163,24 +163,25 @@ def describe_run(run: RunStamp) -> str:
     offsets = ""
     if run.first_offset is not None:
         last = run.first_offset if run.last_offset is None else run.last_offset
-        offsets = f" (offsets {run.first_offset} to {last})"
+        one = last == run.first_offset
+        offsets = f" (offset {last})" if one else f" (offsets {run.first_offset} to {last})"
     return f"{run.action} of {run.topic}/{run.partition}{offsets}"
 
 
 def poll_age(poll: PollStamp, stamps: Stamps, limits: Limits) -> Age:
     """How long ago a group was polled.
 
-    A stop of the whole process (SIGSTOP, a paused machine) is no fault of the polling thread: its age begins at the end
-    of that at the earliest.
+    A stop of the whole process (SIGSTOP, a paused machine) is not the polling thread's fault: its age begins at the end
+    of the stop at the earliest.
     """
     ttl, name = poll.max_poll_interval_s, "max.poll.interval.ms"
     revoking = poll.join_state in REVOKING_JOIN_STATES
-    # While partitions are given back the polling thread may wait for a handler: what the broker tolerates counts then.
+    # While partitions are given back, the polling thread may wait for a handler: then the broker's own limit counts.
     if limits.polling_ttl is not None and not (revoking and limits.polling_ttl < ttl):
         ttl, name = limits.polling_ttl, "polling_ttl"
     if poll.last_poll is None:
         since = stamps.first_seen.get(poll.subscription_group, stamps.started)
-        what = "has not been polled at all"
+        what = "has been waiting for its first poll"
         ttl += allowance(stamps.phase).polling_extra_s
     else:
         since = poll.last_poll
@@ -190,11 +191,11 @@ def poll_age(poll: PollStamp, stamps: Stamps, limits: Limits) -> Age:
 
 
 def stability_age(poll: PollStamp, limits: Limits) -> Age | None:
-    """How long a group has stood in one unsteady join state; None when it is settled or not known.
+    """How long a group has been in one unsettled join state; None if it is settled or unknown.
 
-    Statistics arrive through polls: of a group that is not polled the join state is as old as its last poll, and may
-    have changed since. It counts if a poll confirmed it not long before its TTL was over; if none did, the polls are
-    the trouble, and their own age tells it.
+    Statistics arrive through polls. Without polls the known join state is as old as the last poll, and may have changed
+    since. So it counts only if a poll confirmed it shortly before its TTL was over; if none did, the missing polls are
+    the problem, and they have an age of their own.
     """
     if poll.join_state is None or poll.join_state_since is None or poll.join_state in SETTLED_JOIN_STATES:
         return None

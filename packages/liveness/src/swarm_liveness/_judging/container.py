@@ -1,4 +1,4 @@
-"""The container's memory limit (cgroup v2) and what each node's part of it is."""
+"""The container's memory limit (cgroup v2) and each node's part of it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MB = 2**20
 def container_limit_mb(
     mount: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> float | None:
-    """The memory limit of the container that this process is in, in MB of 2^20 bytes; None when there is none.
+    """The memory limit of this process's container, in MB of 2^20 bytes; None if there is none.
 
-    Every level of the hierarchy limits what is below it, so the smallest of all `memory.max` on the way up counts. In a
-    container with a cgroup namespace of its own the path is "/" (cgroup_namespaces(7)). Only cgroup v2 is read: a
-    machine that still mounts v1 gives None.
+    Each level of the hierarchy limits everything below it, so the smallest `memory.max` on the way up counts. In a
+    container with its own cgroup namespace the path is "/" (cgroup_namespaces(7)). Only cgroup v2 is read: the result
+    is None on a machine that still mounts v1.
     """
     try:
         lines = membership.read_text().splitlines()
@@ -29,7 +29,7 @@ def container_limit_mb(
     path = next((line[3:] for line in lines if line.startswith("0::")), None)
     if path is None or not (mount / "cgroup.controllers").exists():
         return None
-    # A path outside the namespace's root shows as "/../…" and cannot be walked: the root of the mount is all we see.
+    # A path outside the namespace's root shows as "/../…" and cannot be walked: only the root of the mount is visible.
     parts = [part for part in path.split("/") if part]
     if ".." in parts:
         parts = []
@@ -64,7 +64,7 @@ def node_limit_mb(
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1:
         raise LivenessSettingsError(f"memory_share is {share!r}: give a number above 0 and at most 1, like 0.8")
     if isinstance(nodes, bool) or nodes < 1:
-        raise LivenessSettingsError(f"nodes is {nodes!r}: give a number of at least 1")
+        raise LivenessSettingsError(f"nodes is {nodes!r}: give a number that is at least 1")
     left = container_mb * share - shared_mb
     if left <= 0:
         raise LivenessSettingsError(
@@ -89,9 +89,9 @@ def limits_with_share(limits: Limits, share: float | None, shared_mb: float, nod
         return limits
     container_mb = container_limit_mb()
     if container_mb is None:
-        logger.warning("memory_share is set, but no cgroup v2 limits this process: memory is not judged")
+        logger.warning("memory_share is set, but this process has no cgroup v2 memory limit: memory is not checked")
         return limits
     limit = node_limit_mb(container_mb, share, shared_mb, nodes, limits.memory_metric)
-    whose = f"each of {nodes} nodes" if nodes > 1 else "the one process"
-    logger.info("memory_limit of %s is %.0f MB by %s", whose, limit, limits.memory_metric)
+    whose = f"each of {nodes} nodes" if nodes > 1 else "the only process"
+    logger.info("memory_limit: %.0f MB of %s for %s", limit, limits.memory_metric, whose)
     return replace(limits, memory_limit=limit)

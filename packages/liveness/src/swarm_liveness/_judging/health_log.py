@@ -1,4 +1,4 @@
-"""What the reporter thread writes into the log, each trouble once; no log handler that raises can end that thread."""
+"""What the reporter thread logs: each problem once. A log handler that raises cannot end the thread."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class HealthLog:
         self._told: set[str] = set()
 
     def trouble(self, what: str, sentence: str) -> None:
-        """In an exception handler: tell a kind of trouble, with its traceback, the first time."""
+        """In an exception handler: log a kind of problem with its traceback, the first time only."""
         if what not in self._told:
             self._told.add(what)
-            with contextlib.suppress(BaseException):  # the text of what was raised may raise itself
+            with contextlib.suppress(BaseException):  # even the text of an error may raise
                 logger.exception("%s", sentence)
 
     def verdict(self, verdict: Verdict, *, first: bool) -> None:
-        """Tell a verdict that is not well, and each note once; with the stacks of what hangs where it is the first."""
-        with contextlib.suppress(BaseException):  # the report is what counts
+        """Log an unhealthy verdict, with all stacks if it is the first and something hangs; log each note once."""
+        with contextlib.suppress(BaseException):  # logging must not prevent the report
             self._verdict(verdict, first=first)
 
     def _verdict(self, verdict: Verdict, *, first: bool) -> None:

@@ -1,4 +1,4 @@
-"""The listener: the limits of one process, and the watch over its runtime."""
+"""The listener: the limits of one process, and the start and stop of its checks."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ logger = logging.getLogger("swarm_liveness")
 
 
 class LivenessListener:
-    """Judges one process: polling, consuming, stability, memory; and beats for it.
+    """Checks one process (polling, consuming, stability, memory) and sends its heartbeats.
 
-    Make it where the application is set up (before a fork is fine: nothing is opened or started), then call `start` in
-    the process that works. With a reporter (a supervisor's node) a daemon thread reports; without one, `verdict` tells
-    a probe of the same process.
+    Create it where the application is set up. That may be before a fork, since nothing is opened or started. Then call
+    `start` in the process that consumes. With a reporter (a supervisor's node) a daemon thread reports; without one, a
+    probe in the same process asks `verdict`.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class LivenessListener:
             memory_metric=memory_metric,
         )
         check_intervals(self.limits, liveness_interval, statistics_interval)
-        positive("memory_refresh", memory_refresh, "seconds", "None to read them never")
+        positive("memory_refresh", memory_refresh, "seconds", "None to never read them")
         if memory_share is not None:
             if memory_limit is not None:
                 raise LivenessSettingsError("memory_limit and memory_share are both set: give one of them")
-            container.node_limit_mb(1.0, memory_share, 0.0, 1)  # refuses a share that cannot be
+            container.node_limit_mb(1.0, memory_share, 0.0, 1)  # refuses a bad share
         self.memory_share = memory_share
         self.liveness_interval = liveness_interval
         self.statistics_interval = statistics_interval
@@ -85,9 +85,7 @@ class LivenessListener:
         self._memory = MemorySampler(
             ProcessMemory(),
             memory_refresh,
-            lambda: self._log.trouble(
-                "memory", "the memory of this process cannot be read; memory_limit is not judged"
-            ),
+            lambda: self._log.trouble("memory", "cannot read the memory of this process; memory_limit is not checked"),
         )
         self._watch: Watch | None = None
         self._thread: ReporterThread | None = None
@@ -119,7 +117,7 @@ class LivenessListener:
         Raises RuntimeError when it is already watching a runtime.
         """
         if self._watch is not None:
-            raise RuntimeError("this LivenessListener watches a runtime already: stop() it first")
+            raise RuntimeError("this LivenessListener is already watching a runtime: call stop() first")
         now = time.monotonic()
         self._memory.begin()
         self._watch = Watch(observable, self.limits, self._memory, now)
@@ -134,20 +132,20 @@ class LivenessListener:
             self._thread.start()
 
     def stop(self, timeout: float = 1.0) -> None:
-        """End the reporter thread, waiting at most `timeout` seconds for it; report the last figures. Idempotent."""
+        """Stop the reporter thread, wait at most `timeout` seconds for it, and report the last figures. Idempotent."""
         if self._thread is not None:
             self._thread.stop(timeout)
         self._thread = self._watch = None
         self._memory.close()
 
     def verdict(self, now: float | None = None) -> Verdict:
-        """What the process is at `now` (monotonic seconds; None: at this moment). Healthy while nothing is watched."""
+        """The verdict at `now` (monotonic seconds; None: this moment). Healthy while nothing is watched."""
         watch, thread = self._watch, self._thread
         if watch is None:
             return Verdict()
         verdict = watch.judge(time.monotonic() if now is None else now).verdict
         if thread is not None and thread.gone:
-            # Nothing that this process runs ends that thread: whoever probes must not take its silence for health.
+            # That thread never ends by itself. A probe must not report a process as healthy that no longer reports.
             ended = Finding(Status.POLLING, "the thread that reports the health of this process has ended")
             return Verdict(ended.code, ended.reason, (ended, *verdict.findings), verdict.notes)
         return verdict
@@ -158,14 +156,14 @@ class LivenessListener:
         return NodeStatistics() if watch is None else watch.statistics(time.monotonic() if now is None else now)
 
     def _batch_ended(self) -> None:
-        """In the thread that worked: memory between two batches is what a process keeps."""
+        """Sample the memory, in the worker's thread: what is in use between two batches is what the process keeps."""
         watch = self._watch
-        with contextlib.suppress(BaseException):  # the thread is the runtime's own: nothing of ours may end it
+        with contextlib.suppress(BaseException):  # this is the runtime's own thread: no error of ours may end it
             if watch is not None and watch.batch_ended(time.monotonic()):
                 self._look_now()
 
     def _look_now(self) -> None:
-        """In any thread: have the reporter thread, if there is one, take a turn."""
+        """Wake the reporter thread, if there is one. From any thread."""
         thread = self._thread
         if thread is not None:
             thread.look_now()

@@ -1,4 +1,4 @@
-"""Memory of a process as the kernel counts it: RSS for microseconds, USS and PSS for milliseconds. MB: 2^20 bytes."""
+"""Memory of a process as the kernel counts it. RSS costs microseconds to read, USS and PSS milliseconds."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class ProcessMemory:
     """Reads the memory of this process, or of another one by its pid.
 
-    The descriptor of /proc/<pid>/statm is kept, which makes RSS ten times cheaper than opening it each time. It belongs
-    to the process that opened it: /proc/self is resolved at open, so after a fork it would still tell the parent's
-    figures. Therefore nothing is opened before the first reading, and a fork in between is noticed.
+    The descriptor of /proc/<pid>/statm is kept open, which makes RSS ten times cheaper than opening it each time. It
+    belongs to the process that opened it: /proc/self is resolved at open, so after a fork it would still show the
+    parent's figures. Therefore nothing is opened before the first reading, and a fork in between is detected.
 
-    Since Linux 6.2 statm sums counters that each CPU updates in batches: RSS may be off by some hundred KB per CPU.
+    Since Linux 6.2 statm adds up counters that each CPU updates in batches, so RSS may be off by some hundred KB per
+    CPU. All figures are in MB of 2^20 bytes.
     """
 
     def __init__(self, pid: int | None = None) -> None:
-        """Observe `pid`, or the process that calls when it is None. Nothing is opened yet."""
+        """Observe `pid`, or the calling process if it is None. Nothing is opened yet."""
         self._pid = pid
         self._owner = -1
         self._statm = -1
@@ -53,14 +54,14 @@ class ProcessMemory:
         except FileNotFoundError:
             return self._exact_by_psutil()
         try:
-            # One read: the file is computed at read, and two reads would be two walks of the page tables.
+            # Read once: the kernel walks the page tables for each read.
             text = os.read(rollup, 16384)
         finally:
             os.close(rollup)
         return parse_rollup(text) if text else MemorySample(0.0, 0.0, 0.0)
 
     def close(self) -> None:
-        """Close the kept descriptor; a later reading opens it again."""
+        """Close the descriptor; a later reading opens it again."""
         if self._statm >= 0 and self._owner >= 0:
             os.close(self._statm)
         self._statm = self._owner = -1
@@ -91,7 +92,7 @@ class ProcessMemory:
 
 
 def parse_rollup(text: bytes) -> MemorySample:
-    """Figures of a smaps_rollup, whose kB are 1024 bytes; USS is all that is private, huge pages included (proc(5))."""
+    """Parse a smaps_rollup, whose kB are 1024 bytes. USS is all private memory, huge pages included (proc(5))."""
     rss = pss = uss = 0
     for line in text.splitlines():
         name, _, rest = line.partition(b":")

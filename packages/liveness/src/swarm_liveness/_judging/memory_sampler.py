@@ -1,4 +1,4 @@
-"""Reads the memory of this process when it is due: after batches by the workers, in between by the reporter thread."""
+"""Samples the memory of this process: workers after their batches, the reporter thread in between."""
 
 from __future__ import annotations
 
@@ -14,34 +14,37 @@ from swarm_liveness.settings import Limits
 
 
 class MemorySampler:
-    """Takes samples from any thread and keeps what they say. Which samples count: `memory_watch.add`."""
+    """Takes samples from any thread and keeps the result. `memory_watch.add` decides which samples count."""
 
     def __init__(self, source: ProcessMemory, refresh_s: float | None, failed: Callable[[], None]) -> None:
-        """Nothing is read yet. `failed` is called, in an exception handler, when the memory cannot be read."""
+        """Nothing is read yet. `failed` is called, in an exception handler, if the memory cannot be read."""
         self.state = MemoryState()
         self._source = source
         self._refresh_s = refresh_s
         self._failed = failed
-        # Held for a reading of memory (at most some milliseconds), never while the runtime's own code runs.
+        # Held while memory is read (a few milliseconds at most), never while the runtime's own code runs.
         self._lock = threading.Lock()
         self._batches = 0
         self._counted = -1
 
     def begin(self) -> None:
-        """Forget what an earlier process, or an earlier start, has left."""
+        """Forget the samples of an earlier process or an earlier start."""
         self.state = MemoryState()
         self._batches, self._counted = 0, -1
 
     def batch_ended(self, limits: Limits, now: float) -> bool:
-        """Sample between two batches: what there is then is kept. Whether more or fewer samples are over the limit."""
+        """Sample between two batches, and return whether the number of samples over the limit has changed.
+
+        Memory in use between two batches is what the process keeps.
+        """
         before = self.state.over
         self._batches += 1
         self.sample(limits, now, working=False)
         return self.state.over != before
 
     def sample(self, limits: Limits, now: float, *, working: bool, only_if_pressing: bool = False) -> None:
-        """Sample if one is due. `working`: batches are under way; all samples within one batch count as one."""
-        # Another thread that is sampling at this moment does it for us.
+        """Sample if it is time. `working`: batches are in progress; all samples within one batch count as one."""
+        # If another thread is sampling now, its sample will do.
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -52,7 +55,7 @@ class MemorySampler:
             price = 0.0
             counts = not working or self._batches != self._counted
             if memory_watch.wants_exact(state, sample.rss_mb, limits, self._refresh_s, now, counts=counts):
-                # Of the processor: on a busy machine a wait for it would put off the next reading for seconds.
+                # CPU time: with wall-clock time, a busy machine would postpone the next reading by seconds.
                 begun = time.thread_time()
                 exact = self._source.exact()
                 price = time.thread_time() - begun
@@ -66,6 +69,6 @@ class MemorySampler:
             self._lock.release()
 
     def close(self) -> None:
-        """Close what is kept open for reading."""
+        """Close the descriptor that is kept open for reading."""
         with self._lock:
             self._source.close()

@@ -1,4 +1,4 @@
-"""When to sample memory, when the exact figure is worth its price, and when samples make a verdict. Pure."""
+"""When to sample memory, when an exact figure is worth its cost, and when samples lead to a verdict. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from swarm_liveness.settings import SOFT_SHARE, Limits
 
-# A single sample may catch the peak of a batch; this many in a row are a size.
+# A single sample may catch the peak of a batch; this many in a row do not.
 SAMPLES = 3
 SAMPLE_INTERVAL_S = 1.0
 # The kernel walks the page tables for an exact figure (about 2 ms for 170 MB, 10 ms for 830 MB) and holds the process's
-# mmap lock meanwhile: between two readings pass at least this many times the price of one, 1 % of the time.
+# mmap lock meanwhile. The time between two readings is at least this many times the cost of one: 1 % of the time.
 EXACT_PRICE_FACTOR = 100.0
 
 
@@ -23,31 +23,31 @@ class MemorySample:
     pss_mb: float | None = None
 
     def metric(self, name: str) -> float | None:
-        """The figure that a limit by `name` ("uss", "pss" or "rss") is about; None when it was not read."""
+        """The figure called `name` ("uss", "pss" or "rss"); None if it was not read."""
         return {"rss": self.rss_mb, "uss": self.uss_mb, "pss": self.pss_mb}[name]
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryState:
-    """What the samples so far have left behind. All times are monotonic seconds."""
+    """What is known from the samples so far. All times are monotonic seconds."""
 
     rss_mb: float | None = None
     uss_mb: float | None = None
     pss_mb: float | None = None
-    """Latest figures; USS and PSS may be older than RSS."""
+    """The latest figures; USS and PSS may be older than RSS."""
     over: int = 0
-    """Samples over the limit in a row."""
+    """How many samples in a row were over the limit."""
     over_mb: float | None = None
     """The last figure over the limit."""
     sampled: float | None = None
     exact: float | None = None
     """When the last exact figure was read."""
     price_s: float = 0.0
-    """What the last exact figure cost, in seconds."""
+    """CPU seconds that the last exact figure cost."""
 
 
 def due(state: MemoryState, now: float) -> bool:
-    """Whether a sample may be taken: at most one a second."""
+    """Whether it is time for a sample: at most one per second."""
     return state.sampled is None or now - state.sampled >= SAMPLE_INTERVAL_S
 
 
@@ -56,12 +56,12 @@ def wants_exact(
 ) -> bool:
     """Whether this sample needs USS and PSS. `counts`: as in `add`.
 
-    USS <= PSS <= RSS always, so an RSS under the soft mark settles the question for all three. `refresh_s` is how old
-    the figures may be that statistics show when no limit needs them; None: they are never read for that.
+    USS <= PSS <= RSS always holds, so an RSS below the soft mark decides for all three. `refresh_s` is how old USS and
+    PSS in the statistics may be when no limit needs them; None: they are never read for the statistics.
     """
     waited = None if state.exact is None else now - state.exact
     if limits.memory_limit is not None and limits.memory_metric != "rss" and rss_mb >= SOFT_SHARE * limits.memory_limit:
-        # Once over the limit a sample that counts is exact, whatever it costs: a leak does not wait.
+        # Once over the limit, each sample that counts is exact at any cost: a leak does not wait.
         return waited is None or (state.over > 0 and counts) or waited >= EXACT_PRICE_FACTOR * state.price_s
     if refresh_s is None:
         return False
@@ -85,24 +85,24 @@ def add(
     if figure is None:
         if sample.rss_mb < SOFT_SHARE * limits.memory_limit:
             return replace(state, over=0, over_mb=None)
-        return state  # above the soft mark without the exact figure: nothing learnt
+        return state  # above the soft mark without an exact figure: this tells nothing
     if figure > limits.memory_limit:
         return replace(state, over=state.over + 1 if counts else max(1, state.over), over_mb=figure)
     return replace(state, over=0, over_mb=None)
 
 
 def finding(state: MemoryState, limits: Limits) -> str | None:
-    """Why the memory is over its limit, as a sentence; None when it is not, or not yet for long enough."""
+    """Why the memory is over its limit, as a sentence; None if it is not, or not for enough samples yet."""
     if limits.memory_limit is None or state.over < SAMPLES or state.over_mb is None:
         return None
     return (
-        f"{limits.memory_metric} {state.over_mb:.1f} MB is over memory_limit {limits.memory_limit:g} MB "
+        f"{limits.memory_metric} of {state.over_mb:.1f} MB is over the memory_limit of {limits.memory_limit:g} MB, "
         f"in {state.over} samples in a row"
     )
 
 
 def next_sample(state: MemoryState) -> float | None:
-    """When the next sample is due without a batch that brings one (monotonic seconds): only while over the limit."""
+    """When to take the next sample if no batch ends before (monotonic seconds); None unless over the limit."""
     if state.over == 0 or state.sampled is None:
         return None
     return state.sampled + SAMPLE_INTERVAL_S

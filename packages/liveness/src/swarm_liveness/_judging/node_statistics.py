@@ -1,4 +1,4 @@
-"""A runtime's numbers, of whatever shape, made into the statistics that travel. Pure."""
+"""Turns a runtime's numbers into the statistics that a node reports. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def node_statistics(
     limits: Limits = _NO_LIMITS,
     first_seen: Mapping[str, float] = MappingProxyType({}),
 ) -> NodeStatistics:
-    """Join what the runtime counts with what liveness measures; the latter wins.
+    """Combine what the runtime counts with what liveness measures, which takes precedence.
 
     A key that NodeStatistics does not have goes to `extra` if its value is a number or a string. The age of a group
     that was never polled counts from when it was first seen (`first_seen`): otherwise a group that hangs from the start
@@ -61,7 +61,7 @@ def node_statistics(
 
 
 def _set_limits(rows: Iterable[PartitionStatistics], polls: Sequence[PollStamp], limits: Limits) -> None:
-    """Say how long a batch may take where the topic has no TTL of its own: as `ages.run_age` judges it."""
+    """Fill in how long a batch may take if the topic has no TTL of its own, as in `ages.run_age`."""
     longest = {poll.subscription_group: poll.max_poll_interval_s for poll in polls}
     for row in rows:
         if row.in_flight_limit_s is None:

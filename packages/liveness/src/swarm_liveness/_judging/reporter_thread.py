@@ -1,4 +1,4 @@
-"""The thread of a node that reports: it beats while all is well, and says at once when something is not."""
+"""The reporter thread of a node: it sends heartbeats, and reports at once when something is wrong."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from swarm_liveness._judging.watch import Watch
 from swarm_liveness._threads import leave_signals_to_main_thread
 from swarm_liveness.protocols import Reporter
 
-# A wait that ended this much later than asked, while the process used next to no CPU, means that the whole process
-# stood still (SIGSTOP, a paused machine). With CPU used it was user code that held the GIL, and that is not forgiven:
-# else a handler that does so again and again would hide a polling thread that is dead. One that waits with the GIL held
-# cannot be told from a stop: `ages.forgive` forgives each poll and each run once.
+# If a wait ended this much too late while the process used almost no CPU, the whole process stood still (SIGSTOP, a
+# paused machine). If it used CPU, user code held the GIL. That is not forgiven: otherwise a handler that does so again
+# and again would hide a dead polling thread. A handler that waits while it holds the GIL looks like a stop, so
+# `ages.forgive` forgives each poll and each run only once.
 STALL_S = 1.0
 STALL_CPU_SHARE = 0.1
-# After a turn that failed.
+# How long to wait after a turn that failed.
 RETRY_S = 1.0
 
 
 class ReporterThread:
-    """A daemon thread that judges a runtime and reports, whatever the runtime, the reporter or the log raises."""
+    """A daemon thread that checks a runtime and reports. No error of runtime, reporter or log handler ends it."""
 
     def __init__(
         self, watch: Watch, reporter: Reporter, log: HealthLog, liveness_interval: float, statistics_interval: float
     ) -> None:
-        """Nothing runs yet. The intervals are in seconds."""
+        """Prepare the thread; it does not run yet. Intervals are in seconds."""
         self._watch = watch
         self._reporter = reporter
         self._log = log
@@ -45,21 +45,21 @@ class ReporterThread:
 
     @property
     def gone(self) -> bool:
-        """Whether the thread has ended although nobody stopped it."""
+        """Whether the thread has ended without being stopped."""
         return not self._thread.is_alive() and not self._stopping
 
     def start(self) -> None:
-        """Begin to report."""
+        """Start to report."""
         self._thread.start()
 
     def look_now(self) -> None:
-        """Take a turn at once. From any thread."""
+        """Make the thread take a turn at once. From any thread."""
         with self._wake:
             self._hurry = True
             self._wake.notify_all()
 
     def stop(self, timeout: float) -> None:
-        """End the thread, waiting at most `timeout` seconds for it, and report the last figures."""
+        """Stop the thread, wait at most `timeout` seconds for it, and report the last figures."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
@@ -67,8 +67,8 @@ class ReporterThread:
             return
         self._thread.join(timeout)
         if self._thread.is_alive():
-            self._left_behind = True  # it waits in the runtime's own code, and has nothing to report any more
-        else:  # what was done since its last report would be missing from every sum
+            self._left_behind = True  # it hangs in the runtime's own code, and must not report any more
+        else:  # otherwise every sum would lack what was done since its last report
             self._report_statistics(time.monotonic())
 
     def _run(self) -> None:
@@ -79,10 +79,8 @@ class ReporterThread:
         while True:
             try:
                 deadline = self._take_turn(now)
-            except BaseException:  # noqa: BLE001  whatever it was: a thread that is gone can say nothing any more
-                self._log.trouble(
-                    "turn", "the health of this process cannot be reported; it is tried again each second"
-                )
+            except BaseException:  # noqa: BLE001  if this thread ended, nothing would be reported any more
+                self._log.trouble("turn", "cannot report the health of this process; trying again every second")
                 deadline = now + RETRY_S
             cpu = time.process_time()
             if self._wait(deadline):
@@ -92,7 +90,7 @@ class ReporterThread:
             self._watch.stood_still = late >= STALL_S and time.process_time() - cpu < STALL_CPU_SHARE * late
 
     def _take_turn(self, now: float) -> float:
-        """Judge, and report what is due; until when to wait then."""
+        """Check the runtime, report what is due, and return when the next turn is."""
         judgement: Judgement | None = None
         state: str | None = None
         pressing_only = now < self._schedule.statistics_at
@@ -100,8 +98,10 @@ class ReporterThread:
             state = self._watch.phase
             self._watch.sample_memory(now, only_if_pressing=pressing_only)
             judgement = self._watch.judge(now)
-        except BaseException:  # noqa: BLE001  the runtime is a stranger: whatever it raises, this thread goes on
-            self._log.trouble("judge", "the liveness of this process cannot be judged; it does not beat meanwhile")
+        except BaseException:  # noqa: BLE001  a runtime may raise anything, and this thread must continue
+            self._log.trouble(
+                "judge", "cannot check the liveness of this process; no heartbeat is sent until it can be checked"
+            )
         todo = turn(self._schedule, judgement, now, self._liveness_interval, self._statistics_interval, state)
         if todo.beat and judgement is not None:
             code = judgement.verdict.code
@@ -117,7 +117,7 @@ class ReporterThread:
         return wake_at(self._schedule, judgement, self._watch.next_sample())
 
     def _wait(self, deadline: float) -> bool:
-        """Wait until the deadline or until something asks for a look; True when it is time to end."""
+        """Wait until the deadline or until `look_now`; return whether the thread should stop."""
         with self._wake:
             while not self._stopping and not self._hurry:
                 left = deadline - time.monotonic()
@@ -128,28 +128,28 @@ class ReporterThread:
             return self._stopping
 
     def _beat(self, verdict: Verdict, *, first: bool) -> bool:
-        """Report the verdict; False when the report was dropped."""
+        """Report the verdict; False if the report was dropped."""
         if self._left_behind:
             return True
-        # Before the report: it is answered by a TERM, and what hangs now may be gone then.
+        # Log before the report: the answer is a TERM, after which what hangs may be gone.
         self._log.verdict(verdict, first=first)
         if verdict.healthy:
             return self._reporter.healthy()
         return self._reporter.unhealthy(verdict.code, verdict.reason)
 
     def _report_statistics(self, now: float) -> bool:
-        """Report the statistics; False when they were dropped."""
+        """Report the statistics; False if they were dropped."""
         if self._left_behind:
             return True
         try:
             statistics = self._watch.statistics(now)
-        except BaseException:  # noqa: BLE001  as above: its numbers must not cost its health
-            self._log.trouble("statistics", "the statistics of this process cannot be read; its health is still judged")
+        except BaseException:  # noqa: BLE001  as above: bad numbers must not stop the health reports
+            self._log.trouble("statistics", "cannot read the statistics of this process; its health is still checked")
             return True
         try:
             return self._reporter.report(statistics)
-        except BaseException:  # noqa: BLE001  more partitions than a report holds: without this thread the node is silent
-            self._log.trouble("report", "the statistics cannot be reported; it goes on without partitions")
+        except BaseException:  # noqa: BLE001  more partitions than a report can hold must not end this thread
+            self._log.trouble("report", "cannot report the statistics; reporting them without partitions")
             statistics.partitions = []
             with contextlib.suppress(BaseException):
                 return self._reporter.report(statistics)

@@ -1,4 +1,4 @@
-"""What a reporter does at a turn, and until when it may sleep. Pure."""
+"""What the reporter thread does in a turn, and how long it may sleep afterwards. Pure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from swarm_liveness._judging.verdict import Judgement
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Where a reporter stands. Times are monotonic seconds."""
+    """What the reporter thread has done and will do next. Times are monotonic seconds."""
 
     beat_at: float
     statistics_at: float
     reported: int = 0
-    """The code that was reported last; 0 also where a bad report was dropped and must be tried again."""
+    """The last code reported; also 0 after an unhealthy report was dropped and must be sent again."""
     state: str = ""
-    """The runtime's state that was told last; "" where it has to be told again."""
+    """The last state of the runtime that was reported; "" if it must be reported again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What is to be done now."""
+    """What to do now."""
 
     beat: bool
     statistics: bool
@@ -38,9 +38,9 @@ def turn(
 ) -> Turn:
     """Decide one turn.
 
-    A bad verdict that has not been reported goes out at once, and so does a ``state`` that has not been told (None:
-    the runtime could not be asked for it): who waits for readiness must not wait for an interval. Without a judgement
-    (the runtime could not be asked) there is no beat: if that lasts, the supervisor's silence control ends the process.
+    An unhealthy verdict that has not been reported yet is sent at once. So is a new `state` (None: the runtime raised
+    an error when asked), so that a probe waiting for readiness need not wait for an interval. Without a judgement, when
+    the runtime raised an error, there is no heartbeat: if that lasts, the supervisor stops the silent process.
     """
     code = 0 if judgement is None else judgement.verdict.code
     beat = now >= schedule.beat_at or code not in (0, schedule.reported)
@@ -56,17 +56,17 @@ def turn(
 
 
 def dropped(schedule: Schedule) -> Schedule:
-    """The schedule after a report that was dropped: a bad one is tried again at the next turn."""
+    """The schedule after a report was dropped: an unhealthy one is sent again in the next turn."""
     return replace(schedule, reported=0)
 
 
 def untold(schedule: Schedule) -> Schedule:
-    """The schedule after statistics that were dropped: the state that they carried is told at the next turn."""
+    """The schedule after statistics were dropped: the state in them is sent again in the next turn."""
     return replace(schedule, state="")
 
 
 def wake_at(schedule: Schedule, judgement: Judgement | None, next_sample: float | None) -> float:
-    """The earliest deadline: beat, statistics, soonest TTL, next memory sample (monotonic seconds)."""
+    """The earliest of heartbeat, statistics, next TTL and next memory sample (monotonic seconds)."""
     deadline = min(schedule.beat_at, schedule.statistics_at)
     if judgement is not None and judgement.next_expiry is not None:
         deadline = min(deadline, judgement.next_expiry)

@@ -1,4 +1,4 @@
-"""Where each thread of this process is, for the log, before a node that hangs is stopped."""
+"""The stacks of all threads, which are logged before a node that hangs is stopped."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import traceback
 from collections.abc import Iterator
 
 MAX_THREADS = 32
-# A record of a log is written at once up to PIPE_BUF (4096 bytes); what is longer may be cut.
+# A log record of up to PIPE_BUF (4096 bytes) is written in one piece; a longer one may be cut.
 MAX_CHARACTERS = 3000
 
 
 def stacks() -> Iterator[str]:
-    """One text a thread, innermost frames last; its beginning is left out where it is too long.
+    """One text for each thread, innermost frame last. If a text is too long, its beginning is cut.
 
-    The thread that asks is left out. A thread in C code shows where it entered that.
+    The calling thread is left out. A thread in C code is shown where it entered that code.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     own = threading.get_ident()

@@ -9,12 +9,12 @@ from swarm_health import Status
 from swarm_liveness._judging.ages import Stamps, ages, allowance
 from swarm_liveness.settings import Limits
 
-# Which of several findings becomes the verdict: the cause before what follows from it. A handler that hangs may keep
-# its group from being polled, and a group that is not polled cannot settle. Memory is last because its stops are
-# staggered by the supervisor, while all others are carried out at once.
+# Which of several findings becomes the verdict: a cause comes before its consequences. A handler that hangs may keep
+# its group from being polled, and a group that is not polled cannot settle. Memory comes last because the supervisor
+# staggers the stops for memory, while it carries out all others at once.
 PRECEDENCE: tuple[Status, ...] = (Status.CONSUMING, Status.POLLING, Status.STABILITY, Status.MEMORY)
 
-# The first statistics come one statistics.interval.ms (5 s by default) after the client was made.
+# The first statistics arrive one statistics.interval.ms (5 s by default) after the client is created.
 BLIND_AFTER_S = 30.0
 
 
@@ -25,21 +25,21 @@ class Finding:
     code: int
     reason: str
     hangs: bool = False
-    """Whether something takes too long: the stacks show what."""
+    """Whether something takes too long, so that the stacks show where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What all checks say together."""
+    """The result of all checks."""
 
     code: int = Status.HEALTHY
-    """0, or the code of the finding that counts."""
+    """0, or the code of the first finding."""
     reason: str = ""
     """One sentence; empty when healthy."""
     findings: tuple[Finding, ...] = ()
-    """All that is wrong, the one that counts first."""
+    """Everything that is wrong, the most important first."""
     notes: tuple[str, ...] = ()
-    """What could not be judged, and why."""
+    """What could not be checked, and why."""
 
     @property
     def healthy(self) -> bool:
@@ -49,20 +49,20 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that a verdict rests on."""
+    """Everything that a verdict depends on."""
 
     stamps: Stamps
     fatal_error: str | None = None
     """The client's fatal error."""
     complaint: tuple[int, str] | None = None
-    """Code and reason that the application itself gave."""
+    """The code and reason that the application itself reported."""
     memory: str | None = None
-    """Why the memory is over its limit, or None (`memory_watch.finding` says)."""
+    """Why the memory is over its limit (from `memory_watch.finding`), or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, and when it will next change if nothing moves."""
+    """A verdict, and when it will change if nothing else happens."""
 
     verdict: Verdict
     next_expiry: float | None
@@ -80,12 +80,12 @@ def judge(facts: Facts, limits: Limits, now: float) -> Judgement:
         elif next_expiry is None or age.deadline < next_expiry:
             next_expiry = age.deadline
     if facts.complaint is not None:
-        # Whoever says so knows the cause; what the checks find may follow from it.
+        # The application knows the cause; what the checks find may follow from it.
         findings.append(Finding(*facts.complaint))
     if facts.fatal_error is not None:
-        # A client with a fatal error never polls again: no TTL is waited for.
+        # A client with a fatal error never polls again, so there is no TTL to wait for.
         findings.append(Finding(Status.POLLING, f"the client reported a fatal error: {facts.fatal_error}"))
-    # Within one code the oldest first: it is the likeliest cause of the others.
+    # Within one code the oldest comes first: it is the likeliest cause of the others.
     expired.sort(key=lambda age: (PRECEDENCE.index(age.code), age.since))
     findings += [Finding(age.code, age.reason(now), hangs=True) for age in expired]
     if facts.memory is not None and allowance(facts.stamps.phase).memory:
@@ -103,7 +103,7 @@ def _verdict(findings: Sequence[Finding], notes: tuple[str, ...]) -> Verdict:
 
 
 def _notes(stamps: Stamps, now: float) -> tuple[str, ...]:
-    """Stability needs the client's statistics; say so where a group that is polled has had none for long enough."""
+    """Name the groups that are polled but whose clients have sent no statistics for long enough to judge stability."""
     if not allowance(stamps.phase).stability:
         return ()
     blind = sorted(
@@ -117,6 +117,6 @@ def _notes(stamps: Stamps, now: float) -> tuple[str, ...]:
         return ()
     names = ", ".join(repr(name) for name in blind)
     return (
-        f"stability of {names} is not judged: its client has given no statistics for {BLIND_AFTER_S:g} s (set "
-        "statistics.interval.ms above 0, and to less than that)",
+        f"stability of {names} is not checked: its client has sent no statistics for {BLIND_AFTER_S:g} s (set "
+        f"statistics.interval.ms to a value above 0 and below {1000 * BLIND_AFTER_S:g})",
     )

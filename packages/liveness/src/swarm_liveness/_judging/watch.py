@@ -1,4 +1,4 @@
-"""One runtime under watch: what it shows now, what is remembered of it, and the verdict that follows."""
+"""A watch over one runtime: what it shows now, what is remembered about it, and the verdict."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from swarm_liveness.settings import Limits
 
 
 class Watch:
-    """Looks at one runtime whenever it is asked to, from any thread."""
+    """Watches one runtime. Can be asked from any thread."""
 
     def __init__(self, observable: Observable, limits: Limits, memory: MemorySampler, started: float) -> None:
-        """Watch from `started` on (monotonic seconds)."""
+        """Watch since `started` (monotonic seconds)."""
         self.limits = limits
         self._observable = observable
         self._memory = memory
@@ -29,7 +29,7 @@ class Watch:
         self._polled_since: dict[str, float] = {}
         self._forgiven: dict[Unit, float] = {}
         self.stood_still = False
-        """Whether the whole process stood still until now: then the next judgement forgives what was under way."""
+        """Whether the whole process stood still until now. If so, the next judgement forgives what was in progress."""
 
     @property
     def phase(self) -> str:
@@ -37,16 +37,16 @@ class Watch:
         return self._observable.phase
 
     def sample_memory(self, now: float, *, only_if_pressing: bool) -> None:
-        """Sample the memory if it is time to."""
+        """Sample the memory if it is time to; with `only_if_pressing`, only while it is over the limit."""
         working = bool(self._observable.runs())
         self._memory.sample(self.limits, now, working=working, only_if_pressing=only_if_pressing)
 
     def next_sample(self) -> float | None:
-        """When the next sample of the memory is due without a batch that brings one (monotonic seconds), or None."""
+        """When to sample the memory next if no batch ends before (monotonic seconds), or None."""
         return memory_watch.next_sample(self._memory.state)
 
     def batch_ended(self, now: float) -> bool:
-        """Sample the memory between two batches. Whether more or fewer samples are over the limit than before."""
+        """Sample the memory between two batches; return whether the number of samples over the limit has changed."""
         return self._memory.batch_ended(self.limits, now)
 
     def judge(self, now: float) -> Judgement:

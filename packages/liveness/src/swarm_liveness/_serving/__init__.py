@@ -1,1 +1,1 @@
-"""What the outside is shown over HTTP: probes, status, metrics and the page, in slices of somebody else's loop."""
+"""What is served over HTTP: probes, status, metrics and the page, from the event loop of a host."""

@@ -97,7 +97,7 @@ class ProbeConnection:
         if isinstance(event, h11.Request):
             # h11 looks at its bound only before it reads more: a head that came whole in the last piece passes it.
             if self._head_bytes - len(self._http.trailing_data[0]) > MAX_HEAD_BYTES:
-                self._refuse(431, f"a request's head may have {MAX_HEAD_BYTES} bytes")
+                self._refuse(431, f"the head of the request has more than {MAX_HEAD_BYTES} bytes")
                 return None
             self._head_bytes = 0
             self.head = event.method == b"HEAD"

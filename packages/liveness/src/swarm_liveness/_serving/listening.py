@@ -15,13 +15,15 @@ BACKLOG = 1024
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening, non-blocking socket. Raises ProbeError when the address is in use or not this machine's."""
     if not 0 <= port <= 65535:
-        raise ProbeError(f"the probe port is {port}: give one between 1 and 65535, or 0 to have one chosen")
+        raise ProbeError(f"the probe port is {port}: give one between 1 and 65535, or 0 for any free port")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
         )[0]
     except socket.gaierror:
-        raise ProbeError(f"the probe address {host!r} is no IP address: give one, like 127.0.0.1 or 0.0.0.0") from None
+        raise ProbeError(
+            f"the probe address {host!r} is not an IP address: give one, like 127.0.0.1 or 0.0.0.0"
+        ) from None
     sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     try:
         # Without it a supervisor that starts again at once would meet its predecessor's connections in TIME_WAIT.
@@ -31,11 +33,11 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         advice = {
-            errno.EADDRINUSE: "another process has it: choose another port",
+            errno.EADDRINUSE: "another process uses it, choose another port",
             errno.EADDRNOTAVAIL: "this machine has no such address",
-            errno.EACCES: "ports below 1024 need a privilege: choose a higher one",
+            errno.EACCES: "ports below 1024 need extra privileges, choose a higher one",
         }.get(error.errno or 0, error.strerror or str(error))
-        raise ProbeError(f"the probe cannot listen at {host}:{port}: {advice}") from None
+        raise ProbeError(f"the probe cannot listen on {host}:{port}: {advice}") from None
     return sock
 
 

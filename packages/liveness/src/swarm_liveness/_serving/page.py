@@ -21,8 +21,8 @@ def page() -> Endpoint:
 
 
 def policy(html: str) -> str:
-    """The content security policy that a page names itself. ValueError if it names none."""
+    """The content security policy in a page. Raises ValueError if it has none."""
     found = _POLICY.search(html)
     if found is None:
-        raise ValueError("the page names no Content-Security-Policy")
+        raise ValueError("the page has no Content-Security-Policy")
     return found[1]

@@ -38,7 +38,7 @@ class Request:
         """
         values = [value for key, value in self.query if key == name]
         if len(values) > 1:
-            raise BadRequestError(f"the query gives {name} {len(values)} times: give it once")
+            raise BadRequestError(f"the query has {name} {len(values)} times: give it once")
         return values[0] if values else None
 
     def integer(self, name: str) -> int | None:
@@ -77,25 +77,25 @@ def parse_query(text: bytes) -> Query:
     """
     pieces = [piece for piece in text.split(b"&") if piece]
     if len(pieces) > MAX_PARAMETERS:
-        raise BadRequestError(f"the query has too many parameters: it may have {MAX_PARAMETERS}")
+        raise BadRequestError(f"the query has {len(pieces)} parameters: the most is {MAX_PARAMETERS}")
     return tuple(_parameter(piece) for piece in pieces)
 
 
 def _parameter(piece: bytes) -> tuple[str, str]:
     if len(piece) > MAX_CHARACTERS:
         raise BadRequestError(
-            f"the query parameter {_shown(piece)} has {len(piece)} characters: it may have {MAX_CHARACTERS}"
+            f"the query parameter {_shown(piece)} has {len(piece)} characters: the most is {MAX_CHARACTERS}"
         )
     broken = _BROKEN_ESCAPE.search(piece)
     if broken is not None:
         raise BadRequestError(
-            f"the query has {_shown(broken[0])}, which is no percent-encoding: write a percent sign as %25"
+            f"the query has a broken percent-encoding, {_shown(broken[0])}: write a percent sign as %25"
         )
     name, _, value = piece.replace(b"+", b" ").partition(b"=")
     try:
         decoded = unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
     except UnicodeDecodeError:
-        raise BadRequestError(f"the query parameter {_shown(piece)} is not UTF-8 once it is decoded") from None
+        raise BadRequestError(f"the query parameter {_shown(piece)} does not decode to UTF-8") from None
     if not decoded[0]:
         raise BadRequestError(f"the query parameter {_shown(piece)} has no name: write name=value")
     return decoded

@@ -167,7 +167,7 @@ class ProbeServer:
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self._tell_once("accept", f"a probe could not be accepted: {error}")
+                    self._tell_once("accept", f"cannot accept a probe connection: {error}")
                     self._stop_accepting()
                 return
             sock.setblocking(False)
@@ -217,17 +217,22 @@ class ProbeServer:
     def _answer(self, connection: ProbeConnection, request: h11.Request) -> None:
         host = next((value for name, value in request.headers if name == b"host"), b"localhost")
         if self._loopback and not means_this_machine(host):
-            self._refuse(connection, 421, f"this is for its own machine: ask http://localhost:{self.port}")
+            self._refuse(connection, 421, f"this server answers only to localhost: use http://localhost:{self.port}")
             return
         target, _, query = request.target.partition(b"?")
         path = target.decode("ascii", "replace")
         endpoint = self._endpoints.get(path)
         if endpoint is None:
             paths = ", ".join(sorted(self._endpoints))
-            self._refuse(connection, 404, f"there is nothing at {path[:80]}: there are {paths}")
+            self._refuse(connection, 404, f"{path[:80]} does not exist: the paths are {paths}")
             return
         if request.method not in (b"GET", b"HEAD"):
-            self._refuse(connection, 405, "only GET and HEAD: everything here is read-only", (("Allow", "GET, HEAD"),))
+            self._refuse(
+                connection,
+                405,
+                "only GET and HEAD are allowed: everything here is read-only",
+                (("Allow", "GET, HEAD"),),
+            )
             return
         try:
             asked = Request(path, parse_query(query)).only(endpoint.parameters)
@@ -349,4 +354,4 @@ class ProbeServer:
         if what not in self._told:
             self._told.add(what)
             with contextlib.suppress(BaseException):  # a log handler, or the text of what was raised, may raise itself
-                logger.exception("%s (said once)", sentence)
+                logger.exception("%s (logged once)", sentence)
