@@ -10,7 +10,7 @@ import pytest
 
 from swarm_health import Status
 from swarm_liveness._judging.ages import Stamps
-from swarm_liveness._judging.schedule import Schedule, dropped, turn, untold, wake_at
+from swarm_liveness._judging.schedule import Schedule, dropped, state_dropped, turn, wake_at
 from swarm_liveness._judging.verdict import Facts, Judgement, Verdict, judge
 from swarm_liveness.settings import Limits
 
@@ -143,7 +143,7 @@ def test_a_state_goes_out_at_once_and_is_then_left_to_the_interval() -> None:
 
 def test_a_state_that_was_dropped_is_told_at_the_next_turn() -> None:
     first = turn(Schedule(10.0, 100.0), HEALTHY, 3.0, 10.0, 100.0, "running")
-    assert turn(untold(first.schedule), HEALTHY, 3.1, 10.0, 100.0, "running").statistics
+    assert turn(state_dropped(first.schedule), HEALTHY, 3.1, 10.0, 100.0, "running").statistics
 
 
 def test_a_state_that_cannot_be_asked_for_is_none_that_has_changed() -> None:

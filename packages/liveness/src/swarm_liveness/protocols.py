@@ -89,7 +89,7 @@ class Observable(Protocol):
         """The client's fatal error as a sentence, or None. An error of a handler is not one."""
 
     def statistics(self) -> Mapping[str, object]:
-        """Counters, named like the fields of swarm_health.NodeStatistics, which may drop other names."""
+        """Counters, named like the fields of swarm_health.NodeStatistics. Unknown ones may be left out."""
 
     def after_batch(self, callback: Callable[[], None]) -> None:
         """Register a callback. The thread that worked calls it after every batch."""

@@ -1,6 +1,6 @@
-"""OpenTelemetry: one span for each batch, linked to the context that each of its messages carries.
+"""OpenTelemetry: one span for each batch, linked to the context in its messages' headers.
 
-Needs the extra: swarm-liveness[otel]; which exporter, and where to, is the application's choice of SDK.
+Needs the extra swarm-liveness[otel]. The application chooses the SDK and its exporter.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from opentelemetry.trace import Link, Span, SpanKind
 
 logger = logging.getLogger("swarm_liveness")
 
-# The SDK keeps 128 links of a span by default (OTEL_SPAN_LINK_COUNT_LIMIT): more would be made to be thrown away.
+# The SDK keeps 128 links of a span by default (OTEL_SPAN_LINK_COUNT_LIMIT) and would drop the others.
 MAX_LINKS = 128
 END_TIMEOUT_S = 8.0
-"""How long a node waits for its tracer provider: what waits is sent, then the exporter's own threads end."""
+"""How long a node waits for its tracer provider to send pending spans and to end the exporter's threads."""
 FLUSH_TIMEOUT_S = 5.0
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -31,7 +31,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class TracedMessage(Protocol):
-    """A message, as far as tracing reads it."""
+    """The part of a message that tracing reads."""
 
     @property
     def headers(self) -> Any:
@@ -39,7 +39,7 @@ class TracedMessage(Protocol):
 
 
 class TracedBatch(Protocol):
-    """A batch of one partition, as far as tracing reads it."""
+    """The part of a batch that tracing reads."""
 
     @property
     def topic(self) -> str:
@@ -63,10 +63,10 @@ class TracedBatch(Protocol):
 
 
 class Provider(Protocol):
-    """The SDK's TracerProvider, as far as a node needs it."""
+    """The part of the SDK's TracerProvider that a node needs."""
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Send what waits."""
+        """Send pending spans."""
 
     def shutdown(self) -> None:
         """End the exporter's threads."""
@@ -100,8 +100,8 @@ def traced(handler: Handler) -> Handler:
 
 @contextlib.contextmanager
 def batch_span(batch: TracedBatch) -> Iterator[Span]:
-    """A current span for the handling of one batch, for handlers that want to add to it."""
-    # Asked for each time: before the node has set its provider this gives a tracer that costs next to nothing.
+    """Open a current span for one batch, for handlers that add to it."""
+    # Ask each time: until the node has set its provider, this returns a tracer that does almost nothing.
     tracer = trace.get_tracer("swarm_liveness")
     attributes: dict[str, str | int] = {
         # OpenTelemetry semantic conventions for messaging, Kafka.
@@ -120,7 +120,7 @@ def batch_span(batch: TracedBatch) -> Iterator[Span]:
 
 
 def message_links(batch: Iterable[TracedMessage]) -> Iterator[Link]:
-    """A link to the context of each message that carries one; the same context counts once."""
+    """A link to the context of each message that carries one. Equal contexts make one link."""
     seen: set[tuple[int, int]] = set()
     for message in batch:
         headers = message.headers
@@ -136,9 +136,9 @@ def message_links(batch: Iterable[TracedMessage]) -> Iterator[Link]:
 
 
 class NodeTracing:
-    """Traces each process that consumes: makes its provider after the fork, sends what waits before it ends.
+    """Traces each process that consumes: makes its provider after the fork, and flushes it before the process ends.
 
-    An exporter has threads, which do not survive a fork and which a supervisor must not have; and a node ends without
+    An exporter has threads, which do not survive a fork and which a supervisor must not have. A node ends without
     atexit. So a provider must not be made when the application is imported, and must be shut down. With swarm-consumer:
 
         tracing = NodeTracing(make_provider)
@@ -149,21 +149,21 @@ class NodeTracing:
     """
 
     def __init__(self, configure: Callable[[], Provider]) -> None:
-        """Nothing is made yet: `configure` returns the provider, and is called in each process that consumes."""
+        """Nothing is created yet. `configure` returns the provider; it is called in each process that consumes."""
         self._configure = configure
         self._lock = threading.Lock()
         self._provider: Provider | None = None
         self._begun = 0
 
     def __call__(self, event: object) -> None:
-        """Begin at the first event of a process, end when its runtime has stopped."""
+        """Begin at the first event of a process; end when its runtime has stopped."""
         if getattr(event, "state", "") == "stopped":
             self.end()
         else:
             self.begin()
 
     def begin(self) -> None:
-        """Make the provider and set it, once in each process."""
+        """Create the provider and set it, once in each process."""
         with self._lock:
             if self._begun == os.getpid():
                 return
@@ -172,12 +172,12 @@ class NodeTracing:
             trace.set_tracer_provider(cast(trace.TracerProvider, self._provider))
 
     def end(self) -> None:
-        """Send what waits and end the exporter, within `END_TIMEOUT_S` in all. Idempotent; it never raises."""
+        """Send pending spans and end the exporter, within `END_TIMEOUT_S`. Idempotent; never raises."""
         with self._lock:
             provider, self._provider = self._provider, None
         if provider is None or self._begun != os.getpid():
             return
-        # An exporter keeps to no deadline of ours, and shutdown() takes none: a thread that the node does not wait for.
+        # shutdown() takes no timeout, so it runs in a thread that the node can leave behind.
         ending = threading.Thread(target=self._end, args=(provider,), name="swarm-tracing-end", daemon=True)
         ending.start()
         ending.join(END_TIMEOUT_S)

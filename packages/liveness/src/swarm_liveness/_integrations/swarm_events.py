@@ -1,4 +1,4 @@
-"""Counts a supervisor's events for /metrics. It knows them by class name and attribute, so it imports no supervisor."""
+"""Counts a supervisor's events for /metrics. It knows them by class name, so it does not import the supervisor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm_health import Status
 
-# The loop's lag is the worst of this many seconds: a scrape every 15 or 30 s misses none.
+# The loop's lag is the largest in this time, so that a scrape every 15 or 30 s does not miss any.
 LAG_WINDOW_S = 60.0
 
 _STATUS_NAMES = {status: status.name.lower() for status in Status} | {
@@ -18,13 +18,13 @@ _STATUS_NAMES = {status: status.name.lower() for status in Status} | {
 }
 
 STOP_REASONS = (*_STATUS_NAMES.values(), "custom")
-"""Every reason of a stop that there is."""
+"""All reasons for a stop."""
 RESTART_REASONS = (*STOP_REASONS, "exit", "signal")
-"""Every reason of a restart that there is."""
+"""All reasons for a restart."""
 
 
 def status_name(status: int) -> str:
-    """A health status as a label: few values, so that custom codes do not grow the number of series."""
+    """A health status as a label. All custom codes share one value, which bounds the number of series."""
     try:
         return _STATUS_NAMES[Status(status)]
     except ValueError:
@@ -32,43 +32,43 @@ def status_name(status: int) -> str:
 
 
 class SwarmEvents:
-    """A listener for `supervisor.subscribe`: counts starts, stops, exits, crash loops and how late the loop is."""
+    """A listener for `supervisor.subscribe` that counts starts, stops, exits and crash loops, and measures loop lag."""
 
     def __init__(self) -> None:
-        """Everything is 0."""
+        """Start with every count at 0."""
         self.starts: Counter[int] = Counter()
         """Forks by node id."""
         self.restarts: Counter[tuple[int, str]] = Counter()
-        """Starts in place of another process, by node id and by why that one ended."""
+        """Processes started to replace another, by node id and by the reason why that one ended."""
         self.stops: Counter[tuple[int, str]] = Counter()
-        """Nodes told to stop, by node id and status name."""
+        """How often nodes were told to stop, by node id and status name."""
         self.kills: Counter[int] = Counter()
-        """Nodes that had to be killed, by node id."""
+        """How often nodes had to be killed, by node id."""
         self.exits: Counter[tuple[int, str, str]] = Counter()
-        """Exits by node id, exit code and signal name; one of the two is ""."""
+        """Exits by node id, exit code and signal name; the code or the signal is ""."""
         self.crash_loops: Counter[int] = Counter()
         self.signals: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
-        """ErrorOccurred by what was being done."""
+        """ErrorOccurred events by what the supervisor was doing."""
         self._reasons: dict[int, str] = {}
         self._spares: dict[int, int] = {}  # node id: generation of a spare that has not taken over yet
         self._deadline: float | None = None
         self._lags: deque[tuple[float, float]] = deque()
 
     def __call__(self, event: Any) -> None:
-        """Count one event; what is not known is passed over."""
+        """Count one event; an unknown one is ignored."""
         count = getattr(self, f"_on_{type(event).__name__}", None)
         if count is not None:
             count(event)
 
     def loop_lag_s(self, now: float | None = None) -> float:
-        """How many seconds at most the loop came after its own deadline in the last minute, its work included."""
+        """The longest delay of the loop after its own deadline in the last minute, in seconds, its work included."""
         self._forget(time.monotonic() if now is None else now)
         return self._lags[0][1] if self._lags else 0.0
 
     def _on_AfterFork(self, event: Any) -> None:
         self.starts[event.node_id] += 1
-        if event.spare:  # it takes over when the old one is gone, or never
+        if event.spare:  # it takes over once the old one is gone, or never does
             self._spares[event.node_id] = event.generation
             return
         reason = self._reasons.pop(event.node_id, None)
@@ -93,7 +93,7 @@ class SwarmEvents:
         if self._spares.get(event.node_id) == event.generation:
             del self._spares[event.node_id]
             return
-        # Told to stop before, it has its reason; else it ended by itself.
+        # A node that was told to stop already has a reason; otherwise it ended by itself.
         self._reasons.setdefault(event.node_id, "signal" if event.signal is not None else "exit")
 
     def _on_CrashLoop(self, event: Any) -> None:
@@ -111,7 +111,7 @@ class SwarmEvents:
         self._deadline = event.next_deadline
 
     def _note_lag(self, at: float, lag: float) -> None:
-        """Keep a falling sequence of maxima: the first is the worst of the window."""
+        """Keep a falling sequence of maxima, of which the first is the largest in the window."""
         self._forget(at)
         while self._lags and self._lags[-1][1] <= lag:
             self._lags.pop()

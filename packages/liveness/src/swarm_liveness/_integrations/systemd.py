@@ -1,6 +1,6 @@
-"""Tells systemd how the supervisor is (sd_notify(3)): ready, status, reloading, stopping, more time, still turning.
+"""Notifies systemd of the supervisor's state (sd_notify(3)): ready, status, reloading, stopping, more time, watchdog.
 
-Everything comes from the supervisor's own loop and events. A watchdog fed by a thread would prove nothing.
+Everything comes from the supervisor's own loop and events. A watchdog that a thread serves would prove nothing.
 """
 
 from __future__ import annotations
@@ -14,41 +14,41 @@ from typing import Any
 
 from swarm_liveness.protocols import Loop, SnapshotView
 
-# systemd wants the watchdog fed in less than its time; half of it is what sd_watchdog_enabled(3) recommends.
+# systemd must hear from the watchdog within its interval; sd_watchdog_enabled(3) recommends every half of it.
 WATCHDOG_SHARE = 0.5
-# While draining, or waiting at the start, more time is asked for this often, for three times as long.
+# How often to ask for more time while draining or waiting at the start; each time for three times as long.
 EXTEND_EVERY_S = 5.0
 EXTEND_BY_S = 3 * EXTEND_EVERY_S
-# What the manager did not take (its socket is full) and must not miss is told again so soon.
+# When to repeat an important notification that the manager did not take because its socket was full.
 AGAIN_S = 1.0
 
 _CHANGES = frozenset({"READY", "RELOADING", "STOPPING"})
 
-# States in which stopping takes its time.
+# States in which stopping may take long.
 _DRAINING = frozenset({"stopping"})
 
 
 class Notifier:
-    """Sends datagrams to the service manager; does nothing where there is none."""
+    """Sends datagrams to the service manager; does nothing if there is none."""
 
     def __init__(self, environment: Mapping[str, str] | None = None, *, pid: int | None = None) -> None:
-        """Read NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID; None: of this process."""
+        """Read NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID; None: from this process's environment."""
         environment = os.environ if environment is None else environment
         self._address = _address(environment.get("NOTIFY_SOCKET", ""))
         self._socket: socket.socket | None = None
         self.dropped = 0
-        """Notifications that could not be sent."""
+        """How many notifications could not be sent."""
         self.watchdog_s: float | None = None
-        """How often, in seconds, the manager wants to hear WATCHDOG=1 at least; None: it does not."""
+        """The longest time between two WATCHDOG=1, in seconds; None: the manager does not expect any."""
         self._read_watchdog(environment, os.getpid() if pid is None else pid)
 
     @property
     def enabled(self) -> bool:
-        """Whether a service manager listens."""
+        """Whether there is a service manager to notify."""
         return self._address is not None
 
     def notify(self, **assignments: str | int) -> bool:
-        """Send assignments, like READY=1, in one datagram; never blocks, False when it was not sent."""
+        """Send assignments, like READY=1, in one datagram. Never blocks; False if it was not sent."""
         if self._address is None:
             return False
         text = "\n".join(f"{name}={_one_line(value)}" for name, value in assignments.items())
@@ -78,15 +78,15 @@ class Notifier:
 
 
 class SystemdListener:
-    """Follows a supervisor: `supervisor.subscribe(listener)`, with the supervisor as its loop and its snapshots.
+    """Follows a supervisor: `supervisor.subscribe(listener)`. The supervisor provides the loop and the snapshots.
 
-    READY=1 when every wanted node is healthy for the first time; STATUS= at each change; RELOADING=1 while nodes are
-    replaced; STOPPING=1 and EXTEND_TIMEOUT_USEC while draining; the latter also while a start waits (for Kafka, as a
-    rule) and until its nodes run; WATCHDOG=1 from a timer of the loop.
+    It sends READY=1 when all wanted nodes are healthy for the first time, STATUS= at each change, RELOADING=1 while
+    nodes are replaced, STOPPING=1 and EXTEND_TIMEOUT_USEC while draining, and WATCHDOG=1 from a timer of the loop.
+    EXTEND_TIMEOUT_USEC is also sent while a start waits (usually for Kafka) and until its nodes run.
     """
 
     def __init__(self, loop: Loop, snapshot: Callable[[], SnapshotView], notifier: Notifier | None = None) -> None:
-        """Use the loop's timers and the snapshots; None: the notifier of this process's environment."""
+        """Use the loop's timers and the snapshots; `notifier` None: the one in this process's environment."""
         self._loop = loop
         self._snapshot = snapshot
         self.notifier = Notifier() if notifier is None else notifier
@@ -96,12 +96,12 @@ class SystemdListener:
         self._begun = False
         self._waits = False
         self._status = ""
-        self._untold: dict[str, str | int] = {}
-        """A change of state that the manager has not taken yet."""
-        self._again = False
+        self._pending: dict[str, str | int] = {}
+        """A change of state that has not reached the manager yet."""
+        self._repeat_set = False
 
     def __call__(self, event: Any) -> None:
-        """Follow one event, by the name of its class."""
+        """Handle one event, by the name of its class."""
         if not self.notifier.enabled:
             return
         name = type(event).__name__
@@ -114,18 +114,18 @@ class SystemdListener:
                 self._waits = True
                 self._extend_start()
         elif name == "Stopped":
-            self._tell(STATUS=str(event))
+            self._notify(STATUS=str(event))
             self.notifier.close()
         elif name == "Stopping":
             self._drain(str(event))
         elif name == "RolloutStarted" and not self._stopping:
             self._reloading = True
-            # Without this time the manager could not tell an answer to this reload from an earlier READY=1.
-            self._tell(RELOADING=1, MONOTONIC_USEC=int(time.monotonic() * 1e6), STATUS=str(event))
+            # Without this time the manager could not distinguish the answer to this reload from an earlier READY=1.
+            self._notify(RELOADING=1, MONOTONIC_USEC=int(time.monotonic() * 1e6), STATUS=str(event))
         elif name == "RolloutFinished":
             if self._reloading:
                 self._reloading = False
-                self._tell(READY=1, STATUS=str(event))
+                self._notify(READY=1, STATUS=str(event))
         elif name in (
             "Released",
             "NodeRunning",
@@ -140,71 +140,71 @@ class SystemdListener:
 
     def _follow(self) -> None:
         snapshot = self._snapshot()
-        well = snapshot.running
-        status = f"{snapshot.state}: {well} of {snapshot.wanted} nodes healthy"
+        healthy = snapshot.running
+        status = f"{snapshot.state}: {healthy} of {snapshot.wanted} nodes healthy"
         if snapshot.restarts:
             status += f", {snapshot.restarts} {'restart' if snapshot.restarts == 1 else 'restarts'}"
         if snapshot.reason:
             status += f" ({snapshot.reason})"
-        if not self._ready and not self._stopping and well >= snapshot.wanted:
+        if not self._ready and not self._stopping and healthy >= snapshot.wanted:
             self._ready = True
-            self._tell(READY=1, STATUS=status)
+            self._notify(READY=1, STATUS=status)
         elif status != self._status:
-            self._tell(STATUS=status)
+            self._notify(STATUS=status)
         self._status = status
 
     def _drain(self, reason: str) -> None:
         if self._stopping:
             return
         self._stopping = True
-        self._tell(STOPPING=1, STATUS=reason)
+        self._notify(STOPPING=1, STATUS=reason)
         self._extend()
 
     def _extend(self) -> None:
-        """Ask for more time while the loop turns and nodes drain; a loop that hangs stops asking."""
+        """Ask for more time while the loop works and nodes drain. A loop that hangs stops asking."""
         if self._snapshot().state not in _DRAINING:
             return
-        self._tell(EXTEND_TIMEOUT_USEC=int(EXTEND_BY_S * 1e6))
+        self._notify(EXTEND_TIMEOUT_USEC=int(EXTEND_BY_S * 1e6))
         self._loop.call_at(time.monotonic() + EXTEND_EVERY_S, self._extend)
 
     def _extend_start(self) -> None:
-        """Ask for more time while the start waits for something: it is not this process that is late."""
+        """Ask for more time while the start waits for something else."""
         if self._ready or self._stopping or self._snapshot().state != "starting":
             return
-        self._tell(EXTEND_TIMEOUT_USEC=int(EXTEND_BY_S * 1e6))
+        self._notify(EXTEND_TIMEOUT_USEC=int(EXTEND_BY_S * 1e6))
         self._loop.call_at(time.monotonic() + EXTEND_EVERY_S, self._extend_start)
 
     def _feed_watchdog(self) -> None:
         if self.notifier.watchdog_s is not None:
-            self._tell(WATCHDOG=1)
+            self._notify(WATCHDOG=1)
             self._loop.call_at(time.monotonic() + WATCHDOG_SHARE * self.notifier.watchdog_s, self._feed_watchdog)
 
-    def _tell(self, **assignments: str | int) -> None:
-        """Notify; a change of state that was not taken is told again until it is, or until the next one.
+    def _notify(self, **assignments: str | int) -> None:
+        """Notify. A change of state that the manager did not take is sent again until it does, or until the next one.
 
-        A READY=1 that is lost would have the manager kill the whole unit when its time to start is over.
+        If READY=1 were lost, the manager would kill the whole unit at the end of its start timeout.
         """
         taken = self.notifier.notify(**assignments)
         if _CHANGES.intersection(assignments):
-            self._untold = {} if taken else assignments
-            self._tell_again_later()
+            self._pending = {} if taken else assignments
+            self._repeat_later()
 
-    def _tell_again_later(self) -> None:
-        if self._untold and not self._again:
-            self._again = True
-            self._loop.call_at(time.monotonic() + AGAIN_S, self._tell_again)
+    def _repeat_later(self) -> None:
+        if self._pending and not self._repeat_set:
+            self._repeat_set = True
+            self._loop.call_at(time.monotonic() + AGAIN_S, self._repeat)
 
-    def _tell_again(self) -> None:
-        self._again = False
-        if self._untold and self.notifier.notify(**self._untold):
-            self._untold = {}
-        self._tell_again_later()
+    def _repeat(self) -> None:
+        self._repeat_set = False
+        if self._pending and self.notifier.notify(**self._pending):
+            self._pending = {}
+        self._repeat_later()
 
 
 def _address(text: str) -> str | bytes | None:
     if text.startswith("@"):
         return b"\0" + os.fsencode(text[1:])  # the abstract namespace (unix(7))
-    # Other transports, such as vsock:, are for machines as a whole.
+    # Other transports, such as vsock:, are for whole machines.
     return text if text.startswith("/") else None
 
 

@@ -16,12 +16,12 @@ class HealthLog:
     """The log of one listener."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def trouble(self, what: str, sentence: str) -> None:
         """In an exception handler: log a kind of problem with its traceback, the first time only."""
-        if what not in self._told:
-            self._told.add(what)
+        if what not in self._logged:
+            self._logged.add(what)
             with contextlib.suppress(BaseException):  # even the text of an error may raise
                 logger.exception("%s", sentence)
 
@@ -32,8 +32,8 @@ class HealthLog:
 
     def _verdict(self, verdict: Verdict, *, first: bool) -> None:
         for note in verdict.notes:
-            if note not in self._told:
-                self._told.add(note)
+            if note not in self._logged:
+                self._logged.add(note)
                 logger.warning("%s", note)
         if verdict.healthy:
             return

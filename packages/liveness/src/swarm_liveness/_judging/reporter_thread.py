@@ -7,7 +7,7 @@ import threading
 import time
 
 from swarm_liveness._judging.health_log import HealthLog
-from swarm_liveness._judging.schedule import Schedule, dropped, turn, untold, wake_at
+from swarm_liveness._judging.schedule import Schedule, dropped, state_dropped, turn, wake_at
 from swarm_liveness._judging.verdict import Judgement, Verdict
 from swarm_liveness._judging.watch import Watch
 from swarm_liveness._threads import leave_signals_to_main_thread
@@ -40,7 +40,7 @@ class ReporterThread:
         self._stopping = False
         self._left_behind = False
         self._schedule = Schedule(beat_at=0.0, statistics_at=0.0)
-        self._code_told = 0
+        self._last_code = 0
         self._thread = threading.Thread(target=self._run, name="swarm-liveness", daemon=True)
 
     @property
@@ -75,7 +75,7 @@ class ReporterThread:
         leave_signals_to_main_thread()
         now = time.monotonic()
         self._schedule = Schedule(beat_at=now, statistics_at=now)
-        self._code_told = 0
+        self._last_code = 0
         while True:
             try:
                 deadline = self._take_turn(now)
@@ -105,7 +105,7 @@ class ReporterThread:
         todo = turn(self._schedule, judgement, now, self._liveness_interval, self._statistics_interval, state)
         if todo.beat and judgement is not None:
             code = judgement.verdict.code
-            first, self._code_told = code != self._code_told, code
+            first, self._last_code = code != self._last_code, code
             if self._beat(judgement.verdict, first=first):
                 self._schedule = todo.schedule
             else:
@@ -113,7 +113,7 @@ class ReporterThread:
         else:
             self._schedule = todo.schedule
         if todo.statistics and not self._report_statistics(now):
-            self._schedule = untold(self._schedule)
+            self._schedule = state_dropped(self._schedule)
         return wake_at(self._schedule, judgement, self._watch.next_sample())
 
     def _wait(self, deadline: float) -> bool:

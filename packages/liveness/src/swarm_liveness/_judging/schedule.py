@@ -44,13 +44,13 @@ def turn(
     """
     code = 0 if judgement is None else judgement.verdict.code
     beat = now >= schedule.beat_at or code not in (0, schedule.reported)
-    told = schedule.state if state is None else state
-    statistics = now >= schedule.statistics_at or told != schedule.state
+    known = schedule.state if state is None else state
+    statistics = now >= schedule.statistics_at or known != schedule.state
     following = Schedule(
         beat_at=now + liveness_interval if beat else schedule.beat_at,
         statistics_at=now + statistics_interval if statistics else schedule.statistics_at,
         reported=code if beat else schedule.reported,
-        state=told,
+        state=known,
     )
     return Turn(beat and judgement is not None, statistics, following)
 
@@ -60,7 +60,7 @@ def dropped(schedule: Schedule) -> Schedule:
     return replace(schedule, reported=0)
 
 
-def untold(schedule: Schedule) -> Schedule:
+def state_dropped(schedule: Schedule) -> Schedule:
     """The schedule after statistics were dropped: the state in them is sent again in the next turn."""
     return replace(schedule, state="")
 

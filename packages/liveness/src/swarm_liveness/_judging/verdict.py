@@ -66,7 +66,7 @@ class Judgement:
 
     verdict: Verdict
     next_expiry: float | None
-    """The soonest deadline of an age that is not over yet (monotonic seconds), or None."""
+    """The earliest TTL that is not over yet (monotonic seconds), or None."""
 
 
 def judge(facts: Facts, limits: Limits, now: float) -> Judgement:

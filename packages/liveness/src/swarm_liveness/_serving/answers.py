@@ -1,4 +1,4 @@
-"""What an endpoint is, what it answers, and a body on its way to the clients that wait for it."""
+"""An endpoint, its answer, and a body that clients are waiting for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEXT = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an endpoint answers. A body in parts is rendered a part at a time, between other work of the loop."""
+    """What an endpoint answers. A body in parts is rendered one part at a time, between the loop's other work."""
 
     status: int
     content_type: str
@@ -24,11 +24,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What answers the requests for one path."""
+    """Answers the requests for one path."""
 
     answer: Callable[[Request], Answer]
     parameters: tuple[str, ...] = ()
-    """The query parameters that it reads. It is given no others: requests that differ in others share an answer."""
+    """The query parameters that it reads. It gets no others, so requests that differ in others share one answer."""
 
     def __call__(self, request: Request) -> Answer:
         """Answer a request, whose query holds only `parameters`.
@@ -48,13 +48,13 @@ class ProbeCounters:
     timed_out: int = 0
     answered: int = 0
     refused: int = 0
-    """Requests answered with 4xx."""
+    """Requests answered with a 4xx status."""
     failed: int = 0
-    """Endpoints that raised."""
+    """Requests whose endpoint raised an error."""
 
 
 class Rendering:
-    """A body on its way, and all who wait for it."""
+    """A body that is being rendered, and the connections that wait for it."""
 
     def __init__(self, request: Request, answer: Answer, parts: Iterator[bytes]) -> None:
         self.request = request

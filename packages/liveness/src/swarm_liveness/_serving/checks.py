@@ -1,4 +1,4 @@
-"""What /livez, /readyz and /status say of a snapshot: code and body out of the same one. Pure."""
+"""The answers of /livez, /readyz and /status: status code and body from the same snapshot. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS_A_PART = 100
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Yes, or no with the reasons."""
+    """Passed, or failed with the reasons."""
 
     ok: bool
     reasons: tuple[str, ...] = ()
@@ -26,10 +26,10 @@ class Check:
 
 
 def live(snapshot: SnapshotView) -> Check:
-    """Whether the supervisor supervises. Its own loop answers, so an answer at all is most of it.
+    """Whether the supervisor works. Its own loop answers, so any answer proves most of that.
 
-    A node that is unwell is the supervisor's business and no reason to restart the pod; quieting and draining are
-    controlled too. Only a supervisor that has stopped is not live.
+    An unhealthy node is the supervisor's business and no reason to restart the pod, and neither is a swarm that is
+    quiet or drains. Only a supervisor that has stopped is not live.
     """
     if snapshot.state == "stopped":
         return Check(False, (f"the swarm has stopped: {snapshot.reason}" if snapshot.reason else "it has stopped",))
@@ -37,7 +37,7 @@ def live(snapshot: SnapshotView) -> Check:
 
 
 def process_live(snapshot: SnapshotView) -> Check:
-    """Whether a process without a supervisor is well: here nobody but the one who probes would restart it."""
+    """Whether a process without a supervisor is healthy: only the service that probes it can restart it."""
     stopped = live(snapshot)
     if not stopped.ok:
         return stopped
@@ -46,27 +46,27 @@ def process_live(snapshot: SnapshotView) -> Check:
 
 
 def ready(snapshot: SnapshotView) -> Check:
-    """Whether all wanted nodes are healthy and consuming, or idle by right (a node without partitions is)."""
+    """Whether all wanted nodes are healthy and consuming, or idle because they have no partitions."""
     reasons: list[str] = []
     if snapshot.state != "running":
         why = f": {snapshot.reason}" if snapshot.reason else ""
         reasons.append(f"the swarm is {snapshot.state}{why}")
-    well = 0
+    healthy = 0
     for node in snapshot.nodes:
         trouble = node_trouble(node)
         if trouble:
             reasons.append(f"node {node.id} {trouble}")
         else:
-            well += 1
-    if well >= snapshot.wanted and snapshot.state == "running":
-        return Check(True)  # one that is on its way out, beyond the wanted number, does not count
+            healthy += 1
+    if healthy >= snapshot.wanted and snapshot.state == "running":
+        return Check(True)  # a surplus node that is being removed does not count
     if snapshot.running < snapshot.wanted:
         reasons.append(f"{snapshot.running} of {snapshot.wanted} wanted nodes are healthy")
     return Check(False, tuple(reasons))
 
 
 def node_trouble(node: NodeView) -> str:
-    """Why a node is not ready, or "". Its runtime's own phase counts where it tells one."""
+    """Why a node is not ready, or "". The phase of its runtime counts if the runtime reports one."""
     why = f": {node.reason}" if node.reason else ""
     if node.state != "running":
         return f"is {node.state}{why}"
@@ -77,7 +77,7 @@ def node_trouble(node: NodeView) -> str:
 
 
 def shown_state(node: NodeView) -> str:
-    """The state of a node in every view: that of its process; of one that runs, what its runtime says of itself."""
+    """The state of a node in every view: of its process or, while that runs, of its runtime."""
     phase = node.statistics.state if node.statistics is not None else ""
     return phase if node.state == "running" and phase else node.state
 
@@ -96,7 +96,7 @@ def check_body(check: Check, snapshot: SnapshotView) -> bytes:
 
 
 def status_parts(snapshot: SnapshotView, checks: Mapping[str, Check]) -> Iterator[bytes]:
-    """The JSON body of everything, a part at a time: with many partitions the whole would keep a loop too long."""
+    """The JSON body of /status in parts: with many partitions, rendering it at once would block the loop too long."""
     lists = ("nodes", "topics", "partitions")
     top = {name: value for name, value in plain_fields(snapshot) if name not in lists}
     top["checks"] = {name: {"ok": check.ok, "reasons": list(check.reasons)} for name, check in checks.items()}
@@ -112,7 +112,7 @@ def status_parts(snapshot: SnapshotView, checks: Mapping[str, Check]) -> Iterato
 
 
 def encode(value: object) -> bytes:
-    """JSON; NaN and infinities, which it does not have, are null."""
+    """Encode as JSON. NaN and infinities, which JSON does not have, become null."""
     try:
         return json.dumps(value, allow_nan=False).encode()
     except ValueError:
@@ -120,7 +120,7 @@ def encode(value: object) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """A struct, a dataclass, or anything made of those, as what JSON knows."""
+    """Turn structs, dataclasses and collections of them into values that JSON can hold."""
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, Mapping):

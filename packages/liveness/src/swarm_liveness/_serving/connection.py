@@ -1,4 +1,4 @@
-"""One HTTP connection of a probe: bytes in, one request at a time, bytes out; every part of it is bounded."""
+"""One HTTP connection of a probe server: one request at a time, with bounds on everything."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from http import HTTPStatus
 
 import h11
 
-# A probe's request line and headers take some hundred bytes; more than this is refused with 431.
+# A probe's request line and headers take some hundred bytes; more than this is answered 431.
 MAX_HEAD_BYTES = 8192
 RECEIVE_BYTES = 4096
 # A client that reads its answer within this time is not slow.
 PROMPT_S = 1.0
-# What is read and thrown away after an answer that was given before the whole request had come: closing with unread
-# bytes would make the kernel send a reset, which can destroy the answer on its way (RFC 9112, section 9.6).
+# How much is read and dropped after an answer that was sent before the whole request had arrived. Closing a socket with
+# unread bytes makes the kernel send a reset, which can destroy the answer on its way (RFC 9112, section 9.6).
 MAX_LINGER_BYTES = 2 * 2**20
 LINGER_READ_BYTES = 65536
 
 
 class State(Enum):
-    """Where a connection stands."""
+    """The state of a connection."""
 
     READING = auto()
-    """A request is awaited or is on its way in."""
+    """Waiting for a request, or receiving one."""
     WAITING = auto()
-    """The answer is being rendered."""
+    """Waiting for the answer, which is being rendered."""
     WRITING = auto()
-    """The answer is on its way out."""
+    """Sending the answer."""
     LINGERING = auto()
-    """Answered; what still comes in is thrown away until the other side closes."""
+    """Answered; further input is dropped until the client closes."""
     CLOSED = auto()
 
 
 class ProbeConnection:
-    """Reads requests and writes answers on a non-blocking socket; nothing a client does makes it wait or raise."""
+    """Reads requests and writes answers on a non-blocking socket. No client can make it wait or raise."""
 
     def __init__(self, sock: socket.socket) -> None:
         """Take over a connected socket, which must be non-blocking."""
@@ -44,13 +44,13 @@ class ProbeConnection:
         self.fd = sock.fileno()
         self.state = State.READING
         self.deadline = 0.0
-        """When the server gives it up (monotonic seconds); kept here, set and judged by the server."""
+        """When the server gives up on it (monotonic seconds). The server sets and checks it."""
         self.since = 0.0
-        """When its present phase began (monotonic seconds): a request awaited, an answer awaited, an answer sent."""
+        """When its present phase began (monotonic seconds): receiving a request, waiting for the answer, sending it."""
         self._answers = 0
         self._phase = (State.READING, False, 0)
         self.idle = False
-        """Whether it has been answered at least once and has sent nothing since."""
+        """Whether it has had an answer and has sent nothing since."""
         self.head = False
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._out: deque[memoryview] = deque()
@@ -59,7 +59,7 @@ class ProbeConnection:
         self._lingered = 0
 
     def enter_phase(self, now: float) -> bool:
-        """Note when another phase has begun; whether one has."""
+        """Note the time if a new phase has begun; return whether one has."""
         phase = (self.state, self.idle, self._answers)
         if phase == self._phase:
             return False
@@ -67,12 +67,12 @@ class ProbeConnection:
         return True
 
     def claim(self, now: float) -> tuple[int, float]:
-        """How good its claim to its place is: the lowest goes first, and of equals the one that takes longest."""
+        """How strong its claim to stay is. The lowest is evicted first; among equals, the one that takes longest."""
         waits_for_us = self.state is State.WAITING or (self.state is State.WRITING and now - self.since < PROMPT_S)
         return (0 if self.idle else 2 if waits_for_us else 1), self.since
 
     def receive(self) -> h11.Request | None:
-        """Read what has come, once. A whole request is returned; a bad one is answered here."""
+        """Read once. Return a request that is complete; answer a bad one here."""
         if self.state is State.LINGERING:
             self._throw_away()
             return None
@@ -95,7 +95,7 @@ class ProbeConnection:
             self._refuse(error.error_status_hint, str(error))
             return None
         if isinstance(event, h11.Request):
-            # h11 looks at its bound only before it reads more: a head that came whole in the last piece passes it.
+            # h11 checks its bound only before it reads more, so a head that was completed by the last piece passes it.
             if self._head_bytes - len(self._http.trailing_data[0]) > MAX_HEAD_BYTES:
                 self._refuse(431, f"the head of the request has more than {MAX_HEAD_BYTES} bytes")
                 return None
@@ -108,9 +108,9 @@ class ProbeConnection:
         return None
 
     def respond(self, status: int, content_type: str, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Queue an answer and begin to send it."""
-        # The rest of the request (a body, or a request behind this one) is not read: then the connection ends here.
-        # An answer may be sent before the request's end; only a connection that is in step with it can be kept.
+        """Queue an answer and start to send it."""
+        # If there is more input (a body, or another request), it is not read, and the connection ends with this answer.
+        # The answer may be sent before the end of the request, but then the connection cannot be kept either.
         try:
             if self._http.their_state is h11.SEND_BODY:
                 event = self._http.next_event()
@@ -127,7 +127,7 @@ class ProbeConnection:
             ("Content-Type", content_type),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),  # what a node says stays text in every browser
+            ("X-Content-Type-Options", "nosniff"),  # a node's own words stay text in every browser
             ("X-Frame-Options", "DENY"),
             *headers,
         ]
@@ -142,7 +142,7 @@ class ProbeConnection:
         self.flush()
 
     def flush(self) -> None:
-        """Send what the socket takes."""
+        """Send as much as the socket takes."""
         try:
             while self._out:
                 sent = self.sock.send(self._out[0])
@@ -158,14 +158,14 @@ class ProbeConnection:
         self._answered()
 
     def refuse_late(self) -> None:
-        """Answer a client whose request did not come in time."""
+        """Answer a client whose request did not arrive in time."""
         if self.state is State.READING and not self.idle:
             self._refuse(408, "the request did not arrive in time")
         else:
             self.close()
 
     def close(self) -> None:
-        """Be over. The socket is closed by the server, after it has taken it out of its epoll."""
+        """Mark the connection as closed. The server closes the socket after it has removed it from its epoll."""
         self.state = State.CLOSED
         self._out.clear()
 

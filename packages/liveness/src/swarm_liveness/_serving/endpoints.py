@@ -1,4 +1,4 @@
-"""The paths of a probe server: /livez, /readyz, /status, /metrics and, for people, the page at /."""
+"""The paths of a probe server: /livez, /readyz, /status, /metrics, and the page at / for people."""
 
 from __future__ import annotations
 

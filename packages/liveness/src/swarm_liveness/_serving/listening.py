@@ -1,4 +1,4 @@
-"""The socket that a probe server listens at, and whom it answers there."""
+"""The socket that a probe server listens on, and the host names that it answers to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
     sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     try:
-        # Without it a supervisor that starts again at once would meet its predecessor's connections in TIME_WAIT.
+        # Without this, a supervisor that is restarted at once fails while old connections are in TIME_WAIT.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
@@ -42,7 +42,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's alone."""
+    """Whether an address can be reached only from this machine."""
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(host)
         mapped = getattr(address, "ipv4_mapped", None)
@@ -51,10 +51,10 @@ def is_loopback(host: str) -> bool:
 
 
 def means_this_machine(host: bytes) -> bool:
-    """Whether a Host header, as in "localhost:8080", names this machine itself.
+    """Whether a Host header, like "localhost:8080", names this machine.
 
-    A web site may give its own name the address 127.0.0.1, and then read what a page there shows (DNS rebinding). Its
-    name stands in the Host header, which a script cannot change.
+    A web site can make its own name resolve to 127.0.0.1 and then read what a server there shows (DNS rebinding). The
+    Host header then has the name of the site, and a script cannot change it.
     """
     name = host.decode("ascii", "replace").strip().lower()
     if name.startswith("["):

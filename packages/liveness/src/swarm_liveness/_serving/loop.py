@@ -1,4 +1,4 @@
-"""A small event loop in a thread of its own, for one process that has no supervisor's loop to serve probes from."""
+"""A small event loop in its own thread, for a process without a supervisor whose loop could serve probes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("swarm_liveness")
 
 
 class ThreadLoop:
-    """Waits for descriptors and deadlines in a daemon thread. Never for a supervisor, which must not have a thread."""
+    """Waits for descriptors and deadlines in a daemon thread. Not for a supervisor, which must not have threads."""
 
     def __init__(self, name: str = "swarm-probes") -> None:
         """Open an epoll and a wake-up descriptor; nothing runs yet."""
@@ -32,11 +32,11 @@ class ThreadLoop:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to turn."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout: float = 2.0) -> None:
-        """End the thread, waiting at most `timeout` seconds, and close what the loop opened. Idempotent."""
+        """Stop the thread, wait at most `timeout` seconds for it, and close what the loop opened. Idempotent."""
         if self._ending:
             return
         self._ending = True
@@ -48,17 +48,17 @@ class ThreadLoop:
             os.close(self._wake)
 
     def add_reader(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
-        """Call back with the ready events of a descriptor. Before `start`, or from a callback."""
+        """Call back with the ready events of a descriptor. To be called before `start` or from a callback."""
         self._callbacks[fd] = callback
         self._epoll.register(fd, events)
 
     def remove_reader(self, fd: int) -> None:
-        """Call back no more. From a callback, or after `stop`."""
+        """Stop to watch a descriptor. To be called from a callback or after `stop`."""
         if self._callbacks.pop(fd, None) is not None and not self._epoll.closed:
             self._epoll.unregister(fd)
 
     def call_at(self, deadline: float, callback: Callable[[], None]) -> None:
-        """Call back once at or after `deadline` (monotonic seconds). Before `start`, or from a callback."""
+        """Call back once at or after `deadline` (monotonic seconds). To be called before `start` or from a callback."""
         heapq.heappush(self._timers, (deadline, next(self._order), callback))
 
     def _run(self) -> None:
@@ -77,5 +77,5 @@ class ThreadLoop:
         try:
             callback()
         except BaseException:
-            with contextlib.suppress(BaseException):  # the text of what was raised may raise itself
+            with contextlib.suppress(BaseException):  # even the text of an error may raise
                 logger.exception("a callback of the probe loop failed")

@@ -1,6 +1,6 @@
-"""Prometheus metrics of a whole swarm out of one snapshot: a collector for prometheus-client and the /metrics endpoint.
+"""Prometheus metrics of a whole swarm from one snapshot: a collector for prometheus-client, and the /metrics endpoint.
 
-Needs the extra: swarm-liveness[metrics].
+Needs the extra swarm-liveness[metrics].
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from swarm_liveness.settings import LivenessSettingsError
 
 STATES = ("starting", "running", "degraded", "quieting", "quiet", "stopping", "stopped")
 
-# One sample: the values of the labels in the table's order, and the figure. None figures are left out.
+# One sample: the label values in the table's order, and the figure. A figure that is None is left out.
 Sample = tuple[tuple[str, ...], float | int | TopicStatistics | None]
 Samples = dict[str, list[Sample]]
 SAMPLES_A_PART = 100
 PARTITIONS_A_PART = 200
 MOST_TOPICS = 100
-"""Topics with series of their own: a histogram is worth seventeen other metrics."""
+"""How many topics have their own series: a histogram counts as much as seventeen other metrics."""
 _COUNTERS = ("messages", "batches", "bytes", "errors", "retries", "dead_lettered")
 
 
 class SwarmCollector:
-    """A prometheus_client collector over a source of snapshots.
+    """A prometheus_client collector that reads snapshots.
 
     Register it with any registry (`REGISTRY.register(collector)`), or serve `endpoint()` from a ProbeServer.
     """
@@ -81,7 +81,7 @@ class SwarmCollector:
         self._memory = ProcessMemory()
 
     def collect(self) -> Iterator[Metric]:
-        """One family for each entry of the table that has something to tell."""
+        """One family for each metric of the table that has samples."""
         samples: Samples = defaultdict(list)
         for _ in self._gather(samples):
             pass
@@ -90,7 +90,7 @@ class SwarmCollector:
                 yield _family(metric, samples[metric.name])
 
     def render(self) -> Iterator[bytes]:
-        """The exposition in the text format, in parts of at most some hundred microseconds of work each."""
+        """The text format in parts, each of which takes a few hundred microseconds at most."""
         samples: Samples = defaultdict(list)
         for _ in self._gather(samples):
             yield b""
@@ -99,15 +99,15 @@ class SwarmCollector:
             at_once = SAMPLES_A_PART // (len(DURATION_BOUNDS_S) + 3) if metric.kind == "histogram" else SAMPLES_A_PART
             for start in range(0, len(of_metric), at_once):
                 text = generate_latest(_OneFamily(_family(metric, of_metric[start : start + at_once])))
-                # HELP and TYPE, the first two lines, may stand only once in an exposition.
+                # HELP and TYPE, the first two lines, may occur only once in an exposition.
                 yield text if start == 0 else text.split(b"\n", 2)[2]
 
     def endpoint(self) -> Endpoint:
-        """What to serve at /metrics."""
+        """The endpoint for /metrics."""
         return Endpoint(lambda request: Answer(200, CONTENT_TYPE_LATEST, self.render()))
 
     def _gather(self, samples: Samples) -> Iterator[None]:
-        """Fill in the samples; yields between nodes, so that a loop can do other things meanwhile."""
+        """Fill in the samples. Yields between nodes, so that the loop can do other work in between."""
         snapshot = self._snapshot()
         self._swarm(snapshot, samples)
         self._probes(samples)
@@ -146,7 +146,7 @@ class SwarmCollector:
         samples["swarm_supervisor_errors_total"] = [((where,), count) for where, count in events.errors.items()]
         samples["swarm_supervisor_signals_total"] = [((name,), count) for name, count in events.signals.items()]
         samples["swarm_node_starts_total"] = [((str(node),), count) for node, count in events.starts.items()]
-        # From 0 on, for every node and reason there is: increase() of a series that begins with 1 is 0.
+        # Start every node and reason at 0: increase() misses the first event of a series that begins at 1.
         ids = [node.id for node in snapshot.nodes]
         begun = dict.fromkeys(ids, 0)
         for name, counts in (("kills", events.kills), ("crash_loops", events.crash_loops)):
@@ -217,7 +217,7 @@ class SwarmCollector:
 
 
 class _OneFamily:
-    """A registry, as far as generate_latest needs one, with a single family in it."""
+    """The part of a registry that generate_latest needs, with a single family in it."""
 
     def __init__(self, family: Metric) -> None:
         self._family = family
@@ -232,7 +232,7 @@ def _family(metric: TableEntry, samples: list[Sample]) -> Metric:
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     family = kind(metric.name, metric.meaning, labels=metric.labels)
     for labels, value in samples:
-        assert isinstance(value, int | float)  # _gather has left out those that are None
+        assert isinstance(value, int | float)  # _gather leaves out those that are None
         family.add_metric(labels, value)
     return family
 

@@ -1,4 +1,4 @@
-"""The page at /: what /status says, drawn in a browser. One file, nothing from elsewhere, nothing to click."""
+"""The page at /, which shows /status in a browser. It is one file, loads nothing else, and has nothing to click."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from swarm_liveness._serving.answers import Answer, Endpoint
 
 HTML = "text/html; charset=utf-8"
 NO_FRAMES = "frame-ancestors 'none'"
-"""Browsers heed this in a header alone, not in the page itself (CSP level 3, section 4.1)."""
+"""Browsers obey this only in a header, not in the page itself (CSP level 3, section 4.1)."""
 _POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]*)"')
 
 
 def page() -> Endpoint:
-    """The endpoint of the page. It is read once: an upgrade under a running supervisor cannot change what it serves."""
+    """The endpoint of the page. The file is read once: an upgrade cannot change what a running supervisor serves."""
     body = files("swarm_liveness._serving").joinpath("page.html").read_bytes()
     headers = (("Content-Security-Policy", f"{policy(body.decode())}; {NO_FRAMES}"),)
     return Endpoint(lambda request: Answer(200, HTML, body, headers))

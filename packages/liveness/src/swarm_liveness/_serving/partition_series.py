@@ -1,8 +1,8 @@
-"""The series of partitions in /metrics: how many there are is bounded, and none of their counters ever falls. Pure.
+"""The series of partitions in /metrics. Their number is bounded, and their counters never fall. Pure.
 
-A partition gets its series when it is first seen and keeps it for ever: one of its own while there is room, then one
-that it shares with others of its group and topic, then one for all the rest. A sum whose parts come and go with
-rebalances would fall, and rate() would make work of that.
+A partition gets its series when it is first seen and keeps it forever: its own while there is room, then one that it
+shares with others of its group and topic, then one for all the rest. A sum over the partitions that happen to be
+assigned would fall after a rebalance, which rate() takes for a restart of the counter.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Key = tuple[str, str, int]
 Labels = tuple[str, str, str]
 """Group, topic, partition: the last is a number, OTHER, or "" for a whole topic."""
 Figures = dict[str, float | int | None]
-NOBODY = -1
+NO_OWNER = -1
 
 
 class PartitionSeries:
-    """Which partition belongs to which series, and what was counted of each. For one thread."""
+    """Which partition belongs to which series, and the counters of each partition. For one thread."""
 
     def __init__(self, most: int, detail: Detail) -> None:
-        """Give out `most` series at most."""
+        """Allow at most `most` series."""
         self._detail = detail
         self._apart = max(0, most - max(1, most // 10)) if detail == "partition" else 0
         self._most = most
@@ -35,7 +35,7 @@ class PartitionSeries:
         self._rest = (OTHER, OTHER, OTHER)
 
     def take(self, accounts: Iterable[PartitionAccount]) -> Iterator[tuple[Labels, Figures]]:
-        """Take in what is known now; yield the figures of every series, those of partitions that have left included."""
+        """Take in the present figures; yield those of every series, also for partitions that are no longer assigned."""
         here: dict[Labels, list[PartitionAccount]] = defaultdict(list)
         for one in accounts:
             key = one.group, one.topic, one.partition
@@ -53,7 +53,7 @@ class PartitionSeries:
             yield labels, counters | (_gauges(here[labels]) if labels in here else {})
 
     def summed_up(self, accounts: Iterable[PartitionAccount]) -> int:
-        """How many of these partitions have no series of their own although they should."""
+        """How many of these partitions share a series although each should have its own."""
         if self._detail != "partition":
             return 0
         return sum(self._of((one.group, one.topic, one.partition))[2] == OTHER for one in accounts)
@@ -76,7 +76,7 @@ class PartitionSeries:
 
 
 def _gauges(accounts: list[PartitionAccount]) -> Figures:
-    """What is known of one partition, or of several that share a series: sums, the largest ages, no offsets."""
+    """The gauges of one partition, or of several that share a series: sums, largest ages, no offsets."""
     lags = [one.lag for one in accounts if one.lag is not None]
     ages = [one.lag_s for one in accounts if one.lag_s is not None]
     alone = accounts[0] if len(accounts) == 1 else None
@@ -86,7 +86,7 @@ def _gauges(accounts: list[PartitionAccount]) -> Figures:
         "lag_seconds": max(ages, default=None),
         "position": None if alone is None else alone.position,
         "committed": None if alone is None else alone.committed,
-        "owner": None if alone is None else NOBODY if alone.node is None else alone.node,
+        "owner": None if alone is None else NO_OWNER if alone.node is None else alone.node,
         "in_flight_age_seconds": longest.in_flight_age_s or 0.0,
         "in_flight_limit_seconds": longest.in_flight_limit_s,
     }

@@ -1,4 +1,4 @@
-"""What a client asks for: a path and a query, every part of it bounded. Pure."""
+"""A request: a path and a query, with bounds on everything. Pure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from urllib.parse import unquote_to_bytes
 
 MAX_PARAMETERS = 16
 MAX_CHARACTERS = 256
-"""How long the name and the value of one parameter may be, together and still encoded."""
+"""The longest encoded parameter, name and value together."""
 MAX_SHOWN = 80
-"""How much of what a client sent is repeated to it in an error."""
+"""How much of a client's input an error repeats."""
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
 
 Query = tuple[tuple[str, str], ...]
-"""Names and values, decoded, in the order in which they were sent."""
+"""Decoded names and values, in the order of the query."""
 
 
 class BadRequestError(ValueError):
-    """A request that makes no sense (status 400). The message is one sentence for the client."""
+    """A bad request (status 400). The message is one sentence for the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,6 @@ def _parameter(piece: bytes) -> tuple[str, str]:
 
 
 def _shown(sent: str | bytes) -> str:
-    """What a client sent, quoted, in ASCII, without control characters, and cut."""
+    """A client's input for an error: quoted, in ASCII without control characters, and cut."""
     text = sent.decode("ascii", "replace") if isinstance(sent, bytes) else sent
     return ascii(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")

@@ -1,9 +1,9 @@
-"""HTTP for probes and metrics out of an event loop that has better things to do: read-only, bounded, no thread.
+"""HTTP for probes and metrics from an event loop that has more important work: read-only, bounded, no thread.
 
-A server has one epoll of its own that holds its listening socket and all its connections. The loop watches that one
-descriptor (an epoll is readable while anything in it is ready, epoll(7)) and gives it a slice of half a millisecond;
-what is left waits until the loop has been elsewhere. In the long run all clients together get a tenth of the time, be
-there one or a thousand: a process that is always busy is also one that the scheduler lets wait when a node dies.
+The server has its own epoll with its listening socket and all its connections. The loop watches that one descriptor (an
+epoll is readable while anything in it is ready, epoll(7)) and gives the server a slice of half a millisecond. The rest
+waits until the loop has done its other work. In the long run all clients together get a tenth of the time, however many
+they are: if the process were always busy, the scheduler would make it wait when a node dies.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ REQUEST_TIMEOUT_S = 5.0
 IDLE_TIMEOUT_S = 75.0
 WRITE_TIMEOUT_S = 10.0
 LINGER_TIMEOUT_S = 2.0
-# Descriptors that are used up (EMFILE) leave the listening socket readable: without a pause the loop would spin.
+# When there are no free descriptors (EMFILE), the listening socket stays readable: without a pause the loop would spin.
 ACCEPT_PAUSE_S = 0.25
 
 
 class ProbeServer:
-    """Serves a few read-only paths. Binds when made, so that a port in use is known before anything is forked.
+    """Serves a few read-only paths. It binds when it is created, so a port in use is found before any fork.
 
     Call `attach` with the loop; `close_in_child` in a process forked from this one; `close` at the end.
     """
@@ -76,11 +76,11 @@ class ProbeServer:
         self._paused = False
         self._budget = Budget()
         self._sweep_at: float | None = None
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """How many connections are open."""
         return len(self._connections)
 
     def attach(self, loop: Loop) -> None:
@@ -103,10 +103,10 @@ class ProbeServer:
         self._epoll.close()
 
     def close_in_child(self) -> None:
-        """Close, in a process forked from the serving one, the sockets that it inherited.
+        """In a process forked from the serving one, close the inherited sockets.
 
-        The epoll is left alone: it is shared with the parent (an unregister here would be one there), and a supervisor
-        that closes the descriptors of its loop in a child has closed it already.
+        The epoll is left alone. It is shared with the parent, so an unregister here would take effect there, and a
+        supervisor that closes its loop's descriptors in a child has closed it already.
         """
         self._loop = None
         for connection in self._connections.values():
@@ -115,7 +115,7 @@ class ProbeServer:
         self._listener.close()
 
     def _ready(self, events: int) -> None:
-        """One slice of work."""
+        """Do one slice of work."""
         begun = now = time.monotonic()
         pause = 0.0
         while self._step():
@@ -129,9 +129,9 @@ class ProbeServer:
         self._schedule_sweep(now)
 
     def _step(self) -> bool:
-        """The smallest unit of work; False when there is none."""
+        """Do the smallest unit of work; False if there is none."""
         rendered = self._render_a_part()
-        # One event a call: the kernel moves what it has told to the end of its ready list, so all get their turn.
+        # One event per call: the kernel then moves the descriptor to the end of its ready list, so all get their turn.
         for fd, events in self._epoll.poll(0, 1):
             connection = self._connections.get(fd)
             if connection is not None:
@@ -142,7 +142,7 @@ class ProbeServer:
         return rendered
 
     def _pause(self, until: float) -> None:
-        """Leave the loop to its other work for a while."""
+        """Leave the loop to its other work until `until` (monotonic seconds)."""
         loop = self._loop
         if loop is None or self._paused:
             return
@@ -157,7 +157,7 @@ class ProbeServer:
         self._paused = False
         loop.add_reader(self._epoll.fileno(), select.EPOLLIN, self._ready)
         if self._turns:
-            self._ready(0)  # rendering makes no descriptor readable
+            self._ready(0)  # a pending rendering makes no descriptor readable
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_A_SLICE):
@@ -167,7 +167,7 @@ class ProbeServer:
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self._tell_once("accept", f"cannot accept a probe connection: {error}")
+                    self._log_once("accept", f"cannot accept a probe connection: {error}")
                     self._stop_accepting()
                 return
             sock.setblocking(False)
@@ -190,10 +190,10 @@ class ProbeServer:
             self._epoll.modify(self._listener.fileno(), select.EPOLLIN)
 
     def _evict(self) -> None:
-        """Make room: an honest probe is answered within milliseconds, so what takes longest is the least loss.
+        """Close one connection to make room. An honest probe takes milliseconds, so the slowest is the least loss.
 
-        First those that have their answer and keep the connection; then who is slow to ask, or to read; those last who
-        wait for us.
+        Connections that are kept open after their answer go first, then clients that are slow to send or to read, and
+        last those that wait for this server.
         """
         now = time.monotonic()
         victim = min(self._connections.values(), key=lambda one: one.claim(now))
@@ -241,7 +241,7 @@ class ProbeServer:
         except BadRequestError as error:
             self._refuse(connection, 400, str(error))
             return
-        except BaseException as error:  # noqa: BLE001  an endpoint must not cost the loop
+        except BaseException as error:  # noqa: BLE001  an endpoint must not end the loop
             self._fail([connection], path, error)
             return
         if rendering is None:
@@ -254,7 +254,7 @@ class ProbeServer:
         rendering.waiting.append(connection)
 
     def _render_a_part(self) -> bool:
-        """Go on with one body that is being rendered; all who asked for it meanwhile get the same one."""
+        """Render one more part of a body. All connections that wait for the body get the same one."""
         if not self._turns:
             return False
         rendering = self._turns.popleft()
@@ -286,19 +286,19 @@ class ProbeServer:
 
     def _fail(self, connections: list[ProbeConnection], path: str, error: BaseException) -> None:
         self.counters.failed += 1
-        self._tell_once(path, f"the probe {path} failed: {type(error).__name__}")
+        self._log_once(path, f"the probe {path} failed: {type(error).__name__}")
         for connection in connections:
             if connection.state is State.WAITING:
                 connection.respond(500, TEXT, f"{path} failed: {type(error).__name__}\n".encode())
 
     def _settle(self, connection: ProbeConnection) -> None:
-        """Have epoll and deadline follow the connection's state."""
+        """Set epoll and deadline to match the connection's state."""
         if connection.fd not in self._connections:
             return
         if connection.state is State.CLOSED:
             self._drop(connection)
             return
-        # What a client does within a phase (a byte more, a part of the answer read) gives it no more time.
+        # Within a phase a client gets no more time, whatever it does (another byte sent, a part of the answer read).
         if not connection.enter_phase(time.monotonic()):
             return
         now = connection.since
@@ -306,7 +306,7 @@ class ProbeServer:
             self._epoll.modify(connection.fd, select.EPOLLOUT)
             connection.deadline = now + WRITE_TIMEOUT_S
         elif connection.state is State.WAITING:
-            self._epoll.modify(connection.fd, 0)  # hang-up is still told
+            self._epoll.modify(connection.fd, 0)  # a hang-up is still reported
             connection.deadline = now + WRITE_TIMEOUT_S
         elif connection.state is State.LINGERING:
             self._epoll.modify(connection.fd, select.EPOLLIN)
@@ -319,8 +319,8 @@ class ProbeServer:
 
     def _drop(self, connection: ProbeConnection) -> None:
         if self._connections.pop(connection.fd, None) is not None:
-            # Forked children may hold the same socket until they have closed it: close() alone would leave it in the
-            # epoll (epoll(7), question 6).
+            # Forked children may hold the same socket until they close it, so close() alone would leave it in the epoll
+            # (epoll(7), question 6).
             with contextlib.suppress(OSError):
                 self._epoll.unregister(connection.fd)
             connection.close()
@@ -330,7 +330,7 @@ class ProbeServer:
         if self._loop is None or not self._connections:
             return
         earliest = min(connection.deadline for connection in self._connections.values())
-        # A client that is idle has long; one that has come since and sends half a request has not.
+        # A newer client with half a request has an earlier deadline than an idle one.
         if self._sweep_at is None or earliest < self._sweep_at:
             self._sweep_at = earliest
             self._loop.call_at(max(earliest, now), self._sweep)
@@ -350,8 +350,8 @@ class ProbeServer:
                 self._drop(connection)
         self._schedule_sweep(now)
 
-    def _tell_once(self, what: str, sentence: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            with contextlib.suppress(BaseException):  # a log handler, or the text of what was raised, may raise itself
+    def _log_once(self, what: str, sentence: str) -> None:
+        if what not in self._logged:
+            self._logged.add(what)
+            with contextlib.suppress(BaseException):  # a log handler, or the text of an error, may raise
                 logger.exception("%s (logged once)", sentence)

@@ -1,4 +1,4 @@
-"""What probes and metrics read: the supervisor's snapshot by its structure, and that shape for one process alone."""
+"""Snapshots of one process without a supervisor, in the shape of a swarm with one node."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ class ProcessSnapshot:
 
 
 class ProcessObserver:
-    """Makes snapshots of this process out of its listener and its runtime."""
+    """Makes snapshots of this process from its listener and its runtime."""
 
     def __init__(self, listener: LivenessListener, observable: Observable, *, name: str = "server") -> None:
-        """Observe a runtime that `listener.start(observable)` watches already."""
+        """Observe a runtime that `listener.start(observable)` already watches."""
         self._listener = listener
         self._observable = observable
         self._name = name
         self._started = time.monotonic()
         self._accounts = Accounts()
         self.waits_for = ""
-        """What is awaited before the start, if anything."""
+        """What the start is waiting for; "" for nothing."""
 
     def snapshot(self) -> ProcessSnapshot:
-        """This process now: unhealthy is "degraded", its phase is its state otherwise."""
+        """This process now. Its state is "degraded" while it is unhealthy, else its phase."""
         now = time.monotonic()
         verdict = self._listener.verdict(now)
         phase = self._observable.phase
