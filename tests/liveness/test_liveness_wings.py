@@ -21,7 +21,8 @@ FLOORS = (
     {"_threads", "metrics_table", "protocols", "settings"},
 )
 PURE = {
-    "ages", "budget", "checks", "memory_watch", "node_statistics", "partition_series", "request", "schedule", "verdict",
+    "ages", "budget", "checks", "memory_watch", "node_statistics", "partition_series", "request", "routes",
+    "schedule", "verdict",
 }  # fmt: skip
 IMPURE = {
     "asyncio", "logging", "os", "pathlib", "select", "signal", "socket", "subprocess", "sys", "threading", "time",

@@ -10,6 +10,7 @@ import select
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -102,6 +103,11 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.005)
 
 
+def waiting(server: ProbeServer) -> list[Request]:
+    """For each connection that waits for a body: the request that the body answers."""
+    return [one.request for one in list(server._renderings._by_request.values()) for _ in one.waiting]
+
+
 class TestHttp:
     def test_get(self, serve: Serve) -> None:
         response = get(serve(), "/hello?verbose=1")
@@ -185,7 +191,7 @@ class TestHttp:
         ]
         for thread in threads:
             thread.start()
-        until(lambda: server.counters.accepted == 5 and len(server._renderings[Request("/slow")].waiting) == 5)
+        until(lambda: server.counters.accepted == 5 and len(waiting(server)) == 5)
         assert get(server, "/hello").status == 200  # others are served while it is rendered
         release.set()
         for thread in threads:
@@ -272,8 +278,8 @@ class TestQueries:
         threads = [threading.Thread(target=ask, args=(query,)) for query in asked]
         for thread in threads:
             thread.start()
-        until(lambda: sum(len(one.waiting) for one in list(server._renderings.values())) == len(asked))
-        assert sorted(len(one.waiting) for one in server._renderings.values()) == [1, 1, 3]
+        until(lambda: len(waiting(server)) == len(asked))
+        assert sorted(Counter(waiting(server)).values()) == [1, 1, 3]
         release.set()
         for thread in threads:
             thread.join()

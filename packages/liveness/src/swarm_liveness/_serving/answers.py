@@ -1,11 +1,10 @@
-"""An endpoint, its answer, and a body that clients are waiting for."""
+"""An endpoint, its answer, and what a server counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from swarm_liveness._serving.connection import ProbeConnection
 from swarm_liveness._serving.request import Request
 
 JSON = "application/json"
@@ -51,14 +50,3 @@ class ProbeCounters:
     """Requests answered with a 4xx status."""
     failed: int = 0
     """Requests whose endpoint raised an error."""
-
-
-class Rendering:
-    """A body that is being rendered, and the connections that wait for it."""
-
-    def __init__(self, request: Request, answer: Answer, parts: Iterator[bytes]) -> None:
-        self.request = request
-        self.answer = answer
-        self.parts = parts
-        self.done: list[bytes] = []
-        self.waiting: list[ProbeConnection] = []

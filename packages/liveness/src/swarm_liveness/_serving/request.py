@@ -20,8 +20,20 @@ Query = tuple[tuple[str, str], ...]
 """Decoded names and values, in the order of the query."""
 
 
-class BadRequestError(ValueError):
-    """A bad request (status 400). The message is one sentence for the client."""
+class RefusedError(Exception):
+    """A request that is refused with a 4xx status. The message is one sentence for the client."""
+
+    def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.headers = headers
+
+
+class BadRequestError(RefusedError):
+    """A request whose query is bad (status 400)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(400, reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,17 @@ import errno
 import logging
 import select
 import time
-from collections import deque
 from collections.abc import Mapping
 
 import h11
 
-from swarm_liveness._serving.answers import TEXT, Endpoint, ProbeCounters, Rendering
+from swarm_liveness._serving.answers import TEXT, Answer, Endpoint, ProbeCounters
 from swarm_liveness._serving.budget import PAUSE_S, SLICE_S, Budget
 from swarm_liveness._serving.connection import ProbeConnection, State
 from swarm_liveness._serving.listening import is_loopback, listen, means_this_machine
-from swarm_liveness._serving.request import BadRequestError, Request, parse_query
+from swarm_liveness._serving.renderings import Rendering, Renderings
+from swarm_liveness._serving.request import RefusedError
+from swarm_liveness._serving.routes import Routes
 from swarm_liveness.protocols import Loop
 
 logger = logging.getLogger("swarm_liveness")
@@ -61,7 +62,7 @@ class ProbeServer:
 
         Raises ProbeError when the address is in use or not this machine's.
         """
-        self._endpoints = dict(endpoints)
+        self._routes = Routes(endpoints)
         self._max_connections = max_connections
         self._listener = listen(host, port)
         self.host, self.port = self._listener.getsockname()[:2]
@@ -70,8 +71,7 @@ class ProbeServer:
         self._epoll = select.epoll()
         self._epoll.register(self._listener.fileno(), select.EPOLLIN)
         self._connections: dict[int, ProbeConnection] = {}
-        self._renderings: dict[Request, Rendering] = {}
-        self._turns: deque[Rendering] = deque()
+        self._renderings = Renderings()
         self._loop: Loop | None = None
         self._paused = False
         self._budget = Budget()
@@ -98,7 +98,6 @@ class ProbeServer:
         for connection in list(self._connections.values()):
             self._drop(connection)
         self._renderings.clear()
-        self._turns.clear()
         self._listener.close()
         self._epoll.close()
 
@@ -156,7 +155,7 @@ class ProbeServer:
             return
         self._paused = False
         loop.add_reader(self._epoll.fileno(), select.EPOLLIN, self._ready)
-        if self._turns:
+        if self._renderings:
             self._ready(0)  # a pending rendering makes no descriptor readable
 
     def _accept(self) -> None:
@@ -167,7 +166,7 @@ class ProbeServer:
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self._log_once("accept", f"cannot accept a probe connection: {error}")
+                    self._log_once("accept", f"cannot accept a probe connection: {error}", error)
                     self._stop_accepting()
                 return
             sock.setblocking(False)
@@ -215,78 +214,53 @@ class ProbeServer:
         self._settle(connection)
 
     def _answer(self, connection: ProbeConnection, request: h11.Request) -> None:
-        host = next((value for name, value in request.headers if name == b"host"), b"localhost")
-        if self._loopback and not means_this_machine(host):
-            self._refuse(connection, 421, f"this server answers only to localhost: use http://localhost:{self.port}")
-            return
-        target, _, query = request.target.partition(b"?")
-        path = target.decode("ascii", "replace")
-        endpoint = self._endpoints.get(path)
-        if endpoint is None:
-            paths = ", ".join(sorted(self._endpoints))
-            self._refuse(connection, 404, f"{path[:80]} does not exist: the paths are {paths}")
-            return
-        if request.method not in (b"GET", b"HEAD"):
-            self._refuse(
-                connection,
-                405,
-                "only GET and HEAD are allowed: everything here is read-only",
-                (("Allow", "GET, HEAD"),),
-            )
-            return
+        path = request.target.decode("ascii", "replace").partition("?")[0]
         try:
-            asked = Request(path, parse_query(query)).only(endpoint.parameters)
-            rendering = self._renderings.get(asked)
-            answer = endpoint(asked) if rendering is None else rendering.answer
-        except BadRequestError as error:
-            self._refuse(connection, 400, str(error))
-            return
+            self._check_host(request)
+            endpoint, asked = self._routes.find(request.method, request.target)
+            rendering = self._renderings.find(asked)
+            if rendering is None:
+                answer = endpoint(asked)
+                if isinstance(answer.body, bytes):
+                    self._respond(connection, answer, answer.body)
+                    return
+                rendering = self._renderings.begin(asked, answer, answer.body)
+            rendering.waiting.append(connection)
+        except RefusedError as error:
+            self.counters.refused += 1
+            connection.respond(error.status, TEXT, f"{error}\n".encode(), error.headers)
         except BaseException as error:  # noqa: BLE001  an endpoint must not end the loop
             self._fail([connection], path, error)
-            return
-        if rendering is None:
-            if isinstance(answer.body, bytes):
-                self.counters.answered += 1
-                connection.respond(answer.status, answer.content_type, answer.body, answer.headers)
-                return
-            rendering = self._renderings[asked] = Rendering(asked, answer, answer.body)
-            self._turns.append(rendering)
-        rendering.waiting.append(connection)
+
+    def _check_host(self, request: h11.Request) -> None:
+        host = next((value for name, value in request.headers if name == b"host"), b"localhost")
+        if self._loopback and not means_this_machine(host):
+            raise RefusedError(421, f"this server answers only to localhost: use http://localhost:{self.port}")
 
     def _render_a_part(self) -> bool:
-        """Render one more part of a body. All connections that wait for the body get the same one."""
-        if not self._turns:
+        if not self._renderings:
             return False
-        rendering = self._turns.popleft()
-        try:
-            rendering.done.append(next(rendering.parts))
-        except StopIteration:
-            del self._renderings[rendering.request]
-            body = b"".join(rendering.done)
-            for connection in rendering.waiting:
-                if connection.state is State.WAITING:
-                    self.counters.answered += 1
-                    answer = rendering.answer
-                    connection.respond(answer.status, answer.content_type, body, answer.headers)
-                    self._settle(connection)
-        except BaseException as error:  # noqa: BLE001  as above
-            del self._renderings[rendering.request]
-            self._fail(rendering.waiting, rendering.request.path, error)
-            for connection in rendering.waiting:
-                self._settle(connection)
-        else:
-            self._turns.append(rendering)
+        finished = self._renderings.step()
+        if finished is not None:
+            self._deliver(finished)
         return True
 
-    def _refuse(
-        self, connection: ProbeConnection, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
-        self.counters.refused += 1
-        connection.respond(status, TEXT, f"{reason}\n".encode(), headers)
+    def _deliver(self, rendering: Rendering) -> None:
+        """Answer all connections that wait for a body."""
+        if rendering.error is not None:
+            self._fail(rendering.waiting, rendering.request.path, rendering.error)
+        for connection in rendering.waiting:
+            if connection.state is State.WAITING:
+                self._respond(connection, rendering.answer, rendering.body)
+            self._settle(connection)
+
+    def _respond(self, connection: ProbeConnection, answer: Answer, body: bytes) -> None:
+        self.counters.answered += 1
+        connection.respond(answer.status, answer.content_type, body, answer.headers)
 
     def _fail(self, connections: list[ProbeConnection], path: str, error: BaseException) -> None:
         self.counters.failed += 1
-        self._log_once(path, f"the probe {path} failed: {type(error).__name__}")
+        self._log_once(path, f"the probe {path} failed: {type(error).__name__}", error)
         for connection in connections:
             if connection.state is State.WAITING:
                 connection.respond(500, TEXT, f"{path} failed: {type(error).__name__}\n".encode())
@@ -350,8 +324,8 @@ class ProbeServer:
                 self._drop(connection)
         self._schedule_sweep(now)
 
-    def _log_once(self, what: str, sentence: str) -> None:
+    def _log_once(self, what: str, sentence: str, error: BaseException) -> None:
         if what not in self._logged:
             self._logged.add(what)
             with contextlib.suppress(BaseException):  # a log handler, or the text of an error, may raise
-                logger.exception("%s (logged once)", sentence)
+                logger.error("%s (logged once)", sentence, exc_info=error)
