@@ -87,7 +87,7 @@ class ProcessMemory:
         except psutil.NoSuchProcess:
             raise ProcessLookupError(f"there is no process {self._pid}") from None
         except psutil.AccessDenied:
-            raise PermissionError(f"the memory of process {self._pid} may not be read by this user") from None
+            raise PermissionError(f"this user may not read the memory of process {self._pid}") from None
         return MemorySample(info.rss / MB, info.uss / MB, info.pss / MB)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from swarm_liveness.settings import SOFT_SHARE, Limits
 
-# A single sample may catch the peak of a batch; this many in a row do not.
+# A single sample may catch the peak of a batch, so it takes this many in a row.
 SAMPLES = 3
 SAMPLE_INTERVAL_S = 1.0
 # The kernel walks the page tables for an exact figure (about 2 ms for 170 MB, 10 ms for 830 MB) and holds the process's

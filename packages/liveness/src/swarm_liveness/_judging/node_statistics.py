@@ -53,7 +53,7 @@ def node_statistics(
     arguments: dict[str, Any] = dict(known)
     for name, given in (("partitions", partitions), ("topics", topics)):
         if not isinstance(given, Iterable):
-            raise TypeError(f"statistics()[{name!r}] is {given!r}: give a sequence, one entry each")
+            raise TypeError(f"statistics()[{name!r}] is {given!r}: give a sequence with one entry for each")
     rows = [_made(PartitionStatistics, entry) for entry in partitions]  # type: ignore[attr-defined]
     sums = [_made(TopicStatistics, entry) for entry in topics]  # type: ignore[attr-defined]
     _set_limits(rows, polls, limits)

@@ -25,7 +25,7 @@ class Finding:
     code: int
     reason: str
     hangs: bool = False
-    """Whether something takes too long, so that the stacks show where."""
+    """Whether something takes too long. If so, the stacks of all threads show where."""
 
 
 @dataclass(frozen=True, slots=True)

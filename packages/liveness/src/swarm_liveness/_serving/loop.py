@@ -53,7 +53,7 @@ class ThreadLoop:
         self._epoll.register(fd, events)
 
     def remove_reader(self, fd: int) -> None:
-        """Stop to watch a descriptor. To be called from a callback or after `stop`."""
+        """Stop watching a descriptor. To be called from a callback or after `stop`."""
         if self._callbacks.pop(fd, None) is not None and not self._epoll.closed:
             self._epoll.unregister(fd)
 
