@@ -44,7 +44,7 @@ def loaded(path: Path) -> object:
 
 def packages_of(path: Path) -> list[str]:
     """What a target wants to be instrumented, read before it is imported."""
-    found = re.search(r"^PACKAGES = (\[.*\])$", path.read_text(), re.MULTILINE)
+    found = re.search(r"^PACKAGES = (\[.*?\])$", path.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"{path} says no PACKAGES"
     return re.findall(r'"([^"]+)"', found[1])
 
