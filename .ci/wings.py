@@ -9,7 +9,7 @@ A room is a wing (a sub-package) or a module beside them. The rules:
 import argparse
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -21,8 +21,6 @@ IMPURE = {
     *("asyncio", "concurrent", "confluent_kafka", "ctypes", "datetime", "multiprocessing", "os", "psutil", "random"),
     *("select", "signal", "socket", "subprocess", "sys", "threading", "time"),
 }
-PACKAGE_IMPORTS_ITSELF = {"swarm_consumer"}
-"""Packages whose face imports on first use: their own modules never import the face."""
 
 
 @dataclass
@@ -56,7 +54,7 @@ def read() -> dict[str, Module]:
     return {name: module for name, (module, _) in found.items()}
 
 
-def _read_imports(module: Module, tree: ast.Module, known: "set[str] | dict[str, object].keys") -> None:  # type: ignore[valid-type]
+def _read_imports(module: Module, tree: ast.Module, known: Collection[str]) -> None:
     guarded = {
         id(inner)
         for node in ast.walk(tree)

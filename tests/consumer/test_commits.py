@@ -483,6 +483,21 @@ def test_one_refused_partition_is_no_refusal_of_the_others(make_records):
     assert group.turns.wanted([("flights", 3), ("flights", 4)]) == [("flights", 4)]
 
 
+def a_blocking_mark(group, client, lane):
+    """Begin one on a thread; return that and where its answer comes, once it waits."""
+    group.request = lambda function, timeout_s: function(client)
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(commits.commit_blocking(group, lane.key, lane.epoch, 60.0)), daemon=True
+    )
+    asking.start()
+    until = time.monotonic() + 30
+    while not group.awaited:
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    return asking, answers
+
+
 def test_a_blocking_mark_is_not_answered_by_a_commit_from_before_a_seek_back(make_records):
     """The mark of offset 0 was answered by the commit of 4, which it had just been sought back from."""
     group, client, lane = with_a_commit_under_way(make_records)
@@ -490,16 +505,7 @@ def test_a_blocking_mark_is_not_answered_by_a_commit_from_before_a_seek_back(mak
     group.lanes.sought(lane, 0)
     group.lanes.receive(lane, make_records(0, 1, partition=3))
     group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
-    answers = []
-    group.request = lambda function, timeout_s: function(client)
-    asking = threading.Thread(
-        target=lambda: answers.append(commits.commit_blocking(group, lane.key, lane.epoch, 30.0)), daemon=True
-    )
-    asking.start()
-    until = time.monotonic() + 30
-    while not group.awaited:
-        assert time.monotonic() < until
-        time.sleep(0.001)
+    asking, answers = a_blocking_mark(group, client, lane)
     commits.report(group, None, [place(4)])
     commits.commit_due(group, client)
     assert client.sent == [(3, 4), (3, 1)]
@@ -566,16 +572,7 @@ def test_what_is_under_way_as_a_partition_leaves_is_sent_once_more(make_records)
 
 def test_a_blocking_mark_of_a_lost_partition_ends_at_once(make_records):
     group, client, lane = with_a_commit_under_way(make_records)
-    group.request = lambda function, timeout_s: function(client)
-    answers = []
-    asking = threading.Thread(
-        target=lambda: answers.append(commits.commit_blocking(group, lane.key, lane.epoch, 60.0)), daemon=True
-    )
-    asking.start()
-    until = time.monotonic() + 30
-    while not group.awaited:
-        assert time.monotonic() < until
-        time.sleep(0.001)
+    asking, answers = a_blocking_mark(group, client, lane)
     Rebalances(group, 0.0, lambda: None).lose(client, [TopicPartition(*lane.key)])
     asking.join(30)
     assert answers == [False]

@@ -204,8 +204,6 @@ def _answer(group: GroupState, key: Key, number: int, refused: KafkaError | None
 
 def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
     """Tell what the broker answered to a commit (librdkafka's on_commit)."""
-    if error is not None and error.code() == KafkaError._NO_OFFSET:
-        return  # an interval in which nothing was stored
     offsets = tuple((one.topic, one.partition, one.offset) for one in partitions if one.offset >= 0)
     # librdkafka gives the last error of a partition as that of the whole request too: the others were taken then.
     alone = any(one.error is not None for one in partitions)

@@ -319,9 +319,8 @@ class GroupState:
                     return None
                 # Not answered may mean that it waits for its next attempt, and then arrives after the transaction.
                 # What another thread of the handler has marked meanwhile must not arrive after it either.
-                later = bool(self.turns.wanted([key])) and not self.lanes.ledger.is_doubtful(key)
-                if after_commits and (later or self.turns.under_way(key)):
-                    if later:
+                if after_commits and self._not_settled(key):
+                    if self._to_be_sent(key):
                         self.turns.at_once([key], time.monotonic())
                     if not self.unpolled:
                         return not_yet
@@ -342,8 +341,11 @@ class GroupState:
         return answer
 
     def _not_settled(self, key: Key) -> bool:
-        wanted = self.turns.wanted([key]) and not self.lanes.ledger.is_doubtful(key)
-        return bool(wanted or self.turns.under_way(key))
+        """Whether a commit of this partition is still to be sent, or is not answered."""
+        return self._to_be_sent(key) or bool(self.turns.under_way(key))
+
+    def _to_be_sent(self, key: Key) -> bool:
+        return bool(self.turns.wanted([key])) and not self.lanes.ledger.is_doubtful(key)
 
     def committed_metadata(self, key: Key, timeout_s: float) -> str | None:
         """Return the metadata committed with a partition's offset. Raises KafkaException and TimeoutError."""

@@ -23,7 +23,7 @@ from swarm_consumer.events import ErrorOccurred, PartitionPaused, PartitionResum
 IDLE_POLL_S = 0.1
 """Longest stay inside poll(): how late a stop, a due retry or a request may be noticed when no message comes."""
 BUSY_POLL_S = 0.02
-"""The same while handlers are at work: how late their progress is stored."""
+"""The same while handlers are at work: how late their progress is collected."""
 KEEPALIVE_S = 0.1
 """Longest time between two polls while enough messages are held: rebalances are served by polls alone."""
 
@@ -127,7 +127,7 @@ class Intake:
                 group.changed.wait(self._until_due(now, KEEPALIVE_S))
                 group.waiting_below = -1
         if self._has_room() and not group.has_requests:
-            self.poll(client, 0)  # what is there at once; to wait for more comes after the progress was stored
+            self.poll(client, 0)  # what is there at once; to wait for more comes after the progress was collected
         elif time.monotonic() - self._polled >= KEEPALIVE_S * 0.8:  # requests may have ended many waits early
             self.poll(client, 0, drain=False)
 
@@ -172,7 +172,7 @@ class Intake:
     def _see_cuts(self, client: confluent_kafka.Consumer, records: list[confluent_kafka.Message]) -> None:
         """Void what is at work where the log was cut: its offsets mean other messages now, though none is taken.
 
-        What was stored before is void as well: it is committed where the client goes on.
+        What was done before is void as well: it is committed where the client goes on.
         """
         cut: list[Key] = []
         with self._group.lock:

@@ -1,4 +1,4 @@
-"""The offset ledger: which offset of which partition may be stored. Pure; it knows no client and no clock.
+"""The offset ledger: which offset of which partition may be committed. Pure; it knows no client and no clock.
 
 A partition is entered when it is assigned and gets an *epoch*, a number that is never used twice. Everything that is
 done for a partition names the epoch it was begun under: what arrives with an older epoch is refused, so that a batch
@@ -23,14 +23,13 @@ class _Entry:
     delivered: int | None = None  # next offset after the last message handed to a handler
     position: int | None = None  # next offset: everything before it is handled or marked
     plain: bool = False  # whether a mark outside of transactions may still be under way to the broker
-    stored: int | None = None  # what was last given out to be stored
     metadata: str | None = None
     leader_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Storable:
-    """A position to be stored: the next offset of a partition, with what Kafka keeps beside it."""
+    """A position to be committed: the next offset of a partition, with what Kafka keeps beside it."""
 
     topic: str
     partition: int
@@ -40,7 +39,7 @@ class Storable:
 
 
 class Ledger:
-    """What is delivered, what is done, and what of it may be stored, for each assigned partition.
+    """What is delivered, what is done, and what of it may be committed, for each assigned partition.
 
     Not thread-safe: its owner guards it.
     """
@@ -75,7 +74,7 @@ class Ledger:
         return epoch
 
     def release(self, key: Key) -> Storable | None:
-        """Strike a partition out; return what is still to be stored for it (None: nothing new)."""
+        """Strike a partition out; return what is still to be committed for it (None: nothing new)."""
         storable = self._storable(key) if key in self._changed and key not in self._doubtful else None
         self._entries.pop(key, None)
         self._changed.discard(key)
@@ -176,7 +175,7 @@ class Ledger:
     def doubt(self, key: Key, epoch: int, *, doubtful: bool) -> None:
         """Note that nobody knows whether a transaction has committed an offset of this partition; or that it is known.
 
-        Until it is known nothing is stored for it: what is marked now may be behind what is committed.
+        Until it is known nothing is committed for it: what is marked now may be behind what is committed.
         """
         if doubtful and self.owns(key, epoch):
             self._doubtful.add(key)
@@ -190,12 +189,11 @@ class Ledger:
     def committed(
         self, key: Key, epoch: int, next_offset: int, metadata: str | None = None, leader_epoch: int | None = None
     ) -> None:
-        """Note a position that a transaction has committed: it is done, and not to be stored once more."""
+        """Note a position that a transaction has committed: it is done, and not to be committed once more."""
         entry = self._entries.get(key)
         if entry is None or entry.epoch != epoch or (entry.position is not None and next_offset < entry.position):
             return
         entry.position, entry.metadata, entry.leader_epoch = next_offset, metadata, leader_epoch
-        entry.stored = next_offset
         self._changed.discard(key)
 
     def position(self, key: Key) -> int | None:
@@ -204,14 +202,14 @@ class Ledger:
         return entry.position if entry is not None else None
 
     def present(self, key: Key) -> Storable | None:
-        """Return a partition's position as it would be stored, moved or not; None when nothing is done."""
+        """Return a partition's position as it would be committed, moved or not; None when nothing is done."""
         entry = self._entries.get(key)
         if entry is None or entry.position is None or key in self._doubtful:
             return None
         return Storable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)
 
     def take_storable(self) -> list[Storable]:
-        """Return the positions that moved since the last call; they count as stored from now on."""
+        """Return the positions that moved since the last call; each is given out once."""
         if not self._changed:
             return []
         ready = self._changed - self._doubtful if self._doubtful else self._changed
@@ -227,5 +225,4 @@ class Ledger:
         entry = self._entries[key]
         if entry.position is None:
             return None
-        entry.stored = entry.position
         return Storable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)
