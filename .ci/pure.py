@@ -39,7 +39,7 @@ ROOMS = [
     Room(
         package="swarm_supervisor",
         folder="_core",
-        values=frozenset({"event", "events", "node_events", "settings", "snapshot"}),
+        values=frozenset({"event", "events", "node_events", "settings", "settings_keywords", "snapshot"}),
         foreign=frozenset({
             "msgspec", "swarm_health:Accounts", "swarm_health:NodeStatistics", "swarm_health:PartitionAccount",
             "swarm_health:Status", "swarm_health:TopicStatistics", "swarm_health:Totals",

@@ -17,6 +17,7 @@ from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Event
 from swarm_consumer.kafka.redaction import redacted
 from swarm_consumer.place import Place, caller, declared
+from swarm_consumer.process_settings import ProcessSettings, check_process_setting
 from swarm_consumer.routing.declared_topics import DeclaredTopic, declared_topic
 from swarm_consumer.routing.group import Group
 from swarm_consumer.routing.property_checks import check_properties
@@ -66,7 +67,7 @@ class App(Hooked):
         *,
         producer: Mapping[str, Any] | None = None,
         group: str | None = None,
-        concurrency: int = 1,
+        concurrency: int = ProcessSettings.concurrency,
         revocation_timeout: float | None = None,
         **settings: Unpack[TopicKeywords],
     ) -> None:
@@ -76,7 +77,7 @@ class App(Hooked):
                 check_name(group, "group", "App")
             check_properties({} if kafka is None else kafka, "App(kafka=...)")
             check_properties({} if producer is None else producer, "App(producer=...)", _PRODUCER_OWNED)
-            check_number(concurrency, 1, 1000, "concurrency", "App", whole=True)
+            check_process_setting("concurrency", concurrency, "App")
             if revocation_timeout is not None:
                 check_number(revocation_timeout, 0, 86400, "revocation_timeout", "App")
             check_defaults(settings, "App")

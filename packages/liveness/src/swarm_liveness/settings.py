@@ -1,10 +1,17 @@
-"""The limits of a process. A bad one is refused with a sentence as soon as it is given, before any node runs."""
+"""The settings of the checks, one row for each. A bad one is refused with a sentence before any node runs.
+
+A row is a field of `LivenessSettings`: name, type, default, and in its metadata `unit`, the bounds `above` and `most`,
+and `otherwise`, the advice when it is wrong. For what the command line has too, there are the help, its section,
+`rare`, and `unset`, what applies without it. `hatch run settings` makes options and docs/configuration.md of them.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 MemoryMetric = Literal["uss", "pss", "rss"]
 MEMORY_METRICS: tuple[str, ...] = get_args(MemoryMetric)
@@ -19,6 +26,45 @@ class LivenessSettingsError(ValueError):
 
 class ProbeError(OSError):
     """Probes cannot be served as requested. The message is one sentence that says what to do."""
+
+
+def _row(default: object, text: str = "", section: str = "", **more: object) -> Any:
+    return field(default=default, metadata={"help": text, "section": section, **more})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LivenessSettings:
+    """The keywords of `LivenessListener`, which explains them. What the supervisor has too has its help there."""
+
+    polling_ttl: float | None = _row(
+        None, "Between two polls (max.poll.interval.ms).", "Health", unit="seconds", above=0, rare=True,
+        unset="max.poll.interval.ms", otherwise="leave it out to follow max.poll.interval.ms",
+    )  # fmt: skip
+    consuming_ttl: float | None = _row(
+        None, "A batch's time (max.poll.interval.ms).", "Health", unit="seconds", above=0,
+        unset="max.poll.interval.ms", otherwise="leave it out to follow max.poll.interval.ms",
+    )  # fmt: skip
+    stability_ttl: float | None = _row(
+        None, "For a group to settle (twice that).", "Health", unit="seconds", above=0, rare=True,
+        unset="twice max.poll.interval.ms", otherwise="leave it out to follow max.poll.interval.ms",
+    )  # fmt: skip
+    memory_limit: float | None = _row(
+        None, "A node above this is replaced (off).", "Health", unit="MB", above=0,
+        unset="off", otherwise="leave it out for no limit",
+    )  # fmt: skip
+    memory_share: float | None = _row(
+        None, "Instead: the nodes' share of the container, like 0.8.", "Health", unit="share", above=0, most=1,
+        rare=True, unset="off",
+    )  # fmt: skip
+    memory_metric: MemoryMetric = _row(  # noqa: RUF009 - a field
+        "uss", "What the limit is compared with ({default}).", "Health", rare=True
+    )
+    liveness_interval: float = _row(10.0, unit="seconds", above=0, otherwise="leave it out for 10 s")
+    statistics_interval: float = _row(1.0, unit="seconds", above=0, otherwise="leave it out for 1 s")
+    memory_refresh: float | None = _row(30.0, unit="seconds", above=0, otherwise="None to never read them")
+
+
+_ROWS: Mapping[str, dataclasses.Field[Any]] = {row.name: row for row in dataclasses.fields(LivenessSettings)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +84,21 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Raise LivenessSettingsError for a limit that is not a positive number and for an unknown metric."""
-        for name in ("polling_ttl", "consuming_ttl", "stability_ttl"):
-            positive(name, getattr(self, name), "seconds", "leave it out to follow max.poll.interval.ms")
-        positive("memory_limit", self.memory_limit, "MB", "leave it out for no limit")
-        if self.memory_metric not in MEMORY_METRICS:
-            raise LivenessSettingsError(
-                f"memory_metric is {self.memory_metric!r}: choose one of {', '.join(MEMORY_METRICS)}"
-            )
+        for limit in dataclasses.fields(self):
+            check(limit.name, getattr(self, limit.name))
 
 
-def positive(name: str, value: object, unit: str, otherwise: str) -> None:
-    """Raise LivenessSettingsError for a value that is neither None nor a positive, finite number.
-
-    `otherwise` is the advice at the end of the error's sentence.
-    """
+def check(name: str, value: object) -> None:
+    """Raise LivenessSettingsError for a value that the row of the setting does not allow."""
+    if name == "memory_metric":
+        if value not in MEMORY_METRICS:
+            raise LivenessSettingsError(f"{name} is {value!r}: choose one of {', '.join(MEMORY_METRICS)}")
+        return
+    row = _ROWS[name]
+    unit, otherwise = row.metadata["unit"], row.metadata["otherwise"]
     if value is None:
+        if "None" not in str(row.type):
+            raise LivenessSettingsError(f"{name} is None: give a number of {unit} above 0, or leave it out")
         return
     # A bool is an int in Python: memory_limit=True would be a limit of 1 MB.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
@@ -61,14 +107,8 @@ def positive(name: str, value: object, unit: str, otherwise: str) -> None:
 
 def check_intervals(limits: Limits, liveness_interval: float, statistics_interval: float) -> None:
     """Raise LivenessSettingsError for an interval that is not positive and for a TTL below the liveness interval."""
-    for name, interval, default in (
-        ("liveness_interval", liveness_interval, "10 s"),
-        ("statistics_interval", statistics_interval, "1 s"),
-    ):
-        given: object = interval
-        if given is None:
-            raise LivenessSettingsError(f"{name} is None: give a number of seconds above 0, or leave it out")
-        positive(name, interval, "seconds", f"leave it out for {default}")
+    check("liveness_interval", liveness_interval)
+    check("statistics_interval", statistics_interval)
     for name in ("polling_ttl", "consuming_ttl", "stability_ttl"):
         ttl: float | None = getattr(limits, name)
         if ttl is not None and ttl < liveness_interval:

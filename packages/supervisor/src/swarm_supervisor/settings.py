@@ -1,11 +1,20 @@
-"""What a supervisor can be told, and which combinations make no sense."""
+"""What a supervisor can be told, one row for each setting, and which combinations make no sense.
+
+A row is a field of `Settings`: name, type, default, and in its metadata `unit` and the bounds `above`, `least` and
+`most`. For what the command line has too, there are the help ("{default}" stands for the default), its section, and
+`rare`. `hatch run settings` makes the keywords of `Supervisor`, the options and docs/configuration.md of them.
+"""
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import functools
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from swarm_supervisor.settings_keywords import SettingsKeywords as SettingsKeywords
 
 DO_NOT_RESTART = 125
 """Exit code by which a node says that it must not be restarted, under every restart mode, as in s6."""
@@ -15,56 +24,99 @@ MOST_NODES = 4096
 """More on one machine is taken for a typing error."""
 
 
+MOST_SECONDS = 10**9
+"""More than a swarm will live, and less than what overflows in a wait."""
+
+
 class SettingsError(ValueError):
     """Settings that cannot be used. The text is one sentence that says what to change; the exit code is 2."""
+
+
+def _row(default: object, text: str = "", section: str = "", **more: object) -> Any:
+    return field(default=default, metadata={"help": text, "section": section, **more})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of a supervisor, in seconds. `SettingsError` for values that contradict one another."""
 
-    nodes: int | Literal["auto"] = "auto"
+    nodes: int | Literal["auto"] = _row("auto", unit="nodes", least=1, most=MOST_NODES)
     """How many nodes to run; "auto": as many as this process may use CPUs, by affinity and cgroup quota."""
     name: str = "swarm"
     """Names the swarm in logs, snapshots and process titles."""
-    liveness_interval: float = 10.0
-    """How often a node reports."""
-    statistics_interval: float = 1.0
-    """How often a node's statistics travel."""
-    node_report_timeout: float = 60.0
-    """Silence after which a node counts as hung."""
-    boot_timeout: float = 60.0
-    """From fork to the first healthy report."""
-    stack_dump_timeout: float = 2.0
-    """How long a hung node may take to dump its stacks, before TERM and again before KILL; 0: no dumps."""
-    shutdown_timeout: float = 60.0
-    """From TERM to KILL."""
-    shutdown_grace: float = 15.0
-    """What the supervisor waits on top of shutdown_timeout until it ends without its nodes."""
-    node_restart_delay: float = 5.0
-    """The least time between an unplanned death and the next start."""
-    restart_delay_max: float = 60.0
-    """What the delay of a node that keeps dying young doubles up to."""
-    stable_after: float = 60.0
-    """Healthy for so long, a node counts as stable."""
-    max_restarts: int = 5
-    """So many unplanned exits of one node in a row, or within restart_window, are a crash loop."""
-    restart_window: float = 600.0
-    """See max_restarts."""
-    restart: Literal["always", "on-failure", "never"] = "always"
+    restart: Literal["always", "on-failure", "never"] = _row(
+        "always", "Whether a node that ends by itself is replaced.", "Running", rare=True
+    )
     """Whether a target that returns is started again."""
-    on_crash_loop: Literal["degrade", "exit"] = "degrade"
+    on_crash_loop: Literal["degrade", "exit"] = _row(
+        "degrade", "A node keeps dying: go on trying, degraded, or exit with 5.", "Running", rare=True
+    )
     """degrade: keep trying at restart_delay_max. exit: stop all nodes and end with exit code 5."""
-    max_unavailable: int = 1
+    max_unavailable: int = _row(
+        1, "Nodes that a restart may take down at once ({default}).", "Running", unit="nodes", least=1, rare=True
+    )
     """How many nodes a rolling restart may take down at once."""
+    max_restarts: int = _row(
+        5, "Unplanned exits of a node that are a crash loop ({default}).", "Running", unit="exits", least=1, rare=True
+    )
+    """So many unplanned exits of one node in a row, or within restart_window, are a crash loop."""
+    threads: Literal["warn", "refuse", "ignore"] = _row(
+        "warn", "What to do about other threads at a fork.", "Running", rare=True
+    )
+    """What to do about another thread in the supervisor at a fork. Threads of librdkafka are always refused."""
+    subreaper: bool = _row(False, "Adopt and reap what nodes leave behind.", "Running", rare=True)
+    """Adopt and reap orphaned descendants of the nodes (PR_SET_CHILD_SUBREAPER)."""
+    shutdown_timeout: float = _row(60.0, "From TERM to KILL ({default}).", "Times", unit="seconds", above=0)
+    """From TERM to KILL."""
+    shutdown_grace: float = _row(
+        15.0, "What the supervisor waits on top of that ({default}).", "Times", unit="seconds", least=0, rare=True
+    )
+    """What the supervisor waits on top of shutdown_timeout until it ends without its nodes."""
+    node_restart_delay: float = _row(
+        5.0, "From an unplanned death to the next start ({default}).", "Times", unit="seconds", least=0
+    )
+    """The least time between an unplanned death and the next start."""
+    restart_delay_max: float = _row(
+        60.0,
+        "What the delay doubles up to, if a node keeps dying ({default}).",
+        "Times",
+        unit="seconds",
+        least=0,
+        rare=True,
+    )
+    """What the delay of a node that keeps dying young doubles up to."""
+    restart_window: float = _row(
+        600.0, "The window in which max_restarts are counted ({default}).", "Times", unit="seconds", above=0, rare=True
+    )
+    """See max_restarts."""
+    stable_after: float = _row(
+        60.0, "Uptime after which a node counts as stable ({default}).", "Times", unit="seconds", least=0, rare=True
+    )
+    """Healthy for so long, a node counts as stable."""
+    stack_dump_timeout: float = _row(
+        2.0, "For a hung node to dump its stacks ({default}; 0: no dumps).", "Times", unit="seconds", least=0, rare=True
+    )
+    """How long a hung node may take to dump its stacks, before TERM and again before KILL; 0: no dumps."""
+    boot_timeout: float = _row(
+        60.0, "From fork to the first healthy report ({default}).", "Times", unit="seconds", above=0, rare=True
+    )
+    """From fork to the first healthy report."""
+    node_report_timeout: float = _row(
+        60.0, "Silence after which a node is stopped ({default}).", "Health", unit="seconds", above=0
+    )
+    """Silence after which a node counts as hung."""
+    liveness_interval: float = _row(
+        10.0, "How often a node reports ({default}).", "Health", unit="seconds", above=0, rare=True
+    )
+    """How often a node reports."""
+    statistics_interval: float = _row(
+        1.0, "How often a node's statistics travel ({default}).", "Health", unit="seconds", above=0, rare=True
+    )
+    """How often a node's statistics travel."""
     target_waits_for_go: bool = False
     """Whether the target itself calls node.ready() and waits for node.go in a warm replacement. False: a replacement is
     held before the target is called."""
-    threads: Literal["warn", "refuse", "ignore"] = "warn"
-    """What to do about another thread in the supervisor at a fork. Threads of librdkafka are always refused."""
-    subreaper: bool = False
-    """Adopt and reap orphaned descendants of the nodes (PR_SET_CHILD_SUBREAPER)."""
-    control_socket: Path | None = None
+    control_socket: Path | None = _row(None, keyword="Path | str | None")  # noqa: RUF009 - a field
     """Path of the control socket; None: no socket."""
 
     def __post_init__(self) -> None:
@@ -85,76 +137,74 @@ class Settings:
         return cls(**{**values, "control_socket": Path(socket) if isinstance(socket, str) else socket})
 
 
-class SettingsKeywords(TypedDict, total=False):
-    """The keywords of `Supervisor`: the fields of `Settings`, which explains them."""
-
-    nodes: int | Literal["auto"]
-    name: str
-    liveness_interval: float
-    statistics_interval: float
-    node_report_timeout: float
-    boot_timeout: float
-    stack_dump_timeout: float
-    shutdown_timeout: float
-    shutdown_grace: float
-    node_restart_delay: float
-    restart_delay_max: float
-    stable_after: float
-    max_restarts: int
-    restart_window: float
-    restart: Literal["always", "on-failure", "never"]
-    on_crash_loop: Literal["degrade", "exit"]
-    max_unavailable: int
-    target_waits_for_go: bool
-    threads: Literal["warn", "refuse", "ignore"]
-    subreaper: bool
-    control_socket: Path | str | None
-
-
-MOST_SECONDS = 10**9
-"""More than a swarm will live, and less than what overflows in a wait."""
-_POSITIVE = (
-    "liveness_interval", "statistics_interval", "node_report_timeout", "boot_timeout", "shutdown_timeout",
-    "restart_window",
-)  # fmt: skip
-_NOT_NEGATIVE = ("stack_dump_timeout", "shutdown_grace", "node_restart_delay", "restart_delay_max", "stable_after")
-_CHOICES = {
-    "restart": ("always", "on-failure", "never"),
-    "on_crash_loop": ("degrade", "exit"),
-    "threads": ("warn", "refuse", "ignore"),
-}
+@functools.cache
+def _hints() -> Mapping[str, Any]:
+    return typing.get_type_hints(Settings)
 
 
 def _check_types(settings: Settings) -> None:
-    nodes: object = settings.nodes
-    if nodes != "auto" and not _is_count(nodes):
-        raise SettingsError(f'nodes must be "auto" or a whole number of at least 1, not {nodes!r}')
-    check_most_nodes(nodes)
-    for name in ("max_unavailable", "max_restarts"):
-        value = getattr(settings, name)
-        if not _is_count(value):
-            raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}")
-    for name in _POSITIVE + _NOT_NEGATIVE:
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            raise SettingsError(f"{name} must be a number of seconds, not {value!r}")
-        if value > MOST_SECONDS:
-            raise SettingsError(f"{name} must be at most {MOST_SECONDS} seconds, which is 30 years: give fewer")
-        if value < 0 or (value == 0 and name in _POSITIVE):
-            least = "more than 0" if name in _POSITIVE else "at least 0"
-            raise SettingsError(f"{name} must be {least} seconds, not {value:g}")
-    for name, choices in _CHOICES.items():
-        value = getattr(settings, name)
-        if not isinstance(value, str) or value not in choices:
-            raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-    for name in ("target_waits_for_go", "subreaper"):
-        if not isinstance(getattr(settings, name), bool):
-            raise SettingsError(f"{name} must be True or False, not {getattr(settings, name)!r}")
-    if not isinstance(settings.name, str) or not settings.name.isprintable() or not settings.name:
-        raise SettingsError(f"name must be a printable text, not {settings.name!r}")
-    socket: object = settings.control_socket
-    if socket is not None and (not isinstance(socket, Path) or socket == Path()):
-        raise SettingsError(f"control_socket must be a path, not {settings.control_socket!r}")
+    for row in dataclasses.fields(settings):
+        _check_of(row)(row, getattr(settings, row.name))
+
+
+def _check_of(row: "dataclasses.Field[Any]") -> "Callable[[dataclasses.Field[Any], object], None]":
+    # By name where one setting is like no other; all others by unit and type.
+    hint = _hints()[row.name]
+    if row.name in _ALONE:
+        return _ALONE[row.name]
+    if row.metadata.get("unit") == "seconds":
+        return _check_seconds
+    if typing.get_origin(hint) is Literal:
+        return _check_choice
+    return {int: _check_count, bool: _check_flag}[hint]
+
+
+def _check_seconds(row: "dataclasses.Field[Any]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise SettingsError(f"{row.name} must be a number of seconds, not {value!r}")
+    if value > MOST_SECONDS:
+        raise SettingsError(f"{row.name} must be at most {MOST_SECONDS} seconds, which is 30 years: give fewer")
+    if "above" in row.metadata and value <= row.metadata["above"]:
+        raise SettingsError(f"{row.name} must be more than {row.metadata['above']} seconds, not {value:g}")
+    if "least" in row.metadata and value < row.metadata["least"]:
+        raise SettingsError(f"{row.name} must be at least {row.metadata['least']} seconds, not {value:g}")
+
+
+def _check_count(row: "dataclasses.Field[Any]", value: object) -> None:
+    if not _is_count(value):
+        raise SettingsError(f"{row.name} must be a whole number of at least 1, not {value!r}")
+
+
+def _check_choice(row: "dataclasses.Field[Any]", value: object) -> None:
+    choices = typing.get_args(_hints()[row.name])
+    if not isinstance(value, str) or value not in choices:
+        raise SettingsError(f"{row.name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _check_flag(row: "dataclasses.Field[Any]", value: object) -> None:
+    if not isinstance(value, bool):
+        raise SettingsError(f"{row.name} must be True or False, not {value!r}")
+
+
+def _check_nodes(row: "dataclasses.Field[Any]", value: object) -> None:
+    if value != "auto" and not _is_count(value):
+        raise SettingsError(f'nodes must be "auto" or a whole number of at least 1, not {value!r}')
+    check_most_nodes(value)
+
+
+def _check_name(row: "dataclasses.Field[Any]", value: object) -> None:
+    if not isinstance(value, str) or not value.isprintable() or not value:
+        raise SettingsError(f"name must be a printable text, not {value!r}")
+
+
+def _check_control_socket(row: "dataclasses.Field[Any]", value: object) -> None:
+    if value is not None and (not isinstance(value, Path) or value == Path()):
+        raise SettingsError(f"control_socket must be a path, not {value!r}")
+
+
+_ALONE: "Mapping[str, Callable[[dataclasses.Field[Any], object], None]]" = {
+    "nodes": _check_nodes, "name": _check_name, "control_socket": _check_control_socket,
+}  # fmt: skip
 
 
 def check_most_nodes(nodes: object) -> None:

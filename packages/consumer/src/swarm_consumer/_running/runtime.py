@@ -33,6 +33,7 @@ from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientError, StateChanged
 from swarm_consumer.exit_codes import EXIT_CLEAN, EXIT_DRAIN_OVERRUN, EXIT_FATAL
 from swarm_consumer.kafka.producer_properties import producer_properties
+from swarm_consumer.process_settings import ProcessSettings, check_process_setting
 from swarm_consumer.routing.routes import SubscriptionGroup
 from swarm_consumer.routing.selection import Selection
 from swarm_consumer.signals import Flag
@@ -61,10 +62,10 @@ class Runtime:
         node_id: int | None = None,
         generation: int = 1,
         selection: Selection | None = None,
-        drain_timeout: float = 45.0,
+        drain_timeout: float = ProcessSettings.drain_timeout,
     ) -> None:
         check_clients_allowed("Runtime")
-        check_number(drain_timeout, 0.1, 86400, "drain_timeout", "Runtime")
+        check_process_setting("drain_timeout", drain_timeout, "Runtime")
         if node_id is not None:
             check_number(node_id, 0, 10**6, "node_id", "Runtime", whole=True)
         check_number(generation, 1, 10**12, "generation", "Runtime", whole=True)

@@ -6,6 +6,7 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from swarm_consumer._setting_row import row
 from swarm_consumer.checks import nearest
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.routing.routes import Routed, SubscriptionGroup
@@ -15,12 +16,16 @@ from swarm_consumer.routing.routes import Routed, SubscriptionGroup
 class Selection:
     """What to run. Empty means everything; what is included by name stays in even when a glob excludes it."""
 
-    include_topics: Sequence[str] = ()
-    exclude_topics: Sequence[str] = ()
-    include_consumer_groups: Sequence[str] = ()
-    exclude_consumer_groups: Sequence[str] = ()
-    include_subscription_groups: Sequence[str] = ()
-    exclude_subscription_groups: Sequence[str] = ()
+    include_topics: Sequence[str] = row((), "Only these topics.", "Filters", unit="names")
+    exclude_topics: Sequence[str] = row((), "All but these topics.", "Filters", unit="names")
+    include_consumer_groups: Sequence[str] = row((), "Only these consumer groups.", "Filters", unit="names")
+    exclude_consumer_groups: Sequence[str] = row((), "All but these consumer groups.", "Filters", unit="names")
+    include_subscription_groups: Sequence[str] = row(
+        (), "Only these subscription groups.", "Filters", unit="names", rare=True
+    )
+    exclude_subscription_groups: Sequence[str] = row(
+        (), "All but these subscription groups.", "Filters", unit="names", rare=True
+    )
 
     def apply(self, groups: Sequence[SubscriptionGroup]) -> list[SubscriptionGroup]:
         """Return the subscription groups, with the topics, that are to be run."""

@@ -1,4 +1,4 @@
-"""Settings: what may be set, for the whole app and for one topic, with defaults and bounds."""
+"""Settings: what may be set, for the whole app and for one topic; a row for each, with its default and its bounds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
+from swarm_consumer._setting_row import row
 from swarm_consumer.checks import check_flag, check_number, nearest
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.routing.dead_letters import DeadLetters
@@ -114,18 +115,18 @@ class TopicSettings:
     dead_letters: what becomes of messages that cannot be handled (see DeadLetters); None: they are retried for ever.
     """
 
-    max_messages: int = 100
-    max_wait: float = 1.0
+    max_messages: int = row(100, unit="messages", least=1, most=100_000)
+    max_wait: float = row(1.0, unit="seconds", least=0.001, most=3600)
     initial_offset: str = "earliest"
-    retry_backoff: float = 1.0
-    retry_backoff_max: float = 30.0
+    retry_backoff: float = row(1.0, unit="seconds", least=0, most=86400)
+    retry_backoff_max: float = row(30.0, unit="seconds", least=0, most=86400)
     manual_marking: bool = False
     long_running: bool = False
-    consuming_ttl: float | None = None
-    max_held_messages: int | None = None
-    max_held_bytes: int = 32 * 2**20
-    tick_interval: float = 5.0
-    revocation_timeout: float | None = None
+    consuming_ttl: float | None = row(None, unit="seconds", least=0.01, most=10**7)
+    max_held_messages: int | None = row(None, unit="messages", least=1, most=10**7)
+    max_held_bytes: int = row(32 * 2**20, unit="bytes", least=2**20, most=2**40)
+    tick_interval: float = row(5.0, unit="seconds", least=0.01, most=86400)
+    revocation_timeout: float | None = row(None, unit="seconds", least=0, most=86400)
     dead_letters: DeadLetters | None = None
 
     @functools.cached_property
@@ -143,20 +144,10 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
     if unknown:
         raise ConfigurationError(f"{where}: unknown setting {unknown[0]!r}{nearest(unknown[0], TOPIC_SETTING_NAMES)}")
     settings = TopicSettings(**given)
-    check_flag(settings.manual_marking, "manual_marking", where)
-    check_flag(settings.long_running, "long_running", where)
-    check_number(settings.max_messages, 1, 100_000, "max_messages", where, whole=True)
-    check_number(settings.max_wait, 0.001, 3600, "max_wait", where)
-    check_number(settings.retry_backoff, 0, 86400, "retry_backoff", where)
-    check_number(settings.retry_backoff_max, 0, 86400, "retry_backoff_max", where)
-    check_number(settings.tick_interval, 0.01, 86400, "tick_interval", where)
-    if settings.revocation_timeout is not None:
-        check_number(settings.revocation_timeout, 0, 86400, "revocation_timeout", where)
+    for setting in dataclasses.fields(TopicSettings):
+        _check(setting, getattr(settings, setting.name), where)
     if settings.max_held_messages is not None:
         check_number(settings.max_held_messages, settings.max_messages, 10**7, "max_held_messages", where, whole=True)
-    check_number(settings.max_held_bytes, 2**20, 2**40, "max_held_bytes", where, whole=True)
-    if settings.consuming_ttl is not None:
-        check_number(settings.consuming_ttl, 0.01, 10**7, "consuming_ttl", where)
     if settings.retry_backoff > settings.retry_backoff_max:
         raise ConfigurationError(
             f"{where}: retry_backoff ({settings.retry_backoff} s) is longer than retry_backoff_max "
@@ -176,6 +167,14 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
             f"stuck, because max.poll.interval.ms no longer bounds it"
         )
     return settings
+
+
+def _check(setting: dataclasses.Field[Any], value: object, where: str) -> None:
+    if setting.type == "bool":
+        check_flag(value, setting.name, where)
+    elif "least" in setting.metadata and not (value is None and setting.default is None):
+        whole = str(setting.type).startswith("int")
+        check_number(value, setting.metadata["least"], setting.metadata["most"], setting.name, where, whole=whole)
 
 
 def check_defaults(given: Mapping[str, Any], where: str) -> None:

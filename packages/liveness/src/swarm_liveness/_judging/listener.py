@@ -19,9 +19,9 @@ from swarm_liveness.settings import (
     Limits,
     LivenessSettingsError,
     MemoryMetric,
+    check,
     check_against_supervisor,
     check_intervals,
-    positive,
 )
 
 logger = logging.getLogger("swarm_liveness")
@@ -72,7 +72,7 @@ class LivenessListener:
             memory_metric=memory_metric,
         )
         check_intervals(self.limits, liveness_interval, statistics_interval)
-        positive("memory_refresh", memory_refresh, "seconds", "None to never read them")
+        check("memory_refresh", memory_refresh)
         if memory_share is not None:
             if memory_limit is not None:
                 raise LivenessSettingsError("memory_limit and memory_share are both set: give one of them")

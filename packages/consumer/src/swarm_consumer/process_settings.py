@@ -1,0 +1,26 @@
+"""The settings of one process that consumes, one row for each."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from swarm_consumer._setting_row import row
+from swarm_consumer.checks import check_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSettings:
+    """Keywords of `App` and of `Runtime`, which explain them."""
+
+    concurrency: int = row(1, "Worker threads in each node.", "Running", unit="threads", least=1, most=1000)
+    drain_timeout: float = row(
+        45.0, "A node's time to finish its work ({default}).", "Times", unit="seconds", least=0.1, most=86400
+    )
+
+
+def check_process_setting(name: str, value: object, where: str) -> None:
+    """Raise ConfigurationError unless the value is within the bounds of the setting's row."""
+    (setting,) = (each for each in dataclasses.fields(ProcessSettings) if each.name == name)
+    bounds = setting.metadata
+    check_number(value, bounds["least"], bounds["most"], name, where, whole=isinstance(setting.default, int))
