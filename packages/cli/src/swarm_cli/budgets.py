@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from swarm_cli.errors import UsageError
+from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
     from swarm_consumer.routing import SubscriptionGroup
 
-DRAIN_TIMEOUT_S = 45.0
+DRAIN_TIMEOUT_S: float = Settings.rows()["drain_timeout"].default
+"""That of the consumer."""
 REPORT_SHARE = 0.8
 """A wait for messages may take this share of node_report_timeout at most."""
 REJOIN_S = 10.0

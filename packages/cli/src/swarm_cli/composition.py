@@ -1,5 +1,6 @@
 """How the packages are joined: what a node runs, and what one process runs. Nothing is decided here."""
 
+import dataclasses
 import importlib
 import logging
 import os
@@ -26,10 +27,6 @@ logger = logging.getLogger("swarm_cli")
 
 Load = Callable[[], "tuple[App, Selection]"]
 
-LIVENESS_SETTINGS = (
-    "memory_limit", "memory_share", "memory_metric", "polling_ttl", "consuming_ttl", "stability_ttl",
-    "liveness_interval", "statistics_interval",
-)  # fmt: skip
 IMPORT_TIMEOUT_S = 120.0
 """How long the application may take to import in a child, under --no-preload, so that its time can be told."""
 
@@ -68,8 +65,7 @@ def selected(settings: Settings) -> "Selection":
     """The filters as a Selection."""
     from swarm_consumer import Selection
 
-    kinds = ("topics", "consumer_groups", "subscription_groups")
-    names = [f"{verb}_{kind}" for kind in kinds for verb in ("include", "exclude")]
+    names = [field.name for field in dataclasses.fields(Selection)]
     return Selection(**{name: listed(name, getattr(settings, name)) for name in names})
 
 
@@ -150,7 +146,7 @@ def liveness(settings: Settings) -> "LivenessListener":
     from swarm_liveness import LivenessListener, LivenessSettingsError
 
     try:
-        return LivenessListener(**settings.given(*LIVENESS_SETTINGS))
+        return LivenessListener(**settings.given_to("liveness"))
     except LivenessSettingsError as error:
         raise UsageError(f"{error}.") from error
 
@@ -169,10 +165,9 @@ def limit_memory(supervisor: "Supervisor", listener: "LivenessListener", nodes: 
 
 def say_settings(settings: Settings, listener: "LivenessListener", supervisor: Mapping[str, Any]) -> None:
     """Log, for those who debug, the settings in force: those of the supervisor, and those of each process' checks."""
-    from dataclasses import asdict
-
-    force = {**supervisor, **asdict(listener.limits)}
-    force |= {name: getattr(listener, name) for name in ("memory_share", "liveness_interval", "statistics_interval")}
+    limits = dataclasses.asdict(listener.limits)
+    liveness = [name for name, row in settings.rows().items() if "liveness" in row.owners]
+    force = {**supervisor, **{name: limits[name] if name in limits else getattr(listener, name) for name in liveness}}
     force["drain_timeout"] = settings.drain_timeout
     logger.debug("settings in force: %s", " ".join(f"{name}={value}" for name, value in sorted(force.items())))
 

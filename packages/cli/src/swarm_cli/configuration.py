@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from swarm_cli.errors import UsageError
+from swarm_cli.setting_options import check, parser
 from swarm_cli.settings import Settings
 
 OWN_FILE, PROJECT_FILE = "swarm.toml", "pyproject.toml"
@@ -235,7 +236,8 @@ _KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true o
 
 
 def _value(where: str, value: object, hint: Any) -> Any:
-    annotated, option = typing.get_args(hint)[:2]
+    annotated, row = typing.get_args(hint)[:2]
+    parse, refuse = parser(row), check(row)
     union = isinstance(annotated, types.UnionType)
     kind = next(kind for kind in (typing.get_args(annotated) if union else (annotated,)) if kind in _KINDS)
     if kind is str and isinstance(value, list) and value and all(isinstance(part, str) for part in value):
@@ -246,16 +248,16 @@ def _value(where: str, value: object, hint: Any) -> Any:
         value = str(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if kind is float and isinstance(value, str) and option.parser is not None:  # "30s", "150MB"
+    if kind is float and isinstance(value, str) and parse is not None:  # "30s", "150MB"
         try:
-            value = option.parser(value)
+            value = parse(value)
         except typer.BadParameter as error:
             raise UsageError(f"{where}: {error.message}") from error
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UsageError(f"{where} must be {_KINDS[kind]}, not {_shown(value)}.")
-    if option.callback is None:
+    if refuse is None:
         return value
     try:
-        return option.callback(value)
+        return refuse(value)
     except typer.BadParameter as error:
         raise UsageError(f"{where}: {error.message}") from error

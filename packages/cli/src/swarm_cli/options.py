@@ -1,6 +1,5 @@
 """Commands made from the table of settings: each takes APP, settings of the table, and options of its own."""
 
-import copy
 import dataclasses
 import inspect
 import os
@@ -12,13 +11,12 @@ import typer
 
 from swarm_cli.configuration import APPLICATION, read_file, resolve, variable_name
 from swarm_cli.errors import settled
+from swarm_cli.setting_options import option
 from swarm_cli.settings import Settings
 
-ALL = tuple(field.name for field in dataclasses.fields(Settings))
-FILTERS = (
-    "include_topics", "exclude_topics", "include_consumer_groups", "exclude_consumer_groups",
-    "include_subscription_groups", "exclude_subscription_groups",
-)  # fmt: skip
+ROWS = Settings.rows()
+ALL = tuple(ROWS)
+FILTERS = tuple(name for name, row in ROWS.items() if row.section == "Filters")
 ROUTES = ("bootstrap_servers", "kafka", *FILTERS)
 """For a command that looks at an application."""
 CLUSTER = ("bootstrap_servers", "kafka", "connect_timeout", *FILTERS)
@@ -82,17 +80,16 @@ def _reflowed(text: str) -> str:
 
 
 def _settings(names: Collection[str], without_effect: Collection[str]) -> list[inspect.Parameter]:
-    hints = get_type_hints(Settings, include_extras=True)
+    kinds = get_type_hints(Settings)
     parameters = []
     for field in dataclasses.fields(Settings):
-        hint = hints[field.name]
-        option = hint.__metadata__[0]
-        option.envvar = variable_name(field.name)
-        if field.name in without_effect:
-            option = copy.copy(option)
-            option.hidden, option.rich_help_panel = True, WITHOUT_EFFECT
-            hint = Annotated[hint.__origin__, option]
         if field.name in names:
+            made = option(ROWS[field.name])
+            made.envvar = variable_name(field.name)
+            if field.name in without_effect:
+                made.hidden, made.rich_help_panel = True, WITHOUT_EFFECT
+            kind: Any = kinds[field.name]
+            hint = Annotated[kind, made]
             parameters.append(
                 inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hint)
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from swarm_cli.configuration import Configuration
 from swarm_cli.errors import complain
 from swarm_cli.exit_codes import ExitCode
+from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
     from swarm_cli.reloading import SourceWatch
@@ -15,11 +16,7 @@ if TYPE_CHECKING:
     from swarm_health import NodeStatistics
 
 
-WITHOUT_EFFECT = (
-    "nodes", "preload", "restart", "on_crash_loop", "max_unavailable", "max_restarts", "threads", "subreaper",
-    "shutdown_timeout", "shutdown_grace", "node_restart_delay", "restart_delay_max", "restart_window", "stable_after",
-    "stack_dump_timeout", "boot_timeout", "node_report_timeout", "control",
-)  # fmt: skip
+WITHOUT_EFFECT = tuple(name for name, row in Settings.rows().items() if row.swarm_only)
 """The settings of nodes and their supervisor: taken, so that one environment serves `swarm` and `server`."""
 
 

@@ -11,12 +11,6 @@ if TYPE_CHECKING:
 
     from swarm_cli.reloading import SourceWatch
 
-SUPERVISOR_SETTINGS = (
-    "restart", "threads", "subreaper", "on_crash_loop", "max_unavailable", "max_restarts", "shutdown_timeout",
-    "shutdown_grace", "node_restart_delay", "restart_delay_max", "restart_window", "stable_after",
-    "stack_dump_timeout", "boot_timeout", "node_report_timeout", "liveness_interval", "statistics_interval",
-)  # fmt: skip
-
 
 def swarm(configuration: Configuration) -> int:
     """Run APP on N nodes under one supervisor.
@@ -67,7 +61,7 @@ def _prepared(
     from swarm_supervisor.settings import Settings as SupervisorSettings
 
     settings = configuration.settings
-    given = settings.given(*SUPERVISOR_SETTINGS)
+    given = settings.given_to("supervisor")
     times = SupervisorSettings.of(given)
     nodes = available_cpus() if settings.nodes in (None, "auto") else int(settings.nodes or 1)
     load: composition.Load

@@ -1,7 +1,5 @@
 """What `info` shows: versions, settings with their sources, and Kafka properties with theirs; secrets masked."""
 
-import dataclasses
-import inspect
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -22,19 +20,6 @@ DISTRIBUTIONS = (
     "swarm-cli", "swarm-supervisor", "swarm-consumer", "swarm-liveness", "swarm-health", "swarm-pidfd",
     "confluent-kafka", "msgspec", "psutil", "typer",
 )  # fmt: skip
-FOLLOWS = {
-    "polling_ttl": "max.poll.interval.ms",
-    "consuming_ttl": "max.poll.interval.ms",
-    "stability_ttl": "twice max.poll.interval.ms",
-    "bootstrap_servers": "what APP says",
-    "group_instance_id": "what APP says",
-    "kafka": "what APP says",
-    "memory_limit": "off",
-    "memory_share": "off",
-    "connect_timeout": "no end",
-    "probe": "off",
-    "control": "by pid, in a private folder",
-}
 
 
 def versions() -> Mapping[str, str]:
@@ -53,34 +38,17 @@ def versions() -> Mapping[str, str]:
 
 def settings(configuration: Configuration, app: "App | None") -> Mapping[str, Mapping[str, Any]]:
     """Each setting: its value, and where it was set."""
-    preset = defaults()
     found = {}
-    for field in dataclasses.fields(Settings):
-        value, source = getattr(configuration.settings, field.name), configuration.source(field.name)
-        if field.name == "kafka":
+    for name, row in Settings.rows().items():
+        value, source = getattr(configuration.settings, name), configuration.source(name)
+        if name == "kafka":
             value, source = given_properties(configuration) or None, _layers(configuration)
-        if source == DEFAULT and field.name == "concurrency" and app is not None and app.concurrency != 1:
+        if source == DEFAULT and name == "concurrency" and app is not None and app.concurrency != 1:
             value, source = app.concurrency, CODE
         elif value is None:
-            value = preset.get(field.name)
-        found[field.name] = {"value": value, "source": source}
+            value = row.default if row.default is not None else row.unset or None
+        found[name] = {"value": value, "source": source}
     return found
-
-
-def defaults() -> Mapping[str, Any]:
-    """The defaults of the packages that the settings belong to."""
-    from swarm_cli.budgets import DRAIN_TIMEOUT_S
-    from swarm_liveness import LivenessListener
-    from swarm_supervisor.settings import Settings as SupervisorSettings
-
-    listener = inspect.signature(LivenessListener).parameters
-    return {
-        **{name: parameter.default for name, parameter in listener.items()},
-        **{field.name: field.default for field in dataclasses.fields(SupervisorSettings)},
-        "drain_timeout": DRAIN_TIMEOUT_S,
-        "concurrency": 1,
-        **FOLLOWS,
-    }
 
 
 def given_properties(configuration: Configuration) -> Mapping[str, Mapping[str, Any]]:
