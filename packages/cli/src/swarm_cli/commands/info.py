@@ -1,4 +1,4 @@
-"""`swarm-cli info [APP]`: versions, each setting with its value and source, the effective Kafka properties."""
+"""`swarm-cli info [APP]`: versions, each setting with its value and source, the effective Kafka properties; tables."""
 
 from typing import Annotated, Any
 
@@ -10,6 +10,9 @@ from swarm_cli.configuration import Configuration
 def info(
     configuration: Configuration,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)] = False,
+    table: Annotated[
+        bool, typer.Option("--settings", help="Show the table of all settings instead.", show_envvar=False)
+    ] = False,
 ) -> int:
     """Show versions, every setting with where it was set, and the Kafka properties of each subscription group.
 
@@ -21,8 +24,11 @@ def info(
     import json
 
     from swarm_cli import composition
-    from swarm_cli.views.info import Facts, kafka_properties, lines, settings, versions
+    from swarm_cli.views.info import Facts, kafka_properties, lines, setting_lines, setting_rows, settings, versions
 
+    if table:
+        typer.echo(json.dumps(setting_rows(), indent=2) if as_json else "\n".join(setting_lines()))
+        return 0
     app = groups = None
     if configuration.app is not None:
         app, selection = composition.configured_app(configuration)
