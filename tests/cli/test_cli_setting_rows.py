@@ -3,10 +3,6 @@
 import dataclasses
 import inspect
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +14,7 @@ from swarm_consumer.process_settings import ProcessSettings
 from swarm_liveness import LivenessListener
 from swarm_liveness.settings import Limits, LivenessSettings
 from swarm_supervisor.settings import Settings as SupervisorSettings
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-PACKAGES = ("pidfd", "health", "supervisor", "consumer", "liveness", "cli")
-
-
-def run(root: Path, *words: str, folder: Path | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
-    sources = os.pathsep.join(str(root / "packages" / package / "src") for package in PACKAGES)
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder or root, env={**os.environ, "PYTHONPATH": sources, "COLUMNS": "120", **environment},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+from tests.cli.source_copy import ROOT, copy_of_sources, insert, run
 
 
 def test_what_is_made_of_the_rows_is_up_to_date() -> None:
@@ -81,17 +66,9 @@ BEFORE = "    target_waits_for_go: bool"
 
 def test_a_new_setting_is_one_row(tmp_path: Path) -> None:
     """The row is added to a copy of the sources; all that follows from it is there after `hatch run settings`."""
-    copy = tmp_path / "copy"
-    for package in PACKAGES:
-        shutil.copytree(
-            ROOT / "packages" / package / "src", copy / "packages" / package / "src",
-            ignore=shutil.ignore_patterns("__pycache__", "_flights"),
-        )  # fmt: skip
-    for name in (".ci/settings.py", "docs/configuration.md"):
-        (copy / name).parent.mkdir()
-        shutil.copy(ROOT / name, copy / name)
+    copy = copy_of_sources(tmp_path)
     declared = copy / "packages" / "supervisor" / "src" / "swarm_supervisor" / "settings.py"
-    declared.write_text(declared.read_text().replace(BEFORE, ROW + BEFORE))
+    insert(declared, BEFORE, ROW)
     assert run(copy, ".ci/settings.py", "--check").returncode == 1
     made = run(copy, ".ci/settings.py")
     assert made.returncode == 0, made.stderr

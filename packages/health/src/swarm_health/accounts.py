@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import zip_longest
+from operator import add, attrgetter
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from swarm_health.figures import counters, figures
 from swarm_health.reports import NodeStatistics, PartitionStatistics, TopicStatistics
 
 MOVING_S = 30.0
@@ -33,12 +35,12 @@ Place = tuple[str, str]
 """Group and topic."""
 Key = tuple[str, str, int]
 """Group, topic, partition."""
-Counts = tuple[int, int, int, int]
-"""Messages, batches, bytes, errors."""
-NOTHING: Counts = (0, 0, 0, 0)
-_COUNTERS = ("messages", "batches", "bytes", "errors", "retries", "dead_lettered")
-_NODE_COUNTERS = (*_COUNTERS, "cpu_s")
-_TOPIC_COUNTERS = (*_COUNTERS, "duration_s")
+Counts = tuple[int, ...]
+"""The counters of a partition, in the order of `swarm_health.figures`."""
+_NODE_COUNTERS, _TOPIC_COUNTERS, _PARTITION_COUNTERS = counters("node"), counters("topic"), counters("partition")
+_counts = attrgetter(*_PARTITION_COUNTERS)
+_gauges = attrgetter(*(one.name for one in figures("partition", "gauge") if one.name != "node"))
+NOTHING: Counts = (0,) * len(_PARTITION_COUNTERS)
 
 
 class Totals(msgspec.Struct):
@@ -131,7 +133,7 @@ class Accounts:
             self._holdings[key] = _holding(row, name, self._holdings.get(key), now)
             self._unowned.discard(key)
             held.add(key)
-            told = (row.messages, row.batches, row.bytes, row.errors)
+            told: Counts = _counts(row)
             known = life.partitions.get(key)
             life.partitions[key] = told if known is None else _highest(known, told)
         self._let_go(name, life.held - held, now)
@@ -265,26 +267,19 @@ def _holding(row: PartitionStatistics, life: tuple[int, int], before: _Holding |
 
 def _account(key: Key, holding: _Holding, counts: Counts) -> PartitionAccount:
     row, owned = holding.row, holding.owned
-    return PartitionAccount(
-        *key,
-        holding.life[0] if owned else None,
-        None if owned else 0.0,
-        *counts,
-        row.lag,
-        row.lag_s,
-        row.position,
-        row.committed,
-        row.in_flight_age_s if owned else None,
-        row.in_flight_limit_s,
-    )
+    node, unowned_s = (holding.life[0], None) if owned else (None, 0.0)
+    account = PartitionAccount(*key, node, unowned_s, *counts, *_gauges(row))
+    if not owned:
+        account.in_flight_age_s = None
+    return account
 
 
 def _sum(one: Counts, other: Counts) -> Counts:
-    return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3]
+    return tuple(map(add, one, other))
 
 
 def _highest(one: Counts, other: Counts) -> Counts:
-    return max(one[0], other[0]), max(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+    return tuple(map(max, one, other))
 
 
 def _add(total: Any, one: Any, counters: Iterable[str]) -> None:

@@ -1,13 +1,18 @@
 """The table of all metrics: name, type, labels, meaning. /metrics, docs/metrics.md and the tests are made from it.
 
+Metrics of what nodes report are made of the rows in `swarm_health.figures`.
+
 `python -m swarm_liveness.metrics_table` prints docs/metrics.md.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from swarm_health import figures
 
 Kind = Literal["gauge", "counter", "histogram"]
 Level = Literal["swarm", "node", "topic", "partition", "probe"]
@@ -34,12 +39,14 @@ def _node(name: str, kind: Kind, meaning: str, *labels: str) -> Metric:
     return Metric(f"swarm_node_{name}", kind, "node", ("node", *labels), meaning)
 
 
-def _partition(name: str, kind: Kind, meaning: str) -> Metric:
-    return Metric(f"swarm_partition_{name}", kind, "partition", ("group", "topic", "partition"), meaning)
-
-
-def _topic(name: str, kind: Kind, meaning: str) -> Metric:
-    return Metric(f"swarm_topic_{name}", kind, "topic", ("group", "topic"), meaning)
+def _of_reports(level: figures.Level) -> Iterator[Metric]:
+    """The metrics of what the nodes report; figures that differ by a label are one metric."""
+    seen = set()
+    for one in figures.figures(level):
+        if one.metric != "-" and one.ending not in seen:
+            seen.add(one.ending)
+            labels = (*figures.LABELS[level], *filter(None, one.label[:1]))
+            yield Metric(f"swarm_{level}_{one.ending}", one.kind, level, labels, one.help)
 
 
 def _probe(name: str, kind: Kind, meaning: str) -> Metric:
@@ -99,43 +106,9 @@ METRICS: tuple[Metric, ...] = (
     _node("kills_total", "counter", "times the node had to be killed"),
     _node("exits_total", "counter", "exits of the node, by exit code or signal", "code", "signal"),
     _node("crash_loops_total", "counter", "crash loops detected"),
-    _node("messages_total", "counter", "messages handled"),
-    _node("batches_total", "counter", "batches handled"),
-    _node("bytes_total", "counter", "bytes of keys and values received"),
-    _node("errors_total", "counter", "batches whose handler raised"),
-    _node("retries_total", "counter", "batches that were retried"),
-    _node("dead_lettered_total", "counter", "messages sent to a dead-letter topic"),
-    _node("in_flight_age_seconds", "gauge", "how long the oldest handler or hook in progress has been running"),
-    _node(
-        "poll_age_seconds",
-        "gauge",
-        "time since the last poll of the least recently polled group, or since it began to wait for its first poll",
-    ),
-    _node(
-        "memory_bytes",
-        "gauge",
-        "memory by kind: rss, uss (private pages only), pss (shared pages divided among their users)",
-        "kind",
-    ),
-    _node("cpu_seconds_total", "counter", "CPU time, user and system"),
-    _topic("messages_total", "counter", "messages handled"),
-    _topic("batches_total", "counter", "batches handled"),
-    _topic("bytes_total", "counter", "bytes of keys and values received"),
-    _topic("errors_total", "counter", "batches whose handler raised"),
-    _topic("retries_total", "counter", "batches that were retried"),
-    _topic("dead_lettered_total", "counter", "messages sent to a dead-letter topic"),
-    _topic("batch_seconds", "histogram", "how long the handler took for a batch, failed attempts included"),
-    _partition("messages_total", "counter", "messages handled"),
-    _partition("batches_total", "counter", "batches handled"),
-    _partition("bytes_total", "counter", "bytes of keys and values received"),
-    _partition("errors_total", "counter", "batches whose handler raised"),
-    _partition("lag_messages", "gauge", "messages in the partition that are not handled yet; no series if unknown"),
-    _partition("lag_seconds", "gauge", "age of the oldest message that is not handled yet, or the least it can be"),
-    _partition("position", "gauge", "offset of the next message to handle"),
-    _partition("committed", "gauge", "committed offset; no series if there is none"),
-    _partition("owner", "gauge", "id of the node that owns the partition; -1 if none does at the moment"),
-    _partition("in_flight_age_seconds", "gauge", "how long the batch in progress has been running"),
-    _partition("in_flight_limit_seconds", "gauge", "how long a batch may run before its node is stopped"),
+    *_of_reports("node"),
+    *_of_reports("topic"),
+    *_of_reports("partition"),
     _probe("connections", "gauge", "open connections of the probe server"),
     _probe("accepted_total", "counter", "connections accepted"),
     _probe("evicted_total", "counter", "connections closed to make room for new ones"),

@@ -13,6 +13,9 @@ def info(
     table: Annotated[
         bool, typer.Option("--settings", help="Show the table of all settings instead.", show_envvar=False)
     ] = False,
+    reported: Annotated[
+        bool, typer.Option("--figures", help="Show the table of what nodes report instead.", show_envvar=False)
+    ] = False,
 ) -> int:
     """Show versions, every setting with where it was set, and the Kafka properties of each subscription group.
 
@@ -24,10 +27,13 @@ def info(
     import json
 
     from swarm_cli import composition
-    from swarm_cli.views.info import Facts, kafka_properties, lines, setting_lines, setting_rows, settings, versions
+    from swarm_cli.views import tables
+    from swarm_cli.views.info import Facts, kafka_properties, lines, settings, versions
 
-    if table:
-        typer.echo(json.dumps(setting_rows(), indent=2) if as_json else "\n".join(setting_lines()))
+    if table or reported:
+        rows = [*(tables.setting_rows() if table else ()), *(tables.figure_rows() if reported else ())]
+        parts = [*([tables.setting_lines()] if table else ()), *([tables.figure_lines()] if reported else ())]
+        typer.echo(json.dumps(rows, indent=2) if as_json else "\n\n".join("\n".join(part) for part in parts))
         return 0
     app = groups = None
     if configuration.app is not None:

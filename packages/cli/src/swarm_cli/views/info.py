@@ -51,25 +51,6 @@ def settings(configuration: Configuration, app: "App | None") -> Mapping[str, Ma
     return found
 
 
-def setting_rows() -> list[dict[str, Any]]:
-    """The table of all settings, whatever was given: what each is, and what it may be."""
-    return [
-        {
-            "setting": name, "type": row.kind, "default": row.default if row.default is not None else row.unset,
-            "unit": row.unit, "bounds": row.bounds, "of": list(row.owners),
-            "in": ["swarm"] if row.swarm_only else ["swarm", "server"], "rare": row.rare, "help": row.help,
-        }
-        for name, row in Settings.rows().items()
-    ]  # fmt: skip
-
-
-def setting_lines() -> Iterator[str]:
-    """The same as text."""
-    shown = ("setting", "type", "default", "unit", "bounds", "of", "in", "help")
-    rows = [[row[key].replace("_", "-") if key == "setting" else row[key] for key in shown] for row in setting_rows()]
-    yield from columns([key.upper() for key in shown], rows)
-
-
 def given_properties(configuration: Configuration) -> Mapping[str, Mapping[str, Any]]:
     """The Kafka properties that file, environment and options give, merged, and where each was set."""
     from swarm_consumer.kafka.redaction import redacted

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from swarm_consumer._connection.group_state import GroupState
 from swarm_consumer._connection.partition_figures import partition_figures
+from swarm_consumer._scheduling.counters import COUNTED
 from swarm_consumer._scheduling.lane import Lane, Run
 from swarm_consumer._scheduling.progress import Key
 
@@ -21,7 +22,7 @@ def node_statistics(phase: str, clients: Sequence[GroupState], runs: Iterable[Ru
     polls = [client.last_poll for client in clients if client.last_poll is not None]
     partitions: list[Row] = []
     topics: list[Row] = []
-    totals = {"batches": 0, "messages": 0, "bytes": 0, "errors": 0, "retries": 0, "dead_lettered": 0}
+    totals = dict.fromkeys((*COUNTED, "bytes"), 0)
     for client in clients:
         received = client.statistics.received()
         with client.lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from swarm_consumer._scheduling.lane import Run
 from swarm_consumer._scheduling.progress import Key
@@ -23,6 +23,10 @@ class TopicCounters:
     dead_lettered: int = 0
     durations: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS_S) + 1))
     duration_s: float = 0.0
+
+
+COUNTED = tuple(each.name for each in fields(TopicCounters) if each.type == "int")
+"""What a node sums up of its topics."""
 
 
 class Counters:
@@ -61,8 +65,7 @@ class Counters:
 
     def totals(self) -> dict[str, int]:
         """Return the group's totals under the names of the health protocol."""
-        names = ("batches", "messages", "errors", "retries", "dead_lettered")
-        return {name: sum(getattr(one, name) for one in self._topics.values()) for name in names}
+        return {name: sum(getattr(one, name) for one in self._topics.values()) for name in COUNTED}
 
     def topics(self) -> dict[str, TopicCounters]:
         """Return the sums of each topic."""

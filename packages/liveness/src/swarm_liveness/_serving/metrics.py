@@ -14,7 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.utils import floatToGoString
 
-from swarm_health import NodeStatistics, TopicStatistics
+from swarm_health import TopicStatistics
+from swarm_health.figures import Figure, counters
+from swarm_health.figures import figures as reported
 from swarm_health.reports import DURATION_BOUNDS_S
 from swarm_liveness._integrations.swarm_events import RESTART_REASONS, STOP_REASONS, SwarmEvents
 from swarm_liveness._judging.memory import MB, ProcessMemory
@@ -36,7 +38,6 @@ SAMPLES_A_PART = 100
 PARTITIONS_A_PART = 200
 MOST_TOPICS = 100
 """How many topics have their own series: a histogram counts as much as seventeen other metrics."""
-_COUNTERS = ("messages", "batches", "bytes", "errors", "retries", "dead_lettered")
 
 
 class SwarmCollector:
@@ -173,16 +174,15 @@ class SwarmCollector:
             "uptime_seconds": node.uptime_s,
             "report_age_seconds": node.last_report_age_s,
         }
-        figures |= {f"{name}_total": getattr(node.totals, name) for name in _COUNTERS}
-        figures["cpu_seconds_total"] = node.totals.cpu_s
         samples["swarm_node_state"].append(((*labels, shown_state(node)), 1))
-        if node.statistics is not None:
-            figures |= _node_figures(node.statistics)
-            for kind in ("rss", "uss", "pss"):
-                mb: float | None = getattr(node.statistics, f"{kind}_mb")
-                samples["swarm_node_memory_bytes"].append(((*labels, kind), None if mb is None else mb * MB))
         for name, value in figures.items():
             samples[f"swarm_node_{name}"].append((labels, value))
+        for one in reported("node"):
+            source = node.totals if one.kind == "counter" else node.statistics
+            if source is not None:
+                samples[f"swarm_node_{one.ending}"].append(
+                    ((*labels, *filter(None, one.label[1:])), _value(one, source))
+                )
 
     def _topic_sums(self, snapshot: SnapshotView, samples: Samples) -> None:
         sums: dict[tuple[str, str], TopicStatistics] = {}
@@ -193,10 +193,11 @@ class SwarmCollector:
             shown = self._topics[place]
             sums[shown] = topic if shown not in sums else _together(sums[shown], topic)
         for shown, topic in sums.items():
-            for name in _COUNTERS:
-                samples[f"swarm_topic_{name}_total"].append((shown, getattr(topic, name)))
-            if topic.durations:
-                samples["swarm_topic_batch_seconds"].append((shown, topic))
+            for one in reported("topic"):
+                if one.kind == "histogram" and topic.durations:
+                    samples[f"swarm_topic_{one.ending}"].append((shown, topic))
+                elif one.kind != "histogram" and one.metric != "-":
+                    samples[f"swarm_topic_{one.ending}"].append((shown, _value(one, topic)))
 
     def _partitions(self, snapshot: SnapshotView, samples: Samples) -> Iterator[None]:
         for number, (labels, figures) in enumerate(self._partition_series.take(snapshot.partitions)):
@@ -248,7 +249,7 @@ def _histogram(metric: TableEntry, samples: list[Sample]) -> Metric:
 
 
 def _together(one: TopicStatistics, other: TopicStatistics) -> TopicStatistics:
-    sums = {name: getattr(one, name) + getattr(other, name) for name in (*_COUNTERS, "duration_s")}
+    sums = {name: getattr(one, name) + getattr(other, name) for name in counters("topic")}
     durations = [a + b for a, b in zip_longest(one.durations, other.durations, fillvalue=0)]
     return TopicStatistics(OTHER, OTHER, **sums, durations=durations)
 
@@ -257,8 +258,8 @@ def _up(node: NodeView) -> bool:
     return node.state == "running" and node.status == 0
 
 
-def _node_figures(statistics: NodeStatistics) -> dict[str, float | int | None]:
-    return {
-        "in_flight_age_seconds": statistics.in_flight_age_s or 0.0,
-        "poll_age_seconds": statistics.poll_age_s,
-    }
+def _value(figure: Figure, source: object) -> float | int | None:
+    value: float | int | None = getattr(source, figure.name)
+    if value is None:
+        return figure.without
+    return value * MB if figure.unit == "MB" else value

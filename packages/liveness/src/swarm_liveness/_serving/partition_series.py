@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from swarm_health import PartitionAccount
+from swarm_health.figures import Figure, counters, figures
 from swarm_liveness.metrics_table import Detail
 
 OTHER = "other"
@@ -18,7 +20,11 @@ Key = tuple[str, str, int]
 Labels = tuple[str, str, str]
 """Group, topic, partition: the last is a number, OTHER, or "" for a whole topic."""
 Figures = dict[str, float | int | None]
-NO_OWNER = -1
+_GAUGES = tuple(figures("partition", "gauge"))
+_ENDINGS = tuple((one.ending, one.without) for one in _GAUGES)
+_gauges_of = attrgetter(*(one.name for one in _GAUGES))
+_NAMES = tuple(one.ending for one in figures("partition", "counter"))
+_counts = attrgetter(*counters("partition"))
 
 
 class PartitionSeries:
@@ -31,7 +37,7 @@ class PartitionSeries:
         self._most = most
         self._labels: dict[Key, Labels] = {}
         self._used: set[Labels] = set()
-        self._counted: dict[Key, tuple[int, int, int, int]] = {}
+        self._counted: dict[Key, tuple[int, ...]] = {}
         self._rest = (OTHER, OTHER, OTHER)
 
     def take(self, accounts: Iterable[PartitionAccount]) -> Iterator[tuple[Labels, Figures]]:
@@ -40,16 +46,15 @@ class PartitionSeries:
         for one in accounts:
             key = one.group, one.topic, one.partition
             here[self._of(key)].append(one)
-            before = self._counted.get(key, (0, 0, 0, 0))
-            self._counted[key] = _highest(before, (one.messages, one.batches, one.bytes, one.errors))
+            counts = _counts(one)
+            self._counted[key] = tuple(map(max, self._counted.get(key, counts), counts))
         sums: dict[Labels, list[int]] = {}
         for key, counts in self._counted.items():
-            total = sums.setdefault(self._labels[key], [0, 0, 0, 0])
+            total = sums.setdefault(self._labels[key], [0] * len(counts))
             for place, count in enumerate(counts):
                 total[place] += count
         for labels in sorted(sums):
-            names = ("messages_total", "batches_total", "bytes_total", "errors_total")
-            counters: Figures = dict(zip(names, sums[labels], strict=True))
+            counters: Figures = dict(zip(_NAMES, sums[labels], strict=True))
             yield labels, counters | (_gauges(here[labels]) if labels in here else {})
 
     def summed_up(self, accounts: Iterable[PartitionAccount]) -> int:
@@ -76,21 +81,19 @@ class PartitionSeries:
 
 
 def _gauges(accounts: list[PartitionAccount]) -> Figures:
-    """The gauges of one partition, or of several that share a series: sums, largest ages, no offsets."""
-    lags = [one.lag for one in accounts if one.lag is not None]
-    ages = [one.lag_s for one in accounts if one.lag_s is not None]
-    alone = accounts[0] if len(accounts) == 1 else None
+    """The gauges of one partition, or of several that share a series, each as its row says that it is summed up."""
+    if len(accounts) == 1:
+        shown = zip(_ENDINGS, _gauges_of(accounts[0]), strict=True)
+        return {ending: without if value is None else value for (ending, without), value in shown}
     longest = max(accounts, key=lambda one: (one.in_flight_age_s or 0.0) / (one.in_flight_limit_s or 1e9))
-    return {
-        "lag_messages": sum(lags) if lags else None,
-        "lag_seconds": max(ages, default=None),
-        "position": None if alone is None else alone.position,
-        "committed": None if alone is None else alone.committed,
-        "owner": None if alone is None else NO_OWNER if alone.node is None else alone.node,
-        "in_flight_age_seconds": longest.in_flight_age_s or 0.0,
-        "in_flight_limit_seconds": longest.in_flight_limit_s,
-    }
+    return {one.ending: _summed(one, accounts, longest) for one in _GAUGES}
 
 
-def _highest(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    return max(one[0], other[0]), max(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+def _summed(figure: Figure, accounts: list[PartitionAccount], longest: PartitionAccount) -> float | int | None:
+    if figure.summed == "never":
+        return None
+    asked = [longest] if figure.summed == "nearest its limit" else accounts
+    known: list[float] = [value for one in asked if (value := getattr(one, figure.name)) is not None]
+    if not known:
+        return figure.without
+    return sum(known) if figure.summed == "sum" else max(known)
