@@ -6,12 +6,14 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any
 
 from swarm_consumer._setting_row import row
 from swarm_consumer.checks import check_flag, check_number, nearest
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.routing.dead_letters import DeadLetters
+from swarm_consumer.routing.topic_keywords import OneTopicKeywords as OneTopicKeywords
+from swarm_consumer.routing.topic_keywords import TopicKeywords as TopicKeywords
 
 DEFAULT_PROPERTIES: Mapping[str, Any] = {
     # A full local queue makes librdkafka wait this long before it fetches the partition again; its own default of
@@ -51,29 +53,6 @@ OWNED_PROPERTIES: Mapping[str, str] = {
 """Properties that are ours, each with what to use instead."""
 
 INITIAL_OFFSETS = ("earliest", "latest", "error")
-
-
-class TopicKeywords(TypedDict, total=False):
-    """The settings of a topic as keywords; `TopicSettings` explains them."""
-
-    max_messages: int
-    max_wait: float
-    initial_offset: Literal["earliest", "latest", "error"]
-    retry_backoff: float
-    retry_backoff_max: float
-    manual_marking: bool
-    long_running: bool
-    consuming_ttl: float | None
-    max_held_messages: int | None
-    max_held_bytes: int
-    tick_interval: float
-    dead_letters: DeadLetters | None
-
-
-class OneTopicKeywords(TopicKeywords, total=False):
-    """Those of one topic: App has a `revocation_timeout` of its own, as a parameter."""
-
-    revocation_timeout: float | None
 
 
 class TopicOptions(OneTopicKeywords, total=False):
@@ -117,7 +96,7 @@ class TopicSettings:
 
     max_messages: int = row(100, unit="messages", least=1, most=100_000)
     max_wait: float = row(1.0, unit="seconds", least=0.001, most=3600)
-    initial_offset: str = "earliest"
+    initial_offset: str = row("earliest", keyword='Literal["earliest", "latest", "error"]')
     retry_backoff: float = row(1.0, unit="seconds", least=0, most=86400)
     retry_backoff_max: float = row(30.0, unit="seconds", least=0, most=86400)
     manual_marking: bool = False
