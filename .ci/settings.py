@@ -1,7 +1,7 @@
 """Make of the rows of settings what follows from them; `settings.py` writes, `--check` only compares.
 
 A setting is declared once, by the package that it belongs to: name, type, default, unit, bounds and help are a field of
-a dataclass there (`OWNERS`). From these rows follow
+a dataclass there (`owners`). From these rows follow
 - the table of the command line, packages/cli/src/swarm_cli/settings.py, of which options, environment variables, keys
   of a file, their checks and `swarm-cli info` are made while it runs;
 - the keywords of `Supervisor`, and those of a topic, for type checkers;
@@ -61,6 +61,9 @@ def rows() -> "dict[str, dict[str, Any]]":
         with_help = [place for place in places if place[1].metadata.get("help")]
         if with_help:
             found[name] = _row(with_help[0], [owner for owner, *_ in places])
+    for name, row in found.items():
+        if row["section"] not in SECTIONS:
+            sys.exit(f"{name}: there is no section {row['section']!r}: there are {', '.join(SECTIONS)}")
     order = [name for name in found if name not in AFTER]
     for name, other in AFTER.items():
         order.insert(order.index(other) + 1, name)
