@@ -294,7 +294,7 @@ def _import_runtime() -> None:
     folders: list[tuple[Sequence[str], str]] = [(swarm_consumer.__path__, "swarm_consumer.")]
     for path, prefix in folders:
         for module in pkgutil.iter_modules(path, prefix):
-            if module.name == "swarm_consumer.testing":  # the test kit: no node has a use for it
+            if module.name in ("swarm_consumer.testing", "swarm_consumer.admin"):  # no node has a use for them
                 continue
             imported = importlib.import_module(module.name)
             if module.ispkg:

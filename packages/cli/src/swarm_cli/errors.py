@@ -4,11 +4,29 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec, cast
 
 from swarm_cli.exit_codes import ExitCode
 
+if TYPE_CHECKING:
+    from swarm_consumer.admin import AdminError
+
 P = ParamSpec("P")
+
+ADVICE: dict[str, tuple[str, ExitCode]] = {
+    "refused": ("", ExitCode.ERROR),
+    "unreachable": (
+        "Check the address and that the broker runs, or give it longer with --connect-timeout.",
+        ExitCode.ERROR,
+    ),
+    "no-servers": ("On the command line it is --bootstrap-servers HOST:PORT.", ExitCode.USAGE),
+    "no-controller": ("With swarm-cli broker: --topic NAME:PARTITIONS.", ExitCode.ERROR),
+    "not-shown": ("Look again with swarm-cli topics plan.", ExitCode.ERROR),
+    "has-members": ("swarm-cli stop ends a swarm.", ExitCode.ERROR),
+    "no-topic": ("Leave it out with --exclude-topics.", ExitCode.USAGE),
+    "position": ("", ExitCode.USAGE),
+}
+"""For each kind of AdminError: what the command line has to add, and the exit code."""
 
 
 class CommandError(Exception):
@@ -62,11 +80,19 @@ def sentence(error: Exception) -> tuple[str, int] | None:
     """What an expected error says, and its exit code; None for an error that nobody expected."""
     if isinstance(error, CommandError):
         return str(error), error.exit_code
+    if _is_one_of(error, ("swarm_consumer.errors", "AdminError")):
+        return advised(cast("AdminError", error))
     if _is_configuration_error(error):
         return str(error), ExitCode.USAGE
     if _is_one_of(error, ("swarm_consumer", "WarmupError"), ("swarm_consumer", "LifespanError")):
         return f"{error} (--debug shows the traceback).", ExitCode.ERROR
     return None
+
+
+def advised(error: "AdminError") -> tuple[str, ExitCode]:
+    """What an AdminError says, with what to do about it on the command line, and its exit code."""
+    advice, code = ADVICE[error.kind]
+    return f"{error} {advice}".rstrip(), code
 
 
 def _unexpected(error: Exception) -> str:

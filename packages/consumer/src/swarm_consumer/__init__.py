@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from swarm_consumer.admin.cluster_check import ClusterReport, check_cluster
     from swarm_consumer.app import App
     from swarm_consumer.errors import (
+        AdminError,
         ConfigurationError,
         ConsumptionError,
         DeliveryError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdminError",
     "App",
     "Batch",
     "ClusterReport",
@@ -61,6 +63,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AdminError": "errors",
     "App": "app",
     "Batch": "_handling.batch",
     "ClusterReport": "admin.cluster_check",

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+AdminErrorKind = Literal[
+    "refused", "unreachable", "no-servers", "no-controller", "not-shown", "has-members", "no-topic", "position"
+]
+
 
 def _text_of(cause: BaseException) -> str:
     try:
@@ -35,6 +41,26 @@ class LifespanError(SwarmConsumerError):
 
 class ForkError(SwarmConsumerError, RuntimeError):
     """A client made in one process is used in another; librdkafka's threads do not survive a fork."""
+
+
+class AdminError(SwarmConsumerError):
+    """A cluster did not do, or did not say, what it was asked; one sentence.
+
+    ``kind`` names the cause, so that a tool can add what to do in its own terms:
+
+    - "refused": the cluster said no, with its own reason; also an answer that did not come in time.
+    - "unreachable": no broker answered in time.
+    - "no-servers": the properties name no broker.
+    - "no-controller": no broker leads the cluster, so topics cannot be managed.
+    - "not-shown": a change was accepted, but the cluster did not show it in time.
+    - "has-members": the group is at work, so its offsets cannot be moved.
+    - "no-topic": a group reads a topic that does not exist.
+    - "position": a position that means nothing, or that a partition cannot be moved to.
+    """
+
+    def __init__(self, message: str, kind: AdminErrorKind = "refused") -> None:
+        super().__init__(message)
+        self.kind: AdminErrorKind = kind
 
 
 class DeserializationError(SwarmConsumerError):

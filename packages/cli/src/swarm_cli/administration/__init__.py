@@ -1,1 +1,1 @@
-"""What a command does to an application's cluster: decisions over plain values, and one class that asks and tells."""
+"""What a command does to an application's cluster: its scope by the filters, and how it connects."""

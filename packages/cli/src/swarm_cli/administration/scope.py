@@ -1,8 +1,7 @@
-"""What of an application a command is about: its declared topics, its groups with their partitions, by the filters."""
+"""What of an application a command is about: its declared topics and its groups, by the filters."""
 
 import fnmatch
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from swarm_cli.composition import listed, selected
@@ -10,7 +9,6 @@ from swarm_cli.configuration import Configuration
 from swarm_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from swarm_cli.administration.cluster import Cluster
     from swarm_consumer import App
     from swarm_consumer.routing import DeclaredTopic, SubscriptionGroup
 
@@ -49,40 +47,6 @@ def chosen_groups(app: "App", configuration: Configuration) -> "list[Subscriptio
     selection = selected(configuration.settings)
     selection.check(app)
     return selection.apply(app.subscription_groups())
-
-
-def partitions_of(cluster: "Cluster", groups: "Sequence[SubscriptionGroup]") -> dict[str, list[tuple[str, int]]]:
-    """(topic, partition) of all that each consumer group reads, by the group's name; patterns are looked up.
-
-    Raises UsageError for a topic that the cluster does not have.
-    """
-    present = cluster.partitions()
-    found: dict[str, set[tuple[str, int]]] = {}
-    for group in groups:
-        for route in group.routes:
-            names = _topics(route.topic, present)
-            if not names and not route.is_pattern:
-                raise UsageError(
-                    f"topic {route.topic!r} of group {group.group!r} does not exist at {cluster.servers}: create it, "
-                    "or leave it out with --exclude-topics."
-                )
-            for name in names:
-                found.setdefault(group.group, set()).update((name, number) for number in range(present[name]))
-    return {group: sorted(partitions) for group, partitions in sorted(found.items())}
-
-
-def initial_offset(groups: "Sequence[SubscriptionGroup]", group: str, topic: str) -> str:
-    """Where a group starts to read a topic that it has committed nothing of: earliest, latest or error."""
-    for each in groups:
-        if each.group == group and (route := each.route_of(topic)) is not None:
-            return route.settings.initial_offset
-    return "earliest"
-
-
-def _topics(topic: str, present: Collection[str]) -> list[str]:
-    if topic.startswith("^"):
-        return [name for name in present if re.match(topic, name) and not name.startswith("__")]
-    return [topic] if topic in present else []
 
 
 def _matches(name: str, globs: Collection[str]) -> bool:

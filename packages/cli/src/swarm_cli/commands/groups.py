@@ -10,8 +10,7 @@ from swarm_cli.options import TOPICS, registered
 from swarm_cli.program import Program
 
 if TYPE_CHECKING:
-    from swarm_cli.administration.cluster import Cluster
-    from swarm_cli.administration.positions import Move, Position
+    from swarm_consumer.admin import Cluster, Move
     from swarm_consumer.routing import SubscriptionGroup
 
 program = Program(
@@ -50,9 +49,9 @@ def seek(
 
     Example: swarm-cli groups seek my_app:app --group billing --to 2026-11-21T06:00Z --include-topics orders
     """
-    from swarm_cli.administration.positions import parsed
+    from swarm_consumer.admin import Position
 
-    position = parsed(to)
+    position = Position.parse(to)
     return _moved(configuration, group, lambda groups, topic: position, partition, yes, as_json)
 
 
@@ -67,16 +66,15 @@ def reset(
 
     Example: swarm-cli groups reset my_app:app --group billing --yes
     """
-    from swarm_cli.administration.positions import parsed
-    from swarm_cli.administration.scope import initial_offset
+    from swarm_consumer.admin import Position, initial_offset
 
-    def initial(groups: "list[SubscriptionGroup]", topic: str) -> "Position":
+    def initial(groups: "list[SubscriptionGroup]", topic: str) -> Position:
         start = initial_offset(groups, group, topic)
         if start == "error":
             raise UsageError(
                 f"topic {topic!r} has initial_offset 'error', so it says no place to start from: use groups seek --to."
             )
-        return parsed(start)
+        return Position.parse(start)
 
     return _moved(configuration, group, initial, partition, yes, as_json)
 
@@ -87,7 +85,7 @@ def _moved(
     import json
     from dataclasses import asdict
 
-    from swarm_cli.administration.cluster import Cluster
+    from swarm_cli.administration.connection import connected, values_of
     from swarm_cli.administration.scope import chosen_groups
     from swarm_cli.composition import overridden_app
     from swarm_consumer.checks import nearest
@@ -99,13 +97,13 @@ def _moved(
     groups = [group for group in chosen_groups(app, configuration) if group.group == name]
     if not groups:
         raise UsageError(f"the filters leave no topic of group {name!r}.")
-    with Cluster(app, groups[0].properties, configuration.settings.connect_timeout, name) as cluster:
+    with connected(app, values_of(groups[0].properties), configuration) as cluster:
         moves = _moves(cluster, groups, name, place, only)
-        members = cluster.members(name)
+        members = cluster.group(name).members()
         changing = {(move.topic, move.partition): move.after for move in moves if move.changes}
         done = bool(yes and changing)
         if done:
-            cluster.commit(name, changing)
+            cluster.group(name).commit(changing)
     if as_json:
         data = [asdict(move) | {"changes": move.changes} for move in moves]
         typer.echo(json.dumps({"group": name, "members": members, "done": done, "moves": data}, indent=2))
@@ -118,8 +116,7 @@ def _moved(
 def _moves(
     cluster: "Cluster", groups: "list[SubscriptionGroup]", name: str, place: Any, only: list[int] | None
 ) -> "list[Move]":
-    from swarm_cli.administration.positions import moved
-    from swarm_cli.administration.scope import partitions_of
+    from swarm_consumer.admin import partitions_of
 
     asked = partitions_of(cluster, groups).get(name, [])
     for number in only or []:
@@ -128,10 +125,11 @@ def _moves(
     asked = [each for each in asked if only is None or not only or each[1] in only]
     wanted = {each: place(groups, each[0]) for each in asked}
     times = {position.number for position in wanted.values() if position.word == "time"}
-    at_time = {moment: cluster.at_time(asked, moment) for moment in times}
+    group = cluster.group(name)
+    at_time = {moment: group.at_time(asked, moment) for moment in times}
     return [
-        moved(one, position, at_time.get(position.number, {}).get((one.topic, one.partition)))
-        for one in cluster.positions(asked)
+        one.moved_to(position, at_time.get(position.number, {}).get((one.topic, one.partition)))
+        for one in group.offsets(asked)
         for position in [wanted[one.topic, one.partition]]
     ]
 

@@ -19,19 +19,20 @@ def lag(
     """
     import json
 
-    from swarm_cli.administration.cluster import Cluster
-    from swarm_cli.administration.lag import group_lags
+    from swarm_cli.administration.connection import connected, values_of
     from swarm_cli.administration.scope import chosen_groups
     from swarm_cli.composition import overridden_app
     from swarm_cli.views.columns import columns
+    from swarm_cli.views.lag import as_data
+    from swarm_consumer.admin import group_lags
 
     app = overridden_app(configuration)
     lags = group_lags(
         chosen_groups(app, configuration),
-        lambda group: Cluster(app, group.properties, configuration.settings.connect_timeout, group.group),
+        lambda group: connected(app, values_of(group.properties), configuration),
     )
     if as_json:
-        typer.echo(json.dumps([lag.as_data() for lag in lags], indent=2))
+        typer.echo(json.dumps([as_data(lag) for lag in lags], indent=2))
         return 0
     rows: list[tuple[Any, ...]] = []
     for lag in lags:

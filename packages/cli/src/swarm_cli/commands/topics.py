@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swarm_cli.configuration import Configuration
-from swarm_cli.errors import CommandError, UsageError, complain, sentence
+from swarm_cli.errors import CommandError, UsageError, advised, complain, sentence
 from swarm_cli.exit_codes import ExitCode
 from swarm_cli.options import TOPICS, registered
 from swarm_cli.program import Program
 
 if TYPE_CHECKING:
-    from swarm_cli.administration.cluster import Cluster
-    from swarm_cli.administration.topic_plan import Plan
+    from swarm_consumer.admin import Cluster, TopicPlan
 
 program = Program(
     help="Compare the topics of the cluster with those that APP declares, and make them so.",
@@ -102,10 +101,10 @@ def delete(
 
     Example: swarm-cli topics delete my_app:app --include-topics results
     """
-    from swarm_cli.administration.topic_plan import deletions
+    from swarm_consumer.admin import plan_deletions
 
     with _cluster(configuration) as (cluster, declared):
-        plan = deletions(declared, cluster.topics([topic.name for topic in declared]))
+        plan = plan_deletions(declared, cluster.topics([topic.name for topic in declared]))
         if not as_json:
             _show(plan)
         if plan.changes and not yes:
@@ -120,26 +119,25 @@ def delete(
 def _cluster(configuration: Configuration) -> Any:
     import contextlib
 
-    from swarm_cli.administration.cluster import Cluster
+    from swarm_cli.administration.connection import connected
     from swarm_cli.administration.scope import declared_topics
     from swarm_cli.composition import overridden_app
-    from swarm_consumer.routing import placed
 
     @contextlib.contextmanager
     def opened() -> Any:
         app = overridden_app(configuration)
         declared = declared_topics(app, configuration)
-        with Cluster(app, placed(app.kafka, "App(kafka=...)"), configuration.settings.connect_timeout) as cluster:
+        with connected(app, app.kafka, configuration) as cluster:
             yield cluster, declared
 
     return opened()
 
 
-def _planned(cluster: "Cluster", declared: Any) -> "Plan":
-    from swarm_cli.administration.topic_plan import planned
+def _planned(cluster: "Cluster", declared: Any) -> "TopicPlan":
+    from swarm_consumer.admin import plan_topics
 
     names = [topic.name for topic in declared]
-    return planned(declared, cluster.topics(names, configured=[topic.name for topic in declared if topic.config]))
+    return plan_topics(declared, cluster.topics(names, configured=[topic.name for topic in declared if topic.config]))
 
 
 def _carried_out(configuration: Configuration, actions: tuple[str, ...], as_json: bool, detailed: bool) -> int:
@@ -150,14 +148,16 @@ def _carried_out(configuration: Configuration, actions: tuple[str, ...], as_json
         return _make(cluster, plan, as_json, detailed)
 
 
-def _make(cluster: "Cluster", plan: "Plan", as_json: bool, detailed: bool) -> int:
+def _make(cluster: "Cluster", plan: "TopicPlan", as_json: bool, detailed: bool) -> int:
     """Make every change; one that fails does not keep the others from being made."""
+    from swarm_consumer.admin import AdminError
+
     failures: dict[int, str] = {}
     for number, change in enumerate(plan.changes):
         try:
             cluster.make(change)
-        except CommandError as error:
-            failures[number] = str(error)
+        except AdminError as error:
+            failures[number] = advised(error)[0]
     if as_json:
         _print_json(plan, failures, made=True)
     if failures:
@@ -172,7 +172,7 @@ def _make(cluster: "Cluster", plan: "Plan", as_json: bool, detailed: bool) -> in
     return _code(plan, detailed)
 
 
-def _print_json(plan: "Plan", failures: Mapping[int, str], made: bool = False) -> None:
+def _print_json(plan: "TopicPlan", failures: Mapping[int, str], made: bool = False) -> None:
     import json
 
     from swarm_cli.views.topics import as_data
@@ -180,19 +180,19 @@ def _print_json(plan: "Plan", failures: Mapping[int, str], made: bool = False) -
     typer.echo(json.dumps(as_data(plan, failures, made), indent=2))
 
 
-def _show(plan: "Plan") -> None:
+def _show(plan: "TopicPlan") -> None:
     for change in plan.changes:
         typer.echo(str(change))
     for note in plan.notes:
         typer.echo(f"! {note}")
 
 
-def _counted(plan: "Plan", what: str) -> str:
+def _counted(plan: "TopicPlan", what: str) -> str:
     count = len(plan.changes)
     return f"{count} change{'s' if count > 1 else ''} {what}." if count else "Nothing to do."
 
 
-def _code(plan: "Plan", detailed: bool) -> int:
+def _code(plan: "TopicPlan", detailed: bool) -> int:
     return ExitCode.CHANGES if detailed and plan.changes else ExitCode.CLEAN
 
 

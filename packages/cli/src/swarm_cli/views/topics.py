@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from swarm_cli.administration.topic_plan import Change, Configure, Create, Plan
+from swarm_consumer.admin import ConfigureTopic, CreateTopic, TopicChange, TopicPlan
 
 
-def as_data(plan: Plan, failures: Mapping[int, str], made: bool) -> dict[str, Any]:
+def as_data(plan: TopicPlan, failures: Mapping[int, str], made: bool) -> dict[str, Any]:
     """``{"changes": [{"action", "topic", ..., "made", "error"}], "notes": [...]}``.
 
     `made`: whether it was tried to make them; `failures`: what kept one from being made, by its place in the plan.
@@ -19,14 +19,14 @@ def as_data(plan: Plan, failures: Mapping[int, str], made: bool) -> dict[str, An
     return {"changes": changes, "notes": list(plan.notes)}
 
 
-def _change(change: Change) -> dict[str, Any]:
+def _change(change: TopicChange) -> dict[str, Any]:
     data: dict[str, Any] = {"action": change.action, "topic": change.name}
     match change:
-        case Create(topic):
+        case CreateTopic(topic):
             return data | {
                 "partitions": topic.partitions, "replication": topic.replication, "config": dict(topic.config),
             }  # fmt: skip
-        case Configure(_, values):
+        case ConfigureTopic(_, values):
             return data | {
                 "config": {key: {"before": before, "after": after} for key, (before, after) in values.items()}
             }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from confluent_kafka import KafkaException
-
 from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.kafka.client_errors import client_text
 from swarm_consumer.kafka.producer_properties import consumer_properties
 from swarm_consumer.kafka.redaction import scrub, secrets_of
 from swarm_consumer.routing.routes import SubscriptionGroup, instance_id
@@ -75,7 +74,7 @@ class ClientProperties:
 
 def client_error(error: BaseException, properties: ClientProperties) -> ConfigurationError:
     """Return what the client said when it was made, with the place where the property was set that it names."""
-    cause = error.args[0].str() if isinstance(error, KafkaException) and error.args else str(error)
+    cause = client_text(error)
     named = next(
         (name for name in properties.names if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", cause)), None
     )

@@ -153,3 +153,8 @@ def without_frames(error: BaseException) -> BaseException:
     if error.__context__ is not None:
         error.__context__.__traceback__ = None
     return error.with_traceback(None)
+
+
+def client_text(error: BaseException) -> str:
+    """Return what the client says in an error, without the code and the brackets of a KafkaException."""
+    return str(error.args[0].str()) if isinstance(error, KafkaException) and error.args else str(error)

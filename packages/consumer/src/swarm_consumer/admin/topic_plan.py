@@ -1,14 +1,14 @@
-"""What is to be done so that the topics of a cluster are as an application declares them. Pure: it asks nobody.
+"""What must change so that the topics of a cluster are as an application declares them. Pure: it asks no cluster.
 
-Partitions only grow, what is not declared is not looked at, and configurations that are not named stay as they are.
+Partitions are only added, topics that are not declared are left alone, and so are configurations that are not named.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from swarm_consumer.routing import DeclaredTopic
+from swarm_consumer.routing.declared_topics import DeclaredTopic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +21,15 @@ class TopicState:
 
 
 @dataclass(frozen=True)
-class Create:
-    """Make a topic that is not there."""
+class CreateTopic:
+    """Create a topic that does not exist."""
 
-    topic: "DeclaredTopic"
+    topic: DeclaredTopic
     action = "create"
 
     @property
     def name(self) -> str:
-        """The topic's."""
+        """The name of the topic."""
         return self.topic.name
 
     def __str__(self) -> str:
@@ -41,8 +41,8 @@ class Create:
 
 
 @dataclass(frozen=True)
-class Repartition:
-    """Add partitions; keys may then go to other partitions than before."""
+class AddPartitions:
+    """Add partitions, from `before` to `after`; keys may then go to other partitions than before."""
 
     name: str
     before: int
@@ -54,7 +54,7 @@ class Repartition:
 
 
 @dataclass(frozen=True)
-class Configure:
+class ConfigureTopic:
     """Set configurations: name to (value now, value then)."""
 
     name: str
@@ -62,13 +62,13 @@ class Configure:
     action = "configure"
 
     def __str__(self) -> str:
-        told = (f"{key} {_shown(before)} -> {_shown(after)}" for key, (before, after) in sorted(self.values.items()))
-        return f"~ {self.name}: {', '.join(told)}"
+        changes = (f"{key} {_shown(before)} -> {_shown(after)}" for key, (before, after) in sorted(self.values.items()))
+        return f"~ {self.name}: {', '.join(changes)}"
 
 
 @dataclass(frozen=True)
-class Delete:
-    """Delete a topic and its records."""
+class DeleteTopic:
+    """Delete a topic with its records."""
 
     name: str
     partitions: int
@@ -78,32 +78,32 @@ class Delete:
         return f"- {self.name}: delete with its {self.partitions} partition{'s' if self.partitions > 1 else ''}"
 
 
-Change = Create | Repartition | Configure | Delete
+TopicChange = CreateTopic | AddPartitions | ConfigureTopic | DeleteTopic
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to do, and what is different but will not be changed, in sentences."""
+class TopicPlan:
+    """Changes to make; `notes` has a sentence for each difference that is never changed."""
 
-    changes: Sequence[Change] = ()
+    changes: Sequence[TopicChange] = ()
     notes: Sequence[str] = ()
 
-    def only(self, *actions: str) -> "Plan":
-        """The part of it with these actions."""
-        return Plan([change for change in self.changes if change.action in actions], self.notes)
+    def only(self, *actions: str) -> TopicPlan:
+        """Return the changes with these actions (create, repartition, configure, delete), and every note."""
+        return TopicPlan([change for change in self.changes if change.action in actions], self.notes)
 
 
-def planned(declared: "Sequence[DeclaredTopic]", present: Mapping[str, TopicState]) -> Plan:
-    """Compare what is declared with what is there; `present` may have more topics, which are left alone."""
-    changes: list[Change] = []
+def plan_topics(declared: Sequence[DeclaredTopic], present: Mapping[str, TopicState]) -> TopicPlan:
+    """Compare the declared topics with those in the cluster; others in `present` are left alone."""
+    changes: list[TopicChange] = []
     notes: list[str] = []
     for topic in sorted(declared, key=lambda each: each.name):
         state = present.get(topic.name)
         if state is None:
-            changes.append(Create(topic))
+            changes.append(CreateTopic(topic))
             continue
         if topic.partitions > state.partitions:
-            changes.append(Repartition(topic.name, state.partitions, topic.partitions))
+            changes.append(AddPartitions(topic.name, state.partitions, topic.partitions))
         elif topic.partitions < state.partitions:
             notes.append(
                 f"{topic.name} has {state.partitions} partitions and {topic.partitions} are declared: partitions are "
@@ -117,20 +117,20 @@ def planned(declared: "Sequence[DeclaredTopic]", present: Mapping[str, TopicStat
         different = {
             key: (state.config.get(key), value)
             for key, value in topic.config.items()
-            if not same(state.config.get(key), value)
+            if not means_the_same(state.config.get(key), value)
         }
         if different:
-            changes.append(Configure(topic.name, different))
-    return Plan(changes, notes)
+            changes.append(ConfigureTopic(topic.name, different))
+    return TopicPlan(changes, notes)
 
 
-def deletions(declared: "Sequence[DeclaredTopic]", present: Mapping[str, TopicState]) -> Plan:
-    """Delete what is declared and there."""
+def plan_deletions(declared: Sequence[DeclaredTopic], present: Mapping[str, TopicState]) -> TopicPlan:
+    """Delete the declared topics that exist."""
     names = sorted(topic.name for topic in declared if topic.name in present)
-    return Plan([Delete(name, present[name].partitions) for name in names])
+    return TopicPlan([DeleteTopic(name, present[name].partitions) for name in names])
 
 
-def same(now: str | None, wanted: str) -> bool:
+def means_the_same(now: str | None, wanted: str) -> bool:
     """Whether two values of a configuration mean the same: order and blanks of a list, or 1.0 and 1, do not matter."""
     if now is None:
         return False

@@ -1,11 +1,10 @@
-"""Positions: what the words of --to mean, and where a partition goes, without a cluster."""
+"""Positions: what their texts mean, and where a partition goes, without a cluster."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_cli.administration.positions import Move, Partition, Position, moved, parsed
-from swarm_cli.errors import UsageError
+from swarm_consumer.admin import AdminError, Move, PartitionOffsets, Position
 
 
 @pytest.mark.parametrize(
@@ -23,28 +22,30 @@ from swarm_cli.errors import UsageError
     ],
 )
 def test_each_form_is_understood(text: str, position: Position) -> None:
-    assert parsed(text) == position
+    assert Position.parse(text) == position
 
 
 @pytest.mark.parametrize(
     "text", ["", "first", "1.5", "--5", "5h", "2026-11-21", "2026-11-21T06:00", "1969-12-31T00:00Z"]
 )
 def test_what_is_no_position_is_refused(text: str) -> None:
-    with pytest.raises(UsageError):
-        parsed(text)
+    with pytest.raises(AdminError):
+        Position.parse(text)
 
 
 def test_a_day_without_a_zone_is_refused_with_what_to_write() -> None:
-    with pytest.raises(UsageError, match="write 2026-11-21T00:00Z for UTC"):
-        parsed("2026-11-21")
+    with pytest.raises(AdminError, match="write 2026-11-21T00:00Z for UTC"):
+        Position.parse("2026-11-21")
 
 
 @st.composite
-def partitions(draw: st.DrawFn) -> Partition:
+def partitions(draw: st.DrawFn) -> PartitionOffsets:
     start = draw(st.integers(0, 100))
     end = draw(st.integers(start, 200))
     committed = draw(st.none() | st.integers(0, 300))
-    return Partition(topic="orders", partition=draw(st.integers(0, 9)), committed=committed, start=start, end=end)
+    return PartitionOffsets(
+        topic="orders", partition=draw(st.integers(0, 9)), committed=committed, start=start, end=end
+    )
 
 
 @given(
@@ -54,12 +55,12 @@ def partitions(draw: st.DrawFn) -> Partition:
     at_time=st.none() | st.integers(0, 300),
 )
 def test_a_move_ends_within_what_is_there_and_says_when_it_could_not_be_met(
-    partition: Partition, word: str, number: int, at_time: int | None
+    partition: PartitionOffsets, word: str, number: int, at_time: int | None
 ) -> None:
     position = Position(word, number)  # type: ignore[arg-type]
     try:
-        move = moved(partition, position, at_time)
-    except UsageError:
+        move = partition.moved_to(position, at_time)
+    except AdminError:
         assert word == "relative"
         assert partition.committed is None
         return
