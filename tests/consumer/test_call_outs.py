@@ -491,8 +491,7 @@ CALLBACKS = {
     ("producer.py:Producer._create", "logger"): (of_bus, goes_on),
     ("producer.py:Producer.produce", "on_delivery"): (answered, goes_on),
     ("runtime.py:Runtime.__init__", "logger"): (of_bus, goes_on),
-    ("cluster_check.py:check_cluster", "error_cb"): (of_bus, goes_on),  # in a process of its own
-    ("_questions.py:Questions.client_properties", "error_cb"): (of_bus, goes_on),  # of a tool
+    ("_questions.py:Questions.client_properties", "error_cb"): (of_bus, goes_on),  # in a process of its own
 }
 
 

@@ -8,16 +8,22 @@ It makes clients, and with them threads: call it in a short-lived process, never
 from __future__ import annotations
 
 import time
+from typing import Protocol
 
 import confluent_kafka
 import msgspec
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 
 from swarm_consumer._connection.client_properties import ClientProperties, client_error
-from swarm_consumer.app import App
-from swarm_consumer.errors import ConfigurationError
-from swarm_consumer.kafka.connection_reasons import connection_reason
+from swarm_consumer.admin._questions import Questions, UnansweredError, always
+from swarm_consumer.routing.routes import Routed
 from swarm_consumer.routing.selection import Selection
+
+
+class Application(Routed, Protocol):
+    """What the check needs of an application: its groups, and the name of its clients. `App` is one."""
+
+    client_id: str
 
 
 class ClusterReport(msgspec.Struct, kw_only=True):
@@ -34,50 +40,34 @@ class ClusterReport(msgspec.Struct, kw_only=True):
     property_errors: list[str] = []
 
 
-def check_cluster(app: App, selection: Selection | None = None, timeout_s: float = 10.0) -> ClusterReport:
+def check_cluster(app: Application, selection: Selection | None = None, timeout_s: float = 10.0) -> ClusterReport:
     """Ask the brokers about everything the selection runs; never raises for what they answer, or do not."""
     report = ClusterReport()
     deadline = time.monotonic() + timeout_s
     for group in (selection or Selection()).apply(app.subscription_groups()):
         properties = ClientProperties(group, app.client_id, None)
-        reasons: dict[str, None] = {}
-
-        def noted(error: KafkaError, reasons: dict[str, None] = reasons) -> None:
-            reasons.setdefault(error.str())
-
-        configuration = {**properties.for_client(), "error_cb": noted, "statistics.interval.ms": 0, "log_level": 0}
-        configuration.pop("group.instance.id", None)  # asking is not joining
-        configuration.pop("debug", None)  # it would win over log_level, and write past the application's log
+        questions = Questions(
+            str(properties.in_effect().get("bootstrap.servers", "")), deadline - time.monotonic(), properties.secrets
+        )
         try:
-            client = confluent_kafka.Consumer(configuration)
+            client = confluent_kafka.Consumer(questions.client_properties(properties.for_client()))
         except (KafkaException, TypeError, ValueError) as error:
-            refusal: ConfigurationError = client_error(error, properties)
-            report.property_errors.append(str(refusal))
+            report.property_errors.append(str(client_error(error, properties)))
             continue
+        questions.poll = client.poll  # without a subscription it returns nothing
         try:
-            # error_cb is served by poll alone; without a subscription poll returns nothing else.
-            metadata = None
-            problem = ""
-            while metadata is None:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    break
-                try:
-                    metadata = client.list_topics(timeout=min(remaining, 1.0))
-                except KafkaException as error:
-                    problem = error.args[0].str()
-                    client.poll(0)
-            if metadata is None:
-                report.error = properties.scrub(connection_reason(reasons, connection_reason([problem])))
-                continue
-            report.reachable = True
-            report.brokers = sorted({f"{broker.host}:{broker.port}" for broker in metadata.brokers.values()})
-            for route in group.routes:
-                if route.is_pattern:
-                    continue
-                known = metadata.topics.get(route.topic)
-                exists = known is not None and known.error is None and known.partitions
-                report.topics[route.topic] = len(known.partitions) if exists else None
+            metadata = questions.until(lambda left: client.list_topics(timeout=min(left, 1.0)), always)  # noqa: B023
+        except UnansweredError as error:
+            report.error = questions.reason(error.problem)
+            continue
         finally:
             client.close()
+        report.reachable = True
+        report.brokers = sorted({f"{broker.host}:{broker.port}" for broker in metadata.brokers.values()})
+        for route in group.routes:
+            if route.is_pattern:
+                continue
+            known = metadata.topics.get(route.topic)
+            exists = known is not None and known.error is None and known.partitions
+            report.topics[route.topic] = len(known.partitions) if exists else None
     return report
