@@ -16,7 +16,7 @@ from swarm_consumer.kafka.connection_reasons import connection_reason
 from swarm_consumer.kafka.redaction import scrub
 
 LOOK_S = 0.1
-"""Between two looks at something that the cluster does not announce."""
+"""Longest pause between two looks at something that the cluster does not announce."""
 WORTH_A_WORD_S = 3.0
 """A wait that is shorter than this is not announced."""
 MOST_REASONS = 100
@@ -60,10 +60,12 @@ def result_of(future: Future[T], timeout_s: float) -> T:
 def shows(condition: Callable[[], bool], timeout_s: float) -> bool:
     """Look until a condition holds; return False when it does not within timeout_s seconds."""
     deadline = time.monotonic() + timeout_s
+    pause_s = LOOK_S / 8
     while not condition():
         if time.monotonic() >= deadline:
             return False
-        time.sleep(LOOK_S)
+        time.sleep(pause_s)
+        pause_s = min(LOOK_S, 2 * pause_s)
     return True
 
 

@@ -5,9 +5,7 @@ Each function makes its own client and lets go of it: no librdkafka thread is le
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,14 +19,12 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, not re-exported
-from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from swarm_consumer._payloads.record_headers import headers_of
-from swarm_consumer.kafka.client_errors import PASSING_ERRORS
+from swarm_consumer.admin.cluster import Cluster
+from swarm_consumer.errors import AdminError
 from swarm_consumer.testing.errors import BrokerError
 
-FENCED = "currently fenced"  # what Kafka says of a broker whose heartbeat its controller misses
 POLL_INTERVAL_S = 0.02  # between two questions to the broker; committed offsets are not announced
 REQUEST_TIMEOUT_S = 10.0
 ASK_S = 5.0  # for what a topic is; what follows finds out by itself
@@ -120,64 +116,28 @@ def create_topic(
 
     The embedded broker has no admin API: use its own create_topic().
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
-    deadline = time.monotonic() + timeout_s
-    while True:
-        futures = admin.create_topics([NewTopic(name, partitions, replication)], request_timeout=timeout_s)
-        try:
-            _finish(futures[name], f"{bootstrap} did not create topic {name!r}", timeout_s)
-            break
-        except BrokerError as error:
-            # A broker that a loaded machine kept from beating is fenced by its controller until it beats again.
-            if FENCED not in str(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(0.2)
-    _await_leaders(admin, name, partitions, deadline)
+    with _cluster(bootstrap, timeout_s) as cluster:
+        cluster.create_topic(name, partitions=partitions, replication=replication)
+        cluster.await_leaders(name, partitions)
 
 
 def add_partitions(bootstrap: str, name: str, total: int, *, timeout_s: float = 30.0) -> None:
     """Grow a topic of a real broker to a total number of partitions and wait for their leaders; raises BrokerError."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
-    deadline = time.monotonic() + timeout_s
-    futures = admin.create_partitions([NewPartitions(name, total)], request_timeout=timeout_s)
-    _finish(futures[name], f"{bootstrap} did not grow topic {name!r}", timeout_s)
-    _await_leaders(admin, name, total, deadline)
+    with _cluster(bootstrap, timeout_s) as cluster:
+        cluster.add_partitions(name, total)
+        cluster.await_leaders(name, total)
 
 
 def delete_topic(bootstrap: str, name: str, *, timeout_s: float = 30.0) -> None:
-    """Delete a topic of a real broker; raises BrokerError."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
-    future = admin.delete_topics([name], request_timeout=timeout_s)[name]
-    _finish(future, f"{bootstrap} did not delete topic {name!r}", timeout_s)
+    """Delete a topic of a real broker and wait until it is gone; raises BrokerError."""
+    with _cluster(bootstrap, timeout_s) as cluster:
+        cluster.delete_topic(name)
 
 
 def delete_records(bootstrap: str, topic: str, partition: int, before_offset: int, *, timeout_s: float = 30.0) -> None:
     """Delete the records of a real broker's partition before an offset; raises BrokerError."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
-    (future,) = admin.delete_records([TopicPartition(topic, partition, before_offset)]).values()
-    failure = f"{bootstrap} did not delete the records of {topic!r}/{partition} before offset {before_offset}"
-    _finish(future, failure, timeout_s)
-
-
-def _finish(future: "Future[Any]", failure: str, timeout_s: float) -> None:
-    # Not result(): a raised exception would hold this frame, the client in its caller, and so librdkafka's threads.
-    try:
-        error = future.exception(timeout_s)
-    except FutureTimeoutError:
-        raise BrokerError(f"{failure} within {timeout_s:g} s.") from None
-    if error is not None:
-        raise BrokerError(f"{failure}: {_text(error)}.")
-
-
-def _await_leaders(admin: AdminClient, name: str, partitions: int, deadline: float) -> None:
-    while True:
-        known = admin.list_topics(name, timeout=REQUEST_TIMEOUT_S).topics[name].partitions.values()
-        if len(known) == partitions and all(each.leader >= 0 for each in known):
-            _end_offsets(admin, name, deadline)  # the leaders answer as such
-            return
-        if time.monotonic() > deadline:
-            raise BrokerError(f"Topic {name!r} has no leader for each of its {partitions} partitions yet.")
-        time.sleep(POLL_INTERVAL_S)
+    with _cluster(bootstrap, timeout_s) as cluster:
+        cluster.delete_records(topic, partition, before_offset)
 
 
 def committed_offsets(
@@ -187,35 +147,8 @@ def committed_offsets(
 
     Raises BrokerError when the broker does not say within timeout_s seconds.
     """
-    observer = _observer(bootstrap, group)
-    try:
-        return _committed_offsets(observer, group, topic, time.monotonic() + timeout_s)
-    finally:
-        observer.close()
-
-
-def _observer(bootstrap: str, group: str) -> Consumer:
-    # A consumer that never subscribes does not join. Not an AdminClient: when a loading coordinator refuses an
-    # OffsetFetch, librdkafka 2.16 turns to the client's own group (rd_kafka_cgrp_op); an AdminClient has none: SIGSEGV.
-    return Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, **QUIET})
-
-
-def _committed_offsets(observer: Consumer, group: str, topic: str, deadline: float) -> dict[int, int]:
-    unknown = f"The offsets of group {group!r} in {topic!r} are not known"
-    while True:
-        timeout_s = max(0.1, deadline - time.monotonic())
-        try:
-            metadata = observer.list_topics(topic, timeout=timeout_s).topics[topic]
-            if metadata.error is not None:
-                raise KafkaException(metadata.error)
-            asked = [TopicPartition(topic, number) for number in metadata.partitions]
-            committed = observer.committed(asked, timeout=timeout_s)
-            return {each.partition: each.offset for each in committed if each.offset >= 0}
-        except KafkaException as error:
-            passing = error.args[0].code() in PASSING_ERRORS
-            if not passing or time.monotonic() > deadline:
-                raise BrokerError(f"{unknown}: {_text(error)}.") from None
-        time.sleep(POLL_INTERVAL_S)
+    with _cluster(bootstrap, timeout_s) as cluster:
+        return cluster.group(group).committed(topic)
 
 
 def end_offsets(bootstrap: str, topic: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[int, int]:
@@ -223,28 +156,18 @@ def end_offsets(bootstrap: str, topic: str, *, timeout_s: float = REQUEST_TIMEOU
 
     Raises BrokerError when the broker does not say within timeout_s seconds.
     """
-    return _end_offsets(AdminClient({"bootstrap.servers": bootstrap, **QUIET}), topic, time.monotonic() + timeout_s)
+    with _cluster(bootstrap, timeout_s) as cluster:
+        return cluster.end_offsets(topic)
 
 
-def _end_offsets(admin: AdminClient, topic: str, deadline: float) -> dict[int, int]:
-    unknown = f"The end of topic {topic!r} is not known"
-    while True:
-        timeout_s = max(0.1, deadline - time.monotonic())
+@contextlib.contextmanager
+def _cluster(bootstrap: str, timeout_s: float) -> Iterator[Cluster]:
+    properties = {"bootstrap.servers": bootstrap, "isolation.level": "read_uncommitted"}
+    with Cluster(properties, client_id="swarm-testing", timeout_s=timeout_s) as cluster:
         try:
-            partitions = admin.list_topics(topic, timeout=timeout_s).topics[topic].partitions
-        except KafkaException as error:
-            raise BrokerError(f"{unknown}: {_text(error)}.") from None
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = {TopicPartition(topic, number): latest for number in partitions}
-        futures = admin.list_offsets(asked, request_timeout=timeout_s)
-        try:
-            for future in futures.values():
-                _finish(future, unknown, timeout_s)
-            return {each.partition: future.result().offset for each, future in futures.items()}
-        except BrokerError:  # a leader that was named a moment ago may not lead yet
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(POLL_INTERVAL_S)
+            yield cluster
+        except AdminError as error:
+            raise BrokerError(str(error)) from None
 
 
 def await_committed(
@@ -258,13 +181,12 @@ def await_committed(
     deadline = time.monotonic() + timeout_s
     if expected is None:
         expected = {number: offset for number, offset in end_offsets(bootstrap, topic).items() if offset > 0}
-    observer = _observer(bootstrap, group)
     committed: dict[int, int] = {}
-    try:
+    with _cluster(bootstrap, min(1.0, timeout_s)) as cluster:
         while True:
             try:
-                committed = _committed_offsets(observer, group, topic, min(deadline, time.monotonic() + 1.0))
-            except BrokerError:  # a broker that comes back is what tests wait for
+                committed = cluster.group(group).committed(topic)
+            except AdminError:  # a broker that comes back is what tests wait for
                 if time.monotonic() > deadline:
                     raise
             if all(committed.get(number, -1) >= offset for number, offset in expected.items()):
@@ -275,8 +197,6 @@ def await_committed(
                     f"only {committed}."
                 )
             time.sleep(POLL_INTERVAL_S)
-    finally:
-        observer.close()
 
 
 def read_all(
@@ -343,11 +263,6 @@ def _record(message: Message) -> Record:
 
 def _bytes(data: str | bytes | None) -> bytes | None:
     return data.encode() if isinstance(data, str) else data
-
-
-def _text(error: BaseException) -> str:
-    cause = error.args[0] if error.args else error
-    return (cause.str() if isinstance(cause, KafkaError) else str(cause)).rstrip(".")
 
 
 def _known(number: int | None) -> int:
