@@ -1,0 +1,129 @@
+"""A cluster and the offsets of its groups: what is asked and moved, and one sentence for whatever fails."""
+
+import os
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from swarm_consumer import App, ConfigurationError
+from swarm_consumer.admin import AdminError, Cluster, PartitionOffsets, Position, group_lags
+from swarm_consumer.admin import _questions as questions
+from swarm_consumer.testing import Record, produce
+
+NOWHERE = {"bootstrap.servers": "127.0.0.1:1"}
+PASSING = KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))
+REFUSED = KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+
+
+def answers(*given):
+    """A question that is answered so, one after the other; exceptions are raised."""
+    left = list(given)
+
+    def question(left_s):
+        assert left_s > 0
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return question
+
+
+@pytest.fixture
+def asking():
+    return questions.Questions("k:9092", 5.0, {"hunter2"})
+
+
+def test_what_passes_is_asked_again(asking):
+    assert asking.ask(answers(PASSING, TimeoutError(), 7), "nothing is known") == 7
+
+
+def test_what_does_not_pass_is_refused_with_the_reason_at_once(asking):
+    with pytest.raises(AdminError, match=r"^nothing is known: Broker: Group authorization failed\.$") as caught:
+        asking.ask(answers(REFUSED, 7), "nothing is known")
+    assert caught.value.kind == "refused"
+    assert caught.value.__cause__ is None
+
+
+def test_a_deadline_that_has_passed_asks_nothing():
+    late = questions.Questions("k:9092", 0.0, ())
+    with pytest.raises(AdminError, match=r"no broker answers at k:9092 within 0 s: no answer\."):
+        late.reach(answers())
+
+
+def test_secrets_are_in_no_sentence(asking):
+    error = KafkaException(KafkaError(KafkaError._AUTHENTICATION, "hunter2 is wrong"))
+    with pytest.raises(AdminError, match=r"redacted.* is wrong"):
+        asking.ask(answers(error), "nothing is known")
+
+
+def test_a_client_needs_to_know_a_broker():
+    with pytest.raises(AdminError) as caught:
+        Cluster({})
+    assert caught.value.kind == "no-servers"
+
+
+def test_a_property_that_the_client_refuses_is_named():
+    with pytest.raises(ConfigurationError, match=r"refuses its properties: .*security\.protocol"):
+        Cluster({**NOWHERE, "security.protocol": "none"})
+
+
+def test_a_long_wait_is_told_once(monkeypatch):
+    monkeypatch.setattr(questions, "WORTH_A_WORD_S", 0.0)
+    told = []
+    with Cluster(NOWHERE, timeout_s=1.5, on_wait=told.append) as cluster, pytest.raises(AdminError) as caught:
+        cluster.partitions()
+    assert caught.value.kind == "unreachable"
+    assert str(caught.value) == "no broker answers at 127.0.0.1:1 within 1.5 s: connection refused."
+    assert told == ["no broker answers at 127.0.0.1:1 yet: connection refused; trying for 1.5 s"]
+
+
+def test_topics_cannot_be_managed_without_a_controller(embedded_broker):
+    with Cluster({"bootstrap.servers": embedded_broker.bootstrap}, timeout_s=0.5) as cluster:
+        with pytest.raises(AdminError, match="names no controller") as caught:
+            cluster.create_topic("t")
+        assert caught.value.kind == "no-controller"
+        assert cluster.topics(["t"], configured=["t"]) == {}
+
+
+def test_offsets_are_seen_and_moved_and_lag_is_what_is_left(embedded_broker):
+    embedded_broker.create_topic("orders", 2)
+    produce(embedded_broker.bootstrap, "orders", [Record(b"x", partition=n % 2) for n in range(10)])
+    kafka = {"bootstrap.servers": embedded_broker.bootstrap}
+    app = App("shop", kafka=kafka)
+    app.consume("orders", group="billing")(lambda messages: None)
+    with Cluster(kafka) as cluster:
+        assert cluster.partitions()["orders"] == 2
+        assert cluster.end_offsets("orders") == {0: 5, 1: 5}
+        assert cluster.end_offsets("none") == {}
+        group = cluster.group("billing")
+        assert group.committed("orders") == {}
+        first, second = group.offsets([("orders", 0), ("orders", 1)])
+        assert first == PartitionOffsets(topic="orders", partition=0, committed=None, start=0, end=5)
+        group.commit({("orders", 0): first.moved_to(Position.parse("3")).after})
+        assert group.committed("orders") == {0: 3}
+        assert group.offsets([]) == []
+    (lag,) = group_lags(app.subscription_groups())
+    assert (lag.group, lag.total, [lag.of(each) for each in lag.partitions]) == ("billing", 7, [2, 5])
+    assert second.committed is None
+
+
+def test_a_topic_that_a_group_reads_and_that_is_not_there_is_named(embedded_broker):
+    app = App("shop", kafka={"bootstrap.servers": embedded_broker.bootstrap})
+    app.consume("missing", group="billing")(lambda messages: None)
+    with pytest.raises(AdminError, match="topic 'missing' of group 'billing' does not exist") as caught:
+        group_lags(app.subscription_groups())
+    assert caught.value.kind == "no-topic"
+
+
+def test_a_closed_cluster_says_so_and_leaves_no_thread_even_while_its_error_is_kept(embedded_broker):
+    before = set(os.listdir("/proc/self/task"))
+    with Cluster({"bootstrap.servers": embedded_broker.bootstrap}) as cluster:
+        with pytest.raises(AdminError) as kept:
+            cluster.group("billing").committed("none")
+        group = cluster.group("billing")
+    assert kept.value.__traceback__ is not None
+    assert set(os.listdir("/proc/self/task")) <= before
+    for call in (cluster.partitions, group.members, lambda: group.committed("none")):
+        with pytest.raises(AdminError, match="is closed: make another Cluster"):
+            call()
