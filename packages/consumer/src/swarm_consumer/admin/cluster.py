@@ -70,9 +70,17 @@ class Cluster:
         self.timeout_s = timeout_s
 
     @classmethod
-    def of_group(cls, group: SubscriptionGroup, **options: Any) -> Self:
-        """Return the cluster with the properties of a subscription group of an app; the options are those above."""
-        return cls({name: one.value for name, one in group.properties.items()}, **options)
+    def of_group(
+        cls,
+        group: SubscriptionGroup,
+        *,
+        client_id: str = "swarm-admin",
+        timeout_s: float = TIMEOUT_S,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> Self:
+        """Return the cluster with the properties of a subscription group of an app; raises what Cluster() raises."""
+        kafka = {name: one.value for name, one in group.properties.items()}
+        return cls(kafka, client_id=client_id, timeout_s=timeout_s, on_wait=on_wait)
 
     def close(self) -> None:
         """Let go of the clients; their threads have ended when it returns."""
