@@ -52,6 +52,6 @@ class OwnSettings:
         "partition", "How far /metrics tells partitions apart.", LOG, rare=True
     )
     control: str | None = _row(
-        None, "The control socket (by pid, in a private folder).", LOG,
+        None, "The control socket's path (private, by pid).", LOG,
         placeholder="PATH|off", swarm_only=True, unset="by pid, in a private folder",
     )  # fmt: skip

@@ -186,6 +186,6 @@ class Settings(SettingsTable):
         default="partition", choices=("partition", "topic", "node"), rare=True,
     )] = "partition"
     control: Annotated[str | None, Row(
-        help="The control socket (by pid, in a private folder).", section="Logging and control", owners=("cli",),
+        help="The control socket's path (private, by pid).", section="Logging and control", owners=("cli",),
         kind="text", placeholder="PATH|off", swarm_only=True, unset="by pid, in a private folder",
     )] = None

@@ -19,8 +19,7 @@ def info(
 ) -> int:
     """Show versions, every setting with where it was set, and the Kafka properties of each subscription group.
 
-    Takes the options of `swarm`, so that it shows what a start with them would use. Secrets are not shown. Without APP
-    the part that needs it is left out.
+    Takes the options of `swarm`. Secrets are masked. Without APP, the part about APP is left out.
 
     Example: swarm-cli info my_app:app --nodes 4
     """
