@@ -17,7 +17,7 @@ def info(
         bool, typer.Option("--figures", help="Show the table of what nodes report instead.", show_envvar=False)
     ] = False,
 ) -> int:
-    """Show versions, every setting with where it was set, and the Kafka properties of each subscription group.
+    """Show versions, each setting with its source, and the Kafka properties.
 
     Takes the options of `swarm`. Secrets are masked. Without APP, the part about APP is left out.
 
