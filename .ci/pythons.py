@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FAST = [
     "tests/pidfd", "tests/health", "tests/supervisor", "tests/liveness", "tests/cli", "tests/consumer",
+    "tests/project",
 ]  # fmt: skip
 OLD_CLIENT = ["tests/consumer/test_consumer_runtime.py", "tests/consumer/test_contract_flow.py"]
 """What runs with the lowest client, below the one that the test kit needs to make messages without a broker."""
