@@ -33,6 +33,8 @@ import swarm_consumer
 
 SOURCE = pathlib.Path(swarm_consumer.__file__).parent
 HOOKS = {"consume", "initialized", "revoked", "shutdown", "tick", "eofed", "wrap"}
+HANDED_IN = {"consumer", "producer"}
+"""The class of a route, and the methods of a factory of clients: our own have these names too."""
 CLIENT_CALLBACKS = {"on_commit", "on_assign", "on_revoke", "on_lost", "on_delivery", "logger"}
 _TYPES = [
     str, bytes, int, float, dict, list, set, frozenset, tuple, type, BaseException, types.CodeType,
@@ -119,7 +121,7 @@ class _Reader(ast.NodeVisitor):
             self.found.logs.add(self.place)
         elif root in self.modules:
             return
-        elif called.attr in HOOKS or (called.attr not in self.defined and called.attr not in _KNOWN):
+        elif called.attr in HOOKS | HANDED_IN or (called.attr not in self.defined and called.attr not in _KNOWN):
             self.found.calls.add((self.place, text))
 
     def visit_Dict(self, node: ast.Dict) -> None:

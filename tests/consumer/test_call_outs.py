@@ -301,15 +301,14 @@ OURS = {
     ("app.py:App.consume.declare", "declare_class"),  # at the declaration
     ("batch.py:Batch._offset_in_hand", "getattr(iterator, '__length_hint__', lambda: 0)"),  # of our own list
     ("bus.py:Bus._note_interruption", "self.on_interruption"),  # Runtime.stop
-    ("client.py:SubscriptionClient.__init__", "self.owner_type"),
-    ("client_guard.py:_Guard.__call__", "native"),  # the client's constructor
-    ("client_guard.py:_guard_constructor.guarded", "make"),
     ("deliveries.py:Delivery.wait", "self._await"),  # Producer.await_all
     ("deserialization.py:_msgspec", "decoder"),  # at the declaration
     ("event_loop.py:EventLoop._serve", "self._on_error"),  # Watchdog.loop_failed
     ("execution.py:Execution._call", "run_in_hand.reset"),
     ("execution.py:Execution._divert", "produce"),  # Producer.produce, under the guard of _divert
     ("execution.py:Execution.hook", "run_in_hand.reset"),
+    ("fork_guard.py:_Guard.__call__", "native"),  # the client's constructor
+    ("fork_guard.py:_guard_constructor.guarded", "make"),
     ("group.py:Group.consume", "self.app.consume"),  # the decorator
     ("group_state.py:GroupState.fail", "self.wake_runtime"),
     ("group_state.py:GroupState.request.call", "function"),  # guarded: it is raised where it was asked for
@@ -321,7 +320,9 @@ OURS = {
     ("intake.py:Intake.poll", "client.consume"),  # the client's consume()
     ("intake.py:Intake.poll", "self._on_end"),
     ("owner.py:Owner._create", "group.wake_runtime"),
+    ("owner.py:Owner._create", "self._clients.consumer"),  # the factory; what it raises ends the node with its reason
     ("owner.py:Owner.run", "group.wake_runtime"),
+    ("producer.py:Producer._create", "self._clients.producer"),  # the factory; it is raised where it was asked for
     ("producer.py:Producer._error", "self._on_error"),  # Runtime._producer_error
     ("producer.py:Producer._note_fatal", "self._on_error"),
     ("producer.py:Producer._serve", "call"),  # the client's poll() or flush()
@@ -336,7 +337,6 @@ OURS = {
     ("rebalances.py:Rebalances.revoke", "self._on_change"),
     ("rebalances.py:Rebalances.wait_while", "condition"),
     ("run_transactions.py:RunTransactions.letter", "produce"),  # Producer.produce
-    ("runtime.py:Runtime._make_client", "self._client_type"),
     ("transactions.py:TransactionScope._committed", "call"),  # RunTransactions._committed
     ("transactions.py:TransactionScope._doubted", "call"),  # RunTransactions' own, too
     ("transactions.py:Transactions._abort", "self._client"),
@@ -348,7 +348,8 @@ OURS = {
     ("workers.py:Workers._work", "get"),
 }
 ADMINISTRATION = {
-    ("_clients.py:Clients._made", "kind"),
+    ("_clients.py:Clients._made", "make"),
+    ("cluster_check.py:check_cluster", "CLIENTS.consumer"),
     ("_clients.py:Clients.ends", "OffsetSpec.latest"),
     ("_clients.py:Clients.offsets.question", "self.admin.list_offsets"),
     ("_clients.py:Clients.starts", "OffsetSpec.earliest"),
@@ -388,7 +389,7 @@ SCENARIOS = {
     ("producer.py:_plain", "dump"): model,
     ("initialized", "initialized"): initialized,
 }
-LOG_CALLS = {"bus.py:Bus._log", "bus.py:Bus._tell", "bus.py:Bus.tell_repeated", "bus.py:ContainedLog.log"}
+LOG_CALLS = {"bus.py:Bus._log", "bus.py:Bus._tell", "bus.py:Bus.tell_repeated", "librdkafka_log.py:ContainedLog.log"}
 """Each is inside a guard, which the scenario `listener` tries."""
 THREADS = {
     ("client.py:SubscriptionClient.__init__", "self._owner.run"),
@@ -406,7 +407,7 @@ def test_every_call_of_something_foreign_is_known():
 
 
 def test_the_log_is_written_under_a_guard_alone():
-    asked = {place for place in FOUND.logs if place.endswith(("Bus.wants", "owner.py:"))}  # a level, and a filter set
+    asked = {place for place in FOUND.logs if place in ("bus.py:Bus.wants", "librdkafka_log.py:")}  # a level, a filter
     assert FOUND.logs - asked == LOG_CALLS
 
 
@@ -483,15 +484,20 @@ CALLBACKS = {
     ("owner.py:Owner._create", "on_assign"): (method(Rebalances, "assign"), ends_with_its_reason),
     ("owner.py:Owner._create", "on_revoke"): (method(Rebalances, "revoke"), stops_with_its_reason),
     ("owner.py:Owner._create", "on_lost"): (method(Rebalances, "assign"), ends_with_its_reason),  # the same guard
-    ("owner.py:Owner.connect", "error_cb"): (error_callback, ends_with_its_reason),
-    ("owner.py:Owner.connect", "stats_cb"): (method(ClientStatistics, "update"), ends_with_its_reason),
-    ("owner.py:Owner.connect", "on_commit"): (report, ends_with_its_reason),
-    ("owner.py:Owner.connect", "logger"): (of_bus, goes_on),
+    ("owner.py:Owner._create", "error_cb"): (error_callback, ends_with_its_reason),
+    ("owner.py:Owner._create", "stats_cb"): (method(ClientStatistics, "update"), ends_with_its_reason),
+    ("owner.py:Owner._create", "on_commit"): (report, ends_with_its_reason),
     ("producer.py:Producer._create", "error_cb"): (of_bus, goes_on),  # does nothing but emit
-    ("producer.py:Producer._create", "logger"): (of_bus, goes_on),
     ("producer.py:Producer.produce", "on_delivery"): (answered, goes_on),
-    ("runtime.py:Runtime.__init__", "logger"): (of_bus, goes_on),
-    ("_questions.py:Questions.client_properties", "error_cb"): (of_bus, goes_on),  # in a process of its own
+    ("_clients.py:Clients._made", "error_cb"): (of_bus, goes_on),  # in a process of its own
+    ("cluster_check.py:check_cluster", "error_cb"): (of_bus, goes_on),  # in a process of its own
+    ("clients.py:KafkaClients.consumer", "error_cb"): (of_bus, goes_on),  # these hand on what they were given
+    ("clients.py:KafkaClients.consumer", "stats_cb"): (of_bus, goes_on),
+    ("clients.py:KafkaClients.consumer", "on_commit"): (of_bus, goes_on),
+    ("clients.py:KafkaClients.producer", "error_cb"): (of_bus, goes_on),
+    ("clients.py:KafkaClients.admin", "error_cb"): (of_bus, goes_on),
+    ("clients.py:KafkaClients._configuration", "logger"): (of_bus, goes_on),
+    ("producer.py:Producer.__init__", "logger"): (of_bus, goes_on),  # of one that is made by hand
 }
 
 

@@ -12,11 +12,11 @@ from swarm_consumer._handling.consumer import Consumer, FunctionConsumer
 from swarm_consumer._handling.hooks import Hooked, Hooks
 from swarm_consumer._payloads.deserialization import Decoders, check_decoder, compile_decoder
 from swarm_consumer._reporting.bus import Bus, Listener
-from swarm_consumer.checks import check_flag, check_mapping, check_name, check_number, check_topic
+from swarm_consumer.checks import check_flag, check_mapping, check_name, check_number, check_topic, declared
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Event
 from swarm_consumer.kafka.redaction import redacted
-from swarm_consumer.place import Place, caller, declared
+from swarm_consumer.place import Place, caller
 from swarm_consumer.process_settings import ProcessSettings, check_process_setting
 from swarm_consumer.routing.declared_topics import DeclaredTopic, declared_topic
 from swarm_consumer.routing.group import Group

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.place import Place
 
 _TOPIC = re.compile(r"^[a-zA-Z0-9._-]{1,249}$")
 
@@ -51,6 +53,18 @@ def check_topic(topic: Any) -> None:
             f"{topic!r} cannot be a topic: a name has 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', a pattern starts "
             f"with ^"
         )
+
+
+@contextlib.contextmanager
+def declared(place: Place) -> Iterator[None]:
+    """Let a ConfigurationError of the block begin with the place of the declaration, unless it names one already."""
+    try:
+        yield
+    except ConfigurationError as error:
+        if error.place is not None:
+            raise
+        placed = ConfigurationError(f"{place}: {error}", place=str(place))
+        raise placed from error.__cause__
 
 
 def nearest(name: str, known: Any) -> str:

@@ -1,6 +1,8 @@
-"""How errors and partitions are written in a line of text."""
+"""How errors and partitions are written in a line of text, and the last resort where no log takes one."""
 
 from __future__ import annotations
+
+import os
 
 
 def describe(error: BaseException) -> str:
@@ -18,3 +20,14 @@ def format_partitions(partitions: tuple[tuple[str, int], ...]) -> str:
     for topic, partition in sorted(partitions):
         by_topic.setdefault(topic, []).append(partition)
     return ", ".join(f"{topic}[{','.join(map(str, numbers))}]" for topic, numbers in by_topic.items()) or "nothing"
+
+
+def tell_broken_log(count: int, what: object, error: BaseException) -> None:
+    """Say on standard error that the log failed: the first time, the tenth, the hundredth, and so on."""
+    if count != 10 ** (len(str(count)) - 1):
+        return
+    try:
+        text = f"swarm_consumer: a log handler or filter raised {describe(error)} ({count} times) for: {what}\n"
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+    except BaseException:  # noqa: BLE001  nowhere is left to tell it
+        return

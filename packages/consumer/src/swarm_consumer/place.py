@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
-
-from swarm_consumer.errors import ConfigurationError
 
 _INSIDE = ("swarm_consumer", "confluent_kafka", "contextlib", "functools")
 """Packages whose frames are passed over: the caller is whoever called them."""
@@ -62,18 +58,6 @@ def place_of(function: Any) -> str:
     if not isinstance(code, CodeType):
         return str(getattr(function, "__qualname__", type(function).__qualname__))
     return f"{shown(code.co_filename)}:{code.co_firstlineno}"
-
-
-@contextlib.contextmanager
-def declared(place: Place) -> Iterator[None]:
-    """Let a ConfigurationError of the block begin with the place of the declaration, unless it names one already."""
-    try:
-        yield
-    except ConfigurationError as error:
-        if error.place is not None:
-            raise
-        placed = ConfigurationError(f"{place}: {error}", place=str(place))
-        raise placed from error.__cause__
 
 
 def place_in(error: BaseException) -> str:

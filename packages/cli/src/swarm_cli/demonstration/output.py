@@ -5,17 +5,18 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from swarm_cli.demonstration.tally import Tally
 from swarm_cli.errors import CommandError
+from swarm_consumer.kafka.clients import KafkaClients
 
 
 class OutputReader:
     """A bare consumer assigned to all partitions of one topic; commits nothing."""
 
     def __init__(self, settings: Mapping[str, str | int], topic: str, partitions: int) -> None:
-        self._consumer = Consumer(
+        self._consumer = KafkaClients(log_level=6).consumer(
             {
                 **settings,
                 "group.id": "swarm-demo-reader",

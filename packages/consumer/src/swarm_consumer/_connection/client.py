@@ -10,17 +10,17 @@ from swarm_consumer._connection.group_state import GroupState, Handlers
 from swarm_consumer._connection.owner import Owner
 from swarm_consumer._connection.workers import Workers
 from swarm_consumer._reporting.bus import Bus
+from swarm_consumer.kafka.clients import ClientFactory
 from swarm_consumer.routing.routes import SubscriptionGroup
 
 
 class SubscriptionClient(GroupState):
     """One subscription group, and its owner thread once it is started."""
 
-    owner_type: type[Owner] = Owner  # the test kit has one whose client needs no broker
-
     def __init__(
         self,
         group: SubscriptionGroup,
+        clients: ClientFactory,
         properties: ClientProperties,
         workers: Workers,
         execution: Handlers,
@@ -29,7 +29,7 @@ class SubscriptionClient(GroupState):
         revocation_timeout_s: float,
     ) -> None:
         super().__init__(group, workers, execution, bus, wake)
-        self._owner = self.owner_type(self, properties, revocation_timeout_s)
+        self._owner = Owner(self, clients, properties, revocation_timeout_s)
         self.thread = threading.Thread(target=self._owner.run, name=f"swarm-owner-{group.name}"[:60], daemon=True)
 
     def start(self) -> None:

@@ -7,7 +7,6 @@ One turn is: fetch or wait, serve requests, store progress, wake what is due. Th
 from __future__ import annotations
 
 import functools
-import logging
 import time
 
 import confluent_kafka
@@ -22,7 +21,6 @@ from swarm_consumer._connection.intake import BUSY_POLL_S, IDLE_POLL_S, Intake
 from swarm_consumer._connection.rebalances import Rebalances
 from swarm_consumer._connection.silent_partitions import SilentPartitions
 from swarm_consumer._connection.stuck_client import StuckClientWatch
-from swarm_consumer._reporting.bus import ContainedLog
 from swarm_consumer._scheduling.lane import LaneState
 from swarm_consumer._scheduling.progress import Key
 from swarm_consumer._scheduling.retry import Backoff
@@ -36,7 +34,7 @@ from swarm_consumer.events import (
     describe,
 )
 from swarm_consumer.kafka.client_errors import Consequence, Repetitions, judge
-from swarm_consumer.kafka.redaction import ScrubbingFilter
+from swarm_consumer.kafka.clients import ClientFactory
 
 FATAL_DRAIN_S = 5.0
 """What handlers at work are given when the client has died."""
@@ -50,17 +48,15 @@ LEAVE_S = 2.0
 _abandoned: list[confluent_kafka.Consumer] = []
 """Stuck clients. Neither close() nor the destructor of one returns: they are left for the end of the process."""
 
-librdkafka_logger = logging.getLogger("swarm_consumer.librdkafka")
-librdkafka_log = ContainedLog(librdkafka_logger)
-_scrubbing = ScrubbingFilter()
-librdkafka_logger.addFilter(_scrubbing)
-
 
 class Owner:
     """The body of one subscription group's owner thread."""
 
-    def __init__(self, group: GroupState, properties: ClientProperties, revocation_timeout_s: float) -> None:
+    def __init__(
+        self, group: GroupState, clients: ClientFactory, properties: ClientProperties, revocation_timeout_s: float
+    ) -> None:
         self.group = group
+        self._clients = clients
         self.properties = properties
         self.intake = Intake(group, self._report_error, self._end_reached)
         self.rebalances = Rebalances(
@@ -104,19 +100,6 @@ class Owner:
 
     # -- the client's beginning ----------------------------------------------------------------------------------
 
-    def connect(self) -> confluent_kafka.Consumer:
-        """Make the client."""
-        _scrubbing.learn(self.properties.secrets)
-        configuration = self.properties.for_client()
-        configuration.update(
-            {
-                "error_cb": lambda error: self._report_error(error, None),
-                "stats_cb": self._take_statistics,
-                "on_commit": functools.partial(commits.report, self.group),
-            }
-        )
-        return confluent_kafka.Consumer(configuration, logger=librdkafka_log)
-
     def _create(self) -> confluent_kafka.Consumer:
         group, rebalances = self.group, self.rebalances
         rebalances.assigned_once = False
@@ -124,7 +107,12 @@ class Owner:
             group.turns.begin_anew(time.monotonic())
         rebalances.rejoin.settled()
         try:
-            client = self._client = self.connect()
+            client = self._client = self._clients.consumer(
+                self.properties.for_client(),
+                error_cb=lambda error: self._report_error(error, None),
+                stats_cb=self._take_statistics,
+                on_commit=functools.partial(commits.report, group),
+            )
             client.subscribe(
                 list(group.group.topics),
                 on_assign=rebalances.guarded(rebalances.assign),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import time
@@ -17,6 +16,8 @@ from swarm_consumer._producing.deliveries import Deliveries, Delivery
 from swarm_consumer._producing.transactions import Transactions, TransactionScope
 from swarm_consumer.errors import ConfigurationError, DeliveryError, ForkError
 from swarm_consumer.kafka.client_errors import kafka_error_of
+from swarm_consumer.kafka.clients import ClientFactory, KafkaClients
+from swarm_consumer.kafka.fork_guard import Origin
 from swarm_consumer.kafka.redaction import scrub, secrets_of
 
 
@@ -50,14 +51,16 @@ class Producer:
         on_error: Callable[[confluent_kafka.KafkaError], None] | None = None,
         logger: Any = None,
         on_undelivered: Callable[[DeliveryError], None] | None = None,
+        *,
+        clients: ClientFactory | None = None,
     ) -> None:
         self._properties = dict(properties)
         self._on_error = on_error
-        self._logger = logger
+        self._clients = clients or KafkaClients(logger=logger)
         self._on_undelivered = on_undelivered
         self._lock = threading.Lock()
         self._client: confluent_kafka.Producer | None = None
-        self._pid = 0
+        self._origin = Origin(0)
         self._closed = False
         self.fatal_error: str | None = None
         self.transactions = Transactions(lambda: self.client, self._flush, self._note_fatal)
@@ -76,10 +79,10 @@ class Producer:
                     if self._closed:
                         raise DeliveryError("the node has stopped, and nothing it produced now would be sent")
                     client = self._create()
-        if self._pid != os.getpid():
+        if not self._origin.is_here:
             raise ForkError(
-                f"this producer was made in process {self._pid} and is used in {os.getpid()}: what it sends would be "
-                f"lost; make it after the fork, by first using it there"
+                f"this producer was made in process {self._origin.pid} and is used in {Origin().pid}: what it sends "
+                f"would be lost; make it after the fork, by first using it there"
             )
         return client
 
@@ -168,7 +171,7 @@ class Producer:
     def serve(self) -> None:
         """Take in what the broker has answered meanwhile, without waiting; nothing if the producer is not in use."""
         client = self._client
-        if client is not None and self._pid == os.getpid():
+        if client is not None and self._origin.is_here:
             with contextlib.suppress(DeliveryError):  # noted: `fatal_error` has it
                 self._serve(client.poll, 0)
         del client  # see produce()
@@ -234,7 +237,7 @@ class Producer:
 
         The client and its threads end with it: what is produced later is refused.
         """
-        if self._client is not None and self._pid != os.getpid():
+        if self._client is not None and not self._origin.is_here:
             return 0  # it is the parent's: destroying it here would abort this process
         self._closed = True
         # Who makes a client holds the lock until a transactional one has its id, which may take as long as an outage.
@@ -252,13 +255,9 @@ class Producer:
             return len(client)
 
     def _create(self) -> confluent_kafka.Producer:
-        properties = dict(self._properties)
-        properties["error_cb"] = self._error
-        if self._logger is not None:
-            properties["logger"] = self._logger
         try:
-            client = confluent_kafka.Producer(properties)
-            if "transactional.id" in properties:
+            client = self._clients.producer(self._properties, error_cb=self._error)
+            if "transactional.id" in self._properties:
                 client.init_transactions(30.0)
         except (confluent_kafka.KafkaException, TypeError, ValueError) as error:
             cause = error.args[0].str() if isinstance(error, confluent_kafka.KafkaException) else str(error)
@@ -266,7 +265,7 @@ class Producer:
         if self._closed:  # meanwhile
             del client
             raise DeliveryError("the node has stopped, and nothing it produced now would be sent")
-        self._pid = os.getpid()
+        self._origin = Origin()
         self._client = client
         return client
 

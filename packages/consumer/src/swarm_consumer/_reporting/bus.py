@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from swarm_consumer._reporting.repeated_failures import RepeatedFailures
-from swarm_consumer.events import ErrorOccurred, Event, describe
+from swarm_consumer.event_text import tell_broken_log
+from swarm_consumer.events import ErrorOccurred, Event
 from swarm_consumer.folded_traceback import folded
 
 logger = logging.getLogger("swarm_consumer")
@@ -126,30 +126,3 @@ class Bus:
 def _level_of(event: Event) -> int:
     """The level to log an event at: what ends the node is an error, whatever its kind usually is."""
     return logging.ERROR if getattr(event, "fatal", False) else event.level
-
-
-class ContainedLog:
-    """A logger for librdkafka, which calls it inside poll(): what its handlers raise would end the owner thread."""
-
-    def __init__(self, log: logging.Logger) -> None:
-        self._logger = log
-        self._failures = 0
-
-    def log(self, level: int, text: str, *arguments: Any) -> None:
-        """Log; what a handler or filter raises is told on standard error."""
-        try:
-            self._logger.log(level, text, *arguments)
-        except BaseException as error:  # noqa: BLE001  see the class
-            self._failures += 1
-            tell_broken_log(self._failures, f"{text} {arguments}", error)
-
-
-def tell_broken_log(count: int, what: object, error: BaseException) -> None:
-    """Say on standard error that the log failed: the first time, the tenth, the hundredth, and so on."""
-    if count != 10 ** (len(str(count)) - 1):
-        return
-    try:
-        text = f"swarm_consumer: a log handler or filter raised {describe(error)} ({count} times) for: {what}\n"
-        os.write(2, text.encode("utf-8", "backslashreplace"))
-    except BaseException:  # noqa: BLE001  nowhere is left to tell it
-        return

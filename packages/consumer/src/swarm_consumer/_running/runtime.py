@@ -15,7 +15,6 @@ from typing import Any
 
 from swarm_consumer._connection.client import SubscriptionClient
 from swarm_consumer._connection.client_properties import ClientProperties
-from swarm_consumer._connection.owner import librdkafka_log
 from swarm_consumer._connection.rebalances import revocation_timeout_s
 from swarm_consumer._connection.workers import Workers
 from swarm_consumer._producing.producer import Producer
@@ -28,10 +27,11 @@ from swarm_consumer._running.lifespan import Lifespan, NodeInfo
 from swarm_consumer._running.watchdog import Watchdog, loss
 from swarm_consumer._scheduling.lane import Run
 from swarm_consumer.checks import check_number
-from swarm_consumer.client_guard import check_clients_allowed
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientError, StateChanged
 from swarm_consumer.exit_codes import EXIT_CLEAN, EXIT_DRAIN_OVERRUN, EXIT_FATAL
+from swarm_consumer.kafka.clients import ClientFactory, KafkaClients
+from swarm_consumer.kafka.fork_guard import Origin, check_clients_allowed
 from swarm_consumer.kafka.producer_properties import producer_properties
 from swarm_consumer.process_settings import ProcessSettings, check_process_setting
 from swarm_consumer.routing.routes import SubscriptionGroup
@@ -51,6 +51,7 @@ class Runtime:
     generation: which process of that number this is, for the app's lifespan.
     selection: which topics and groups to run.
     drain_timeout: seconds from the order to stop until run() returns, whatever handlers do.
+    clients: what makes the Kafka clients; those of confluent-kafka by default.
 
     Raises ConfigurationError for settings that contradict each other and for a selection that matches nothing.
     """
@@ -63,6 +64,7 @@ class Runtime:
         generation: int = 1,
         selection: Selection | None = None,
         drain_timeout: float = ProcessSettings.drain_timeout,
+        clients: ClientFactory | None = None,
     ) -> None:
         check_clients_allowed("Runtime")
         check_process_setting("drain_timeout", drain_timeout, "Runtime")
@@ -88,13 +90,14 @@ class Runtime:
         self._after_batch: tuple[Callable[[], None], ...] = ()
         self._after_state: tuple[Callable[[], None], ...] = ()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._pid = os.getpid()
+        self._origin = Origin()
+        self._factory = clients or KafkaClients()
         self._watchdog = Watchdog(self._bus, self._wake)
         kafka = {name: one.value for name, one in app._properties.items()}
         self.producer = Producer(
             producer_properties(kafka, app.producer_properties, app.client_id, node_id),
             on_error=self._producer_error,
-            logger=librdkafka_log,
+            clients=self._factory,
             on_undelivered=self._watchdog.undelivered,
         )
         self._event_loop = EventLoop(self._watchdog.loop_failed)
@@ -110,7 +113,7 @@ class Runtime:
 
         Before the first sign of life, in the thread that calls `run`. Raises WarmupError and LifespanError.
         """
-        if self._pid != os.getpid():
+        if not self._origin.is_here:
             raise ConfigurationError("this Runtime was made in another process; make it after the fork")
         self.app.hooks.warm_up()
         self._lifespan.enter()
@@ -212,11 +215,10 @@ class Runtime:
 
     # -----
 
-    _client_type: type[SubscriptionClient] = SubscriptionClient  # the test kit has one that needs no broker
-
     def _make_client(self, group: SubscriptionGroup) -> SubscriptionClient:
-        return self._client_type(
+        return SubscriptionClient(
             group,
+            self._factory,
             ClientProperties(group, self.app.client_id, self.node_id),
             self._workers,
             self._execution,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, not re-exported
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # public, not re-exported
 
-from swarm_consumer.admin._questions import Questions, passes, result_of
+from swarm_consumer.admin._questions import CLIENTS, Questions, passes, result_of
 from swarm_consumer.errors import AdminError, ConfigurationError
 from swarm_consumer.kafka.client_errors import client_text
 from swarm_consumer.kafka.producer_properties import consumer_properties
@@ -23,7 +23,7 @@ _NEW_LEADER = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.OFFSET_NOT
 
 def _is_connection(name: str) -> bool:
     """Whether a property says how to reach the brokers; an AdminClient warns of those that say how to consume."""
-    return name in ("error_cb", "oauth_cb", "log_level", "metadata.broker.list") or name.startswith(
+    return name in ("oauth_cb", "metadata.broker.list") or name.startswith(
         ("bootstrap.", "sasl.", "ssl.", "security.", "socket.", "broker.", "client.", "reconnect.", "enable.ssl")
     )
 
@@ -52,7 +52,7 @@ class Clients:
         # Not the consumer's client: one that has a group.id looks for its coordinator, and a new cluster makes the
         # topic __consumer_offsets for it. A question changes nothing.
         self._admin: Any = self._made(
-            AdminClient, {name: value for name, value in self._properties.items() if _is_connection(name)}
+            CLIENTS.admin, {name: value for name, value in self._properties.items() if _is_connection(name)}
         )
         self.questions.poll = self.admin.poll
 
@@ -69,16 +69,16 @@ class Clients:
         # none: SIGSEGV.
         if group not in self._consumers:
             self._check_open()
-            self._consumers[group] = self._made(Consumer, {**self._properties, "group.id": group})
+            self._consumers[group] = self._made(CLIENTS.consumer, {**self._properties, "group.id": group})
         return self._consumers[group]
 
     def _check_open(self) -> None:
         if self._admin is None:
             raise AdminError(f"the connection to {self.questions.servers} is closed: make another Cluster.")
 
-    def _made(self, kind: Callable[[dict[str, Any]], Any], properties: dict[str, Any]) -> Any:
+    def _made(self, make: Callable[..., Any], properties: dict[str, Any]) -> Any:
         try:
-            return kind(properties)
+            return make(properties, error_cb=self.questions.note)
         except (KafkaException, TypeError, ValueError) as error:
             cause = self.questions.scrub(client_text(error))
             raise ConfigurationError(f"the client refuses its properties: {cause}.") from error

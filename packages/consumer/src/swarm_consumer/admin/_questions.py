@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from swarm_consumer.errors import AdminError
 from swarm_consumer.kafka.client_errors import PASSING_ERRORS
+from swarm_consumer.kafka.clients import KafkaClients
 from swarm_consumer.kafka.connection_reasons import connection_reason
 from swarm_consumer.kafka.redaction import scrub
 
@@ -19,6 +20,8 @@ LOOK_S = 0.1
 """Longest pause between two looks at something that the cluster does not announce."""
 WORTH_A_WORD_S = 3.0
 """A wait that is shorter than this is not announced."""
+CLIENTS = KafkaClients(log_level=0)
+"""Makes clients that only ask: what fails is raised, and their log would be in the way."""
 MOST_REASONS = 100
 """Distinct lines of the client that are kept."""
 
@@ -88,13 +91,10 @@ class Questions:
         self._on_wait = on_wait
 
     def client_properties(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the properties of a client that only asks: no member of a group, no commits of its own, no log."""
+        """Return the properties of a client that only asks: no member of a group, no commits of its own."""
         properties = dict(given)
         properties.pop("group.instance.id", None)  # asking is not joining
-        properties.pop("debug", None)  # it would win over log_level, and write past the application's log
-        properties |= {"enable.auto.commit": False, "statistics.interval.ms": 0, "log_level": 0}
-        properties["error_cb"] = self.note
-        return properties
+        return properties | {"enable.auto.commit": False, "statistics.interval.ms": 0}
 
     def note(self, error: KafkaError) -> None:
         """Remember what a client says about its connections."""

@@ -10,12 +10,11 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-import confluent_kafka
 import msgspec
 from confluent_kafka import KafkaException
 
 from swarm_consumer._connection.client_properties import ClientProperties, client_error
-from swarm_consumer.admin._questions import Questions, UnansweredError, always
+from swarm_consumer.admin._questions import CLIENTS, Questions, UnansweredError, always
 from swarm_consumer.routing.routes import Routed
 from swarm_consumer.routing.selection import Selection
 
@@ -50,7 +49,7 @@ def check_cluster(app: Application, selection: Selection | None = None, timeout_
             str(properties.in_effect().get("bootstrap.servers", "")), deadline - time.monotonic(), properties.secrets
         )
         try:
-            client = confluent_kafka.Consumer(questions.client_properties(properties.for_client()))
+            client = CLIENTS.consumer(questions.client_properties(properties.for_client()), error_cb=questions.note)
         except (KafkaException, TypeError, ValueError) as error:
             report.property_errors.append(str(client_error(error, properties)))
             continue

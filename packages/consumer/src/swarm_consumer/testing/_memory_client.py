@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TIMESTAMP_CREATE_TIME, KafkaError, Message, TopicPartition
 
+from swarm_consumer.kafka.clients import CommitCallback
 from swarm_consumer.testing.errors import UnsupportedByBroker
 from swarm_consumer.testing.outside_client import Record
 
@@ -76,7 +77,7 @@ class MemoryConsumer:
         eof: bool,
         on_message: Callable[[], None],
         on_nothing: Callable[[], None],
-        on_commit: Callable[[KafkaError | None, list[TopicPartition]], None],
+        on_commit: CommitCallback | None,
     ) -> None:
         self._log = log
         self._partitions: Mapping[Key, Sequence[Message]] = log.partitions
@@ -161,7 +162,7 @@ class MemoryConsumer:
     def commit(self, offsets: list[TopicPartition], asynchronous: bool = True) -> list[TopicPartition] | None:
         """Commit the given offsets."""
         self.committed_offsets.update({(each.topic, each.partition): each for each in offsets})
-        if asynchronous:
+        if asynchronous and self._on_commit is not None:
             self._on_commit(None, list(offsets))
         return None if asynchronous else offsets
 

@@ -3,26 +3,26 @@
 import dataclasses
 import functools
 import math
-import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
-from swarm_consumer._connection import commits
-from swarm_consumer._connection.client import SubscriptionClient
-from swarm_consumer._connection.owner import Owner
 from swarm_consumer._handling.consumer import Consumer
 from swarm_consumer._producing.producer import encode_json
+from swarm_consumer._running.application import Application
 from swarm_consumer._running.runtime import Runtime
 from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer.app import App
 from swarm_consumer.checks import nearest
 from swarm_consumer.errors import ConfigurationError, ConsumptionError
 from swarm_consumer.events import BatchFailed, DeadLettered, DeadLetterLimitReached, Event
+from swarm_consumer.kafka.clients import CommitCallback, ErrorCallback
 from swarm_consumer.routing.routes import Route, SubscriptionGroup
 from swarm_consumer.routing.settings import GroupedTopicOptions
 from swarm_consumer.testing._memory_client import Key, MemoryConsumer, MemoryLog, MemoryProducer
+from swarm_consumer.testing.errors import UnsupportedByBroker
 from swarm_consumer.testing.outside_client import Record
 
 DRAIN_TIMEOUT_S = 1.0  # after the run's own deadline: a handler that hangs is left behind
@@ -117,52 +117,69 @@ def _log(given: Mapping[str, Iterable[Any]], encode: Callable[[Any], bytes]) -> 
     return log
 
 
-class _Owner(Owner):
-    """The owner thread of a group whose client is in memory."""
+class _MemoryClients:
+    """Makes the clients of a run: they need no broker."""
 
-    group: "_Client"
+    def __init__(self, run: "_Run") -> None:
+        self._run = run
 
-    def connect(self) -> Any:
-        """Make the stand-in for the client."""
-        eof = bool(self.properties.for_client().get("enable.partition.eof"))
-        taken = functools.partial(commits.report, self.group)
-        client = MemoryConsumer(self.group.run.log, eof, self.group.took, self.group.polled, taken)
-        self.group.run.consumers.append(client)
+    def consumer(
+        self,
+        properties: Mapping[str, Any],
+        *,
+        error_cb: ErrorCallback | None = None,
+        stats_cb: Callable[[str], object] | None = None,
+        on_commit: CommitCallback | None = None,
+    ) -> Any:
+        """Return a consumer of the run's messages."""
+        watch = _Watch(self._run)
+        eof = bool(properties.get("enable.partition.eof"))
+        client = MemoryConsumer(self._run.log, eof, watch.took, watch.polled, on_commit)
+        self._run.consumers.append(client)
         return client
 
+    def producer(self, properties: Mapping[str, Any], *, error_cb: ErrorCallback | None = None) -> Any:
+        """Return the run's one producer."""
+        return self._run.producer
 
-class _Client(SubscriptionClient):
-    """A subscription group over messages in memory."""
+    def admin(self, properties: Mapping[str, Any], *, error_cb: ErrorCallback | None = None) -> Any:
+        """Refuse: there is no cluster."""
+        raise UnsupportedByBroker("run_messages has no cluster to administer: use EmbeddedBroker or KafkaBroker")
 
-    owner_type = _Owner
-    run: "_Run"
-    _hooks_queued = False
-    _taken = 0
+
+class _Watch:
+    """Sees whether one subscription group has anything left to do. Called on its owner thread."""
+
+    def __init__(self, run: "_Run") -> None:
+        self._run = run
+        self._hooks_queued = False
+        self._taken = 0
 
     def took(self) -> None:
-        """Note that a message was taken: this group is not idle. On the owner thread, with the log's lock held."""
-        self.run.idle.discard(self)
+        """Note that a message was taken: the group is not idle. With the log's lock held."""
+        self._run.idle.discard(self)
         self._hooks_queued = False
         self._taken += 1
 
     def polled(self) -> None:
-        """Note, after a poll without a message, whether everything is done with. On the owner thread."""
+        """Note, after a poll without a message, whether everything is done with."""
         # Hooks such as eofed run one after the other on a thread of their own: when one that we queued behind them
         # has run, they have run too.
-        with self.lock:
-            idle = not any(map(_unfinished, self.lanes.by_key.values()))
+        group = self._run.group_of_this_thread()
+        with group.lock:
+            idle = not any(map(_unfinished, group.lanes.by_key.values()))
         if not idle:
-            with self.run.log.lock:
+            with self._run.log.lock:
                 self.took()
         elif not self._hooks_queued:
             self._hooks_queued = True
-            self.workers.submit_hook(functools.partial(self._hooks_ran, self._taken))
-        self.run.check()
+            group.workers.submit_hook(functools.partial(self._hooks_ran, self._taken))
+        self._run.check()
 
     def _hooks_ran(self, taken: int) -> None:
-        with self.run.log.lock:
+        with self._run.log.lock:
             if taken == self._taken:  # else a message has come meanwhile
-                self.run.idle.add(self)
+                self._run.idle.add(self)
 
 
 def _unfinished(lane: Lane) -> bool:
@@ -174,26 +191,25 @@ def _unfinished(lane: Lane) -> bool:
     )
 
 
-class _Runtime(Runtime):
-    """A runtime whose clients are in memory and whose back-offs take no time."""
+class _Impatient(Application):
+    """An app whose back-offs take no time, and which reads its topics from their beginning."""
 
-    def __init__(self, run: "_Run", app: App) -> None:
-        super().__init__(app, drain_timeout=DRAIN_TIMEOUT_S)
-        self._run = run
-        self._groups = [
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.client_id = app.client_id
+        self.concurrency = app.concurrency
+        self.revocation_timeout = app.revocation_timeout
+        self.producer_properties = app.producer_properties
+        self.bus = app.bus
+        self.hooks = app.hooks
+        self._properties = app._properties
+
+    def subscription_groups(self) -> list[SubscriptionGroup]:
+        """Return the app's own, with other settings."""
+        return [
             dataclasses.replace(group, routes=tuple(_impatient(route) for route in group.routes))
-            for group in self._groups
+            for group in self._app.subscription_groups()
         ]
-        self.producer._client = run.producer  # type: ignore[assignment]
-        self.producer._pid = os.getpid()
-
-    _client_type = _Client
-
-    def _make_client(self, group: SubscriptionGroup) -> SubscriptionClient:
-        client = super()._make_client(group)
-        assert isinstance(client, _Client)
-        client.run = self._run
-        return client
 
 
 def _impatient(route: Route) -> Route:
@@ -210,7 +226,7 @@ class _Run:
         self.log = log
         self.consumers: list[MemoryConsumer] = []
         self.producer = MemoryProducer(self._feed if chain else None)
-        self.idle: set[_Client] = set()
+        self.idle: set[_Watch] = set()
         self._attempts = attempts
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
@@ -218,7 +234,7 @@ class _Run:
         self._error: BaseException | None = None
         self._events: list[Event] = []
         self._app = app
-        self._runtime = _Runtime(self, app)
+        self._runtime = Runtime(_Impatient(app), drain_timeout=DRAIN_TIMEOUT_S, clients=_MemoryClients(self))
         app.subscribe(self._seen)
 
     def outcome(self) -> Outcome:
@@ -245,6 +261,10 @@ class _Run:
         if any(route.active and route.covers(topic) for route in self._app.routes):
             assert record.value is None or isinstance(record.value, bytes)
             self.log.append(topic, partition, record, record.value)
+
+    def group_of_this_thread(self) -> Any:
+        """Return the subscription group whose owner thread this is."""
+        return next(group for group in self._runtime.polls() if group.thread is threading.current_thread())
 
     def check(self) -> None:
         """End the run when there is nothing left to do, or no time."""

@@ -16,20 +16,19 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
-    Producer,
     TopicPartition,
 )
 
 from swarm_consumer._payloads.record_headers import headers_of
 from swarm_consumer.admin.cluster import Cluster
 from swarm_consumer.errors import AdminError
+from swarm_consumer.kafka.clients import KafkaClients
 from swarm_consumer.testing.errors import BrokerError
 
 POLL_INTERVAL_S = 0.02  # between two questions to the broker; committed offsets are not announced
 REQUEST_TIMEOUT_S = 10.0
 ASK_S = 5.0  # for what a topic is; what follows finds out by itself
-# Nobody watches these clients' logs; what fails is raised.
-QUIET: dict[str, str | int] = {"log_level": 0}
+_CLIENTS = KafkaClients(log_level=0)  # nobody watches these clients' logs; what fails is raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def produce(
     # Not idempotent: a client that has just been made gets its producer id only at the next tick of a timer of 500 ms.
     # One request in flight keeps the order as well.
     ordered = {"max.in.flight.requests.per.connection": 1, "linger.ms": 1000}
-    producer = Producer({"bootstrap.servers": bootstrap, **ordered, **QUIET})
+    producer = _CLIENTS.producer({"bootstrap.servers": bootstrap, **ordered})
     # A few records are to be one batch on the broker, so that they come to a consumer together: they wait for each
     # other until flush() sends them. Records of a topic that the client does not know yet are handed over one by one
     # when it does, and the first would be sent alone: hence the question before.
@@ -236,7 +235,7 @@ def read_all(
 
 
 def _reader(bootstrap: str, isolation: str) -> Consumer:
-    return Consumer(
+    return _CLIENTS.consumer(
         {
             "bootstrap.servers": bootstrap,
             "group.id": "swarm-testing-reader",  # the client demands one; nothing joins it and nothing is committed
@@ -244,7 +243,6 @@ def _reader(bootstrap: str, isolation: str) -> Consumer:
             "enable.partition.eof": True,
             "isolation.level": isolation,
             "fetch.wait.max.ms": 10,
-            **QUIET,
         }
     )
 

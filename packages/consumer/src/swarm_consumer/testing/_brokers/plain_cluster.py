@@ -14,7 +14,7 @@ class PlainCluster:
     capabilities = frozenset({"create_topic"})
 
     def __init__(self, brokers: int, ports: Sequence[int], reason: str) -> None:
-        from confluent_kafka import Producer
+        from swarm_consumer.kafka.clients import KafkaClients  # a controlled cluster needs no client
 
         self.limitation: str | None = (
             f"{reason} So the embedded broker is librdkafka's plain one: a free port, {PLAIN_PARTITIONS} partitions in "
@@ -22,7 +22,7 @@ class PlainCluster:
         )
         if any(ports):
             raise UnsupportedByBroker(f"The embedded broker cannot use a port of your choice here. {self.limitation}")
-        self._producer = Producer({"test.mock.num.brokers": brokers, "log_level": 3})
+        self._producer = KafkaClients(log_level=3).producer({"test.mock.num.brokers": brokers})
         known = self._producer.list_topics(timeout=10.0).brokers.values()
         self.bootstrap = ",".join(f"{broker.host}:{broker.port}" for broker in known)
 
