@@ -3,7 +3,8 @@
 A room is a wing (a sub-package) or a module beside them. The rules:
 - no circle of imports, neither of modules nor of rooms (imports for type checkers are no imports of modules);
 - what a package calls private (a name that begins with `_`) is imported by that package alone;
-- a pure wing imports no client, no thread, no clock, no socket and no process, and nothing that does.
+- a pure wing imports no client, no thread, no clock, no socket and no process, and nothing that does;
+- the lock of a consumer's connection, its lanes and their ledger are touched by the wing of the connection alone.
 """
 
 import argparse
@@ -17,6 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pidfd", "health", "supervisor", "consumer", "liveness", "cli")
 PURE = {"swarm_consumer._scheduling"}
+SHARED = {"lanes", "ledger"}
+"""What a connection's lock guards: not an attribute of anything outside of the wings that have it."""
+SHARING = ("swarm_consumer._connection", "swarm_consumer._scheduling")
 IMPURE = {
     *("asyncio", "concurrent", "confluent_kafka", "ctypes", "datetime", "multiprocessing", "os", "psutil", "random"),
     *("select", "signal", "socket", "subprocess", "sys", "threading", "time"),
@@ -34,6 +38,8 @@ class Module:
     """Only for type checkers."""
     foreign: set[str] = field(default_factory=set)
     """Of other packages than the project's, as the first part of the name; for type checkers excepted."""
+    reached: set[str] = field(default_factory=set)
+    """What it reaches into of a connection, or of what that guards."""
 
 
 def read() -> dict[str, Module]:
@@ -50,7 +56,10 @@ def read() -> dict[str, Module]:
             room = ".".join(parts[:2]) if len(parts) > 1 or is_wing else name
             found[name] = Module(name, room), path
     for module, path in found.values():
-        _read_imports(module, ast.parse(path.read_text()), found.keys())
+        tree = ast.parse(path.read_text())
+        _read_imports(module, tree, found.keys())
+        if module.name.startswith("swarm_consumer.") and not module.name.startswith(SHARING):
+            module.reached = set(_reached(tree))
     return {name: module for name, (module, _) in found.items()}
 
 
@@ -76,6 +85,16 @@ def _read_imports(module: Module, tree: ast.Module, known: Collection[str]) -> N
                     (module.typed if id(node) in guarded else module.needs).add(name)
             elif id(node) not in guarded:
                 module.foreign.add(name.partition(".")[0])
+
+
+def _reached(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            value = node.value
+            name = value.id if isinstance(value, ast.Name) else value.attr if isinstance(value, ast.Attribute) else ""
+            is_private = node.attr.startswith("_") or node.attr == "lock"
+            if node.attr in SHARED or (name.strip("_") == "connection" and is_private):
+                yield ast.unparse(node)
 
 
 def circle(arrows: dict[str, set[str]]) -> list[str]:
@@ -125,6 +144,8 @@ def problems(modules: dict[str, Module]) -> Iterator[str]:
             first, *inner = name.split(".")
             if first != package and any(part.startswith("_") for part in inner):
                 yield f"{module.name} imports {name}, which is private to {first}"
+        for reach in sorted(module.reached):
+            yield f"{module.name} reaches into a connection: {reach}; it has methods for what others may do"
         if any(module.name.startswith(f"{wing}.") for wing in PURE):
             yield from _impurities(module, modules)
 

@@ -248,7 +248,7 @@ class History:
             for key, log in self.broker.logs.items()
             if not log.done
         )
-        lanes = {lane.key: lane.state for client in node.runtime._clients for lane in client.lanes.by_key.values()}
+        lanes = {lane.key: lane.state for one in node.runtime._connections for lane in one.lanes.by_key.values()}
         raise Broken(f"{CALM_S:g} s without any fault: {left}; {lanes}; {self.scheduler.describe()}")
 
     def _heal(self) -> None:

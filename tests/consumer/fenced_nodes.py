@@ -46,7 +46,9 @@ with EmbeddedBroker() as broker:
         nodes.append(runtime)
         run = lambda number=number, runtime=runtime: codes.update({number: runtime.run()})  # noqa: E731
         threading.Thread(target=run, daemon=True).start()
-    assert until(lambda: all(node._clients and node._clients[0].statistics.group_state == "up" for node in nodes), 30)
+    assert until(
+        lambda: all(node._connections and node._connections[0].statistics.group_state == "up" for node in nodes), 30
+    )
     while not codes and time.monotonic() < DEADLINE:
         proxy.stalled = True
         time.sleep(1.0)

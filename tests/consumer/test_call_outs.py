@@ -301,27 +301,27 @@ OURS = {
     ("app.py:App.consume.declare", "declare_class"),  # at the declaration
     ("batch.py:Batch._offset_in_hand", "getattr(iterator, '__length_hint__', lambda: 0)"),  # of our own list
     ("bus.py:Bus._note_interruption", "self.on_interruption"),  # Runtime.stop
+    ("connection.py:Connection.fail", "self.wake_runtime"),
     ("deliveries.py:Delivery.wait", "self._await"),  # Producer.await_all
     ("deserialization.py:_msgspec", "decoder"),  # at the declaration
+    ("ending.py:Ending.drain", "housekeep"),  # Owner._housekeep
     ("event_loop.py:EventLoop._serve", "self._on_error"),  # Watchdog.loop_failed
     ("execution.py:Execution._call", "run_in_hand.reset"),
     ("execution.py:Execution._divert", "produce"),  # Producer.produce, under the guard of _divert
-    ("execution.py:Execution.hook", "run_in_hand.reset"),
+    ("execution.py:Execution._call_hook", "run_in_hand.reset"),
+    ("execution.py:Execution.work", "occupy"),
     ("fork_guard.py:_Guard.__call__", "native"),  # the client's constructor
     ("fork_guard.py:_guard_constructor.guarded", "make"),
     ("group.py:Group.consume", "self.app.consume"),  # the decorator
-    ("group_state.py:GroupState.fail", "self.wake_runtime"),
-    ("group_state.py:GroupState.request.call", "function"),  # guarded: it is raised where it was asked for
-    ("group_state.py:GroupState.serve_requests", "self._requests.popleft()"),  # GroupState.request.call
-    ("group_state.py:GroupState.work", "occupy"),
-    ("group_state.py:GroupState.work", "self.execution.consume"),
+    ("requests.py:Requests.ask.call", "function"),  # guarded: it is raised where it was asked for
+    ("requests.py:Requests.serve", "self._queue.popleft()"),  # Requests.ask.call
     ("intake.py:Intake._pause", "event"),  # an event's class
     ("intake.py:Intake._take_errors", "self._on_error"),  # Owner._report_error
     ("intake.py:Intake.poll", "client.consume"),  # the client's consume()
     ("intake.py:Intake.poll", "self._on_end"),
-    ("owner.py:Owner._create", "group.wake_runtime"),
+    ("owner.py:Owner._create", "connection.wake_runtime"),
     ("owner.py:Owner._create", "self._clients.consumer"),  # the factory; what it raises ends the node with its reason
-    ("owner.py:Owner.run", "group.wake_runtime"),
+    ("owner.py:Owner.run", "connection.wake_runtime"),
     ("producer.py:Producer._create", "self._clients.producer"),  # the factory; it is raised where it was asked for
     ("producer.py:Producer._error", "self._on_error"),  # Runtime._producer_error
     ("producer.py:Producer._note_fatal", "self._on_error"),
@@ -337,15 +337,16 @@ OURS = {
     ("rebalances.py:Rebalances.revoke", "self._on_change"),
     ("rebalances.py:Rebalances.wait_while", "condition"),
     ("run_transactions.py:RunTransactions.letter", "produce"),  # Producer.produce
-    ("transactions.py:TransactionScope._committed", "call"),  # RunTransactions._committed
+    ("transactions.py:TransactionScope._committed", "call"),  # transaction_offsets.committed
     ("transactions.py:TransactionScope._doubted", "call"),  # RunTransactions' own, too
     ("transactions.py:Transactions._abort", "self._client"),
     ("transactions.py:Transactions._begin", "self._client"),
     ("transactions.py:Transactions._commit", "self._client"),
     ("transactions.py:Transactions.commit", "self._client"),
     ("workers.py:Workers._failed", "self._on_failure"),  # Watchdog.worker_failed
-    ("workers.py:Workers._run_hooks", "hook"),  # GroupState's own; guarded all the same
+    ("workers.py:Workers._run_hooks", "hook"),  # Connection's own; guarded all the same
     ("workers.py:Workers._work", "get"),
+    ("workers.py:Workers._work", "self._do"),  # Execution.work
 }
 ADMINISTRATION = {
     ("_clients.py:Clients._made", "make"),
@@ -392,7 +393,7 @@ SCENARIOS = {
 LOG_CALLS = {"bus.py:Bus._log", "bus.py:Bus._tell", "bus.py:Bus.tell_repeated", "librdkafka_log.py:ContainedLog.log"}
 """Each is inside a guard, which the scenario `listener` tries."""
 THREADS = {
-    ("client.py:SubscriptionClient.__init__", "self._owner.run"),
+    ("connection.py:Connection.__init__", "self._owner.run"),
     ("event_loop.py:EventLoop._started", "self._serve"),
     ("workers.py:Workers.start", "self._work"),
     ("workers.py:Workers.submit_hook", "self._run_hooks"),

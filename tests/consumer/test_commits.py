@@ -12,13 +12,15 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer import App, Consumer
-from swarm_consumer._connection import commits
-from swarm_consumer._connection.group_state import GroupState
+from swarm_consumer._connection import commits, transaction_offsets
+from swarm_consumer._connection.client_properties import ClientProperties
+from swarm_consumer._connection.connection import Connection
+from swarm_consumer._connection.due import Due
+from swarm_consumer._connection.ending import Ending
 from swarm_consumer._connection.intake import Intake
-from swarm_consumer._connection.owner import Owner
 from swarm_consumer._connection.rebalances import Rebalances
+from swarm_consumer._connection.transaction_offsets import group_metadata
 from swarm_consumer._connection.workers import Workers
-from swarm_consumer._running.run_transactions import RunTransactions
 from swarm_consumer._scheduling.commit_turns import REFUSED_S, CommitTurns
 from swarm_consumer.events import Assigned, BatchFinished, ClientError, CommitRefused, Committed
 from swarm_consumer.testing import Record, committed_offsets, produce
@@ -48,9 +50,9 @@ def test_a_blocking_mark_in_an_outage_does_not_hold_up_the_owner(embedded_broker
         go.set()
         running.wait_for(lambda: answers)
         assert answers == [False]
-        (client,) = running.runtime._clients
+        (connection,) = running.runtime._connections
         asked = time.monotonic()
-        running.wait_for(lambda: client.last_poll > asked, timeout=15, what="a poll after the mark was given up")
+        running.wait_for(lambda: connection.last_poll > asked, timeout=15, what="a poll after the mark was given up")
     finally:
         embedded_broker.bring_up()
     running.stop()
@@ -82,17 +84,17 @@ def test_a_blocking_mark_inside_a_revocation_is_answered(embedded_broker, make_a
     assert answers == [True]
 
 
-class Group:
-    """As much of a group as a report needs."""
+class Reported:
+    """As much of a connection as a report needs."""
 
     def __init__(self):
         from swarm_consumer._reporting.bus import Bus
         from swarm_consumer.kafka.client_errors import Repetitions
 
         self.bus, self.refusals, self.awaited, self.unpolled = Bus(), Repetitions(), {}, False
-        self.lock, self.turns = threading.Lock(), CommitTurns(5.0, time.monotonic())
-        self.changed = threading.Condition(self.lock)
-        self.group = type("Named", (), {"name": "delays", "group": "delays"})
+        self._lock, self.turns = threading.Lock(), CommitTurns(5.0, time.monotonic())
+        self._changed = threading.Condition(self._lock)
+        self.group = type("Named", (), {"name": "delays", "consumer_group": "delays"})
         self.statistics = type("Statistics", (), {"committed": lambda self, offsets: None})()
         self.events = []
         self.bus.subscribe(self.events.append)
@@ -112,14 +114,14 @@ def place(offset, error=None):
     ],
 )
 def test_a_commit_that_stays_refused_is_a_warning(code, remedy):
-    group = Group()
+    connection = Reported()
     for _ in range(5):
-        commits.report(group, KafkaError(code), [place(17)])
-    (told,) = [event for event in group.events if isinstance(event, CommitRefused)]
+        commits.report(connection, KafkaError(code), [place(17)])
+    (told,) = [event for event in connection.events if isinstance(event, CommitRefused)]
     assert told.level == logging.WARNING
     assert remedy in str(told)
     assert "flights[3]" in str(told)
-    assert len([event for event in group.events if isinstance(event, Committed)]) == 5
+    assert len([event for event in connection.events if isinstance(event, Committed)]) == 5
 
 
 @pytest.mark.parametrize(
@@ -132,13 +134,13 @@ def test_a_commit_that_stays_refused_is_a_warning(code, remedy):
     ],
 )
 def test_a_commit_that_may_be_taken_later_is_no_news(code):
-    group = Group()
-    commits.report(group, KafkaError(code), [place(17)])
-    assert not [event for event in group.events if isinstance(event, CommitRefused)]
+    connection = Reported()
+    commits.report(connection, KafkaError(code), [place(17)])
+    assert not [event for event in connection.events if isinstance(event, CommitRefused)]
 
 
 def test_the_owner_may_stop_while_it_waits_for_its_own_id(embedded_broker, make_app, start, topic_name, monkeypatch):
-    """The client is closed then; draining polled it, which ended the node with 1."""
+    """The connection is closed then; draining polled it, which ended the node with 1."""
     topic = topic_name("flights")
     embedded_broker.create_topic(topic, 1)
     produce(embedded_broker.bootstrap, topic, [b"1"])
@@ -152,11 +154,11 @@ def test_the_owner_may_stop_while_it_waits_for_its_own_id(embedded_broker, make_
 
     running = start(app, drain_timeout=30.0)
     assert entered.wait(60)
-    (client,) = running.runtime._clients
-    client._owner._own_id_refused = 5  # as the broker's refusal sets it
-    running.wait_for(lambda: client._owner._client is None)
+    (connection,) = running.runtime._connections
+    connection._owner._own_id_refused = 5  # as the broker's refusal sets it
+    running.wait_for(lambda: connection._owner._client is None)
     running.runtime.stop()
-    running.wait_for(lambda: client.stopping)
+    running.wait_for(lambda: connection.stopping)
     gate.set()
     assert running.join() == 0
     assert not running.of(ClientError)
@@ -174,13 +176,13 @@ def test_a_commit_that_cannot_even_be_sent_leaves_nobody_waiting():
     epoch = ledger.assign(key)
     ledger.deliver(key, epoch, 6, 0)
     ledger.mark(key, epoch, 6)
-    group = Group()
-    group.lanes = SimpleNamespace(ledger=ledger)
-    group.request = lambda function, timeout_s: function(Client())
+    connection = Reported()
+    connection.lanes = SimpleNamespace(ledger=ledger)
+    connection.requests = SimpleNamespace(ask=lambda function, timeout_s: function(Client()))
     for _ in range(5):
-        assert commits.commit_blocking(group, key, epoch, 1.0) is False
-    assert all(answer.done() for waiting in group.awaited.values() for _, answer in waiting)
-    assert sum(map(len, group.awaited.values())) <= 1
+        assert commits.commit_blocking(connection, key, epoch, 1.0) is False
+    assert all(answer.done() for waiting in connection.awaited.values() for _, answer in waiting)
+    assert sum(map(len, connection.awaited.values())) <= 1
 
 
 class Unsure:
@@ -198,26 +200,27 @@ class Unsure:
         return [SimpleNamespace(topic=one.topic, partition=one.partition, error=failed, metadata="up to here")]
 
 
-def group_state():
+def a_connection():
     app = App("flights", {"bootstrap.servers": "localhost:9092"})
     app.consume("flights")(lambda messages: None)
     (group,) = app.subscription_groups()
-    return GroupState(group, Workers(1), None, app.bus, lambda: None)
+    workers = Workers(1, None, None)
+    return Connection(group, None, ClientProperties(group, "flights", None), workers, app.bus, lambda: None, 30.0)
 
 
 def test_metadata_is_asked_for_in_short_slices_until_the_broker_knows_it():
     """The owner thread waits for each answer: as long as the handler's whole timeout, it polled for nobody."""
-    group, client, ended = group_state(), Unsure(), threading.Event()
+    connection, client, ended = a_connection(), Unsure(), threading.Event()
 
     def own():
         while not ended.is_set():
-            group.serve_requests(client)
+            connection.requests.serve(client)
             time.sleep(0.001)
 
     owner = threading.Thread(target=own)
     owner.start()
     try:
-        assert group.committed_metadata(("flights", 3), 60.0) == "up to here"
+        assert commits.committed_metadata(connection, ("flights", 3), 60.0) == "up to here"
     finally:
         ended.set()
         owner.join(30)
@@ -226,27 +229,27 @@ def test_metadata_is_asked_for_in_short_slices_until_the_broker_knows_it():
 
 
 def test_requests_of_many_handlers_leave_room_for_polls(monkeypatch):
-    monkeypatch.setattr("swarm_consumer._connection.group_state.SERVE_S", 0.0, raising=False)
-    group, served = group_state(), []
+    monkeypatch.setattr("swarm_consumer._connection.requests.SERVE_S", 0.0, raising=False)
+    connection, served = a_connection(), []
     for number in range(3):
-        group._requests.append(lambda client, number=number: served.append(number))
-    group.serve_requests(None)
+        connection.requests._queue.append(lambda client, number=number: served.append(number))
+    connection.requests.serve(None)
     assert served == [0]
-    group.serve_requests(None)
+    connection.requests.serve(None)
     assert served == [0, 1]
 
 
 def test_seeks_of_many_partitions_leave_room_for_polls(monkeypatch):
     sought = []
-    monkeypatch.setattr("swarm_consumer._connection.owner.SEEKS_S", 0.0, raising=False)
-    monkeypatch.setattr("swarm_consumer._connection.seeks.seek", lambda group, client, lane: sought.append(lane))
-    group = group_state()
+    monkeypatch.setattr("swarm_consumer._connection.due.SEEKS_S", 0.0, raising=False)
+    monkeypatch.setattr("swarm_consumer._connection.seeks.seek", lambda connection, client, lane: sought.append(lane))
+    connection = a_connection()
     for partition in range(3):
-        lane = group.lanes.assign(("flights", partition), group.group.route_of("flights"), 0.0)
+        lane = connection.lanes.assign(("flights", partition), connection.group.route_of("flights"), 0.0)
         lane.pending_seek = 5
-    Owner._attend(SimpleNamespace(group=group), None, time.monotonic())
+    Due(connection).attend(None, time.monotonic())
     assert len(sought) == 1
-    assert group.attention, "the others are sought at the next turns"
+    assert connection.attention, "the others are sought at the next turns"
 
 
 class Recording:
@@ -260,56 +263,56 @@ class Recording:
         self.sent += [(one.partition, one.offset) for one in offsets]
 
 
-def gone_back(group, make_records, partition=3):
+def gone_back(connection, make_records, partition=3):
     """Return a lane whose client went back from 10 to 0, and whose handler has done what is before 2."""
-    lane = group.lanes.assign(("flights", partition), group.group.route_of("flights"), 0.0)
-    group.lanes.begin(lane, 10, commit=False)
-    group.lanes.receive(lane, make_records(0, 2, partition=partition))
+    lane = connection.lanes.assign(("flights", partition), connection.group.route_of("flights"), 0.0)
+    connection.lanes.begin(lane, 10, commit=False)
+    connection.lanes.receive(lane, make_records(0, 2, partition=partition))
     assert lane.went_back
-    run = group.lanes.take(lane, 0.0)
-    group.lanes.finish(run, False, 0.0)
+    run = connection.lanes.take(lane, 0.0)
+    connection.lanes.finish(run, False, 0.0)
     return lane
 
 
 def test_a_going_back_that_was_refused_is_committed_again_soon(make_records, monkeypatch):
     """It waited as long as one that is not answered: a node that stopped meanwhile left the group beyond the end."""
-    group, client = group_state(), Recording()
-    lane = gone_back(group, make_records)
-    commits.commit_now(group, client, [lane.key])
-    commits.report(group, KafkaError(KafkaError.REBALANCE_IN_PROGRESS), [place(2)])
+    connection, client = a_connection(), Recording()
+    lane = gone_back(connection, make_records)
+    commits.commit_now(connection, client, [lane.key])
+    commits.report(connection, KafkaError(KafkaError.REBALANCE_IN_PROGRESS), [place(2)])
     monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 2 * REFUSED_S)
-    commits.commit_due(group, client)
+    commits.commit_due(connection, client)
     assert client.sent == [(3, 2), (3, 2)]
-    commits.report(group, None, [place(2)])
+    commits.report(connection, None, [place(2)])
     monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 3600)
-    commits.commit_due(group, client)
+    commits.commit_due(connection, client)
     assert client.sent == [(3, 2), (3, 2)], "it is confirmed"
 
 
 def test_a_going_back_that_nobody_confirmed_is_committed_before_the_partition_leaves(make_records):
     """The next owner began beyond the end, and later past new records."""
-    group, client = group_state(), Recording()
-    lanes = [gone_back(group, make_records, partition) for partition in (3, 4)]
-    commits.commit_now(group, client, [lanes[0].key])
-    commits.report(group, KafkaError(KafkaError.REBALANCE_IN_PROGRESS), [place(2)])
+    connection, client = a_connection(), Recording()
+    lanes = [gone_back(connection, make_records, partition) for partition in (3, 4)]
+    commits.commit_now(connection, client, [lanes[0].key])
+    commits.report(connection, KafkaError(KafkaError.REBALANCE_IN_PROGRESS), [place(2)])
     client.sent.clear()
     places = [TopicPartition(*lane.key) for lane in lanes]
-    Rebalances(group, 0.0, lambda: None).revoke(client, places)
+    Rebalances(connection, 0.0, lambda: None).revoke(client, places)
     assert sorted(client.sent) == [(3, 2), (4, 2)]
 
 
 def test_a_log_that_is_cut_during_the_drain_takes_back_what_was_done(make_records):
     """What was done before was committed afterwards, past the records that have its offsets now."""
-    group, client = group_state(), Recording()
-    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
-    group.lanes.receive(lane, make_records(0, 17, partition=3))
-    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
-    commits.collect(group)
-    group.lanes.frozen = True
+    connection, client = a_connection(), Recording()
+    lane = connection.lanes.assign(("flights", 3), connection.group.route_of("flights"), 0.0)
+    connection.lanes.receive(lane, make_records(0, 17, partition=3))
+    connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+    commits.collect(connection)
+    connection.lanes.frozen = True
     client.poll = lambda timeout: make_records(0, 1, partition=3)[0]
-    Intake(group, None, None).poll(client, 0.0, drain=False)
+    Intake(connection, None, None).poll(client, 0.0, drain=False)
     assert client.sent == [(3, 0)]
-    Intake(group, None, None).poll(client, 0.0, drain=False)
+    Intake(connection, None, None).poll(client, 0.0, drain=False)
     assert client.sent == [(3, 0)], "once for each cut"
 
 
@@ -364,49 +367,49 @@ def test_a_blocking_mark_stays_taken(embedded_broker, make_app, start, topic_nam
 
 
 def with_a_commit_under_way(make_records):
-    """Return a group, its client and a lane whose four messages are done and not answered for."""
-    group, client = group_state(), Recording()
-    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
-    group.lanes.receive(lane, make_records(0, 4, partition=3))
-    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
-    commits.commit_now(group, client, [lane.key])
-    return group, client, lane
+    """Return a connection, its client and a lane whose four messages are done and not answered for."""
+    connection, client = a_connection(), Recording()
+    lane = connection.lanes.assign(("flights", 3), connection.group.route_of("flights"), 0.0)
+    connection.lanes.receive(lane, make_records(0, 4, partition=3))
+    connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+    commits.commit_now(connection, client, [lane.key])
+    return connection, client, lane
 
 
 def test_a_transaction_begins_when_no_commit_is_under_way(make_records):
     """One that waits for its next attempt would arrive after the transaction and take the group back behind it."""
-    group, client, lane = with_a_commit_under_way(make_records)
+    connection, client, lane = with_a_commit_under_way(make_records)
     asked, found = [], []
     client.consumer_group_metadata = lambda: "metadata"
     client.committed = lambda partitions, timeout: asked.append(partitions)
     asking = threading.Thread(
-        target=lambda: found.append(group.group_metadata(lane.key, lane.epoch, 30.0, after_commits=True))
+        target=lambda: found.append(group_metadata(connection, lane.key, lane.epoch, 30.0, after_commits=True))
     )
     asking.start()
-    while not group.has_requests:
+    while not connection.requests.waiting:
         time.sleep(0.001)
-    group.serve_requests(client)
+    connection.requests.serve(client)
     assert not asked
     assert not found
-    commits.report(group, None, [place(4)])
+    commits.report(connection, None, [place(4)])
     while asking.is_alive():
-        group.serve_requests(client)
+        connection.requests.serve(client)
     assert found == ["metadata"]
     assert asked
 
 
 def test_inside_a_callback_no_transaction_passes_a_commit_that_is_not_answered(make_records):
     """No answer can be polled there. The transaction is undone, and its records are handled by the next owner."""
-    group, client, lane = with_a_commit_under_way(make_records)
-    group.unpolled = True
-    group.request = lambda function, timeout_s: function(client)
+    connection, client, lane = with_a_commit_under_way(make_records)
+    connection.unpolled = True
+    connection.requests.ask = lambda function, timeout_s: function(client)
     with pytest.raises(KafkaException, match="not answered"):
-        group.group_metadata(lane.key, lane.epoch, 30.0, after_commits=True)
+        group_metadata(connection, lane.key, lane.epoch, 30.0, after_commits=True)
 
 
 def test_a_revocation_waits_for_a_commit_that_is_under_way(make_records):
     """The last commit was sent at once, and an older one that librdkafka tried again arrived after it."""
-    group, client, lane = with_a_commit_under_way(make_records)
+    connection, client, lane = with_a_commit_under_way(make_records)
     asked = []
 
     def committed(partitions, timeout):
@@ -414,85 +417,85 @@ def test_a_revocation_waits_for_a_commit_that_is_under_way(make_records):
         return [TopicPartition("flights", 3, 4 if len(asked) == 3 else 0)]
 
     client.committed = committed
-    Rebalances(group, 0.0, lambda: None).revoke(client, [TopicPartition(*lane.key)])
+    Rebalances(connection, 0.0, lambda: None).revoke(client, [TopicPartition(*lane.key)])
     assert len(asked) == 3
 
 
 def test_requests_that_come_all_the_time_do_not_keep_the_owner_from_polling():
     """Each ended the wait for room early, before a poll was due: the membership was lost, and no answer came."""
-    group, polls = group_state(), []
-    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
-    lane.held_bytes = group.lanes.held_bytes = 2**30
-    lane.held, group.lanes.held_total = [None] * 10_000, 10_000
+    connection, polls = a_connection(), []
+    lane = connection.lanes.assign(("flights", 3), connection.group.route_of("flights"), 0.0)
+    lane.held_bytes = connection.lanes.held_bytes = 2**30
+    lane.held, connection.lanes.held_total = [None] * 10_000, 10_000
     client = SimpleNamespace(poll=polls.append, pause=lambda where: None)
-    intake = Intake(group, None, None)
+    intake = Intake(connection, None, None)
     until = time.monotonic() + 30
     while not polls:
         assert time.monotonic() < until
-        group._requests.append(lambda client: None)
+        connection.requests._queue.append(lambda client: None)
         intake.turn(client, time.monotonic())
-        group.serve_requests(client)
+        connection.requests.serve(client)
 
 
 def test_a_transaction_is_not_waited_for_beyond_its_time(make_records):
     """With no time left the question was asked again and again without a pause."""
-    group, client, lane = with_a_commit_under_way(make_records)
-    group.request = lambda function, timeout_s: function(client)
+    connection, client, lane = with_a_commit_under_way(make_records)
+    connection.requests.ask = lambda function, timeout_s: function(client)
     with pytest.raises(TimeoutError, match="no answer to a commit"):
-        group.group_metadata(lane.key, lane.epoch, 0.1, after_commits=True)
+        group_metadata(connection, lane.key, lane.epoch, 0.1, after_commits=True)
 
 
 def test_the_last_commit_of_a_partition_takes_what_was_done_and_nothing_that_a_transaction_has_committed(make_records):
     """librdkafka's own last commit is of what was once stored, be it behind a transaction: its output came twice."""
-    group, client = group_state(), Recording()
+    connection, client = a_connection(), Recording()
     lanes = []
     for partition in (3, 4):
-        lane = group.lanes.assign(("flights", partition), group.group.route_of("flights"), 0.0)
-        group.lanes.receive(lane, make_records(0, 4, partition=partition))
-        group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+        lane = connection.lanes.assign(("flights", partition), connection.group.route_of("flights"), 0.0)
+        connection.lanes.receive(lane, make_records(0, 4, partition=partition))
+        connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
         lanes.append(lane)
-    commits.collect(group)
-    with group.lock:  # as a transaction does when it has committed more
-        group.lanes.ledger.committed(lanes[0].key, lanes[0].epoch, 4)
-        group.turns.forget([lanes[0].key])
-    Rebalances(group, 0.0, lambda: None).revoke(client, [TopicPartition(*lane.key) for lane in lanes])
+    commits.collect(connection)
+    with connection._lock:  # as a transaction does when it has committed more
+        connection.lanes.ledger.committed(lanes[0].key, lanes[0].epoch, 4)
+        connection.turns.forget([lanes[0].key])
+    Rebalances(connection, 0.0, lambda: None).revoke(client, [TopicPartition(*lane.key) for lane in lanes])
     assert client.sent == [(4, 4)]
 
 
 def test_one_refused_partition_is_no_refusal_of_the_others(make_records):
     """librdkafka gives its error as that of the whole request: blocking marks of all the others returned False."""
-    group, client = group_state(), Recording()
+    connection, client = a_connection(), Recording()
     for partition in (3, 4):
-        lane = group.lanes.assign(("flights", partition), group.group.route_of("flights"), 0.0)
-        group.lanes.receive(lane, make_records(0, 4, partition=partition))
-        group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+        lane = connection.lanes.assign(("flights", partition), connection.group.route_of("flights"), 0.0)
+        connection.lanes.receive(lane, make_records(0, 4, partition=partition))
+        connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
     told = []
-    group.bus.subscribe(told.append)
-    commits.commit_now(group, client, [("flights", 3), ("flights", 4)])
+    connection.bus.subscribe(told.append)
+    commits.commit_now(connection, client, [("flights", 3), ("flights", 4)])
     answers = {partition: Future() for partition in (3, 4)}
-    group.awaited = {("flights", partition): [(0, answer)] for partition, answer in answers.items()}
+    connection.awaited = {("flights", partition): [(0, answer)] for partition, answer in answers.items()}
     error = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
     good, bad = (SimpleNamespace(topic="flights", partition=number, offset=4, error=None) for number in (3, 4))
     bad.error = error
-    commits.report(group, error, [good, bad])
+    commits.report(connection, error, [good, bad])
     assert answers[3].result(0) is None
     with pytest.raises(KafkaException):
         answers[4].result(0)
     (refusal,) = [event for event in told if isinstance(event, CommitRefused)]
     assert refusal.partitions == (("flights", 4),)
-    assert group.turns.wanted([("flights", 3), ("flights", 4)]) == [("flights", 4)]
+    assert connection.turns.wanted([("flights", 3), ("flights", 4)]) == [("flights", 4)]
 
 
-def a_blocking_mark(group, client, lane):
+def a_blocking_mark(connection, client, lane):
     """Begin one on a thread; return that and where its answer comes, once it waits."""
-    group.request = lambda function, timeout_s: function(client)
+    connection.requests.ask = lambda function, timeout_s: function(client)
     answers = []
     asking = threading.Thread(
-        target=lambda: answers.append(commits.commit_blocking(group, lane.key, lane.epoch, 60.0)), daemon=True
+        target=lambda: answers.append(commits.commit_blocking(connection, lane.key, lane.epoch, 60.0)), daemon=True
     )
     asking.start()
     until = time.monotonic() + 30
-    while not group.awaited:
+    while not connection.awaited:
         assert time.monotonic() < until
         time.sleep(0.001)
     return asking, answers
@@ -500,102 +503,102 @@ def a_blocking_mark(group, client, lane):
 
 def test_a_blocking_mark_is_not_answered_by_a_commit_from_before_a_seek_back(make_records):
     """The mark of offset 0 was answered by the commit of 4, which it had just been sought back from."""
-    group, client, lane = with_a_commit_under_way(make_records)
+    connection, client, lane = with_a_commit_under_way(make_records)
     lane.pending_seek = 0
-    group.lanes.sought(lane, 0)
-    group.lanes.receive(lane, make_records(0, 1, partition=3))
-    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
-    asking, answers = a_blocking_mark(group, client, lane)
-    commits.report(group, None, [place(4)])
-    commits.commit_due(group, client)
+    connection.lanes.sought(lane, 0)
+    connection.lanes.receive(lane, make_records(0, 1, partition=3))
+    connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+    asking, answers = a_blocking_mark(connection, client, lane)
+    commits.report(connection, None, [place(4)])
+    commits.commit_due(connection, client)
     assert client.sent == [(3, 4), (3, 1)]
     assert answers == []
-    commits.report(group, None, [place(1)])
+    commits.report(connection, None, [place(1)])
     asking.join(30)
     assert answers == [True]
 
 
 def test_a_mark_beyond_a_transaction_that_is_under_way_is_committed(make_records):
     """Another thread of the handler made it: the transaction's answer had it forgotten for good."""
-    group, client = group_state(), Recording()
-    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
-    group.lanes.receive(lane, make_records(0, 10, partition=3))
-    run = group.lanes.take(lane, 0.0)
-    group.lanes.ledger.mark(lane.key, run.epoch, 8)
-    commits.collect(group)
-    RunTransactions(group, lane, None)._committed(run, (6, None, None))
-    assert group.turns.wanted([lane.key]) == [lane.key]
-    RunTransactions(group, lane, None)._committed(run, (8, None, None))
-    assert group.turns.wanted([lane.key]) == [], "it would take the group back behind what comes next"
+    connection, client = a_connection(), Recording()
+    lane = connection.lanes.assign(("flights", 3), connection.group.route_of("flights"), 0.0)
+    connection.lanes.receive(lane, make_records(0, 10, partition=3))
+    run = connection.lanes.take(lane, 0.0)
+    connection.lanes.ledger.mark(lane.key, run.epoch, 8)
+    commits.collect(connection)
+    transaction_offsets.committed(connection, run, (6, None, None))
+    assert connection.turns.wanted([lane.key]) == [lane.key]
+    transaction_offsets.committed(connection, run, (8, None, None))
+    assert connection.turns.wanted([lane.key]) == [], "it would take the group back behind what comes next"
     assert client.sent == []
 
 
 def test_a_transaction_waits_for_what_was_marked_since_it_asked(make_records):
     """It was forgotten, or would have arrived after the transaction and taken the group back."""
-    group, client, lane = with_a_commit_under_way(make_records)
-    commits.report(group, None, [place(4)])
-    group.lanes.receive(lane, make_records(4, 2, partition=3))
-    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
-    commits.collect(group)
+    connection, client, lane = with_a_commit_under_way(make_records)
+    commits.report(connection, None, [place(4)])
+    connection.lanes.receive(lane, make_records(4, 2, partition=3))
+    connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+    commits.collect(connection)
     client.consumer_group_metadata = lambda: "metadata"
     client.committed = lambda partitions, timeout: None
     found = []
     asking = threading.Thread(
-        target=lambda: found.append(group.group_metadata(lane.key, lane.epoch, 30.0, after_commits=True)), daemon=True
+        target=lambda: found.append(group_metadata(connection, lane.key, lane.epoch, 30.0, after_commits=True)),
+        daemon=True,
     )
     asking.start()
-    while not group.has_requests:
+    while not connection.requests.waiting:
         time.sleep(0.001)
-    group.serve_requests(client)
+    connection.requests.serve(client)
     assert not found
-    commits.commit_due(group, client)
+    commits.commit_due(connection, client)
     assert client.sent == [(3, 4), (3, 6)]
-    commits.report(group, None, [place(6)])
+    commits.report(connection, None, [place(6)])
     until = time.monotonic() + 30
     while asking.is_alive():
         assert time.monotonic() < until
-        group.serve_requests(client)
+        connection.requests.serve(client)
     assert found == ["metadata"]
 
 
 def test_what_is_under_way_as_a_partition_leaves_is_sent_once_more(make_records):
     """Its refusal is heard of only after the partition has gone: nobody committed it then."""
-    group, client, lane = with_a_commit_under_way(make_records)
+    connection, client, lane = with_a_commit_under_way(make_records)
 
     def nothing_is_known(partitions, timeout):
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
     client.committed = nothing_is_known
-    Rebalances(group, 0.0, lambda: None).revoke(client, [TopicPartition(*lane.key)])
+    Rebalances(connection, 0.0, lambda: None).revoke(client, [TopicPartition(*lane.key)])
     assert client.sent == [(3, 4), (3, 4)]
 
 
 def test_a_blocking_mark_of_a_lost_partition_ends_at_once(make_records):
-    group, client, lane = with_a_commit_under_way(make_records)
-    asking, answers = a_blocking_mark(group, client, lane)
-    Rebalances(group, 0.0, lambda: None).lose(client, [TopicPartition(*lane.key)])
+    connection, client, lane = with_a_commit_under_way(make_records)
+    asking, answers = a_blocking_mark(connection, client, lane)
+    Rebalances(connection, 0.0, lambda: None).lose(client, [TopicPartition(*lane.key)])
     asking.join(30)
     assert answers == [False]
 
 
 def test_a_refusal_during_the_drain_is_tried_again_before_the_client_is_closed(make_records):
     """Inside close() nobody hears of it: what a node had done was done again by the next owner."""
-    group, client = group_state(), Recording()
-    lane = group.lanes.assign(("flights", 3), group.group.route_of("flights"), 0.0)
-    group.lanes.receive(lane, make_records(0, 4, partition=3))
-    group.lanes.finish(group.lanes.take(lane, 0.0), False, 0.0)
+    connection, client = a_connection(), Recording()
+    lane = connection.lanes.assign(("flights", 3), connection.group.route_of("flights"), 0.0)
+    connection.lanes.receive(lane, make_records(0, 4, partition=3))
+    connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
     answers = [KafkaError(KafkaError.STALE_MEMBER_EPOCH), KafkaError(KafkaError.STALE_MEMBER_EPOCH), None]
 
     def poll(client, timeout):
-        if group.turns.is_under_way():
-            commits.report(group, answers.pop(0), [place(4)])
+        if connection.turns.is_under_way():
+            commits.report(connection, answers.pop(0), [place(4)])
         time.sleep(0.01)
 
-    owner = SimpleNamespace(group=group, intake=SimpleNamespace(poll=poll))
-    Owner._commit_the_rest(owner, client, time.monotonic() + 30)
+    Ending(connection, SimpleNamespace(poll=poll), None).commit_the_rest(client, time.monotonic() + 30)
     assert client.sent == [(3, 4)] * 3
     assert answers == []
-    assert not group.turns.wanted([lane.key])
+    assert not connection.turns.wanted([lane.key])
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -622,7 +625,7 @@ def test_a_node_that_a_handler_ends_has_committed_what_was_done(kafka_broker, to
         return start(app, drain_timeout=30.0)
 
     def partitions(running):
-        return sorted(key[1] for client in running.runtime._clients for key in client.lane_states())
+        return sorted(key[1] for connection in running.runtime._connections for key in connection.lane_states())
 
     def put(partition, *values):
         produce(kafka_broker.bootstrap, topic, [Record(value, partition=partition) for value in values])

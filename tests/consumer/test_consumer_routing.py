@@ -35,7 +35,7 @@ def test_topics_of_a_group_with_equal_settings_share_one_client():
     one.topic("a", "b", group="g")(Handler)
     one.topic("c", group="g", max_messages=7)(Handler)
     (group,) = one.subscription_groups()
-    assert (group.name, group.group, group.topics) == ("g", "g", ("a", "b", "c"))
+    assert (group.name, group.consumer_group, group.topics) == ("g", "g", ("a", "b", "c"))
 
 
 def test_names_do_not_depend_on_the_order_of_definition():

@@ -278,9 +278,9 @@ def test_statistics_that_nobody_can_read_do_not_end_the_node(embedded_broker, ma
     app.on(StatisticsEmitted)(told.append)
     running = start(app)
     running.wait_for_event(Assigned)
-    (client,) = running.runtime._clients
+    (connection,) = running.runtime._connections
     for text in ("", "[" * 5000, '{"topics": \ud800', '{"name": 1}'):
-        client._owner._take_statistics(text)
+        connection._owner._take_statistics(text)
     assert [event.statistics for event in told] == [{"name": 1}]
     assert running.stop() == 0
 

@@ -266,10 +266,10 @@ def test_what_fails_outside_of_a_handler_ends_the_node_with_its_reason(embedded_
         pass
 
     running = start(app)
-    client = running.runtime._clients[0] if running.runtime._clients else None
-    running.wait_for(lambda: running.runtime._clients, what="the client")
-    client = running.runtime._clients[0]
-    client.finish = lambda *args, **kwargs: 1 / 0
+    connection = running.runtime._connections[0] if running.runtime._connections else None
+    running.wait_for(lambda: running.runtime._connections, what="the connection")
+    connection = running.runtime._connections[0]
+    connection.finish = lambda *args, **kwargs: 1 / 0
     produce(embedded_broker.bootstrap, topic, [b"one more"])
     assert running.join() == 1
     assert "swarm-worker-0 failed outside of a handler: ZeroDivisionError" in running.runtime.fatal_error()
@@ -322,7 +322,7 @@ def test_hooks_that_are_wanted_at_the_same_moment_share_one_thread(monkeypatch):
             super().__init__(**options)
             started.append(self.name)
 
-    workers, done = Workers(1), threading.Semaphore(0)
+    workers, done = Workers(1, None, None), threading.Semaphore(0)
     askers = [threading.Thread(target=workers.submit_hook, args=(done.release,)) for _ in range(4)]
     monkeypatch.setattr("swarm_consumer._connection.workers.threading.Thread", Slow)
     for each in askers:

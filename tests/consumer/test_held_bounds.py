@@ -139,7 +139,7 @@ def test_the_owner_sleeps_while_a_lane_at_its_bound_is_worked_off(embedded_broke
 
     running = start(app)
     assert entered.wait(60)
-    owner = next(client.thread for client in running.runtime._clients)
+    owner = next(one.thread for one in running.runtime._connections)
 
     def cpu_s():
         with open(f"/proc/self/task/{owner.native_id}/stat") as stat:
@@ -162,12 +162,12 @@ def test_of_large_messages_fewer_are_taken_at_once(make_app):
     app = make_app(max_messages=100)
     app.consume("flights")(lambda messages: None)
     (group,) = app.subscription_groups()
-    state = type("State", (), {"group": group, "lanes": Lanes(Ledger()), "workers": type("W", (), {"count": 1})})
-    intake = Intake(state, None, None)
+    connection = type("C", (), {"group": group, "lanes": Lanes(Ledger()), "workers": type("W", (), {"count": 1})})
+    intake = Intake(connection, None, None)
     assert intake._fetch_count() == 200
     for number in range(8):
-        lane = state.lanes.assign(("flights", number), group.routes[0], 0.0)
-        state.lanes.receive(lane, big(0, 10, 50_000, number))
+        lane = connection.lanes.assign(("flights", number), group.routes[0], 0.0)
+        connection.lanes.receive(lane, big(0, 10, 50_000, number))
     assert intake._fetch_count() == 32 * 2**20 // 8 // 2 // 50_000
-    state.lanes.receive(lane, big(10, 2, 10_000_000, 7))
+    connection.lanes.receive(lane, big(10, 2, 10_000_000, 7))
     assert 1 <= intake._fetch_count() < 10

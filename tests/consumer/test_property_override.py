@@ -40,14 +40,14 @@ def test_what_is_declared_afterwards_can_still_say_more() -> None:
     @app.consume("late", group="late")
     def late(messages: Batch[bytes]) -> None: ...
 
-    found = next(group for group in app.subscription_groups() if group.group == "late")
+    found = next(group for group in app.subscription_groups() if group.consumer_group == "late")
     assert found.properties["fetch.wait.max.ms"].value == 5
 
 
 def test_topics_that_become_equal_share_a_client_only_within_their_group() -> None:
     app = declared()
     app.override({"fetch.wait.max.ms": 5}, "the command line")
-    assert {group.group for group in app.subscription_groups()} == {"billing", "refunds"}
+    assert {group.consumer_group for group in app.subscription_groups()} == {"billing", "refunds"}
     assert len(app.subscription_groups()) == 2
 
 

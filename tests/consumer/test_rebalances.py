@@ -47,8 +47,8 @@ def test_a_partition_that_left_paused_is_fetched_when_it_is_back(
         lambda messages: handled.update((message.partition, message.offset) for message in messages)
     )
     second = start(other)
-    (client,) = running.runtime._clients
-    running.wait_for(lambda: any(lane.revoking for lane in list(client.lanes.by_key.values())))
+    (connection,) = running.runtime._connections
+    running.wait_for(lambda: any(lane.revoking for lane in list(connection.lanes.by_key.values())))
     gate.set()
     second.wait_for_event(Assigned, lambda event: event.partitions)
     assert second.stop() == 0
@@ -132,11 +132,11 @@ def two_members(embedded_broker, make_app, start, topic, budget, **settings):
 
 
 def test_a_stop_during_a_revocation_keeps_its_own_time(embedded_broker, make_app, start, topic_name):
-    """It waited for the revocation's 30 s: the client was given up, and what other partitions had done with it."""
+    """It waited for the revocation's 30 s: the connection was given up, and what other partitions had done with it."""
     topic = topic_name("flights")
     running, gate = two_members(embedded_broker, make_app, start, topic, 5.0)
-    (client,) = running.runtime._clients
-    running.wait_for(lambda: any(lane.revoking for lane in list(client.lanes.by_key.values())))
+    (connection,) = running.runtime._connections
+    running.wait_for(lambda: any(lane.revoking for lane in list(connection.lanes.by_key.values())))
     begun = time.monotonic()
     code = running.stop(timeout=25)
     took = time.monotonic() - begun

@@ -77,8 +77,8 @@ def test_a_lost_client_that_stays_out_is_made_anew_and_gets_its_partitions(
     app.consume("flights", group="g")(lambda messages: None)
     running = start(app)
     running.wait_for_event(Assigned)
-    (client,) = running.runtime._clients
-    owner = client._owner
+    (connection,) = running.runtime._connections
+    owner = connection._owner
     out = json.dumps({"cgrp": {"join_state": "init", "state": "up"}})
 
     def stay_out(consumer):
@@ -87,10 +87,10 @@ def test_a_lost_client_that_stays_out_is_made_anew_and_gets_its_partitions(
         owner.rebalances.rejoin._idle_since -= 1.0
         owner._take_statistics(out)
 
-    client.request(stay_out, 5.0)
+    connection.requests.ask(stay_out, 5.0)
     error = running.wait_for_event(ClientError, lambda event: "made anew" in event.reason)
     assert not error.fatal
-    running.wait_for(lambda: len(running.of(ClientCreated)) == 2, what="a second client")
+    running.wait_for(lambda: len(running.of(ClientCreated)) == 2, what="a second connection")
     running.wait_for(lambda: len(running.of(Assigned)) == 2, what="its partitions again")
     assert running.runtime.fatal_error() is None
     assert not running.of(Lost)

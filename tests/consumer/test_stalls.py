@@ -141,12 +141,12 @@ def test_a_stall_that_nothing_helps_is_reported_with_its_partition(stalled, embe
 
 
 def test_the_lag_of_a_paused_partition_is_asked_for(stalled, embedded_broker):
-    """The client knows the end as of its last fetch: the lag of a paused partition stood still."""
+    """The connection knows the end as of its last fetch: the lag of a paused partition stood still."""
     topic, _, running, _ = stalled()
-    (client,) = running.runtime._clients
-    lane = client.lanes.by_key[topic, 0]
-    client.pause(lane, float("inf"), None)
-    client.request(lambda native: client._owner.intake._pause(native, lane, paused=True), 10.0)
+    (connection,) = running.runtime._connections
+    lane = connection.lanes.by_key[topic, 0]
+    connection.pause(lane, float("inf"), None)
+    connection.requests.ask(lambda native: connection._owner.intake._pause(native, lane, paused=True), 10.0)
     produce(embedded_broker.bootstrap, topic, [b"%d" % number for number in range(10, 17)])
 
     def lag():
@@ -160,10 +160,10 @@ def test_the_lag_of_a_paused_partition_is_asked_for(stalled, embedded_broker):
 
 def test_a_partition_that_is_caught_up_or_empty_has_not_stalled(stalled, embedded_broker, soon):
     topic, _, running, _ = stalled()
-    (client,) = running.runtime._clients
-    running.wait_for(lambda: client.ends.known((topic, 0)) is not None)
-    first = client.ends.known((topic, 0)).at
-    running.wait_for(lambda: client.ends.known((topic, 0)).at > first + 3)
+    (connection,) = running.runtime._connections
+    running.wait_for(lambda: connection.ends.known((topic, 0)) is not None)
+    first = connection.ends.known((topic, 0)).at
+    running.wait_for(lambda: connection.ends.known((topic, 0)).at > first + 3)
     assert not running.of(PartitionStalled)
     assert running.stop() == 0
 
@@ -186,13 +186,16 @@ class Silent:
 
 def test_partitions_without_a_single_record_are_no_stall(monkeypatch, embedded_broker, make_app):
     """And they are asked about together, whatever their number."""
-    from swarm_consumer._connection.group_state import GroupState
+    from swarm_consumer._connection.client_properties import ClientProperties
+    from swarm_consumer._connection.connection import Connection
     from swarm_consumer._connection.silent_partitions import SilentPartitions
+    from swarm_consumer._connection.workers import Workers
 
     app = make_app()
     app.consume("flights")(lambda messages: None)
     (group,) = app.subscription_groups()
-    state = GroupState(group, None, None, app.bus, lambda: None)
+    properties = ClientProperties(group, "test", None)
+    state = Connection(group, None, properties, Workers(1, None, None), app.bus, lambda: None, 30.0)
     state.statistics.join_state = "steady"
     told = []
     app.bus.subscribe(told.append, PartitionStalled)

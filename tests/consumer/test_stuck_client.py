@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from swarm_consumer._connection import owner, stuck_client
+from swarm_consumer._connection import ending, stuck_client
 from swarm_consumer.events import Assigned, ClientError
 
 
@@ -20,8 +20,8 @@ def test_a_client_that_never_lets_go_ends_the_node(embedded_broker, make_app, st
     error = running.wait_for_event(ClientError, lambda event: event.fatal)
     assert "has not let go of partitions" in error.reason
     assert running.join() == 1
-    while owner._abandoned:  # this one was not stuck: it can be closed
-        owner._abandoned.pop().close()
+    while ending._abandoned:  # this one was not stuck: it can be closed
+        ending._abandoned.pop().close()
 
 
 def test_letting_go_for_a_moment_or_being_steady_for_long_is_nothing(embedded_broker, make_app, start):
@@ -30,15 +30,15 @@ def test_letting_go_for_a_moment_or_being_steady_for_long_is_nothing(embedded_br
     app.consume("flights", group="g")(lambda messages: None)
     running = start(app)
     running.wait_for_event(Assigned)
-    (client,) = running.runtime._clients
+    (connection,) = running.runtime._connections
     for state, seconds in (
         ("steady", 0.0),
         ("wait-incr-unassign-to-complete", 60.0),
         ("steady", 5.0),
         ("steady", 60.0),
     ):
-        if client.statistics.join_state_since is not None:
-            client.statistics.join_state_since -= seconds
-        client._owner._take_statistics(json.dumps({"cgrp": {"join_state": state}}))
+        if connection.statistics.join_state_since is not None:
+            connection.statistics.join_state_since -= seconds
+        connection._owner._take_statistics(json.dumps({"cgrp": {"join_state": state}}))
     assert running.runtime.fatal_error() is None
     assert running.stop() == 0

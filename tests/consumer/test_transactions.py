@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from swarm_consumer import App, ConfigurationError, Consumer, ConsumptionError, DeadLetters, DeliveryError
-from swarm_consumer._connection.group_state import GroupState
+from swarm_consumer._connection import transaction_offsets
 from swarm_consumer._producing.transactions import Transactions
 from swarm_consumer._producing.turns import Turns
 from swarm_consumer._running.run_transactions import RunTransactions
@@ -155,9 +155,9 @@ def test_output_of_a_partition_that_is_gone_is_undone_with_or_without_a_mark(mar
         def consume(self, messages):
             with self.transaction():
                 self.produce("out", b"the next owner makes it again")
-                client = self._context._client
-                with client.lock:
-                    client.lanes.ledger.release(KEY)
+                connection = self._context._connection
+                with connection._lock:
+                    connection.lanes.ledger.release(KEY)
                 if marks:
                     assert self.mark_as_consumed(messages[-1]) is False
 
@@ -186,7 +186,7 @@ def test_an_attempt_produces_nothing_once_the_one_before_turns_out_to_be_committ
             runs.append(self._context._lane.running)
             if len(runs) == 1:
                 raise RuntimeError("its commit was not answered")
-            self._context.transactions._committed(runs[0], (10, None, None))  # now it is
+            transaction_offsets.committed(self._context._connection, runs[0], (10, None, None))  # now it is
             with pytest.raises(ConsumptionError, match="committed after all"), self.transaction():
                 self.produce("out", b"a second time")
 
@@ -482,7 +482,7 @@ def test_async_transactions_of_many_partitions_are_whole_for_whoever_reads_commi
 
 
 def test_a_block_whose_task_is_cancelled_at_its_end_is_ended_once(monkeypatch):
-    given, real = [], GroupState.group_metadata
+    given, real = [], transaction_offsets.group_metadata
     cancelled = threading.Event()
 
     def after_the_cancellation(*arguments, **options):
@@ -495,7 +495,7 @@ def test_a_block_whose_task_is_cancelled_at_its_end_is_ended_once(monkeypatch):
 
     real_give = Turns.give
     monkeypatch.setattr(Turns, "give", give)
-    monkeypatch.setattr(GroupState, "group_metadata", after_the_cancellation)
+    monkeypatch.setattr(transaction_offsets, "group_metadata", after_the_cancellation)
 
     class Handler(Consumer):
         async def consume(self, messages):
@@ -668,7 +668,9 @@ def test_a_transaction_whose_commits_are_not_answered_in_time_is_undelivered():
     def not_answered(*_, **__):
         raise TimeoutError("no answer to a commit within 1 s")
 
-    client = SimpleNamespace(lock=threading.Lock(), lanes=SimpleNamespace(ledger=ledger), group_metadata=not_answered)
+    requests = SimpleNamespace(ask=not_answered)
+    lanes = SimpleNamespace(ledger=ledger)
+    connection = SimpleNamespace(_lock=threading.Lock(), lanes=lanes, requests=requests, turns=None)
     run = SimpleNamespace(epoch=1, topic="messages", partition=0)
     with pytest.raises(DeliveryError, match="could not be committed"):
-        RunTransactions(client, SimpleNamespace(key=KEY), None)._metadata(run, 1.0, after_plain_marks=True)
+        RunTransactions(connection, SimpleNamespace(key=KEY), None)._metadata(run, 1.0, after_plain_marks=True)

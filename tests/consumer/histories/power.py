@@ -81,12 +81,12 @@ def test_the_seams_are_taken_out_again() -> None:
     import threading
     import time
 
-    from swarm_consumer._connection import group_state, owner
+    from swarm_consumer._connection import connection, owner
 
     with seams.installed():
         assert owner.time is not time
     assert owner.time is time
-    assert group_state.threading is threading
+    assert connection.threading is threading
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm_consumer import App, Consumer, Runtime
-from swarm_consumer._connection.client import SubscriptionClient
+from swarm_consumer._connection.connection import Connection
 from swarm_consumer._connection.owner import Owner
 from swarm_consumer.events import Assigned
 from swarm_liveness import LivenessListener, ProcessMemory
@@ -64,8 +64,8 @@ def stop_polling() -> None:
 def unsettle() -> None:
     """The client's statistics tell of one join state, for ever."""
     since = time.monotonic()
-    SubscriptionClient.join_state = property(lambda self: "wait-sync")  # type: ignore[assignment,method-assign]
-    SubscriptionClient.join_state_since = property(lambda self: since)  # type: ignore[assignment,method-assign]
+    Connection.join_state = property(lambda self: "wait-sync")  # type: ignore[assignment,method-assign]
+    Connection.join_state_since = property(lambda self: since)  # type: ignore[assignment,method-assign]
 
 
 def eat() -> None:

@@ -91,10 +91,10 @@ def _moved(
     from swarm_consumer.checks import nearest
 
     app = overridden_app(configuration)
-    known = sorted({group.group for group in app.subscription_groups()})
+    known = sorted({group.consumer_group for group in app.subscription_groups()})
     if name not in known:
         raise UsageError(f"the application has no group {name!r}{nearest(name, known)} (there is {', '.join(known)}).")
-    groups = [group for group in chosen_groups(app, configuration) if group.group == name]
+    groups = [group for group in chosen_groups(app, configuration) if group.consumer_group == name]
     if not groups:
         raise UsageError(f"the filters leave no topic of group {name!r}.")
     with connected(app, values_of(groups[0].properties), configuration) as cluster:

@@ -43,7 +43,7 @@ def described(app: Any, selection: Any) -> list[dict[str, Any]]:
         {
             "topic": route.topic,
             "pattern": route.is_pattern,
-            "consumer_group": group.group,
+            "consumer_group": group.consumer_group,
             "subscription_group": group.name,
             "handler": handler(route.consumer),
             "runs": "yes" if (group.name, route.topic) in runs else "no, filtered" if route.active else "no, inactive",

@@ -28,7 +28,7 @@ class ClientProperties:
         if str(properties.get("group.protocol", "classic")) == "classic":
             properties.setdefault("partition.assignment.strategy", DEFAULT_ASSIGNOR)
         properties["auto.offset.reset"] = group.routes[0].settings.initial_offset
-        properties["group.id"] = group.group
+        properties["group.id"] = group.consumer_group
         properties["client.id"] = client_id if node_id is None else f"{client_id}-{node_id}"
         properties["enable.auto.offset.store"] = False
         properties["enable.auto.commit"] = True

@@ -9,97 +9,112 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from swarm_consumer._connection.group_state import GroupState
-from swarm_consumer._connection.offsets import topic_partition
+from swarm_consumer._connection.requests import SERVE_S
 from swarm_consumer._scheduling.progress import Key, Storable
 from swarm_consumer.events import CommitRefused, Committed, ErrorOccurred
 from swarm_consumer.kafka.client_errors import commit_may_succeed_later, commit_refusal
 
+if TYPE_CHECKING:
+    from swarm_consumer._connection.connection import Connection
+
 RETRY_S = 0.1
-"""Between two attempts of a blocking mark."""
+"""Between two attempts of a blocking mark, or of a question that the broker has not answered."""
 ASK_S = 0.5
 """How long the broker may take to say what is committed, while handlers are waited for in a rebalance."""
 
 
-def collect(group: GroupState) -> None:
+def topic_partition(one: Storable) -> TopicPartition:
+    """Return a position as the client takes it."""
+    options: dict[str, Any] = {}
+    if one.metadata is not None:  # the constructor takes no None for these
+        options["metadata"] = one.metadata
+    if one.leader_epoch is not None:
+        options["leader_epoch"] = one.leader_epoch
+    return TopicPartition(one.topic, one.partition, one.offset, **options)
+
+
+def collect(connection: Connection) -> None:
     """Have every position that has moved committed, at the end of the interval."""
-    with group.lock:
-        _collect(group)
+    with connection._lock:
+        _collect(connection)
 
 
-def _collect(group: GroupState) -> None:
-    moved = group.lanes.ledger.take_storable()
+def _collect(connection: Connection) -> None:
+    moved = connection.lanes.ledger.take_storable()
     if moved:
-        group.turns.moved((one.topic, one.partition) for one in moved)
+        connection.turns.moved((one.topic, one.partition) for one in moved)
 
 
-def commit_now(group: GroupState, client: confluent_kafka.Consumer, keys: Iterable[Key]) -> None:
+def commit_now(connection: Connection, client: confluent_kafka.Consumer, keys: Iterable[Key]) -> None:
     """Commit the positions of these partitions at once, whatever is committed; made again until it is taken.
 
     The partitions are ours here, on the owner's thread, so it can rewind nobody else.
     """
     keys = list(keys)
-    collect(group)
-    with group.lock:
+    collect(connection)
+    with connection._lock:
         for key in keys:
-            group.lanes.ledger.committing(key)
-        group.turns.at_once(keys, time.monotonic())
-    commit_due(group, client)
+            connection.lanes.ledger.committing(key)
+        connection.turns.at_once(keys, time.monotonic())
+    commit_due(connection, client)
 
 
-def take_last(group: GroupState, keys: Iterable[Key]) -> list[Storable]:
+def take_last(connection: Connection, keys: Iterable[Key]) -> list[Storable]:
     """Return what is still to be committed of partitions that leave, and forget it. The lock is held."""
     keys = list(keys)
-    _collect(group)
-    ledger = group.lanes.ledger
+    _collect(connection)
+    ledger = connection.lanes.ledger
     # What is under way may have been refused: inside a callback nobody hears of it before the partition has gone.
-    left = [key for key in keys if group.turns.wanted([key]) or group.turns.under_way(key)]
+    left = [key for key in keys if connection.turns.wanted([key]) or connection.turns.under_way(key)]
     last = [present for key in left if (present := ledger.present(key)) is not None]
-    group.turns.forget(keys)
+    connection.turns.forget(keys)
     return last
 
 
-def commit_due(group: GroupState, client: confluent_kafka.Consumer) -> KafkaException | None:
+def commit_due(connection: Connection, client: confluent_kafka.Consumer) -> KafkaException | None:
     """Send what is to be committed now, in one commit; return what kept it from being sent."""
     now = time.monotonic()
-    with group.lock:
-        due = group.turns.due(now, at_last=group.unpolled)
+    with connection._lock:
+        due = connection.turns.due(now, at_last=connection.unpolled)
         if not due:
             return None
-        ledger, places = group.lanes.ledger, []
+        ledger, places = connection.lanes.ledger, []
         for key in due:
             if (present := ledger.present(key)) is not None:
                 places.append(present)
                 ledger.committing(key)
             elif not ledger.is_doubtful(key):
-                group.turns.forget([key])
-    return send(group, client, places)
+                connection.turns.forget([key])
+    return send(connection, client, places)
 
 
-def send(group: GroupState, client: confluent_kafka.Consumer, places: Sequence[Storable]) -> KafkaException | None:
+def send(connection: Connection, client: confluent_kafka.Consumer, places: Sequence[Storable]) -> KafkaException | None:
     """Commit these positions, whatever is under way; return what kept them from being sent."""
     if not places:
         return None
     now = time.monotonic()
-    with group.lock:
+    with connection._lock:
         # First noted, then sent: its answer may be there before commit() returns.
         sent = frozenset(((one.topic, one.partition), one.offset) for one in places)
-        group.turns.sent(sent, now)
+        connection.turns.sent(sent, now)
     try:
         client.commit(offsets=[topic_partition(one) for one in places], asynchronous=True)
     except KafkaException as error:
-        with group.lock:
-            group.turns.answered(sent, [key for key, _ in sent], now)
-        group.bus.emit(ErrorOccurred(where="commit", error=error, topic=places[0].topic, partition=places[0].partition))
+        with connection._lock:
+            connection.turns.answered(sent, [key for key, _ in sent], now)
+        connection.bus.emit(
+            ErrorOccurred(where="commit", error=error, topic=places[0].topic, partition=places[0].partition)
+        )
         return error
     return None
 
 
-def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -> bool:
+def commit_blocking(connection: Connection, key: Key, epoch: int, timeout_s: float) -> bool:
     """Commit a partition's position and wait for the broker; False when it did not take it.
 
     Called by workers. The owner only sends the commit: inside a blocking one it would stay as long as librdkafka looks
@@ -107,18 +122,18 @@ def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -
     """
 
     def send(client: confluent_kafka.Consumer) -> Future[None] | None:
-        with group.lock:
-            present = group.lanes.ledger.present(key) if group.lanes.ledger.owns(key, epoch) else None
+        with connection._lock:
+            present = connection.lanes.ledger.present(key) if connection.lanes.ledger.owns(key, epoch) else None
         if present is None:
             return None
-        collect(group)
+        collect(connection)
         answer: Future[None] = Future()
-        waiting = [one for one in group.awaited.get(key, ()) if not one[1].done()]
-        with group.lock:
+        waiting = [one for one in connection.awaited.get(key, ()) if not one[1].done()]
+        with connection._lock:
             # Only a commit that is sent from now on answers it: one under way may be from before a seek back.
-            group.awaited[key] = [*waiting, (group.turns.count, answer)]
-            group.turns.at_once([key], time.monotonic())
-        if (error := commit_due(group, client)) is not None:
+            connection.awaited[key] = [*waiting, (connection.turns.count, answer)]
+            connection.turns.at_once([key], time.monotonic())
+        if (error := commit_due(connection, client)) is not None:
             answer.cancel()  # none will come: the next one who waits strikes it out
             raise error
         return answer
@@ -126,14 +141,14 @@ def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            answer = group.request(send, max(0.0, deadline - time.monotonic()))
+            answer = connection.requests.ask(send, max(0.0, deadline - time.monotonic()))
             if answer is None:
                 return False
             try:
                 answer.result(max(0.0, deadline - time.monotonic()))
             except FutureTimeout:
                 answer.cancel()
-                raise TimeoutError(f"{group.group.name}: no answer to the commit within {timeout_s:g} s") from None
+                raise TimeoutError(f"{connection.group.name}: no answer to the commit within {timeout_s:g} s") from None
             return True
         except TimeoutError as error:
             reason: Exception = error
@@ -143,17 +158,37 @@ def commit_blocking(group: GroupState, key: Key, epoch: int, timeout_s: float) -
             if commit_may_succeed_later(error.args[0]) and time.monotonic() + RETRY_S < deadline:
                 time.sleep(RETRY_S)
                 continue
-        group.bus.emit(ErrorOccurred(where="blocking mark", error=reason, topic=key[0], partition=key[1]))
+        connection.bus.emit(ErrorOccurred(where="blocking mark", error=reason, topic=key[0], partition=key[1]))
         return False
 
 
-def arrived(group: GroupState, client: confluent_kafka.Consumer, keys: Iterable[Key]) -> bool:
+def committed_metadata(connection: Connection, key: Key, timeout_s: float) -> str | None:
+    """Return the metadata committed with a partition's offset. Raises KafkaException and TimeoutError."""
+    deadline = time.monotonic() + timeout_s
+
+    def ask(client: confluent_kafka.Consumer) -> str | None:
+        remaining = max(0.1, deadline - time.monotonic())
+        (answer,) = client.committed([TopicPartition(*key)], timeout=min(SERVE_S, remaining))
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+        return answer.metadata
+
+    while True:
+        try:
+            return connection.requests.ask(ask, max(0.0, deadline - time.monotonic()))
+        except KafkaException as error:
+            if not commit_may_succeed_later(error.args[0]) or time.monotonic() + RETRY_S >= deadline:
+                raise
+            time.sleep(RETRY_S)
+
+
+def arrived(connection: Connection, client: confluent_kafka.Consumer, keys: Iterable[Key]) -> bool:
     """Whether every commit of these partitions that is under way has been taken, as the broker says.
 
     For callbacks, where no answer can be polled: librdkafka goes on with its attempts meanwhile.
     """
-    with group.lock:
-        sent = {key: offsets for key in keys if (offsets := group.turns.under_way(key))}
+    with connection._lock:
+        sent = {key: offsets for key in keys if (offsets := connection.turns.under_way(key))}
     if not sent:
         return True
     try:
@@ -167,42 +202,42 @@ def _is_last(offset: int, commits: list[tuple[int, int]]) -> bool:
     return len(commits) == 1 and commits[0][1] == offset
 
 
-def give_up_awaited(group: GroupState, keys: Iterable[Key]) -> None:
+def give_up_awaited(connection: Connection, keys: Iterable[Key]) -> None:
     """End the waits for commits of partitions that were lost: no answer will be theirs."""
     for key in keys:
-        for _, answer in group.awaited.pop(key, ()):
+        for _, answer in connection.awaited.pop(key, ()):
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION)))
 
 
-def ask_for_answers(group: GroupState, client: confluent_kafka.Consumer) -> None:
+def ask_for_answers(connection: Connection, client: confluent_kafka.Consumer) -> None:
     """Find out about awaited commits where nothing may be polled: inside a rebalance callback, where handlers wait."""
-    keys = list(group.awaited)
+    keys = list(connection.awaited)
     try:
         answers = client.committed([TopicPartition(*key) for key in keys], timeout=ASK_S)
     except KafkaException:
         return
     for one in answers:
         key = (one.topic, one.partition)
-        with group.lock:
-            sent = group.turns.under_way(key)
+        with connection._lock:
+            sent = connection.turns.under_way(key)
         if one.error is None and sent and sent[-1][1] == one.offset:
-            _answer(group, key, sent[-1][0], None)
+            _answer(connection, key, sent[-1][0], None)
 
 
-def _answer(group: GroupState, key: Key, number: int, refused: KafkaError | None) -> None:
+def _answer(connection: Connection, key: Key, number: int, refused: KafkaError | None) -> None:
     """Tell those who wait for a commit of a partition sent after `count`; this one has the number `number`."""
     left = []
-    for count, answer in group.awaited.pop(key, ()):
+    for count, answer in connection.awaited.pop(key, ()):
         if number > count and answer.set_running_or_notify_cancel():
             answer.set_result(None) if refused is None else answer.set_exception(KafkaException(refused))
         elif not answer.done():
             left.append((count, answer))
     if left:
-        group.awaited[key] = left
+        connection.awaited[key] = left
 
 
-def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+def report(connection: Connection, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
     """Tell what the broker answered to a commit (librdkafka's on_commit)."""
     offsets = tuple((one.topic, one.partition, one.offset) for one in partitions if one.offset >= 0)
     # librdkafka gives the last error of a partition as that of the whole request too: the others were taken then.
@@ -212,30 +247,30 @@ def report(group: GroupState, error: KafkaError | None, partitions: list[TopicPa
         refused = one.error if alone else error
         if refused is not None:
             refusals[one.topic, one.partition] = refused
-    with group.lock:
+    with connection._lock:
         places = frozenset(((topic, partition), offset) for topic, partition, offset in offsets)
-        number = group.turns.answered(places, refusals, time.monotonic())
-        group.changed.notify_all()  # a transaction may wait for it
+        number = connection.turns.answered(places, refusals, time.monotonic())
+        connection._changed.notify_all()  # a transaction may wait for it
     if number is not None:
         for topic, partition, _ in offsets:
-            _answer(group, (topic, partition), number, refusals.get((topic, partition)))
+            _answer(connection, (topic, partition), number, refusals.get((topic, partition)))
     refused = next(iter(refusals.values()), error)
     if refused is None:
-        group.statistics.committed(offsets)
-    group.bus.emit(
+        connection.statistics.committed(offsets)
+    connection.bus.emit(
         Committed(
-            subscription_group=group.group.name,
+            subscription_group=connection.group.name,
             offsets=offsets,
             error=None if refused is None else f"{refused.name()}: {refused.str()}",
         )
     )
     if refused is None or commit_may_succeed_later(refused):
         return
-    reason = commit_refusal(refused, group.group.group)
-    if group.refusals.is_new(refused.name(), reason, time.monotonic()):
-        group.bus.emit(
+    reason = commit_refusal(refused, connection.group.consumer_group)
+    if connection.refusals.is_new(refused.name(), reason, time.monotonic()):
+        connection.bus.emit(
             CommitRefused(
-                subscription_group=group.group.name,
+                subscription_group=connection.group.name,
                 partitions=tuple(sorted(refusals)),
                 code=refused.name(),
                 reason=reason,

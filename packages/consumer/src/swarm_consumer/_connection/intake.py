@@ -8,17 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer._connection import commits
-from swarm_consumer._connection.group_state import GroupState
 from swarm_consumer._scheduling import flow
 from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer._scheduling.progress import Key
 from swarm_consumer.events import ErrorOccurred, PartitionPaused, PartitionResumed, Polled
+
+if TYPE_CHECKING:
+    from swarm_consumer._connection.connection import Connection
 
 IDLE_POLL_S = 0.1
 """Longest stay inside poll(): how late a stop, a due retry or a request may be noticed when no message comes."""
@@ -41,13 +43,13 @@ class Intake:
 
     def __init__(
         self,
-        group: GroupState,
+        connection: Connection,
         on_error: Callable[[KafkaError, str | None], None],
         on_end: Callable[[Key], None],
     ) -> None:
-        routes = group.group.routes
-        self._group = group
-        self._lanes = group.lanes
+        routes = connection.group.routes
+        self._connection = connection
+        self._lanes = connection.lanes
         self._on_error = on_error
         self._on_end = on_end
         self._flow_paused = 0  # how many lanes are
@@ -57,11 +59,11 @@ class Intake:
         self._least_bytes = min(route.settings.max_held_bytes for route in routes)
         self._least_bound = min(route.settings.held_bound for route in routes)
         # Two batches at a time: each fetch costs the owner a wake-up and a look at all lanes.
-        largest = group.group.largest_batch
+        largest = connection.group.largest_batch
         self._fetch_size = max(largest, min(2 * largest, self._least_bound))
         self._single_topic = routes[0].topic if len(routes) == 1 and not routes[0].is_pattern else None
         self._max_wait = min(route.settings.max_wait for route in routes)
-        self._enough = self._fetch_size * group.workers.count  # so much for each worker; more would only grow cold
+        self._enough = self._fetch_size * connection.workers.count  # so much for each worker; more would only grow cold
 
     def turn(self, client: confluent_kafka.Consumer, now: float) -> None:
         """Fetch what is there, or wait for some of what is held to be worked off."""
@@ -90,9 +92,9 @@ class Intake:
             self._see_cuts(client, records)
             return  # quieting or stopping: nothing was marked of them, so they will come again
         if records:
-            bus = self._group.bus
+            bus = self._connection.bus
             if bus.wants(Polled):
-                bus.emit(Polled(subscription_group=self._group.subscription_group, messages=len(records)))
+                bus.emit(Polled(subscription_group=self._connection.subscription_group, messages=len(records)))
             self._distribute(client, records)
         for key in ends:
             self._on_end(key)
@@ -110,9 +112,9 @@ class Intake:
     # ------------------------------------------------------------------------------------------------------------
 
     def _balance(self, client: confluent_kafka.Consumer, now: float) -> None:
-        group, lanes = self._group, self._lanes
-        with group.lock:
-            what = flow.decide(lanes.by_key.values(), now, group.workers.count, self._enough)
+        connection, lanes = self._connection, self._lanes
+        with connection._lock:
+            what = flow.decide(lanes.by_key.values(), now, connection.workers.count, self._enough)
         for lane in what.pause:
             self._pause(client, lane, paused=True)
         for lane in what.resume:
@@ -120,13 +122,13 @@ class Intake:
         if what.fetch:
             self.poll(client, self._poll_time(now))
             return
-        with group.lock:
+        with connection._lock:
             low = max(1, self._enough // 2) + what.blocked
-            if not group.has_requests and not lanes.frozen:
-                group.waiting_below = low
-                group.changed.wait(self._until_due(now, KEEPALIVE_S))
-                group.waiting_below = -1
-        if self._has_room() and not group.has_requests:
+            if not connection.requests.waiting and not lanes.frozen:
+                connection.waiting_below = low
+                connection._changed.wait(self._until_due(now, KEEPALIVE_S))
+                connection.waiting_below = -1
+        if self._has_room() and not connection.requests.waiting:
             self.poll(client, 0)  # what is there at once; to wait for more comes after the progress was collected
         elif time.monotonic() - self._polled >= KEEPALIVE_S * 0.8:  # requests may have ended many waits early
             self.poll(client, 0, drain=False)
@@ -147,11 +149,11 @@ class Intake:
         return min(self._fetch_size, max(1, share // 2 * lanes.held_total // lanes.held_bytes))
 
     def _poll_time(self, now: float) -> float:
-        longest = BUSY_POLL_S if self._group.workers.occupied() else IDLE_POLL_S
+        longest = BUSY_POLL_S if self._connection.workers.occupied() else IDLE_POLL_S
         return self._until_due(now, min(longest, self._max_wait))
 
     def _until_due(self, now: float, longest: float) -> float:
-        with_wait = self._lanes.next_wake() if self._group.attention else None
+        with_wait = self._lanes.next_wake() if self._connection.attention else None
         return longest if with_wait is None else max(0.0, min(longest, with_wait - now))
 
     def _distribute(self, client: confluent_kafka.Consumer, records: list[confluent_kafka.Message]) -> None:
@@ -175,7 +177,7 @@ class Intake:
         What was done before is void as well: it is committed where the client goes on.
         """
         cut: list[Key] = []
-        with self._group.lock:
+        with self._connection._lock:
             for record in records:
                 key, offset = (record.topic() or "", record.partition() or 0), record.offset() or 0
                 lane = self._lanes.by_key.get(key)
@@ -186,21 +188,21 @@ class Intake:
                     lane.epoch = self._lanes.ledger.restart(lane.key, offset)
                     cut.append(key)
         if cut:
-            commits.commit_now(self._group, client, cut)
+            commits.commit_now(self._connection, client, cut)
 
     def _receive(self, client: confluent_kafka.Consumer, key: Key, records: list[confluent_kafka.Message]) -> None:
-        group = self._group
-        with group.lock:
+        connection = self._connection
+        with connection._lock:
             lane = self._lanes.by_key.get(key)
             # Not ours any more, or about to go on elsewhere: these messages are fetched again by whom they belong to.
             if lane is None or lane.revoking or lane.pending_seek is not None:
                 return
             lane.eof = False
             if self._lanes.receive(lane, records):
-                group.workers.submit(group, lane)
+                connection.workers.submit(connection, lane)
         if lane.went_back:
             lane.went_back = False
-            commits.commit_now(group, client, [key])
+            commits.commit_now(connection, client, [key])
 
     def _take_errors(self, records: list[confluent_kafka.Message]) -> tuple[list[confluent_kafka.Message], list[Key]]:
         """Report errors; return the messages, and the partitions whose end was reached."""
@@ -224,9 +226,9 @@ class Intake:
             else:
                 client.resume(where)
         except KafkaException as error:
-            self._group.bus.emit(ErrorOccurred(where="pause", error=error, topic=topic, partition=partition))
+            self._connection.bus.emit(ErrorOccurred(where="pause", error=error, topic=topic, partition=partition))
             return
         lane.flow_paused = paused
         self._flow_paused += 1 if paused else -1
         event = PartitionPaused if paused else PartitionResumed
-        self._group.bus.emit(event(topic=topic, partition=partition, reason=f"{len(lane.held)} messages are held"))
+        self._connection.bus.emit(event(topic=topic, partition=partition, reason=f"{len(lane.held)} messages are held"))

@@ -6,18 +6,21 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import confluent_kafka
 from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer._connection import commits, starts
-from swarm_consumer._connection.group_state import GroupState
 from swarm_consumer._connection.rejoin import RejoinWatch
 from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer._scheduling.progress import Key
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverrun, Revoked, describe
 from swarm_consumer.routing.routes import SubscriptionGroup
+
+if TYPE_CHECKING:
+    from swarm_consumer._connection.connection import Connection
 
 LONG_RUNNING_S = 5.0
 """How long a revocation waits for the handler of a topic that is long_running, unless it has a time of its own."""
@@ -35,9 +38,14 @@ class Rebalances:
     """
 
     def __init__(
-        self, group: GroupState, revocation_timeout_s: float, on_change: Callable[[], None], *, incremental: bool = True
+        self,
+        connection: Connection,
+        revocation_timeout_s: float,
+        on_change: Callable[[], None],
+        *,
+        incremental: bool = True,
     ) -> None:
-        self._group = group
+        self._connection = connection
         self._revocation_timeout_s = revocation_timeout_s
         self._on_change = on_change
         self._incremental = incremental
@@ -49,56 +57,56 @@ class Rebalances:
         """Keep our errors out of librdkafka, which they would leave half-way through a rebalance: they end the node."""
 
         def call(client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
-            group = self._group
-            group.unpolled = True
+            connection = self._connection
+            connection.unpolled = True
             try:
                 callback(client, partitions)
             except BaseException as error:  # noqa: BLE001
-                group.bus.emit(ErrorOccurred(where="rebalance", error=error))
-                group.fail(f"{group.subscription_group}: a rebalance failed: {describe(error)}")
+                connection.bus.emit(ErrorOccurred(where="rebalance", error=error))
+                connection.fail(f"{connection.subscription_group}: a rebalance failed: {describe(error)}")
             finally:
-                group.unpolled = False
+                connection.unpolled = False
 
         return call
 
     def assign(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
         """Open a lane for each partition that came, and find out where it begins."""
-        group = self._group
-        routes = {(one.topic, one.partition): group.group.route_of(one.topic) for one in partitions}
+        connection = self._connection
+        routes = {(one.topic, one.partition): connection.group.route_of(one.topic) for one in partitions}
         keys = [key for key, route in routes.items() if route is not None]
         self._refuse(client, [key for key, route in routes.items() if route is None])
         found = starts.committed(client, keys) if keys else None
         pinned = self._pin(client, partitions, [key for key, offset in (found or {}).items() if offset is None])
         now = time.monotonic()
-        with group.lock:
+        with connection._lock:
             for key in keys:
                 route = routes[key]
                 assert route is not None
-                lane = group.lanes.assign(key, route, now)
-                group.counters.assigned(key)
+                lane = connection.lanes.assign(key, route, now)
+                connection.counters.assigned(key)
                 # Nobody knows then whether the first record is below what is committed: it is committed where it is.
                 lane.start_unknown = key not in (found or {})
                 start = pinned.get(key, (found or {}).get(key))
                 if start is not None:
-                    group.lanes.begin(lane, start, commit=key in pinned)
+                    connection.lanes.begin(lane, start, commit=key in pinned)
             self._on_change()
         self.assigned_once = True
         self.rejoin.settled()
-        group.statistics.assigned(keys)
+        connection.statistics.assigned(keys)
         if pinned:
-            commits.commit_now(group, client, pinned)
-        group.bus.emit(Assigned(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
+            commits.commit_now(connection, client, pinned)
+        connection.bus.emit(Assigned(subscription_group=connection.subscription_group, partitions=tuple(sorted(keys))))
 
     def _refuse(self, client: confluent_kafka.Consumer, keys: list[Key]) -> None:
         """Tell of partitions that nobody here handles, and fetch nothing of them."""
-        group = self._group
+        connection = self._connection
         for topic in sorted({topic for topic, _ in keys}):
             error = ConfigurationError(
-                f"topic {topic!r} was assigned to subscription group {group.subscription_group!r}, and none of its "
-                f"topics and patterns ({', '.join(group.group.topics)}) matches it for Python: its "
+                f"topic {topic!r} was assigned to subscription group {connection.subscription_group!r}, and none of "
+                f"its topics and patterns ({', '.join(connection.group.topics)}) matches it for Python: its "
                 f"records wait. Declare the topic, or write the pattern so that Kafka and Python both match it"
             )
-            group.bus.emit(ErrorOccurred(where="assignment", error=error, topic=topic))
+            connection.bus.emit(ErrorOccurred(where="assignment", error=error, topic=topic))
         if keys:
             with contextlib.suppress(KafkaException):
                 client.pause([TopicPartition(*key) for key in keys])
@@ -107,7 +115,7 @@ class Rebalances:
         self, client: confluent_kafka.Consumer, partitions: list[TopicPartition], without: list[Key]
     ) -> dict[Key, int]:
         """Have the client begin at the present end of partitions without a committed offset, under "latest"."""
-        if not without or self._group.group.routes[0].settings.initial_offset != "latest":
+        if not without or self._connection.group.routes[0].settings.initial_offset != "latest":
             return {}
         pinned = starts.ends(client, without)
         if pinned:
@@ -121,11 +129,11 @@ class Rebalances:
 
         librdkafka lets the partitions go when that commit has been answered.
         """
-        group = self._group
+        connection = self._connection
         keys = [(partition.topic, partition.partition) for partition in partitions]
         started = time.monotonic()
-        with group.lock:
-            owned = [lane for key in keys if (lane := group.lanes.by_key.get(key)) is not None]
+        with connection._lock:
+            owned = [lane for key in keys if (lane := connection.lanes.by_key.get(key)) is not None]
             for lane in owned:
                 lane.revoking = True
             deadline = started + max(map(self._budget_s, owned), default=0.0)
@@ -133,38 +141,40 @@ class Rebalances:
         if not self.closing:
             self.hooks(client, owned, "revoked", deadline)
         self._settle(client, keys)
-        with group.lock:
+        with connection._lock:
             unfinished = tuple(sorted(lane.key for lane in owned if lane.running is not None))
-            last = commits.take_last(group, keys)
+            last = commits.take_last(connection, keys)
             for lane in owned:
-                group.lanes.close(lane.key, tell=not self.closing)
-                group.lanes.ledger.release(lane.key)
+                connection.lanes.close(lane.key, tell=not self.closing)
+                connection.lanes.ledger.release(lane.key)
             self._on_change()
-        commits.send(group, client, last)
+        commits.send(connection, client, last)
         self._tell_revoked(owned)
         self._unpause(client, owned)
-        group.statistics.unassigned(keys)
-        group.ends.forget(keys)
+        connection.statistics.unassigned(keys)
+        connection.ends.forget(keys)
         if unfinished:
             waited = time.monotonic() - started
-            group.bus.emit(
-                RevocationOverrun(subscription_group=group.subscription_group, partitions=unfinished, waited_s=waited)
+            connection.bus.emit(
+                RevocationOverrun(
+                    subscription_group=connection.subscription_group, partitions=unfinished, waited_s=waited
+                )
             )
-        group.bus.emit(Revoked(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
+        connection.bus.emit(Revoked(subscription_group=connection.subscription_group, partitions=tuple(sorted(keys))))
 
     def _settle(self, client: confluent_kafka.Consumer, keys: list[Key]) -> None:
         """Wait for commits under way: one that is tried again would overtake the last one."""
         until = time.monotonic() + SETTLE_S
-        while not commits.arrived(self._group, client, keys) and time.monotonic() < until:
-            with self._group.lock:
-                self._group.changed.wait(commits.RETRY_S)
+        while not commits.arrived(self._connection, client, keys) and time.monotonic() < until:
+            with self._connection._lock:
+                self._connection._changed.wait(commits.RETRY_S)
 
     def _budget_s(self, lane: Lane) -> float:
         """Return how long the partition's handler is waited for when it is taken away."""
         settings = lane.route.settings
         if settings.revocation_timeout is not None:
             return settings.revocation_timeout
-        # A job of minutes or hours does not end within any such time: it would only hold up the group.
+        # A job of minutes or hours does not end within any such time: it would only hold up the connection.
         return min(self._revocation_timeout_s, LONG_RUNNING_S) if settings.long_running else self._revocation_timeout_s
 
     def _worth_waiting(self, lanes: list[Lane], started: float) -> bool:
@@ -173,10 +183,10 @@ class Rebalances:
 
     def _tell_revoked(self, closed: Iterable[Lane]) -> None:
         """Queue revoked() of lanes that nothing works on any more; where a run is at work, its end does."""
-        group = self._group
+        connection = self._connection
         for lane in closed:
             if lane.owes_revoked and lane.running is None:
-                group.workers.submit_hook(functools.partial(group.execution.hook, group, lane, "revoked"))
+                connection.call_hook(lane, "revoked")
 
     def _unpause(self, client: confluent_kafka.Consumer, lanes: Iterable[Lane]) -> None:
         """Resume what was paused for its memory: a client keeps that over the assignment, a new lane knows nothing."""
@@ -186,77 +196,77 @@ class Rebalances:
         try:
             client.resume(paused)
         except KafkaException as error:
-            self._group.bus.emit(ErrorOccurred(where="resume", error=error))
+            self._connection.bus.emit(ErrorOccurred(where="resume", error=error))
 
     def lose(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
         """Drop what was in flight: others have these partitions already."""
-        group = self._group
+        connection = self._connection
         keys = [(partition.topic, partition.partition) for partition in partitions]
-        with group.lock:
+        with connection._lock:
             tell = not self.closing
-            closed = [lane for key in keys if (lane := group.lanes.close(key, tell=tell)) is not None]
+            closed = [lane for key in keys if (lane := connection.lanes.close(key, tell=tell)) is not None]
             for key in keys:
-                group.lanes.ledger.release(key)
-            group.turns.forget(keys)
+                connection.lanes.ledger.release(key)
+            connection.turns.forget(keys)
             self._on_change()
-        commits.give_up_awaited(group, keys)
+        commits.give_up_awaited(connection, keys)
         self._unpause(client, closed)
         self.rejoin.lost(time.monotonic())
-        group.statistics.unassigned(keys)
-        group.ends.forget(keys)
-        group.bus.emit(Lost(subscription_group=group.subscription_group, partitions=tuple(sorted(keys))))
+        connection.statistics.unassigned(keys)
+        connection.ends.forget(keys)
+        connection.bus.emit(Lost(subscription_group=connection.subscription_group, partitions=tuple(sorted(keys))))
         self._tell_revoked(closed)
 
     def hooks(self, client: confluent_kafka.Consumer, lanes: Iterable[Lane], action: str, deadline: float) -> None:
         """Run a hook of several lanes and wait for it until `deadline`."""
-        group = self._group
+        connection = self._connection
         called = [lane for lane in lanes if lane.wants(action) and lane.running is None]
         left = len(called)
 
         def call(lane: Lane) -> None:
             nonlocal left
             try:
-                group.execution.hook(group, lane, action)
+                connection.workers.hook(connection, lane, action)
             finally:
-                with group.lock:
+                with connection._lock:
                     left -= 1
-                    group.changed.notify_all()
+                    connection._changed.notify_all()
 
         for lane in called:
-            group.workers.submit_hook(functools.partial(call, lane))
-        with group.lock:
+            connection.workers.submit_hook(functools.partial(call, lane))
+        with connection._lock:
             self.wait_while(client, lambda: left > 0, deadline)
 
     def wait_while(
         self, client: confluent_kafka.Consumer | None, condition: Callable[[], bool], deadline: float
     ) -> None:
         """Wait, with the lock held, until `condition()` is False or the deadline has come, or that of a stop."""
-        group = self._group
-        group.waiting_below = 1 << 62
-        before, group.unpolled = group.unpolled, True
+        connection = self._connection
+        connection.waiting_below = 1 << 62
+        before, connection.unpolled = connection.unpolled, True
         while condition():
-            until = min(deadline, group.work_deadline) if group.stopping else deadline
+            until = min(deadline, connection.work_deadline) if connection.stopping else deadline
             remaining = until - time.monotonic()
             if remaining <= 0:
                 break
-            if client is not None and group.has_requests:
+            if client is not None and connection.requests.waiting:
                 # What is waited for may itself be waiting for us: a blocking mark, a transaction.
-                group.lock.release()
+                connection._lock.release()
                 try:
-                    group.serve_requests(client)
+                    connection.requests.serve(client)
                 finally:
-                    group.lock.acquire()
+                    connection._lock.acquire()
                 continue
-            if client is not None and group.awaited:
-                group.lock.release()
+            if client is not None and connection.awaited:
+                connection._lock.release()
                 try:
-                    commits.commit_due(group, client)
-                    commits.ask_for_answers(group, client)
+                    commits.commit_due(connection, client)
+                    commits.ask_for_answers(connection, client)
                 finally:
-                    group.lock.acquire()
-            group.changed.wait(min(remaining, 0.05 if group.awaited else 0.5))
-        group.unpolled = before
-        group.waiting_below = -1
+                    connection._lock.acquire()
+            connection._changed.wait(min(remaining, 0.05 if connection.awaited else 0.5))
+        connection.unpolled = before
+        connection.waiting_below = -1
 
 
 def revocation_timeout_s(given: float | None, group: SubscriptionGroup) -> float:

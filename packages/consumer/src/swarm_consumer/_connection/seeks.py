@@ -5,19 +5,21 @@ from __future__ import annotations
 import operator
 import time
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer._connection import commits
-from swarm_consumer._connection.group_state import GroupState
 from swarm_consumer._scheduling.going_back import Beginning
 from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer._scheduling.progress import Key
 from swarm_consumer._scheduling.retry import Backoff
 from swarm_consumer.events import ErrorOccurred, Sought
 from swarm_consumer.kafka.client_errors import nowhere_to_begin
+
+if TYPE_CHECKING:
+    from swarm_consumer._connection.connection import Connection
 
 TIMEOUT_S = 2.0
 """How long the broker may take to name the offset of a time or of an end; the owner thread waits for it."""
@@ -57,27 +59,26 @@ def checked(target: Any) -> int | datetime | str:
     return offset
 
 
-def seek(group: GroupState, client: confluent_kafka.Consumer, lane: Lane) -> None:
+def seek(connection: Connection, client: confluent_kafka.Consumer, lane: Lane) -> None:
     """Do the seek that waits in a lane; one that fails is tried again after a pause."""
     target = lane.pending_seek
     try:
         place = resolve(client, lane.key, target, lane.route.settings.initial_offset)
         client.seek(place)
     except OutOfRange as error:
-        group.fail(
-            f"{group.subscription_group}: {nowhere_to_begin(group.group.group, str(error))}", "_AUTO_OFFSET_RESET"
-        )
+        reason = nowhere_to_begin(connection.group.consumer_group, str(error))
+        connection.fail(f"{connection.subscription_group}: {reason}", "_AUTO_OFFSET_RESET")
         return
     except KafkaException as error:
         lane.seek_failures += 1
         lane.seek_at = time.monotonic() + _backoff.delay_s(lane.seek_failures)
-        group.bus.emit(ErrorOccurred(where="seek", error=error, topic=lane.key[0], partition=lane.key[1]))
+        connection.bus.emit(ErrorOccurred(where="seek", error=error, topic=lane.key[0], partition=lane.key[1]))
         return
-    with group.lock:
-        group.lanes.sought(lane, None if isinstance(target, Beginning) else place.offset)
-    commits.commit_now(group, client, [lane.key])
+    with connection._lock:
+        connection.lanes.sought(lane, None if isinstance(target, Beginning) else place.offset)
+    commits.commit_now(connection, client, [lane.key])
     asked = str(target) if target == place.offset else f"{place.offset}, asked for {target}"
-    group.bus.emit(Sought(topic=lane.key[0], partition=lane.key[1], target=asked))
+    connection.bus.emit(Sought(topic=lane.key[0], partition=lane.key[1], target=asked))
 
 
 def resolve(

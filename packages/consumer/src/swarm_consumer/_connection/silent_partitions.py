@@ -7,16 +7,19 @@ while every partition brings records.
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import confluent_kafka
 from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer._connection import starts
-from swarm_consumer._connection.group_state import GroupState
 from swarm_consumer._scheduling.lane import Lane, LaneState
 from swarm_consumer._scheduling.progress import Key
 from swarm_consumer._scheduling.stalls import Look, Remedy, Stall, StallWatch
 from swarm_consumer.events import ErrorOccurred, PartitionStalled
+
+if TYPE_CHECKING:
+    from swarm_consumer._connection.connection import Connection
 
 LOOK_S = 30.0
 """Between two looks: a partition that brought nothing in between is silent."""
@@ -31,8 +34,8 @@ STALLED = 5
 class SilentPartitions:
     """Looks after the silent partitions of one subscription group."""
 
-    def __init__(self, group: GroupState) -> None:
-        self._group = group
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._watch = StallWatch()
         self._places: dict[Key, tuple[int, int | None]] = {}  # epoch and expected offset at the last look
         self._next_look = time.monotonic() + LOOK_S
@@ -44,18 +47,18 @@ class SilentPartitions:
         if now < self._next_look:
             return False
         self._next_look = now + LOOK_S
-        group = self._group
-        with group.lock:
-            lanes = dict(group.lanes.by_key)
+        connection = self._connection
+        with connection._lock:
+            lanes = dict(connection.lanes.by_key)
         places = {key: (lane.epoch, lane.expected) for key, lane in lanes.items()}
         silent = [key for key, place in places.items() if self._places.get(key) == place]
         # What has come or gone since the last look is nobody's fault, and no proof that a stall is over.
         stayed = [key for key, (epoch, _) in places.items() if self._places.get(key, (None,))[0] == epoch]
         self._places = places
         ends = starts.ends(client, silent, TIMEOUT_S) if silent else {}
-        group.ends.answered(ends, silent, now)
-        could = [key for key in ends if _could_bring(lanes[key]) and not group.quieting]
-        fetched = {key: group.statistics.known(key).fetched for key in could}
+        connection.ends.answered(ends, silent, now)
+        could = [key for key in ends if _could_bring(lanes[key]) and not connection.quieting]
+        fetched = {key: connection.statistics.known(key).fetched for key in could}
         looks = {key: Look(place, ends[key]) for key, place in fetched.items()}
         nowhere = [key for key, place in fetched.items() if place is None]
         begins = starts.ends(client, nowhere, TIMEOUT_S, beginning=True) if nowhere else {}
@@ -63,14 +66,14 @@ class SilentPartitions:
             if begins.get(key, ends[key]) >= ends[key]:
                 del looks[key]
         had_room = empty_since is not None and now - empty_since >= ROOM_S
-        if group.statistics.join_state is None:
+        if connection.statistics.join_state is None:
             return True  # statistics are off: nobody knows where the client fetches
         for stall in self._watch.judge(looks, stayed, now, had_room=had_room):
             self._help(client, lanes[stall.key], stall, now)
         return True
 
     def _help(self, client: confluent_kafka.Consumer, lane: Lane, stall: Stall, now: float) -> None:
-        group = self._group
+        connection = self._connection
         topic, partition = stall.key
         event = PartitionStalled(
             topic=topic,
@@ -80,7 +83,7 @@ class SilentPartitions:
             stalled_s=now - stall.since + LOOK_S,
             remedy=stall.remedy.value,
         )
-        group.bus.emit(event)
+        connection.bus.emit(event)
         if stall.remedy is Remedy.SEEK:
             place = next((one for one in (lane.expected, lane.start, stall.offset) if one is not None), None)
             if place is None:
@@ -88,11 +91,11 @@ class SilentPartitions:
             try:
                 client.seek(TopicPartition(topic, partition, place))
             except KafkaException as error:
-                group.bus.emit(ErrorOccurred(where="seek", error=error, topic=topic, partition=partition))
+                connection.bus.emit(ErrorOccurred(where="seek", error=error, topic=topic, partition=partition))
         elif stall.remedy is Remedy.REMAKE:
             self.remake = str(event)
         else:
-            group.complain(STALLED, str(event))
+            connection.complain(STALLED, str(event))
 
 
 def _could_bring(lane: Lane) -> bool:

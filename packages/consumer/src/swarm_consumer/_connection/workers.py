@@ -1,4 +1,4 @@
-"""Worker threads: they take lanes from one queue, run their consumers, and hand the result back to the lane's group."""
+"""Worker threads: one queue of lanes that have something to be run, and one of hooks."""
 
 from __future__ import annotations
 
@@ -6,33 +6,41 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from swarm_consumer._scheduling.lane import Lane, Run
 from swarm_consumer.events import describe
 
+if TYPE_CHECKING:
+    from swarm_consumer._connection.connection import Connection
 
-class LaneOwner(Protocol):
-    """The subscription group a lane belongs to, as workers see it."""
 
-    def work(self, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
-        """Do one run of the lane, calling `occupy` with the run at its start and with None at its end."""
+Occupy = Callable[[Run | None], None]
+"""Called with a run at its start, and with None at its end: what the thread is at."""
 
 
 class Workers:
-    """`count` threads over one queue of (group, lane), and one more, made when needed, for hooks at the end.
+    """`count` threads over one queue of (connection, lane), and one more, made when needed, for hooks at the end.
 
+    `work` does one run of a lane, `hook` calls a hook of one (`Execution` has both, which stands on this wing).
     All are daemon threads: a handler that never returns must not keep the process from ending. `on_failure` is called
     with a sentence and the error when something other than a handler raises on one of them; the thread goes on.
     """
 
     def __init__(
-        self, count: int, name: str = "swarm-worker", on_failure: Callable[[str, BaseException], None] | None = None
+        self,
+        count: int,
+        work: Callable[[Connection, Lane, Occupy], None],
+        hook: Callable[[Connection, Lane, str], None],
+        name: str = "swarm-worker",
+        on_failure: Callable[[str, BaseException], None] | None = None,
     ) -> None:
         self.count = count
+        self.hook = hook
+        self._do = work
         self._name = name
         self._on_failure = on_failure
-        self._queue: SimpleQueue[tuple[LaneOwner, Lane] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Connection, Lane] | None] = SimpleQueue()
         self._hooks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._occupied: list[Run | None] = [None] * count
         self._threads: list[threading.Thread] = []
@@ -46,9 +54,9 @@ class Workers:
             self._threads.append(thread)
             thread.start()
 
-    def submit(self, owner: LaneOwner, lane: Lane) -> None:
+    def submit(self, connection: Connection, lane: Lane) -> None:
         """Queue a lane that has become READY."""
-        self._queue.put((owner, lane))
+        self._queue.put((connection, lane))
 
     def submit_hook(self, hook: Callable[[], None]) -> None:
         """Run a hook on a thread of its own, so that it need not wait for busy workers."""
@@ -89,8 +97,8 @@ class Workers:
         get = self._queue.get
         while (item := get()) is not None:
             try:
-                owner, lane = item
-                owner.work(lane, occupy)
+                connection, lane = item
+                self._do(connection, lane, occupy)
             except BaseException as error:  # noqa: BLE001  a worker that dies unseen is a node that does nothing
                 self._failed(f"{self._name}-{index}", error)
 

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import functools
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from swarm_consumer._connection.group_state import GroupState
+from swarm_consumer._connection.connection import Connection
 from swarm_consumer._handling.batch import Batch
 from swarm_consumer._handling.consumer import Consumer
 from swarm_consumer._producing.deliveries import produced_by
 from swarm_consumer._producing.letters import letter_headers
 from swarm_consumer._producing.producer import Producer
 from swarm_consumer._reporting.bus import Bus
+from swarm_consumer._running import batch_events
 from swarm_consumer._running.event_loop import EventLoop
 from swarm_consumer._running.partition_context import PartitionContext
 from swarm_consumer._running.returned import complete
 from swarm_consumer._scheduling.lane import Lane, Run, run_in_hand
-from swarm_consumer.events import (
-    BatchFailed,
-    BatchFinished,
-    BatchStarted,
-    DeadLettered,
-    DeadLetterLimitReached,
-    ErrorOccurred,
-    RetryStarted,
-)
+from swarm_consumer.events import DeadLettered, ErrorOccurred
 
 SETTLE_TIMEOUT_S = 60.0
 """How long a batch waits at its end for the acknowledgement of what it produced, before it counts as failed."""
@@ -44,84 +35,47 @@ class Execution:
         self.after_batch: tuple[Callable[[], None], ...] = ()
         self.state: Any = None  # what the app's lifespan yields
 
-    def consume(self, client: GroupState, run: Run, again: bool) -> None:
-        """Give a batch to the lane's consumer and report how it went."""
-        lane = run.lane
-        bus = self._bus
-        if lane.decoders.epoch != run.epoch:
-            lane.decoders = replace(lane.decoders, epoch=run.epoch)
-        batch: Batch[Any] = Batch(
-            run.topic, run.partition, run.records, lane.decoders, client.statistics.known(lane.key).end
-        )
-        if again:
-            bus.emit(
-                RetryStarted(
-                    topic=run.topic, partition=run.partition, offset=run.first_offset or 0, attempt=run.attempt
-                )
-            )
-        if bus.wants(BatchStarted):
-            bus.emit(
-                BatchStarted(
-                    topic=run.topic,
-                    partition=run.partition,
-                    first_offset=run.first_offset or 0,
-                    last_offset=run.last_offset or 0,
-                    messages=len(run.records),
-                    attempt=run.attempt,
-                )
-            )
-        error = self._call(client, run, batch)
-        if isinstance(error, Exception) and self._divert(client, run, error):
-            client.finish(run, failed=True, diverted=True)
-            self._tell_observers()
+    def work(self, connection: Connection, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
+        """Do the next run of a lane, on a worker thread: `occupy` is called with it, and with None at its end."""
+        former = connection.owing(lane)
+        if former is not None:  # the thread for hooks is busy with another one
+            self.hook(connection, former, "revoked")
+        run = connection.take(lane)
+        if run is None:
             return
-        outcome = client.finish(run, error is not None)
-        if error is not None:
-            bus.emit(
-                BatchFailed(
-                    topic=run.topic,
-                    partition=run.partition,
-                    offset=run.first_offset or 0 if outcome.first_unmarked is None else outcome.first_unmarked,
-                    offset_in_hand=batch._offset_in_hand(error),
-                    attempt=run.attempt,
-                    retry_in_s=0.0 if outcome.isolating else outcome.retry_in_s,
-                    error=error,
-                )
-            )
-            if outcome.refusal is not None:
-                bus.emit(
-                    DeadLetterLimitReached(
-                        topic=run.topic,
-                        partition=run.partition,
-                        offset=run.first_offset or 0,
-                        reason=outcome.refusal,
-                    )
-                )
-            if not isinstance(error, Exception):
-                client.fail(
+        if run.action != "consume":
+            self._call_hook(connection, run)
+            return
+        occupy(run)
+        try:
+            batch = self._batch(connection, run)
+            batch_events.started(self._bus, run)
+            error = self._call(connection, run, batch)
+            diverted = isinstance(error, Exception) and self._divert(connection, run, error)
+            outcome = connection.finish(run, error is not None, diverted=diverted)
+            if not diverted:
+                batch_events.ended(self._bus, run, batch, error, outcome)
+            if error is not None and not isinstance(error, Exception):
+                connection.fail(
                     f"{run.topic}[{run.partition}] offset {run.first_offset}: the handler raised "
                     f"{type(error).__name__}, which ends the node"
                 )
-        elif bus.wants(BatchFinished):
-            bus.emit(
-                BatchFinished(
-                    topic=run.topic,
-                    partition=run.partition,
-                    first_offset=run.first_offset or 0,
-                    last_offset=run.last_offset or 0,
-                    messages=len(run.records),
-                    duration_s=time.monotonic() - run.started,
-                )
-            )
-        self._tell_observers()
+            for callback in self.after_batch:
+                self._bus.call("after_batch callback", callback)
+        finally:
+            occupy(None)
 
-    def _tell_observers(self) -> None:
-        for callback in self.after_batch:
-            self._bus.call("after_batch callback", callback)
+    @staticmethod
+    def _batch(connection: Connection, run: Run) -> Batch[Any]:
+        lane = run.lane
+        if lane.decoders.epoch != run.epoch:
+            lane.decoders = replace(lane.decoders, epoch=run.epoch)
+        end = connection.statistics.known(lane.key).end
+        return Batch(run.topic, run.partition, run.records, lane.decoders, end)
 
-    def _divert(self, client: GroupState, run: Run, error: Exception) -> bool:
+    def _divert(self, connection: Connection, run: Run, error: Exception) -> bool:
         """Send the message of a failed run to the dead letters if its attempts are used up; whether that is done."""
-        record = client.divertible(run)
+        record = connection.divertible(run)
         limits = run.lane.route.settings.dead_letters
         if record is None or limits is None:
             return False
@@ -133,7 +87,7 @@ class Execution:
                 produce = functools.partial(self._producer.produce, limits.topic, record.value(), told=True, **letter)
                 if self._producer.transactional and run.lane.consumer is not None:
                     transactions = _context(run).transactions
-                    transactions.letter(run, produce, SETTLE_TIMEOUT_S, mark=client.letter_moves(run))
+                    transactions.letter(run, produce, SETTLE_TIMEOUT_S, mark=connection.letter_moves(run))
                 else:
                     produce().wait(SETTLE_TIMEOUT_S)
             except BaseException as failure:  # noqa: BLE001  no letter, no progress: the message is tried again
@@ -158,20 +112,21 @@ class Execution:
         )
         return True
 
-    def hook(self, client: GroupState, lane: Lane, action: str) -> None:
+    def hook(self, connection: Connection, lane: Lane, action: str) -> None:
         """Call one of the hooks without messages; what it raises is reported and hurts nobody.
 
         A partition that has had no message yet gets its consumer here.
         """
-        with client.lock:
-            run = client.lanes.begin_hook(lane, action, time.monotonic())
-        if run is None:
-            return
-        client.hook_runs[threading.get_ident()] = run
+        run = connection.begin_hook(lane, action)
+        if run is not None:
+            self._call_hook(connection, run)
+
+    def _call_hook(self, connection: Connection, run: Run) -> None:
+        action = run.action
         token = run_in_hand.set(run)
         try:
-            consumer = self._prepared(client, run)
-            self._in_wrap(lane, action, getattr(consumer, action))
+            consumer = self._prepared(connection, run)
+            self._in_wrap(run.lane, action, getattr(consumer, action))
             self._complete(run)
         except BaseException as error:  # noqa: BLE001  a hook must hurt nobody
             self._after_failure(run)
@@ -180,15 +135,14 @@ class Execution:
             )
         finally:
             run_in_hand.reset(token)
-            client.hook_runs.pop(threading.get_ident(), None)
-            client.finish(run, failed=False)
+            connection.finish(run, failed=False)
 
-    def _call(self, client: GroupState, run: Run, batch: Batch[Any]) -> BaseException | None:
+    def _call(self, connection: Connection, run: Run, batch: Batch[Any]) -> BaseException | None:
         lane = run.lane
         run.reached = False
         token = run_in_hand.set(run)
         try:
-            consumer = self._prepared(client, run)
+            consumer = self._prepared(connection, run)
             if "wrap" in lane.route.hooks:
                 self._in_wrap(lane, "consume", functools.partial(_reach, run, consumer, batch))
             elif (result := _reach(run, consumer, batch)) is not None:
@@ -230,22 +184,22 @@ class Execution:
         if produced_by(run).tainted:
             run.deferred = None
 
-    def _prepared(self, client: GroupState, run: Run) -> Consumer:
+    def _prepared(self, connection: Connection, run: Run) -> Consumer:
         """Return the lane's consumer, made and initialized if this is the first that is wanted of it."""
         lane = run.lane
         consumer = lane.consumer
         if consumer is None:
-            consumer = self._instance(client, lane)
+            consumer = self._instance(connection, lane)
         if not lane.initialized:
             if "initialized" in lane.route.hooks:
                 self._in_wrap(lane, "initialized", consumer.initialized)
             lane.initialized = True
-            client.count_attempts_anew(run)
+            connection.count_attempts_anew(run)
         return consumer
 
-    def _instance(self, client: GroupState, lane: Lane) -> Consumer:
+    def _instance(self, connection: Connection, lane: Lane) -> Consumer:
         consumer = lane.route.consumer()
-        consumer._context = PartitionContext(client, lane, self._producer)
+        consumer._context = PartitionContext(connection, lane, self._producer)
         consumer._state = self.state
         lane.consumer = consumer
         return consumer

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+import threading
 import time
 from datetime import datetime
 from typing import Any
 
 from swarm_consumer._connection import commits, seeks
-from swarm_consumer._connection.group_state import GroupState
+from swarm_consumer._connection.connection import Connection
 from swarm_consumer._handling.message import Message
 from swarm_consumer._producing.deliveries import Deliveries, Delivery, produced_by
 from swarm_consumer._producing.producer import Producer
@@ -16,18 +17,20 @@ from swarm_consumer._running.run_transactions import Block, RunTransactions
 from swarm_consumer._scheduling.lane import Lane, Run, run_in_hand
 from swarm_consumer.errors import ConsumptionError, DeliveryError
 
+_making = threading.Lock()
+
 
 class PartitionContext:
     """The runtime's side of one Consumer instance; all of it may be called from the handler's thread."""
 
-    def __init__(self, client: GroupState, lane: Lane, producer: Producer) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, lane: Lane, producer: Producer) -> None:
+        self._connection = connection
         self._lane = lane
         self.topic, self.partition = lane.key
         self.producer = producer
         self._elsewhere = Deliveries()
         self._elsewhere_epoch = lane.epoch
-        self.transactions = RunTransactions(client, lane, producer)
+        self.transactions = RunTransactions(connection, lane, producer)
 
     @property
     def attempt(self) -> int:
@@ -37,15 +40,14 @@ class PartitionContext:
 
     def is_revoked(self) -> bool:
         """See Consumer.is_revoked."""
-        lane = self._lane
-        gone = lane.revoking or self._client.lanes.by_key.get(lane.key) is not lane
-        if gone and lane.running is not None:
-            lane.running.marks_only = True
+        gone = self._connection.is_gone(self._lane)
+        if gone and self._lane.running is not None:
+            self._lane.running.marks_only = True
         return gone
 
     def is_stopping(self) -> bool:
         """See Consumer.is_stopping."""
-        stopping = self._client.stopping
+        stopping = self._connection.stopping
         if stopping and self._lane.running is not None:
             self._lane.running.marks_only = True
         return stopping
@@ -59,13 +61,12 @@ class PartitionContext:
         epoch = run.epoch if run is not None else self._lane.epoch
         if isinstance(message, Message):
             epoch = message._decoders.epoch or epoch
-        client, key = self._client, self._lane.key
+        connection, key = self._connection, self._lane.key
         if (transaction := run.transaction if run is not None else None) is not None or self._unsettled(run):
-            with client.lock:
-                if not client.lanes.ledger.deliverable(key, epoch, offset + 1):
-                    if transaction is not None:
-                        transaction.refused = True
-                    return False
+            if not connection.may_mark(key, epoch, offset + 1):
+                if transaction is not None:
+                    transaction.refused = True
+                return False
             if run is not None and transaction is not None:
                 return self.transactions.mark(run, transaction, (offset + 1, metadata, leader_epoch), blocking)
             # What was produced must be acknowledged before messages may count as done. In a handler or hook the mark is
@@ -77,10 +78,9 @@ class PartitionContext:
             if run is not None and run.produced is not None:
                 self.producer.settle(run.produced, timeout)
             self.settle_elsewhere(timeout)
-        with client.lock:
-            ours = client.lanes.ledger.mark(key, epoch, offset + 1, metadata, leader_epoch)
+        ours = connection.mark(key, epoch, offset + 1, metadata, leader_epoch)
         if ours and blocking:
-            return commits.commit_blocking(client, key, epoch, timeout)
+            return commits.commit_blocking(connection, key, epoch, timeout)
         return ours
 
     def _unsettled(self, run: Run | None) -> bool:
@@ -96,16 +96,16 @@ class PartitionContext:
         try:
             self.producer.settle(self.elsewhere, timeout)
         except DeliveryError:
-            self._client.go_back(self._lane, epoch)
+            self._connection.go_back(self._lane, epoch)
             raise
 
     @property
     def elsewhere(self) -> Deliveries:
         """What threads of the handler's own have produced since the partition was assigned, sought or went back."""
         if self._elsewhere_epoch != self._lane.epoch:
-            with self._client.lock:
-                if self._elsewhere_epoch != self._lane.epoch:
-                    self._elsewhere, self._elsewhere_epoch = Deliveries(), self._lane.epoch
+            with _making:
+                if self._elsewhere_epoch != (epoch := self._lane.epoch):
+                    self._elsewhere, self._elsewhere_epoch = Deliveries(), epoch
         return self._elsewhere
 
     def _place(self, message: Message[Any] | int) -> tuple[int, int | None]:
@@ -125,23 +125,23 @@ class PartitionContext:
 
     def offset_metadata(self, timeout: float) -> str | None:
         """See Consumer.offset_metadata."""
-        return self._client.committed_metadata(self._lane.key, timeout)
+        return commits.committed_metadata(self._connection, self._lane.key, timeout)
 
     def pause(self, duration: float | None) -> None:
         """See Consumer.pause."""
         if duration is not None and not duration >= 0:  # not a number is no duration either
             raise ValueError(f"a pause of {duration} s is not possible")
-        self._client.pause(self._lane, float("inf") if duration is None else time.monotonic() + duration, duration)
+        self._connection.pause(self._lane, float("inf") if duration is None else time.monotonic() + duration, duration)
 
     def resume(self) -> None:
         """See Consumer.resume."""
-        self._client.resume(self._lane)
+        self._connection.resume(self._lane)
 
     def complain(self, code: int, reason: str) -> None:
         """See Consumer.unhealthy."""
         if not isinstance(code, int) or isinstance(code, bool) or not 0 < code < 2**31:
             raise ValueError(f"the code of a complaint is an int from 1 to 2**31 - 1, not {code!r}")
-        self._client.complain(code, f"{self.topic}[{self.partition}]: {reason}")
+        self._connection.complain(code, f"{self.topic}[{self.partition}]: {reason}")
 
     def seek(self, target: int | datetime | str) -> None:
         """See Consumer.seek."""

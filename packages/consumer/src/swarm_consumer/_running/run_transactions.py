@@ -16,23 +16,21 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from swarm_consumer._connection import commits
-from swarm_consumer._connection.group_state import GroupState
-from swarm_consumer._connection.offsets import topic_partition
+from swarm_consumer._connection import commits, transaction_offsets
+from swarm_consumer._connection.connection import Connection
 from swarm_consumer._handling.consumer import TransactionBlock
 from swarm_consumer._producing.producer import Producer
 from swarm_consumer._producing.transactions import TransactionScope
 from swarm_consumer._scheduling.lane import Lane, Mark, Run, RunTransaction, run_in_hand
 from swarm_consumer._scheduling.progress import Storable
 from swarm_consumer.errors import ConsumptionError, DeliveryError
-from swarm_consumer.events import Committed
 
 
 class RunTransactions:
     """The transactions of one consumer instance."""
 
-    def __init__(self, client: GroupState, lane: Lane, producer: Producer) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, lane: Lane, producer: Producer) -> None:
+        self._connection = connection
         self._lane = lane
         self._producer = producer
         self._lock = threading.Lock()
@@ -152,22 +150,16 @@ class RunTransactions:
             # Whoever has the partition now produces all of it again: without a mark, too, as one may have been refused.
             if mark is not None or transaction.refused or run.action == "consume":
                 metadata = self._metadata(run, timeout, after_plain_marks=mark is not None)
-            if mark is not None and self._moves(mark):
-                place = topic_partition(Storable(run.topic, run.partition, *mark))
+            if mark is not None and transaction_offsets.moves(self._connection, self._lane.key, mark):
+                place = commits.topic_partition(Storable(run.topic, run.partition, *mark))
                 scope.add_offsets([place], metadata)
-                scope.on_committed.append(functools.partial(self._committed, run, mark))
+                scope.on_committed.append(functools.partial(transaction_offsets.committed, self._connection, run, mark))
                 scope.on_doubt.append(functools.partial(self._doubted, run.epoch))
         except BaseException:
             self.discard(run)
             raise
         run.transaction = None
         self._producer.transactions.commit(scope, timeout)
-
-    def _moves(self, mark: Mark) -> bool:
-        """Whether a mark is news: one of an earlier message would take the group back."""
-        with self._client.lock:
-            position = self._client.lanes.ledger.position(self._lane.key)
-        return position is None or mark[0] > position or (mark[0] == position and mark[1] is not None)
 
     def _metadata(self, run: Run, timeout: float, *, after_plain_marks: bool) -> Any:
         """Return the group metadata of the generation that this run's partition is held under.
@@ -176,14 +168,15 @@ class RunTransactions:
         cannot be committed.
         """
         key = self._lane.key
-        with self._client.lock:
-            plain = after_plain_marks and self._client.lanes.ledger.has_plain_marks(key)
+        plain = after_plain_marks and transaction_offsets.has_plain_marks(self._connection, key)
         # A plain mark that the automatic commit sends later would take the group back behind this transaction. Once it
         # is committed nothing is left to be sent; what has been sent meanwhile is waited for with the metadata.
-        if plain and not commits.commit_blocking(self._client, key, run.epoch, timeout):
+        if plain and not commits.commit_blocking(self._connection, key, run.epoch, timeout):
             raise _unsettled(run)
         try:
-            metadata = self._client.group_metadata(key, run.epoch, timeout, after_commits=plain)
+            metadata = transaction_offsets.group_metadata(
+                self._connection, key, run.epoch, timeout, after_commits=plain
+            )
         except (KafkaException, TimeoutError) as error:
             raise _unsettled(run) from error
         if metadata is None:
@@ -191,23 +184,7 @@ class RunTransactions:
         return metadata
 
     def _doubted(self, epoch: int, doubtful: bool) -> None:
-        with self._client.lock:
-            self._client.lanes.ledger.doubt(self._lane.key, epoch, doubtful=doubtful)
-
-    def _committed(self, run: Run, mark: Mark) -> None:
-        """Let ledger and figures follow a transaction: nothing of it is committed once more."""
-        key = self._lane.key
-        with self._client.lock:
-            self._client.lanes.ledger.committed(key, run.epoch, *mark)
-            later = self._lane.running
-            if later is not None and later is not run and later.first_offset is not None:
-                later.overtaken = later.overtaken or later.first_offset < mark[0]
-            ledger = self._client.lanes.ledger
-            if ledger.owns(key, run.epoch) and ledger.position(key) == mark[0]:  # else another is wanted by now
-                self._client.turns.forget([key])
-        offsets = ((*key, mark[0]),)
-        self._client.statistics.committed(offsets)
-        self._client.bus.emit(Committed(subscription_group=self._client.subscription_group, offsets=offsets))
+        transaction_offsets.doubt(self._connection, self._lane.key, epoch, doubtful=doubtful)
 
 
 def _sought(run: Run) -> Mark | None:

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from swarm_consumer._connection.client import SubscriptionClient
 from swarm_consumer._connection.client_properties import ClientProperties
+from swarm_consumer._connection.connection import Connection
 from swarm_consumer._connection.rebalances import revocation_timeout_s
 from swarm_consumer._connection.workers import Workers
 from swarm_consumer._producing.producer import Producer
@@ -82,7 +82,7 @@ class Runtime:
             group.name: revocation_timeout_s(app.revocation_timeout, group) for group in self._groups
         }
         self._bus = app.bus
-        self._clients: list[SubscriptionClient] = []
+        self._connections: list[Connection] = []
         self._reminders = Reminders(self._bus)
         self._fatal: str | None = None
         self._stop_reason: str | None = None
@@ -101,8 +101,10 @@ class Runtime:
             on_undelivered=self._watchdog.undelivered,
         )
         self._event_loop = EventLoop(self._watchdog.loop_failed)
-        self._workers = Workers(app.concurrency, on_failure=self._watchdog.worker_failed)
         self._execution = Execution(self._bus, self.producer, self._event_loop)
+        self._workers = Workers(
+            app.concurrency, self._execution.work, self._execution.hook, on_failure=self._watchdog.worker_failed
+        )
         node = NodeInfo(id=node_id, generation=generation)
         self._lifespan = Lifespan(app.hooks.lifespan, node, self._event_loop, self._bus)
 
@@ -149,13 +151,13 @@ class Runtime:
         return code
 
     def _consume(self, stopping: Flag | None, quieting: Flag | None, leaving: Callable[[], bool] | None) -> int:
-        self._clients += [self._make_client(group) for group in self._groups]
+        self._connections += [self._connect(group) for group in self._groups]
         self._execution.after_batch = self._after_batch
         self._bus.on_interruption = functools.partial(self.stop, "KeyboardInterrupt was raised")
         with collection.spared(self._most_in_flight()):
             self._workers.start()
-            for client in self._clients:
-                client.start()
+            for connection in self._connections:
+                connection.start()
             try:
                 self._wait(stopping, quieting)
             except BaseException as error:  # KeyboardInterrupt, or what a signal handler of the user's raises
@@ -180,29 +182,31 @@ class Runtime:
 
     # -- what liveness observes ----------------------------------------------------------------------------------
 
-    def polls(self) -> Sequence[SubscriptionClient]:
+    def polls(self) -> Sequence[Connection]:
         """Return a poll stamp for each subscription group."""
-        return tuple(self._clients)
+        return tuple(self._connections)
 
     def runs(self) -> Sequence[Run]:
         """Return a stamp for each call into a consumer that is in progress."""
-        hooks = [run for client in self._clients for run in list(client.hook_runs.values())]
+        hooks = [run for connection in self._connections for run in list(connection.hook_runs.values())]
         return [*self._workers.occupied(), *hooks]
 
     def fatal_error(self) -> str | None:
         """Return the reason why this node cannot go on (a client, the producer, a thread); None while it can."""
-        reasons = (self._fatal, self._watchdog.fatal, *(client.fatal for client in self._clients))
+        reasons = (self._fatal, self._watchdog.fatal, *(connection.fatal for connection in self._connections))
         return next((reason for reason in reasons if reason is not None), self.producer.fatal_error)
 
     def complaint(self) -> tuple[int, str] | None:
         """Return the code and the reason that a handler gave to `Consumer.unhealthy`, None while there is none."""
-        return next((client.complaint for client in self._clients if client.complaint is not None), None)
+        return next(
+            (connection.complaint for connection in self._connections if connection.complaint is not None), None
+        )
 
     def statistics(self) -> Mapping[str, object]:
         """Return counters and ages under the names of the health protocol's node statistics."""
         from swarm_consumer._connection.observation import node_statistics
 
-        return node_statistics(self.phase, self._clients, self.runs())
+        return node_statistics(self.phase, self._connections, self.runs())
 
     def after_batch(self, callback: Callable[[], None]) -> None:
         """Call `callback` at the end of every batch, on its worker thread."""
@@ -215,13 +219,12 @@ class Runtime:
 
     # -----
 
-    def _make_client(self, group: SubscriptionGroup) -> SubscriptionClient:
-        return SubscriptionClient(
+    def _connect(self, group: SubscriptionGroup) -> Connection:
+        return Connection(
             group,
             self._factory,
             ClientProperties(group, self.app.client_id, self.node_id),
             self._workers,
-            self._execution,
             self._bus,
             self._wake,
             self._revocation_timeouts[group.name],
@@ -245,8 +248,10 @@ class Runtime:
                 self._stop_reason = "told to stop"
             if self._stop_reason is not None:
                 return
-            lost = loss(self._clients, self._workers, self._event_loop, self._lifespan)  # before the reasons for one
-            if self.fatal_error() or any(client.configuration_error for client in self._clients):
+            lost = loss(
+                self._connections, self._workers, self._event_loop, self._lifespan
+            )  # before the reasons for one
+            if self.fatal_error() or any(connection.configuration_error for connection in self._connections):
                 return
             if lost is not None:
                 self._watchdog.fail(lost)
@@ -260,30 +265,30 @@ class Runtime:
                     poller.unregister(quieting.fileno())
                     quieting = None
                 self._enter("quieting")
-                for client in self._clients:
-                    client.quiet()
-            if self.phase == "quieting" and all(client.idle for client in self._clients):
+                for connection in self._connections:
+                    connection.quiet()
+            if self.phase == "quieting" and all(connection.idle for connection in self._connections):
                 self._enter("quiet")
-            if self.phase == "starting" and all(client.last_poll is not None for client in self._clients):
+            if self.phase == "starting" and all(connection.last_poll is not None for connection in self._connections):
                 self._enter("running")
             settled = self.phase in ("running", "quiet")
             poller.poll(1000 * WATCH_S if settled else 20)
             self._swallow()
-            self._reminders.look(self._clients if self.phase == "running" else (), time.monotonic())
+            self._reminders.look(self._connections if self.phase == "running" else (), time.monotonic())
             self.producer.serve()
 
     def _finish(self, leaving: Callable[[], bool] | None, raised: BaseException | None = None) -> int:
         deadline = time.monotonic() + self.drain_timeout
-        misconfigured = next((one.configuration_error for one in self._clients if one.configuration_error), None)
+        misconfigured = next((one.configuration_error for one in self._connections if one.configuration_error), None)
         self._fatal = self.fatal_error()
         self._enter("stopping", self._fatal or (str(misconfigured) if misconfigured else self._stop_reason) or "")
         leave = leaving is not None and bool(self._bus.call("the callable that says whether to leave", leaving))
-        for client in self._clients:
-            client.stop(deadline, leaving=leave)
-        for client in self._clients:
-            client.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
-        hanging = [client for client in self._clients if client.thread.is_alive()]
-        overrun = any(client.overrun for client in self._clients)
+        for connection in self._connections:
+            connection.stop(deadline, leaving=leave)
+        for connection in self._connections:
+            connection.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
+        hanging = [connection for connection in self._connections if connection.thread.is_alive()]
+        overrun = any(connection.overrun for connection in self._connections)
         # Before the event loop ends: an async lifespan is on it.
         self._lifespan.leave(raised, deadline - time.monotonic())
         unsent = 0
@@ -291,10 +296,10 @@ class Runtime:
             unsent = self.producer.close(max(0.5, deadline - time.monotonic()))
             self._event_loop.stop(0.5 if overrun else max(0.5, deadline - time.monotonic()))
             self._workers.stop(0.2 if overrun else max(0.2, deadline - time.monotonic()))
-        for client in hanging:
+        for connection in hanging:
             self._bus.emit(
                 ClientError(
-                    subscription_group=client.group.name,
+                    subscription_group=connection.group.name,
                     code="_TIMED_OUT",
                     reason=f"the client did not close within the drain timeout of {self.drain_timeout:g} s",
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from swarm_consumer._connection.client import SubscriptionClient
+from swarm_consumer._connection.connection import Connection
 from swarm_consumer._connection.workers import Workers
 from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._running.event_loop import EventLoop
@@ -41,11 +41,9 @@ class Watchdog:
         self._bus.emit(ErrorOccurred(where="a message that was produced outside of consume() and hooks", error=error))
 
 
-def loss(
-    clients: Iterable[SubscriptionClient], workers: Workers, event_loop: EventLoop, lifespan: Lifespan
-) -> str | None:
+def loss(connections: Iterable[Connection], workers: Workers, event_loop: EventLoop, lifespan: Lifespan) -> str | None:
     """Say which owner, worker, hook or event-loop thread is no more, or that the lifespan is; None while all are."""
-    owner = next((client.thread.name for client in clients if not client.thread.is_alive()), None)
+    owner = next((connection.thread.name for connection in connections if not connection.thread.is_alive()), None)
     dead = owner or workers.dead() or event_loop.dead()
     if dead is not None:
         return f"the thread {dead} ended without a word: nothing it was responsible for goes on"

@@ -69,6 +69,7 @@ class Run:
 
     __slots__ = (
         "action",
+        "again",
         "alone",
         "attempt",
         "deferred",
@@ -111,6 +112,7 @@ class Run:
         self.marks_only = False  # the handler has seen that it should leave early: its return marks nothing
         self.seek: Any = None
         self.deferred: Mark | None = None  # a mark that waits for acknowledgements
+        self.again = False  # some of it has failed before
         self.alone = False  # a message of a failed batch, by itself, to find out which one fails
         self.resume_state: LaneState | None = None  # where a hook found the lane
         self.produced: Deliveries | None = None  # what it has produced, once it has

@@ -100,7 +100,7 @@ class Lanes:
         if self.frozen or lane.revoking or lane.key in self._former:  # whose end queues it
             lane.state = LaneState.IDLE
             return None
-        alone = False
+        alone, again = False, lane.retry is not None
         position = self.ledger.position(lane.key) if lane.retry is not None else None
         if lane.retry is not None and position is not None:
             # Marked since it failed: by a hook, or by a transaction whose commit was answered late.
@@ -128,7 +128,7 @@ class Lanes:
             lane.state = LaneState.IDLE
             return None
         run = lane.running = Run(lane, "consume", records, now, self._max_poll_interval_s)
-        run.alone = alone
+        run.alone, run.again = alone, again
         if run.last_offset is not None:
             self.ledger.deliver(lane.key, lane.epoch, run.last_offset + 1, run.first_offset)
         lane.state = LaneState.RUNNING
@@ -284,6 +284,11 @@ class Lanes:
         """Whether anything runs or is owed a call, also of assignments that are over."""
         return bool(self._former) or any(lane.running is not None for lane in self.by_key.values())
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that came is done with, but for lanes that are paused without an end."""
+        return not any(map(_unfinished, self.by_key.values()))
+
     def is_free(self, lane: Lane) -> bool:
         """Whether nothing of the partition is at work, be it under this assignment or a former one."""
         return lane.running is None and lane.key not in self._former
@@ -377,3 +382,12 @@ class Lanes:
         self.held_total -= len(lane.held)
         self.held_bytes -= lane.held_bytes
         lane.held, lane.held_bytes = [], 0
+
+
+def _unfinished(lane: Lane) -> bool:
+    waits_for_ever = lane.paused_until == float("inf")
+    return (
+        lane.running is not None
+        or lane.pending_seek is not None
+        or (not waits_for_ever and (bool(lane.held) or lane.retry is not None))
+    )

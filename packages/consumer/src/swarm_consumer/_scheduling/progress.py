@@ -100,7 +100,7 @@ class Ledger:
             entry.delivered = next_offset
         return True
 
-    def deliverable(self, key: Key, epoch: int, next_offset: int) -> bool:
+    def may_mark(self, key: Key, epoch: int, next_offset: int) -> bool:
         """Whether everything before `next_offset` may be marked under this epoch; False for a stale one.
 
         Raises ValueError for an offset that no handler has been given yet.
@@ -133,13 +133,11 @@ class Ledger:
         """Note that everything before `next_offset` is done; False for a stale epoch.
 
         A mark below the present position changes nothing: progress never goes back, except by `restart`. Metadata
-        belongs to one position: it goes when the position moves on. Raises ValueError as `deliverable` does.
+        belongs to one position: it goes when the position moves on. Raises ValueError as `may_mark` does.
         """
-        entry = self._entries.get(key)
-        if entry is None or entry.epoch != epoch:
+        if not self.may_mark(key, epoch, next_offset):
             return False
-        if entry.delivered is None or next_offset > entry.delivered:
-            self.deliverable(key, epoch, next_offset)  # raises
+        entry = self._entries[key]
         if entry.position is None or next_offset > entry.position:
             entry.position, entry.metadata, entry.leader_epoch = next_offset, metadata, leader_epoch
             entry.plain = True

@@ -40,8 +40,8 @@ def group_lags(
     connect: makes the cluster that a group is asked with; it is closed afterwards. Raises AdminError.
     """
     lags = []
-    for name in sorted({group.group for group in groups}):
-        members = [group for group in groups if group.group == name]
+    for name in sorted({group.consumer_group for group in groups}):
+        members = [group for group in groups if group.consumer_group == name]
         with connect(members[0]) as cluster:
             partitions = cluster.group(name).offsets(partitions_of(cluster, members).get(name, []))
         topics = {one.topic for one in partitions}

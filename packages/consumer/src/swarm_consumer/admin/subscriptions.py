@@ -22,19 +22,19 @@ def partitions_of(cluster: Cluster, groups: Sequence[SubscriptionGroup]) -> dict
             names = _topics(route.topic, present)
             if not names and not route.is_pattern:
                 raise AdminError(
-                    f"topic {route.topic!r} of group {group.group!r} does not exist at {cluster.servers}: create it, "
-                    "or leave it out.",
+                    f"topic {route.topic!r} of group {group.consumer_group!r} does not exist at {cluster.servers}: "
+                    "create it, or leave it out.",
                     "no-topic",
                 )
             for name in names:
-                found.setdefault(group.group, set()).update((name, number) for number in range(present[name]))
+                found.setdefault(group.consumer_group, set()).update((name, number) for number in range(present[name]))
     return {group: sorted(partitions) for group, partitions in sorted(found.items())}
 
 
 def initial_offset(groups: Sequence[SubscriptionGroup], group: str, topic: str) -> str:
     """Return where a group starts to read a topic of which it has committed nothing: earliest, latest or error."""
     for each in groups:
-        if each.group == group and (route := each.route_of(topic)) is not None:
+        if each.consumer_group == group and (route := each.route_of(topic)) is not None:
             return route.settings.initial_offset
     return "earliest"
 

@@ -65,7 +65,7 @@ class SubscriptionGroup:
     """Topics of one consumer group with equal client properties: they share one client and one owner thread."""
 
     name: str
-    group: str
+    consumer_group: str
     routes: tuple[Route, ...]
     properties: Mapping[str, Property] = field(repr=False)
 
@@ -157,11 +157,13 @@ def subscription_groups(routes: Iterable[Route], base: Mapping[str, Mapping[str,
                 )
         if name in groups:
             raise ConfigurationError(
-                f"two subscription groups are named {name!r}, in groups {groups[name].group!r} and {group!r}; "
+                f"two subscription groups are named {name!r}, in groups {groups[name].consumer_group!r} and {group!r}; "
                 f"name one of them with subscription_group="
             )
         members = sorted(members, key=lambda route: route.topic)
-        groups[name] = SubscriptionGroup(name=name, group=group, routes=tuple(members), properties=first.properties)
+        groups[name] = SubscriptionGroup(
+            name=name, consumer_group=group, routes=tuple(members), properties=first.properties
+        )
     _check_membership(groups.values())
     _check_patterns(groups.values())
     check_dead_letters([route for group in groups.values() for route in group.routes])
@@ -174,7 +176,7 @@ def _check_membership(groups: Iterable[SubscriptionGroup]) -> None:
     for group in groups:
         if not any(route.active for route in group.routes):
             continue
-        other = members.setdefault(group.group, group)
+        other = members.setdefault(group.consumer_group, group)
         for name, default in (("group.protocol", "classic"), ("partition.assignment.strategy", DEFAULT_ASSIGNOR)):
             choices = [_choices(one, name, default) for one in (other, group)]
             if not choices[0] & choices[1]:
@@ -183,8 +185,8 @@ def _check_membership(groups: Iterable[SubscriptionGroup]) -> None:
                     for one, choice in zip((other, group), choices, strict=True)
                 )
                 raise ConfigurationError(
-                    f"all members of consumer group {group.group!r} need the same {name}: it is {places}; set it once, "
-                    f"in App(kafka=...) or app.group({group.group!r}, kafka=...)"
+                    f"all members of consumer group {group.consumer_group!r} need the same {name}: it is {places}; set "
+                    f"it once, in App(kafka=...) or app.group({group.consumer_group!r}, kafka=...)"
                 )
 
 

@@ -18,7 +18,7 @@ def routing_table(groups: Iterable[SubscriptionGroup]) -> str:
 
 
 def _block(group: SubscriptionGroup) -> str:
-    lines = [f"subscription group {group.name} of consumer group {group.group}"]
+    lines = [f"subscription group {group.name} of consumer group {group.consumer_group}"]
     lines += [f"  {_topic(route)}" for route in group.routes]
     shown = redacted({name: given.value for name, given in group.properties.items()})
     width = max(map(len, shown), default=0)

@@ -31,7 +31,7 @@ class Selection:
         """Return the subscription groups, with the topics, that are to be run."""
         chosen = []
         for group in groups:
-            if not _wanted(group.group, self.include_consumer_groups, self.exclude_consumer_groups):
+            if not _wanted(group.consumer_group, self.include_consumer_groups, self.exclude_consumer_groups):
                 continue
             if not _wanted(group.name, self.include_subscription_groups, self.exclude_subscription_groups):
                 continue
@@ -49,7 +49,7 @@ class Selection:
         groups = app.subscription_groups()
         known = {
             "topics": sorted({route.topic for group in groups for route in group.routes}),
-            "consumer-groups": sorted({group.group for group in groups}),
+            "consumer-groups": sorted({group.consumer_group for group in groups}),
             "subscription-groups": sorted({group.name for group in groups}),
         }
         for kind, names in known.items():

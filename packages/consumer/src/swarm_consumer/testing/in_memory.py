@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
+from swarm_consumer._connection.connection import Connection
 from swarm_consumer._handling.consumer import Consumer
 from swarm_consumer._producing.producer import encode_json
 from swarm_consumer._running.application import Application
 from swarm_consumer._running.runtime import Runtime
-from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer.app import App
 from swarm_consumer.checks import nearest
 from swarm_consumer.errors import ConfigurationError, ConsumptionError
@@ -165,30 +165,19 @@ class _Watch:
         """Note, after a poll without a message, whether everything is done with."""
         # Hooks such as eofed run one after the other on a thread of their own: when one that we queued behind them
         # has run, they have run too.
-        group = self._run.group_of_this_thread()
-        with group.lock:
-            idle = not any(map(_unfinished, group.lanes.by_key.values()))
-        if not idle:
+        connection = self._run.connection_of_this_thread()
+        if not connection.caught_up:
             with self._run.log.lock:
                 self.took()
         elif not self._hooks_queued:
             self._hooks_queued = True
-            group.workers.submit_hook(functools.partial(self._hooks_ran, self._taken))
+            connection.workers.submit_hook(functools.partial(self._hooks_ran, self._taken))
         self._run.check()
 
     def _hooks_ran(self, taken: int) -> None:
         with self._run.log.lock:
             if taken == self._taken:  # else a message has come meanwhile
                 self._run.idle.add(self)
-
-
-def _unfinished(lane: Lane) -> bool:
-    waits_for_ever = lane.paused_until == float("inf")
-    return (
-        lane.running is not None
-        or lane.pending_seek is not None
-        or (not waits_for_ever and (bool(lane.held) or lane.retry is not None))
-    )
 
 
 class _Impatient(Application):
@@ -262,9 +251,9 @@ class _Run:
             assert record.value is None or isinstance(record.value, bytes)
             self.log.append(topic, partition, record, record.value)
 
-    def group_of_this_thread(self) -> Any:
-        """Return the subscription group whose owner thread this is."""
-        return next(group for group in self._runtime.polls() if group.thread is threading.current_thread())
+    def connection_of_this_thread(self) -> Connection:
+        """Return the connection whose owner thread this is."""
+        return next(each for each in self._runtime.polls() if each.thread is threading.current_thread())
 
     def check(self) -> None:
         """End the run when there is nothing left to do, or no time."""

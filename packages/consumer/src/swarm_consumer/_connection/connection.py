@@ -1,0 +1,295 @@
+"""A subscription group's connection to Kafka, as its owner thread, the workers and the runtime share it.
+
+The Kafka client itself belongs to one thread alone, the owner (`owner.py`): librdkafka's close() hangs when another
+thread is inside poll(). So nothing here touches the client. What a handler wants of it is left as a request, and what
+a worker has done is written into lanes and ledger, from where the owner commits it.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+
+import confluent_kafka
+
+from swarm_consumer._connection.client_properties import ClientProperties
+from swarm_consumer._connection.client_statistics import ClientStatistics
+from swarm_consumer._connection.owner import Owner
+from swarm_consumer._connection.partition_ends import PartitionEnds
+from swarm_consumer._connection.requests import Requests
+from swarm_consumer._connection.workers import Workers
+from swarm_consumer._reporting.bus import Bus
+from swarm_consumer._scheduling.commit_turns import CommitTurns
+from swarm_consumer._scheduling.counters import Counters
+from swarm_consumer._scheduling.going_back import go_back
+from swarm_consumer._scheduling.lane import Lane, LaneState, Outcome, Run
+from swarm_consumer._scheduling.lanes import Lanes
+from swarm_consumer._scheduling.progress import Key, Ledger
+from swarm_consumer.errors import ConfigurationError
+from swarm_consumer.events import ClientError, PartitionPaused, PartitionResumed
+from swarm_consumer.kafka.client_errors import Repetitions
+from swarm_consumer.kafka.clients import ClientFactory
+from swarm_consumer.routing.routes import SubscriptionGroup
+
+
+class Connection:
+    """One subscription group at work: what is assigned, what was done, what is asked of its client, and its owner.
+
+    It is also the poll stamp that liveness reads: subscription_group, last_poll, max_poll_interval_s, join_state,
+    join_state_since.
+
+    `_lock` guards lanes, ledger and counters; `_changed` is notified when the owner has to look. Both, and the lanes
+    with their ledger, are for this wing alone (`.ci/wings.py` sees to that): others have the methods.
+    """
+
+    def __init__(
+        self,
+        group: SubscriptionGroup,
+        clients: ClientFactory,
+        properties: ClientProperties,
+        workers: Workers,
+        bus: Bus,
+        wake: Callable[[], None],
+        revocation_timeout_s: float,
+    ) -> None:
+        self.group = group
+        self.workers = workers
+        self.bus = bus
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self.lanes = Lanes(Ledger(), group.max_poll_interval_s)
+        self.requests = Requests(group.name, self._changed)
+        self.statistics = ClientStatistics()
+        self.ends = PartitionEnds()
+        self.quieting = False
+        self.stopping = False
+        self.leaving = False
+        self.deadline = 0.0  # of the stop, monotonic
+        self.work_deadline = 0.0  # of handlers and hooks within it
+        self.fatal: str | None = None
+        self.complaint: tuple[int, str] | None = None
+        self.configuration_error: ConfigurationError | None = None
+        self.overrun = False
+        self.last_poll: float | None = None
+        self.hook_runs: dict[int, Run] = {}  # hooks at work, by the thread that calls them
+        self.attention = False  # a lane waits for a time or a seek: the owner looks at all lanes at each turn
+        self.waiting_below = -1  # the owner sleeps until fewer messages than this are held; -1: it does not sleep
+        self.turns = CommitTurns(group.commit_interval_s, time.monotonic())
+        self.unpolled = False  # the owner is inside a callback of its client, where no answer can be polled
+        self.awaited: dict[Key, list[tuple[int, Future[None]]]] = {}  # the owner's: commits that workers wait for
+        self.refusals = Repetitions()
+        self.wake_runtime = wake
+        self.counters = Counters()
+        self.behind: dict[Key, float] = {}  # since when a partition is known to have lag, for `observation`
+        self._owner = Owner(self, clients, properties, revocation_timeout_s)
+        self.thread = threading.Thread(target=self._owner.run, name=f"swarm-owner-{group.name}"[:60], daemon=True)
+
+    # -- the poll stamp ------------------------------------------------------------------------------------------
+
+    @property
+    def subscription_group(self) -> str:
+        """The subscription group's name."""
+        return self.group.name
+
+    @property
+    def max_poll_interval_s(self) -> float:
+        """max.poll.interval.ms in seconds."""
+        return self.group.max_poll_interval_s
+
+    @property
+    def join_state(self) -> str | None:
+        """The state of the group membership as librdkafka's statistics name it; None before the first statistics."""
+        return self.statistics.join_state
+
+    @property
+    def join_state_since(self) -> float | None:
+        """Since when, in monotonic seconds."""
+        return self.statistics.join_state_since
+
+    # -- orders of the runtime -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the owner thread, which makes the client."""
+        self.thread.start()
+
+    def quiet(self) -> None:
+        """Take no more messages, finish what is at work, keep the membership."""
+        with self._lock:
+            self.quieting = True
+            self.lanes.frozen = True
+            self._changed.notify_all()
+
+    def stop(self, deadline: float, *, leaving: bool) -> None:
+        """Take no more, finish what is at work, commit it, close the client; all before `deadline` (monotonic)."""
+        with self._lock:
+            self.end_by(deadline)
+            self.leaving = leaving
+            self.stopping = True
+            self.lanes.frozen = True
+            self._changed.notify_all()
+
+    def end_by(self, deadline: float) -> None:
+        """Set the deadline of the stop, and of what may be at work until then."""
+        # A fifth of the time, at most 5 s, is kept for closing the client: progress that is done shall be committed
+        # even when a handler never returns.
+        self.deadline = deadline
+        self.work_deadline = deadline - min(5.0, max(0.0, deadline - time.monotonic()) * 0.2)
+
+    def fail(self, reason: str, code: str = "_FAIL") -> None:
+        """End the node for this reason. May be called from any thread."""
+        if self.fatal is not None:
+            return
+        self.fatal = reason
+        # The event names group and code itself.
+        told = reason.removeprefix(f"{self.group.name}: ").removeprefix(f"{code}: ")
+        self.bus.emit(ClientError(subscription_group=self.group.name, code=code, reason=told, fatal=True))
+        self.wake_runtime()
+
+    def complain(self, code: int, reason: str) -> None:
+        """Note what a handler finds wrong with this process; the first complaint stays."""
+        with self._lock:
+            if self.complaint is None:
+                self.complaint = code, reason
+
+    # -- runs: what workers take and finish ----------------------------------------------------------------------
+
+    def owing(self, lane: Lane) -> Lane | None:
+        """Return the partition's former lane if its revoked() is still to be called, and may be called now."""
+        with self._lock:
+            return self.lanes.owing(lane.key)
+
+    def take(self, lane: Lane) -> Run | None:
+        """Begin the next run of a lane: a tick that is due between two batches, or a batch; None: nothing to do."""
+        with self._lock:
+            free = self.lanes.is_free(lane) and not (self.lanes.frozen or lane.revoking)
+            if free and lane.tick_due and lane.state is LaneState.READY:
+                lane.tick_due = False
+                return self._hook_run(lane, "tick")
+            return self.lanes.take(lane, time.monotonic())
+
+    def begin_hook(self, lane: Lane, action: str) -> Run | None:
+        """Begin the run of a hook, on the thread that calls it; None when it has lost its sense."""
+        with self._lock:
+            return self._hook_run(lane, action)
+
+    def _hook_run(self, lane: Lane, action: str) -> Run | None:
+        run = self.lanes.begin_hook(lane, action, time.monotonic())
+        if run is not None:
+            self.hook_runs[threading.get_ident()] = run
+        return run
+
+    def call_hook(self, lane: Lane, action: str) -> None:
+        """Have a hook called on the thread for hooks."""
+        self.workers.submit_hook(functools.partial(self.workers.hook, self, lane, action))
+
+    def finish(self, run: Run, failed: bool, *, diverted: bool = False) -> Outcome:
+        """Write down how a run ended, queue the lane again if it has more to do; return the Outcome."""
+        with self._lock:
+            if run.action != "consume":
+                self.hook_runs.pop(threading.get_ident(), None)
+            if run.deferred is not None:
+                offset, metadata, leader_epoch = run.deferred
+                self.lanes.ledger.mark(run.lane.key, run.epoch, offset, metadata, leader_epoch)
+            outcome = self.lanes.finish(run, failed, time.monotonic(), diverted=diverted)
+            if run.lane.going_back and go_back(self.lanes, run.lane, time.monotonic()):
+                outcome = replace(outcome, queue=False)
+            if run.lane.blocked or run.lane.pending_seek is not None:
+                self.attention = True
+            if run.action == "consume":
+                self.counters.count(run, failed, diverted, time.monotonic() - run.started)
+            if outcome.queue:
+                self.workers.submit(self, self.lanes.by_key[run.lane.key])
+            if outcome.owes_revoked:
+                self.call_hook(run.lane, "revoked")
+            if self.waiting_below >= 0 and (
+                self.lanes.held_total < self.waiting_below or run.lane.revoking or self.lanes.frozen
+            ):
+                self._changed.notify_all()
+        return outcome
+
+    def divertible(self, run: Run) -> confluent_kafka.Message | None:
+        """Return the message that a failed run gives up, None when it is to be tried again."""
+        with self._lock:
+            return self.lanes.divertible(run)
+
+    def letter_moves(self, run: Run) -> bool:
+        """Whether a dead letter for a run's message moves the offset past it."""
+        with self._lock:
+            return self.lanes.letter_moves(run)
+
+    def count_attempts_anew(self, run: Run) -> None:
+        """Begin with the first attempt at consume(): those that ended in initialized() were none of its."""
+        with self._lock:
+            if run.lane.failures:
+                run.lane.failures = 0
+                run.attempt = 1
+
+    # -- what handlers want --------------------------------------------------------------------------------------
+
+    def is_gone(self, lane: Lane) -> bool:
+        """Whether a partition is being, or has been, taken away."""
+        return lane.revoking or self.lanes.by_key.get(lane.key) is not lane
+
+    def may_mark(self, key: Key, epoch: int, next_offset: int) -> bool:
+        """Whether everything before `next_offset` may be marked, as `Ledger.may_mark` says; raises ValueError."""
+        with self._lock:
+            return self.lanes.ledger.may_mark(key, epoch, next_offset)
+
+    def mark(
+        self, key: Key, epoch: int, next_offset: int, metadata: str | None = None, leader_epoch: int | None = None
+    ) -> bool:
+        """Note that everything before `next_offset` is done; False for a stale epoch. Raises ValueError, too."""
+        with self._lock:
+            return self.lanes.ledger.mark(key, epoch, next_offset, metadata, leader_epoch)
+
+    def go_back(self, lane: Lane, epoch: int) -> None:
+        """Have everything of a lane that is not marked handled anew, at once or at the end of its run."""
+        with self._lock:
+            lane.going_back = lane.epoch == epoch
+            if lane.going_back and lane.running is None and go_back(self.lanes, lane, time.monotonic()):
+                self.attention = True
+
+    def pause(self, lane: Lane, until: float, duration: float | None) -> None:
+        """Pause a partition at its handler's wish."""
+        with self._lock:
+            self.lanes.pause(lane, until)
+            self.attention = True
+        topic, partition = lane.key
+        self.bus.emit(
+            PartitionPaused(topic=topic, partition=partition, reason="asked by the handler", duration_s=duration)
+        )
+
+    def resume(self, lane: Lane) -> None:
+        """Resume a partition at its handler's wish."""
+        with self._lock:
+            if self.lanes.by_key.get(lane.key) is lane and self.lanes.resume(lane):
+                self.workers.submit(self, lane)
+        self.bus.emit(PartitionResumed(topic=lane.key[0], partition=lane.key[1], reason="asked by the handler"))
+
+    # -- what observers read -------------------------------------------------------------------------------------
+
+    @property
+    def has_partitions(self) -> bool:
+        """Whether any partition is assigned at this moment."""
+        return bool(self.lanes.by_key)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no handler of this group is at work."""
+        with self._lock:
+            return not self.lanes.at_work
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that came is done with, but for partitions that are paused without an end."""
+        with self._lock:
+            return self.lanes.caught_up
+
+    def lane_states(self) -> dict[Key, LaneState]:
+        """Return each assigned partition's state."""
+        with self._lock:
+            return {key: lane.state for key, lane in self.lanes.by_key.items()}

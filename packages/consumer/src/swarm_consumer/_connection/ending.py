@@ -1,0 +1,124 @@
+"""The end of a connection: runs are finished, progress is committed, the client is closed. On the owner thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import confluent_kafka
+
+from swarm_consumer._connection import commits
+from swarm_consumer._connection.intake import BUSY_POLL_S, Intake
+from swarm_consumer._connection.rebalances import Rebalances
+from swarm_consumer.events import DrainOverrun, ErrorOccurred
+
+if TYPE_CHECKING:
+    from swarm_consumer._connection.connection import Connection
+
+FATAL_DRAIN_S = 5.0
+"""What handlers at work are given when the client has died."""
+LAST_ANSWER_S = 1.0
+"""How long a stop waits for the answer to a commit that is under way."""
+LEAVE_S = 2.0
+"""How long a static member that leaves for good waits for its partitions to be taken."""
+
+_abandoned: list[confluent_kafka.Consumer] = []
+"""Stuck clients. Neither close() nor the destructor of one returns: they are left for the end of the process."""
+
+
+class Ending:
+    """Ends one connection: `drain`, then `close`."""
+
+    def __init__(self, connection: Connection, intake: Intake, rebalances: Rebalances) -> None:
+        self._connection = connection
+        self._intake = intake
+        self._rebalances = rebalances
+
+    def drain(
+        self, client: confluent_kafka.Consumer | None, housekeep: Callable[[confluent_kafka.Consumer], None]
+    ) -> None:
+        """Finish what is at work, run the shutdown hooks, commit; polls go on, so that the membership lives on.
+
+        Without a client, which was closed to be made anew, only handlers that outlived it are waited for.
+        """
+        connection = self._connection
+        if connection.fatal is not None:
+            with connection._lock:
+                connection.lanes.frozen = True
+                if not connection.stopping:
+                    connection.end_by(time.monotonic() + FATAL_DRAIN_S)
+        begun = time.monotonic()
+        deadline = connection.work_deadline
+        while time.monotonic() < deadline:
+            with connection._lock:
+                if not connection.lanes.at_work:
+                    break
+            connection.last_poll = time.monotonic()
+            if connection.fatal is None and client is not None:
+                self._intake.pause_all(client)
+                self._intake.poll(client, BUSY_POLL_S)
+                housekeep(client)
+            else:
+                with connection._lock:
+                    soon = min(deadline, time.monotonic() + 0.1)
+                    self._rebalances.wait_while(client, lambda: connection.lanes.at_work, soon)
+        if client is not None:
+            self._rebalances.hooks(client, list(connection.lanes.by_key.values()), "shutdown", deadline)
+            self.commit_the_rest(client, min(deadline, time.monotonic() + LAST_ANSWER_S))
+        with connection._lock:
+            unfinished = connection.lanes.running()
+        if unfinished:
+            connection.overrun = True
+            run = unfinished[0]
+            connection.bus.emit(
+                DrainOverrun(
+                    subscription_group=connection.subscription_group,
+                    reason=f"{run.topic}[{run.partition}] offsets {run.first_offset} to {run.last_offset}: "
+                    f"{run.action} did not return within {time.monotonic() - begun:.1f} s",
+                )
+            )
+
+    def commit_the_rest(self, client: confluent_kafka.Consumer, until: float) -> None:
+        """Commit what is done while answers can be polled and refusals tried again: in close() neither is possible."""
+        connection, again = self._connection, 0.0
+        commits.collect(connection)
+        while connection.fatal is None and (now := time.monotonic()) < until:
+            with connection._lock:
+                under_way = connection.turns.is_under_way()
+                left = connection.turns.wanted(list(connection.lanes.by_key))
+                if left and not under_way and now >= again:
+                    connection.turns.at_once(left, now)
+                    again = now + commits.RETRY_S
+            if not left and not under_way:
+                break
+            commits.commit_due(connection, client)
+            self._intake.poll(client, BUSY_POLL_S)
+
+    def close(self, client: confluent_kafka.Consumer, *, stuck: bool) -> None:
+        """Commit what is left, leave the group if that was ordered, and close the client; leave a stuck one behind."""
+        connection = self._connection
+        self._rebalances.closing = True
+        try:
+            if stuck:
+                _abandoned.append(client)
+                return
+            # Before the order to leave: librdkafka may leave the group first and call back for the revocation then.
+            with connection._lock:
+                last = commits.take_last(connection, list(connection.lanes.by_key))
+            commits.send(connection, client, last)
+            if connection.leaving and connection.fatal is None:
+                # close() keeps a static member in the group; unsubscribing first makes it leave for good.
+                client.unsubscribe()
+                until = min(time.monotonic() + LEAVE_S, connection.deadline)
+                while connection.lanes.by_key and time.monotonic() < until:
+                    client.poll(BUSY_POLL_S)
+            client.close()
+        except BaseException as error:  # noqa: BLE001  what our callbacks raise comes up here too
+            where = f"closing the client of {connection.subscription_group}"
+            connection.bus.emit(ErrorOccurred(where=where, error=error))
+        finally:
+            with connection._lock:
+                for key in list(connection.lanes.by_key):
+                    connection.lanes.close(key)
+                    connection.lanes.ledger.release(key)
