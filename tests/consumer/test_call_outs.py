@@ -15,7 +15,7 @@ import typing
 
 import pytest
 
-from swarm_consumer import App, Consumer, Runtime, events
+from swarm_consumer import App, Codec, Consumer, Runtime, events
 from swarm_consumer._connection.client_statistics import ClientStatistics
 from swarm_consumer._connection.owner import Owner
 from swarm_consumer._connection.rebalances import Rebalances
@@ -159,6 +159,41 @@ def decoder(field):
         else:
             with pytest.raises(type(error)):
                 run_messages(handle, records, **run)
+
+    return scenario
+
+
+def codec(method, batch=False):
+    def scenario(error):
+        once = Once(error)
+
+        class Own(Codec):
+            def decode(self, value, headers):
+                if method == "decode":
+                    once()
+                return value
+
+            def encode(self, payload):
+                if method == "encode":
+                    once()
+                return payload
+
+        class Handler(Consumer):
+            def consume(self, messages):
+                if batch:
+                    assert messages.payloads() == VALUES
+                assert [message.payload for message in messages] == VALUES
+                self.produce("messages", b"more")
+
+        if isinstance(error, Exception):
+            outcome = run_messages(Handler, VALUES, attempts=3, payload=Own())
+            assert outcome.committed == DONE
+            told = [failure.__cause__ or failure for failure in outcome.failures]
+            assert told == ([] if batch else [error]), "a batch asks again, record by record, which one is bad"
+        else:
+            with pytest.raises(type(error)) as raised:
+                run_messages(Handler, VALUES, attempts=3, payload=Own())
+            assert raised.value is error
 
     return scenario
 
@@ -327,6 +362,7 @@ OURS = {
     ("producer.py:Producer._note_fatal", "self._on_error"),
     ("producer.py:Producer._serve", "call"),  # the client's poll() or flush()
     ("producer.py:Producer.await_all", "done"),
+    ("producer.py:Producer.produce", "self._codec_of"),  # TopicCodecs.of
     (
         "rebalances.py:Rebalances._pin",
         "client.incremental_assign if self._incremental else client.assign",
@@ -374,8 +410,11 @@ ADMINISTRATION = {
 """No run calls these: what they raise goes to the tool that asked."""
 SCENARIOS = {
     ("batch.py:Batch._decoded", "decode"): decoder("payload"),
+    ("batch.py:_opened", "decode"): codec("decode", batch=True),
     ("bus.py:Bus.call", "callback"): callback,
     ("bus.py:Bus.emit", "listener"): listener,
+    ("codec.py:_plain", "dump"): model,
+    ("codec.py:encoded", "encode"): codec("encode"),
     ("consumer.py:FunctionConsumer.consume", "function"): function,
     ("deserialization.py:_with_context.decode", "deserializer"): decoder("payload"),
     ("execution.py:Execution._in_wrap", "call"): every_hook,
@@ -387,7 +426,7 @@ SCENARIOS = {
     ("message.py:Message._decoded", "decode"): decoder("key"),
     ("message.py:Message.headers", "decode"): decoder("headers"),
     ("message.py:Message.payload", "decode"): decoder("payload"),
-    ("producer.py:_plain", "dump"): model,
+    ("message.py:Message.payload", "open_payload"): codec("decode"),
     ("initialized", "initialized"): initialized,
 }
 LOG_CALLS = {"bus.py:Bus._log", "bus.py:Bus._tell", "bus.py:Bus.tell_repeated", "librdkafka_log.py:ContainedLog.log"}

@@ -9,7 +9,7 @@ import pytest
 
 from swarm_consumer import App, ConfigurationError, Consumer, DeadLetters, Runtime, Selection
 from swarm_consumer._connection.client_properties import ClientProperties
-from swarm_consumer._producing.producer import encode
+from swarm_consumer._payloads.codec import encode
 from swarm_consumer.kafka.producer_properties import producer_properties
 from swarm_consumer.kafka.redaction import MASK, ScrubbingFilter, is_secret, redacted, scrub, secrets_of
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from swarm_consumer._handling.batch import Batch
     from swarm_consumer._handling.consumer import Consumer
     from swarm_consumer._handling.message import Message
+    from swarm_consumer._payloads.codec import Codec, Encoded
     from swarm_consumer._payloads.deserialization import Json, MessagePack
     from swarm_consumer._producing.deliveries import Delivery
     from swarm_consumer._producing.producer import Producer
@@ -39,6 +40,7 @@ __all__ = [
     "App",
     "Batch",
     "ClusterReport",
+    "Codec",
     "ConfigurationError",
     "Consumer",
     "ConsumptionError",
@@ -46,6 +48,7 @@ __all__ = [
     "Delivery",
     "DeliveryError",
     "DeserializationError",
+    "Encoded",
     "Flag",
     "ForkError",
     "Group",
@@ -67,6 +70,7 @@ _MODULES = {
     "App": "app",
     "Batch": "_handling.batch",
     "ClusterReport": "admin.cluster_check",
+    "Codec": "_payloads.codec",
     "ConfigurationError": "errors",
     "Consumer": "_handling.consumer",
     "ConsumptionError": "errors",
@@ -74,6 +78,7 @@ _MODULES = {
     "Delivery": "_producing.deliveries",
     "DeliveryError": "errors",
     "DeserializationError": "errors",
+    "Encoded": "_payloads.codec",
     "Flag": "signals",
     "ForkError": "errors",
     "Group": "routing.group",

@@ -10,7 +10,7 @@ from swarm_consumer._handling import handlers
 from swarm_consumer._handling.annotations import payload_of
 from swarm_consumer._handling.consumer import Consumer, FunctionConsumer
 from swarm_consumer._handling.hooks import Hooked, Hooks
-from swarm_consumer._payloads.deserialization import Decoders, check_decoder, compile_decoder
+from swarm_consumer._payloads.deserialization import check_decoder, compile_decoders
 from swarm_consumer._reporting.bus import Bus, Listener
 from swarm_consumer.checks import check_flag, check_mapping, check_name, check_number, check_topic, declared
 from swarm_consumer.errors import ConfigurationError
@@ -131,7 +131,8 @@ class App(Hooked):
 
         payload, key: a msgspec type (JSON; str is a JSON string), a pydantic model, Json(...), MessagePack(...), a
             callable of bytes, one of confluent-kafka's schema-registry deserializers, or None for raw bytes. A payload
-            that is left out follows the annotation: ``def consume(self, messages: Batch[Order])``.
+            that is left out follows the annotation: ``def consume(self, messages: Batch[Order])``. A payload may also
+            be a `Codec`, which sees the headers and encodes what is produced to the topic.
         headers: a callable of the list of pairs.
         kafka: client properties of these topics; topics of a group that differ in them get clients of their own.
         subscription_group: an explicit name for the client these topics share.
@@ -169,16 +170,13 @@ class App(Hooked):
                 wanted = payload_of(code, payload, place.names)
                 route = {"consumer": consumer, "explicit_subscription_group": subscription_group, "active": active}
                 for name in names:
-                    decoders = Decoders(
-                        compile_decoder(wanted, name, "payload"), compile_decoder(key, name, "key"), headers
-                    )
                     self._declare(
                         name,
                         group or self.default_group,
                         {} if kafka is None else kafka,
                         settings,
                         place,
-                        decoders=decoders,
+                        decoders=compile_decoders(name, wanted, key, headers),
                         **route,
                     )
                     if partitions is not None:

@@ -12,7 +12,9 @@ from typing import Any, Generic, TypeVar, overload
 import confluent_kafka
 
 from swarm_consumer._handling.message import Message
+from swarm_consumer._payloads.codec import Codec
 from swarm_consumer._payloads.deserialization import Decoders
+from swarm_consumer._payloads.record_headers import headers_of
 from swarm_consumer.errors import DeserializationError
 
 Payload = TypeVar("Payload")
@@ -135,6 +137,8 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
         """Return the decoded payloads of some records; raises whatever the decoder does for a bad one."""
         decode = self._decoders.payload
         if decode is None:
+            if self._decoders.codec is not None:
+                return _opened(self._decoders.codec, records)
             return list(map(_value, records))
         # One value at a time, from the client to the decoder: a list of all of them would only push what is being
         # decoded out of the processor's cache.
@@ -180,3 +184,10 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
                 offset: int = self.records[index].offset()
                 return offset
         return self.first_offset
+
+
+def _opened(codec: Codec, records: list[confluent_kafka.Message]) -> list[Any]:
+    """Return the payloads that a codec makes of some records; None for a tombstone."""
+    decode = codec.decode
+    pairs = zip(records, map(_value, records), strict=True)
+    return [None if value is None else decode(value, headers_of(record)) for record, value in pairs]

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from swarm_consumer._handling.batch import Batch
 from swarm_consumer._handling.message import Message
+from swarm_consumer._payloads.codec import Codec
 from swarm_consumer._producing.deliveries import Delivery
 from swarm_consumer._producing.producer import Producer
 from swarm_consumer.errors import ConsumptionError
@@ -223,16 +224,18 @@ class Consumer:
         headers: Any = None,
         partition: int | None = None,
         timestamp_ms: int | None = None,
+        codec: Codec | None = None,
     ) -> Delivery:
         """Produce a message. It is acknowledged by the broker before this batch counts as done.
 
-        bytes and str go as they are, None is a tombstone, anything else becomes JSON. Returns a `Delivery` to wait
+        bytes and str go as they are, None is a tombstone, anything else becomes JSON; unless `codec` encodes the value,
+        or the codec with which the app reads that topic. Returns a `Delivery` to wait
         on; nobody has to. If the broker does not acknowledge, the batch fails and is retried; a DeliveryError that
         `Delivery.wait` has raised is yours to deal with and fails nothing more. With a transactional.id
         it is for transactions alone: ConsumptionError outside of one.
         """
         return self._context.produce(
-            topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
+            topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms, codec=codec
         )
 
 

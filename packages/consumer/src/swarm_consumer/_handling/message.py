@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 import confluent_kafka
 import msgspec
 
-from swarm_consumer._payloads.deserialization import Decoders, Headers
+from swarm_consumer._payloads.codec import Headers
+from swarm_consumer._payloads.deserialization import Decoders
 from swarm_consumer._payloads.record_headers import headers_of
 from swarm_consumer.errors import DeserializationError
 
@@ -51,6 +52,12 @@ class Message(msgspec.Struct, Generic[Payload], eq=False):  # a Struct is made i
             if payload is not None and decode is not None:
                 try:
                     payload = decode(payload)
+                except Exception as error:
+                    raise DeserializationError(self.topic, self.partition, self.offset, "payload", error) from error
+            elif payload is not None and self._decoders.codec is not None:
+                open_payload = self._decoders.codec.decode
+                try:
+                    payload = open_payload(payload, self.raw_headers)
                 except Exception as error:
                     raise DeserializationError(self.topic, self.partition, self.offset, "payload", error) from error
             self._payload = payload

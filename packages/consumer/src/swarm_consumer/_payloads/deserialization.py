@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
+from swarm_consumer._payloads.codec import Codec, Headers
 from swarm_consumer.errors import ConfigurationError
 
 Decode = Callable[[bytes], Any]
-Headers = list[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +35,32 @@ class MessagePack:
 
 @dataclass(frozen=True)
 class Decoders:
-    """The compiled deserializers of one topic; None means raw bytes, or headers as they came."""
+    """The compiled deserializers of one topic; None means raw bytes, or headers as they came.
+
+    A topic with a `codec` has no `payload`: its payloads need the headers, and a call of their own for each record.
+    """
 
     payload: Decode | None = None
     key: Decode | None = None
     headers: Callable[[Headers], Any] | None = None
     epoch: int = 0
     """Under which epoch of its partition the messages were handed out; 0: no runtime has made them."""
+    codec: Codec | None = None
 
     @functools.cached_property
     def payload_refuses_none(self) -> bool:
         """Whether the payload decoder raises for None, as msgspec's do: a tombstone then needs no look beforehand."""
         owner = getattr(self.payload, "__self__", None)
         return isinstance(owner, (msgspec.json.Decoder, msgspec.msgpack.Decoder))
+
+
+def compile_decoders(topic: str, payload: Any, key: Any, headers: Callable[[Headers], Any] | None) -> Decoders:
+    """Return the deserializers of a topic from its settings. Raises ConfigurationError for what cannot be one."""
+    decode_key = compile_decoder(key, topic, "key")
+    if not isinstance(payload, Codec):
+        return Decoders(compile_decoder(payload, topic, "payload"), decode_key, headers)
+    check_codec(payload, topic)
+    return Decoders(None, decode_key, headers, codec=payload)
 
 
 def compile_decoder(specification: Any, topic: str, field: str) -> Decode | None:
@@ -68,12 +81,17 @@ def compile_decoder(specification: Any, topic: str, field: str) -> Decode | None
         return _with_context(specification, topic, field)
     if _is_pydantic(specification):
         return _pydantic(specification)
+    if isinstance(specification, type) and issubclass(specification, Codec):
+        name = specification.__qualname__
+        raise ConfigurationError(f"topic {topic!r}: {field}={name} is a class; give a codec made of it, {name}(...)")
     if isinstance(specification, type) or typing.get_origin(specification) is not None or specification is Any:
         return _msgspec(msgspec.json.Decoder, specification, True, topic, field)
     if callable(specification):
         check_decoder(specification, topic, field)
         decode: Decode = specification
         return decode
+    if isinstance(specification, Codec):
+        raise ConfigurationError(f"topic {topic!r}: a Codec is for payloads: give {field}= a function of bytes")
     raise ConfigurationError(
         f"topic {topic!r}: {field}={specification!r} is neither a type nor a function of bytes; "
         f"give a msgspec type, Json(...), MessagePack(...), a callable, or None for raw bytes"
@@ -93,6 +111,16 @@ def check_decoder(function: Any, topic: str, field: str) -> None:
             f"topic {topic!r}: {field}={function!r} contains yield, so that it returns a generator and no {field}: "
             f"return the decoded object"
         )
+
+
+def check_codec(codec: Codec, topic: str) -> None:
+    """Raise ConfigurationError for a codec with a method that returns no result: a coroutine, or a generator."""
+    for method in (codec.decode, codec.encode):
+        if inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(inspect.unwrap(method)):
+            raise ConfigurationError(
+                f"topic {topic!r}: {method.__qualname__} is async or contains yield, and is not awaited: let it return "
+                f"its result"
+            )
 
 
 def _is_pydantic(specification: Any) -> bool:

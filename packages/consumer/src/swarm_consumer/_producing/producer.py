@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import confluent_kafka
-import msgspec
 
+from swarm_consumer._payloads.codec import DEFAULT, Codec, encode, encoded, joined
 from swarm_consumer._producing.deliveries import Deliveries, Delivery
 from swarm_consumer._producing.transactions import Transactions, TransactionScope
 from swarm_consumer.errors import ConfigurationError, DeliveryError, ForkError
@@ -19,27 +19,6 @@ from swarm_consumer.kafka.client_errors import kafka_error_of
 from swarm_consumer.kafka.clients import ClientFactory, KafkaClients
 from swarm_consumer.kafka.fork_guard import Origin
 from swarm_consumer.kafka.redaction import scrub, secrets_of
-
-
-def encode(value: Any) -> bytes | str | None:
-    """Return what is produced for a value: bytes, str and None as they are, else JSON, also of a pydantic model."""
-    if value is None or isinstance(value, (bytes, str)):
-        return value
-    if isinstance(value, (bytearray, memoryview)):
-        return bytes(value)
-    return encode_json(value)
-
-
-def _plain(value: Any) -> Any:
-    """What msgspec is given for a pydantic model; pydantic itself is never imported here."""
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        raise TypeError(f"an object of type {type(value).__qualname__} cannot become JSON: produce bytes instead")
-    return dump(mode="json")
-
-
-encode_json = msgspec.json.Encoder(enc_hook=_plain).encode
-"""Return the value as JSON."""
 
 
 class Producer:
@@ -53,9 +32,11 @@ class Producer:
         on_undelivered: Callable[[DeliveryError], None] | None = None,
         *,
         clients: ClientFactory | None = None,
+        codec_of: Callable[[str], Codec] | None = None,
     ) -> None:
         self._properties = dict(properties)
         self._on_error = on_error
+        self._codec_of = codec_of or (lambda topic: DEFAULT)
         self._clients = clients or KafkaClients(logger=logger)
         self._on_undelivered = on_undelivered
         self._lock = threading.Lock()
@@ -100,15 +81,20 @@ class Producer:
         headers: Any = None,
         partition: int | None = None,
         timestamp_ms: int | None = None,
+        codec: Codec | None = None,
         timeout: float = 30.0,
         deliveries: tuple[Deliveries, ...] = (),
         told: bool = False,
     ) -> Delivery:
-        """Queue a message to be sent. A full local queue is waited for up to `timeout` seconds, then DeliveryError.
+        """Queue a message to be sent; `codec`, or that of its topic, encodes the value.
+
+        A full local queue is waited for up to `timeout` seconds, then DeliveryError is raised.
 
         Called on the producer itself, nothing waits for the message but its `Delivery`; a failure that nobody waits for
         is reported as ErrorOccurred. `deliveries` and `told` are for the runtime, which waits for those of its runs.
         """
+        payload, added = encoded(codec or self._codec_of(topic), value)
+        encoded_key = encode(key)
         client = self.client
         delivery = Delivery(self.await_all, topic, deliveries, None if told else self._on_undelivered)
         options: dict[str, Any] = {}
@@ -116,9 +102,8 @@ class Producer:
             options["partition"] = partition
         if timestamp_ms is not None:
             options["timestamp"] = timestamp_ms
-        if headers is not None:
-            options["headers"] = headers
-        payload, encoded_key = encode(value), encode(key)
+        if headers is not None or added:
+            options["headers"] = joined(headers, added)
         deadline = time.monotonic() + timeout
         for group in deliveries:
             group.added()

@@ -10,6 +10,7 @@ from typing import Any
 from swarm_consumer._connection.connection import Connection
 from swarm_consumer._handling.batch import Batch
 from swarm_consumer._handling.consumer import Consumer
+from swarm_consumer._payloads.codec import DEFAULT
 from swarm_consumer._producing.deliveries import produced_by
 from swarm_consumer._producing.letters import letter_headers
 from swarm_consumer._producing.producer import Producer
@@ -83,7 +84,7 @@ class Execution:
             try:
                 # Without the record's timestamp: a letter as old as its record may be past the retention of its topic.
                 headers = letter_headers(record, run.lane.route.group, run.attempt, error)
-                letter: dict[str, Any] = {"key": record.key(), "headers": headers}
+                letter: dict[str, Any] = {"key": record.key(), "headers": headers, "codec": DEFAULT}
                 produce = functools.partial(self._producer.produce, limits.topic, record.value(), told=True, **letter)
                 if self._producer.transactional and run.lane.consumer is not None:
                     transactions = _context(run).transactions

@@ -34,6 +34,7 @@ from swarm_consumer.kafka.clients import ClientFactory, KafkaClients
 from swarm_consumer.kafka.fork_guard import Origin, check_clients_allowed
 from swarm_consumer.kafka.producer_properties import producer_properties
 from swarm_consumer.process_settings import ProcessSettings, check_process_setting
+from swarm_consumer.routing.codecs import TopicCodecs
 from swarm_consumer.routing.routes import SubscriptionGroup
 from swarm_consumer.routing.selection import Selection
 from swarm_consumer.signals import Flag
@@ -97,8 +98,9 @@ class Runtime:
         self.producer = Producer(
             producer_properties(kafka, app.producer_properties, app.client_id, node_id),
             on_error=self._producer_error,
-            clients=self._factory,
             on_undelivered=self._watchdog.undelivered,
+            clients=self._factory,
+            codec_of=TopicCodecs(app.subscription_groups()).of,
         )
         self._event_loop = EventLoop(self._watchdog.loop_failed)
         self._execution = Execution(self._bus, self.producer, self._event_loop)

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 from swarm_consumer._connection.connection import Connection
 from swarm_consumer._handling.consumer import Consumer
-from swarm_consumer._producing.producer import encode_json
+from swarm_consumer._payloads.codec import DEFAULT, Encoded, encode_json
 from swarm_consumer._running.application import Application
 from swarm_consumer._running.runtime import Runtime
 from swarm_consumer.app import App
@@ -19,11 +19,12 @@ from swarm_consumer.checks import nearest
 from swarm_consumer.errors import ConfigurationError, ConsumptionError
 from swarm_consumer.events import BatchFailed, DeadLettered, DeadLetterLimitReached, Event
 from swarm_consumer.kafka.clients import CommitCallback, ErrorCallback
+from swarm_consumer.routing.codecs import TopicCodecs
 from swarm_consumer.routing.routes import Route, SubscriptionGroup
 from swarm_consumer.routing.settings import GroupedTopicOptions
 from swarm_consumer.testing._memory_client import Key, MemoryConsumer, MemoryLog, MemoryProducer
 from swarm_consumer.testing.errors import UnsupportedByBroker
-from swarm_consumer.testing.outside_client import Record
+from swarm_consumer.testing.outside_client import Record, as_bytes
 
 DRAIN_TIMEOUT_S = 1.0  # after the run's own deadline: a handler that hangs is left behind
 
@@ -61,7 +62,7 @@ def run_messages(
     topic: str = "messages",
     attempts: int | None = None,
     timeout_s: float = 10.0,
-    encode: Callable[[Any], bytes] = encode_json,
+    encode: Callable[[Any], bytes | Encoded] | None = None,
     chain: bool = False,
     producer: Mapping[str, Any] | None = None,
     **options: Unpack[GroupedTopicOptions],
@@ -69,11 +70,12 @@ def run_messages(
     """Run a consumer class, a handler function or a whole app on messages, and return what it did.
 
     ``messages`` are values or Records of one topic, or a mapping of topics to them; what is not bytes, None or a Record
-    goes through ``encode``. A Record without a partition is in partition 0. The runtime is the real one, with its
-    batches, decoding, marking, retries, dead letters, transactions, hooks and lifespan; only the Kafka clients are
-    replaced. ``options`` are those of App.topic (payload=, max_messages=, dead_letters=, ...), ``producer`` is App's,
-    for transactions: ``{"transactional.id": "any"}``; an app has its own. Back-offs take no time. With ``chain`` what
-    is produced to a topic that the app consumes is handled too.
+    goes through ``encode``: by default the topic's codec, and JSON without one. A Record without a partition is in
+    partition 0. The runtime is the real one, with its batches, decoding, marking, retries, dead letters, transactions,
+    hooks and lifespan; only the Kafka clients are replaced. ``options`` are those of App.topic (payload=,
+    max_messages=, dead_letters=, ...), ``producer`` is App's, for transactions: ``{"transactional.id": "any"}``; an app
+    has its own. Back-offs take no time. With ``chain`` what is produced to a topic that the app consumes is handled
+    too.
 
     The run ends when every message is done with. When a batch has failed ``attempts`` times (1 by default; without end
     for topics with dead letters), what the handler raised is raised here. Raises TimeoutError after timeout_s seconds,
@@ -89,7 +91,7 @@ def run_messages(
                 f"run_messages: nothing consumes the topic {name!r}{nearest(name, known)} "
                 f"(there is {', '.join(known) or 'nothing'})"
             )
-    return _Run(app, _log(given, encode), attempts, timeout_s, chain).outcome()
+    return _Run(app, _log(given, encode, TopicCodecs(app.subscription_groups())), attempts, timeout_s, chain).outcome()
 
 
 def _app(
@@ -106,14 +108,18 @@ def _app(
     return app
 
 
-def _log(given: Mapping[str, Iterable[Any]], encode: Callable[[Any], bytes]) -> MemoryLog:
+def _log(
+    given: Mapping[str, Iterable[Any]], encode: Callable[[Any], bytes | Encoded] | None, codecs: TopicCodecs
+) -> MemoryLog:
     log = MemoryLog()
     for topic, items in given.items():
+        codec = codecs.of(topic)
+        make = encode or (encode_json if codec is DEFAULT else codec.encode)
         log.partitions.setdefault((topic, 0), [])
         for item in items:
             record = item if isinstance(item, Record) else Record(item)
-            value = record.value if record.value is None or isinstance(record.value, bytes) else encode(record.value)
-            log.append(topic, record.partition or 0, record, value)
+            record = as_bytes(record, make)
+            log.append(topic, record.partition or 0, record, record.value)
     return log
 
 

@@ -6,7 +6,7 @@ Each function makes its own client and lets go of it: no librdkafka thread is le
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -19,6 +19,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from swarm_consumer._payloads.codec import Encoded
 from swarm_consumer._payloads.record_headers import headers_of
 from swarm_consumer.admin.cluster import Cluster
 from swarm_consumer.errors import AdminError
@@ -51,14 +52,14 @@ def produce(
     topic: str,
     records: Iterable[Record | bytes | None | Any],
     *,
-    encode: Callable[[Any], bytes] = msgspec.json.encode,
+    encode: Callable[[Any], bytes | Encoded] = msgspec.json.encode,
     timeout_s: float = 30.0,
 ) -> list[tuple[int, int]]:
     """Produce records in order and return (partition, offset) of each, in the same order, once all are acknowledged.
 
-    What is not a Record is a record's value; a value that is not bytes or None goes through ``encode``. A connection
-    that breaks before an acknowledgement arrives may make a record appear twice. Raises BrokerError when one fails or
-    is not acknowledged within timeout_s seconds.
+    What is not a Record is a record's value; a value that is not bytes or None goes through ``encode``, which may be
+    that of a codec. A connection that breaks before an acknowledgement arrives may make a record appear twice. Raises
+    BrokerError when one fails or is not acknowledged within timeout_s seconds.
     """
     # Not idempotent: a client that has just been made gets its producer id only at the next tick of a timer of 500 ms.
     # One request in flight keeps the order as well.
@@ -84,9 +85,8 @@ def produce(
     deadline = time.monotonic() + timeout_s
     count = 0
     for item in records:
-        record = item if isinstance(item, Record) else Record(item)
-        value = record.value if record.value is None or isinstance(record.value, bytes) else encode(record.value)
-        arguments: dict[str, Any] = {"value": value, "key": record.key, "headers": list(record.headers)}
+        record = as_bytes(item if isinstance(item, Record) else Record(item), encode)
+        arguments: dict[str, Any] = {"value": record.value, "key": record.key, "headers": list(record.headers)}
         if record.partition is not None:
             arguments["partition"] = record.partition
         if record.timestamp_ms is not None:
@@ -106,6 +106,16 @@ def produce(
         reason = failures[0] if failures else f"no acknowledgement within {timeout_s:g} s"
         raise BrokerError(f"{missing} of {count} records for {topic!r} were not acknowledged by {bootstrap}: {reason}.")
     return [positions[number] for number in range(count)]
+
+
+def as_bytes(record: Record, encode: Callable[[Any], bytes | Encoded]) -> Record:
+    """Return a record with a value of bytes: an object goes through ``encode``."""
+    if record.value is None or isinstance(record.value, bytes):
+        return record
+    made = encode(record.value)
+    if isinstance(made, Encoded):
+        return replace(record, value=made.value, headers=(*record.headers, *made.headers))
+    return replace(record, value=made)
 
 
 def create_topic(
