@@ -1,6 +1,6 @@
 """A typed, versioned health protocol over pipes, for supervised processes.
 
-``pipe()`` makes a `Reader` for the one who watches and a `Writer` for the one who is watched::
+``pipe()`` makes a `Reader` for the watcher and a `Writer` for the watched process::
 
     reader, writer = swarm_health.pipe()
     writer.healthy()

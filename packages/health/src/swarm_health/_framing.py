@@ -7,14 +7,14 @@ elements whose first is `MARK`::
 
 A whole frame is never longer than PIPE_BUF, so one write() puts all of it into a pipe or none (POSIX, pipe(7)).
 
-What happens after garbage. No UTF-8 text can contain 0xff or 0xfe, so that `MARK` hardly ever appears by chance. A
-decoder that finds something else where a frame should begin has lost the frames: it counts one skip, searches for
-the next mark, and goes on with the first whole frame that decodes. A frame inside which another whole frame begins,
-one that decodes, was cut short: it is given up for the other, finished or not, so that a frame that never ends does
-not hold up the ones that follow. Garbage costs at most the frames within the `MAX_FRAME` bytes that follow it.
+What happens after garbage. UTF-8 text never contains 0xff or 0xfe, so `MARK` hardly ever appears by chance. A
+decoder that finds something else at the start of a frame is out of step: it counts one skip, searches for
+the next mark, and continues with the first whole frame that decodes. A frame that contains another whole frame
+was cut short: it is dropped for the inner one, finished or not, so that an endless frame does
+not block the ones that follow. Garbage costs at most the frames within the `MAX_FRAME` bytes that follow it.
 
-Bounds. At most one frame is kept, so memory is bounded by `MAX_FRAME` plus what is fed in at once. Garbage that looks
-like frames costs about `MAX_ATTEMPTS` decodings a feed; beyond that the rest of what was fed in is discarded.
+Bounds. At most one frame is kept, so memory is bounded by `MAX_FRAME` plus the size of one feed. Garbage that looks
+like frames costs about `MAX_ATTEMPTS` decodings per feed; after that the rest of the feed is discarded.
 """
 
 import re
@@ -31,7 +31,7 @@ MARK = b"\xc4\x02" + MARK_VALUE
 """`MARK_VALUE` as MessagePack encodes it: bin 8, two bytes."""
 
 MAX_ATTEMPTS = 256
-"""Frames tried in vain in one feed: so many do not come from a node that is well, but cost time as if they did."""
+"""Most failed frames in one feed: a healthy node never sends that many, and each costs time."""
 
 _BEFORE_MARK = LENGTH_SIZE + 1
 _PREFIX_SIZE = _BEFORE_MARK + len(MARK)
@@ -43,7 +43,7 @@ Decoded = TypeVar("Decoded")
 
 
 class Rejected(Exception):
-    """A payload that is of no use. The cause says whether the frame around it can be trusted."""
+    """An unusable payload. The cause shows whether the frame around it can be trusted."""
 
     def __init__(self, cause: str, *, framed: bool) -> None:
         super().__init__(cause)
@@ -59,9 +59,9 @@ def encode_frame(payload: bytes) -> bytes:
 
 
 class FrameDecoder(Generic[Decoded]):
-    """Turns pieces of a byte stream, cut anywhere, into what ``decode`` makes of each payload.
+    """Turns pieces of a byte stream, cut anywhere, into the decoded payloads.
 
-    ``decode`` raises `Rejected` for a payload that is of no use. No input makes the decoder itself raise.
+    ``decode`` raises `Rejected` for an unusable payload. No input makes the decoder itself raise.
     """
 
     __slots__ = ("_attempts", "_decode", "_kept", "_lost", "skips")
@@ -74,7 +74,7 @@ class FrameDecoder(Generic[Decoded]):
         self._attempts = 0
 
     def feed(self, chunk: bytes) -> list[Decoded]:
-        """Take the next bytes of the stream and return what has become whole, in order."""
+        """Take the next bytes of the stream and return the completed payloads, in order."""
         data = self._kept + chunk if self._kept else chunk
         results: list[Decoded] = []
         position = 0
@@ -105,19 +105,19 @@ class FrameDecoder(Generic[Decoded]):
         return results
 
     def finish(self) -> None:
-        """The stream has ended: what is left of it will never become whole."""
+        """Note the end of the stream: an unfinished frame will never be completed."""
         if self._kept and not self._lost:
             self.skips["truncated"] += 1
         self._kept = b""
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes held until the rest of their frame comes: at most `MAX_FRAME`."""
+        """Number of bytes held until the rest of their frame arrives: at most `MAX_FRAME`."""
         return len(self._kept)
 
     @property
     def between_frames(self) -> bool:
-        """Whether the next byte begins a frame: nothing is kept, nothing is lost."""
+        """Whether the next byte begins a frame, that is, nothing is held and the stream is in step."""
         return not self._kept and not self._lost
 
     def _lose(self, data: bytes, position: int) -> int:
@@ -148,7 +148,7 @@ class FrameDecoder(Generic[Decoded]):
 
 
 def _may_begin(data: bytes, position: int) -> bool:
-    """Whether the bytes that are there do not contradict a frame that begins here."""
+    """Whether the available bytes could be the start of a frame here."""
     prefix = data[position : position + _PREFIX_SIZE]
     if len(prefix) < LENGTH_SIZE:
         return prefix[0] <= MAX_PAYLOAD >> 8
@@ -160,7 +160,7 @@ def _may_begin(data: bytes, position: int) -> bool:
 
 
 def _frame_end(data: bytes, position: int) -> int | None:
-    """Return where the frame that begins here ends, or None if that is not there yet."""
+    """Return where the frame that begins here ends, or None if the end has not arrived yet."""
     if len(data) < position + LENGTH_SIZE:
         return None
     end = position + LENGTH_SIZE + int.from_bytes(data[position : position + LENGTH_SIZE], "big")

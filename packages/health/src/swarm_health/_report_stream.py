@@ -1,4 +1,4 @@
-"""What a reader makes of the bytes that arrive: pure, with no file descriptor and no clock."""
+"""Turn arriving bytes into readings. Pure, with no file descriptor and no clock."""
 
 import msgspec
 
@@ -9,28 +9,28 @@ from swarm_health.status import Status, worst
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What one `Reader.read()` found, in the order of its arrival."""
+    """The reports found by one `Reader.read()`, in order of arrival."""
 
     reports: tuple[Report, ...] = ()
     closed: bool = False
-    """Every writer has gone: nothing will ever come again."""
+    """Every writer has gone: no more reports will come."""
     status: int | None = None
-    """The worst status among these reports; None if none of them says how the node is."""
+    """The worst status among these reports; None if none of them has a status."""
     reason: str = ""
     """The reason that came with `status`, "" when healthy."""
     dropped: int = 0
-    """Reports that the writer has had to drop since it began, as far as it has told."""
+    """Number of reports that the writer has dropped since its start, as last reported."""
     statistics: NodeStatistics | None = None
     """The newest statistics among these reports, whole; None if there are none."""
 
 
 BEAT = encode_frame(_wire.encode(Healthy(), 0))
-"""The frame of a heartbeat when nothing has been dropped: always the same bytes, and almost all that ever comes."""
+"""The frame of a heartbeat when nothing has been dropped: always the same bytes, and by far the most common frame."""
 _BEAT_READING = Reading((Healthy(),), False, Status.HEALTHY, "", 0, None)
 
 
 class ReportStream:
-    """The bytes of one writer, in pieces as they come, turned into readings. No bytes make it raise."""
+    """Turns the bytes of one writer, in pieces as they arrive, into readings. No bytes make it raise."""
 
     __slots__ = ("_dropped", "_merger", "frames")
 
@@ -40,14 +40,14 @@ class ReportStream:
         self._dropped = 0
 
     def beat(self) -> Reading | None:
-        """Take the bytes of `BEAT`. None, and nothing taken, if they are in the midst of a frame: then `feed` them."""
+        """Take the bytes of `BEAT`. Return None and take nothing in the middle of a frame: then `feed` them."""
         if not self.frames.between_frames:
             return None
         self._dropped = 0
         return _BEAT_READING
 
     def feed(self, chunk: bytes, closed: bool) -> Reading:
-        """Take the next bytes, and whether they are the last ones. Return the reports that have become whole."""
+        """Take the next bytes, and whether they are the last ones. Return the completed reports."""
         envelopes = self.frames.feed(chunk) if chunk else []
         if closed:
             self.frames.finish()
@@ -66,7 +66,7 @@ class ReportStream:
         return Reading(tuple(reports), closed, status, reason, self._dropped, newest)
 
     def skips(self) -> dict[str, int]:
-        """Return how often something was passed over, by cause."""
+        """Return how often something was skipped, by cause."""
         incomplete = {"incomplete": self._merger.incomplete} if self._merger.incomplete else {}
         return {**self.frames.skips, **incomplete}
 

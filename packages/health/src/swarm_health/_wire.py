@@ -26,7 +26,7 @@ VERSION = 1
 MAX_PARTS = 256
 """Parts of one set of statistics: with `MAX_PAYLOAD` it bounds what a reader holds to 1 MB."""
 CUT_MARK = "... [cut]"
-"""Ends a text that was too long to travel whole."""
+"""Ends a text that was cut because it was too long."""
 
 _MAX_TEXT_BYTES = 3072
 _MAX_NAME_BYTES = 512
@@ -37,15 +37,15 @@ PartNumber = Annotated[int, msgspec.Meta(ge=1, le=MAX_PARTS)]
 
 
 class WirePartition(PartitionStatistics, array_like=True):
-    """`PartitionStatistics` without the names of its fields, a third of the size."""
+    """`PartitionStatistics` without field names, a third of the size."""
 
 
 class WireTopic(TopicStatistics, array_like=True):
-    """`TopicStatistics` without the names of its fields."""
+    """`TopicStatistics` without field names."""
 
 
 class WireNode(NodeStatistics, array_like=True, kw_only=True):
-    """`NodeStatistics` without the names of its fields. Partitions, topics and extra values travel beside it."""
+    """`NodeStatistics` without field names. Partitions, topics and extra values travel beside it."""
 
 
 class StatisticsPart(msgspec.Struct, frozen=True, array_like=True, tag="statistics"):
@@ -102,7 +102,7 @@ def encode(report: WireReport, dropped: int) -> bytes:
 
 
 def decode(payload: bytes) -> Envelope:
-    """Return what a payload holds. `Rejected` if it is of no use, whatever its bytes are."""
+    """Return the contents of a payload. Raises `Rejected` for any bytes that are not a valid payload."""
     try:
         envelope = _envelope_decoder.decode(payload)
     except _DECODE_ERRORS:
@@ -111,7 +111,7 @@ def decode(payload: bytes) -> Envelope:
         raise Rejected("version", framed=True)
     if envelope.dropped < 0:
         raise Rejected("invalid", framed=True)
-    # A writer of another version, or of another language, may have let them through.
+    # A writer of another version, or in another language, may have sent them.
     return _without_odd_numbers(envelope) if _may_have_odd_numbers(payload) else envelope
 
 
@@ -132,12 +132,12 @@ def _why_rejected(payload: bytes) -> Rejected:
 
 
 def cut_text(text: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
-    """Return the text as UTF-8 can carry it, cut to ``max_bytes`` with a mark at its end. TypeError if it is no text.
+    """Return the text encoded as UTF-8, cut to ``max_bytes`` with a mark at its end. TypeError if it is not a str.
 
-    Lone surrogates, which file names and broken input bring along, become backslash escapes.
+    Lone surrogates, which come from file names and broken input, become backslash escapes.
     """
     if not isinstance(text, str):
-        raise TypeError(f"a text is needed here, not {type(text).__name__}")
+        raise TypeError(f"a text (str) is needed here, not {type(text).__name__}")
     encoded = text.encode("utf-8", "backslashreplace")
     if len(encoded) > max_bytes:
         return encoded[: max_bytes - len(CUT_MARK)].decode("utf-8", "ignore") + CUT_MARK
@@ -147,9 +147,9 @@ def cut_text(text: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
 def encode_statistics(statistics: NodeStatistics, sequence: int, dropped: int) -> list[bytes]:
     """Return the payloads of a set of statistics: one, or as many as its partitions and extra values need.
 
-    Values that are no finite numbers (NaN, infinities) do not travel: unknown is what they mean.
+    NaN and infinities are not sent: they mean unknown.
 
-    TypeError if a field holds what a reader would refuse; ValueError if more than `MAX_PARTS` payloads are needed.
+    TypeError if a reader would refuse the value of a field; ValueError if more than `MAX_PARTS` payloads are needed.
     """
     try:
         whole = _whole_part(statistics, sequence)
@@ -163,7 +163,7 @@ def encode_statistics(statistics: NodeStatistics, sequence: int, dropped: int) -
         for payload in payloads:
             _envelope_decoder.decode(payload)
     except (msgspec.MsgspecError, AttributeError, TypeError, OverflowError) as error:
-        raise TypeError(f"these statistics cannot be reported: {error}") from error
+        raise TypeError(f"statistics cannot be reported: {error}") from error
     if not payloads:
         raise ValueError(
             f"{len(whole.partitions)} partitions with {len(whole.topics)} topics and {len(whole.extra)} extra values "
@@ -191,9 +191,9 @@ def _whole_part(statistics: NodeStatistics, sequence: int) -> StatisticsPart:
 
 
 def _may_have_odd_numbers(payload: bytes) -> bool:
-    """Whether a NaN or an infinity can be in a payload: these are the first bytes of one, as float 64 or float 32.
+    """Whether a payload may contain a NaN or an infinity, by their first bytes as float 64 or float 32.
 
-    To look for them costs a microsecond; to look at every value of a thousand partitions a millisecond.
+    This search takes a microsecond; a look at every value of a thousand partitions takes a millisecond.
     """
     return any(beginning in payload for beginning in (b"\xcb\x7f", b"\xcb\xff", b"\xca\x7f", b"\xca\xff"))
 
@@ -204,12 +204,12 @@ def _without_odd_numbers(envelope: Envelope) -> Envelope:
     finite = msgspec.structs.replace(envelope, report=_finite_part(envelope.report))
     try:
         return _envelope_decoder.decode(_encoder.encode(finite))
-    except msgspec.ValidationError:  # a value that may not be unknown
+    except msgspec.ValidationError:  # a value that must not be unknown
         raise Rejected("invalid", framed=True) from None
 
 
 def _finite_part(part: StatisticsPart) -> StatisticsPart:
-    """The part without NaN and infinities: JSON has none of them, and one would spoil a whole snapshot."""
+    """The part without NaN and infinities: JSON has no such values, and one would break a whole snapshot."""
     node = None if part.node is None else _finite(part.node)
     extra = {key: value for key, value in part.extra.items() if _known(value) is not None}
     return msgspec.structs.replace(
@@ -233,7 +233,7 @@ def _known(value: Any) -> Any:
 
 
 def _split(whole: StatisticsPart, dropped: int) -> list[StatisticsPart]:
-    """Deal rows and extra values out to as few parts as hold them in order; the node is in the first."""
+    """Distribute rows and extra values, in order, over as few parts as possible; the node is in the first."""
     empty = StatisticsPart(whole.sequence, MAX_PARTS, MAX_PARTS, whole.node)
     room = MAX_PAYLOAD - len(encode(empty, dropped)) - _CONTAINER_SLACK
     contents: list[_Content] = [([], {}, [])]
@@ -260,16 +260,16 @@ def _split(whole: StatisticsPart, dropped: int) -> list[StatisticsPart]:
 
 
 class StatisticsMerger:
-    """Puts the parts of one set of statistics together again. It holds one unfinished set at most."""
+    """Reassembles the parts of a set of statistics. It holds at most one unfinished set."""
 
     def __init__(self) -> None:
         self.incomplete = 0
-        """Sets that were given up because another one began, and those whose parts do not fit together."""
+        """Sets dropped because another one began or because their parts do not fit together."""
         self._sequence: int | None = None
         self._parts: dict[int, StatisticsPart] = {}
 
     def add(self, part: StatisticsPart) -> NodeStatistics | None:
-        """Take a part. Return the statistics when it was the last one missing."""
+        """Take a part. Return the statistics if it was the last missing part."""
         if part.sequence != self._sequence:
             self.incomplete += bool(self._parts)
             self._sequence = part.sequence

@@ -1,8 +1,8 @@
-"""What a whole swarm has done and knows, out of what its processes report: sums over dead ones, who has what. Pure.
+"""The accounts of a whole swarm, from the reports of its processes: totals including dead ones, partition owners. Pure.
 
-A process counts since its own start and tells of the partitions that it has now. Whoever watches several of them wants
-figures that only grow, although processes die and partitions move, and wants to see a partition that nobody has. So
-what a process has counted is kept when it ends, a partition that it no longer tells of keeps what was last known, and
+A process counts from its own start and reports the partitions that it has now. A watcher of several processes wants
+figures that only grow although processes die and partitions move, and wants to see partitions without an owner. So
+the counts of a process are kept when it ends, a partition that it stops reporting keeps its last known figures, and
 for a while it is shown without an owner. No clock is read: `now` is given, in seconds that never go back.
 """
 
@@ -21,14 +21,14 @@ from swarm_health.figures import counters, figures
 from swarm_health.reports import NodeStatistics, PartitionStatistics, TopicStatistics
 
 MOVING_S = 30.0
-"""How long a partition that a living process gave back is shown without an owner: after that it is another swarm's."""
+"""How long a partition that a living process gave back is shown without an owner: then another swarm has it."""
 JOINING_S = 60.0
-"""A partition whose process ended is shown without an owner until a successor of that process has reported for so long,
-or has had partitions for `MOVING_S`; without a successor for ever, unless its node was removed."""
+"""A partition whose process ended is shown without an owner until the successor has reported for this many seconds,
+or has had partitions for `MOVING_S`; without a successor it is shown until its node is removed."""
 MOST_PARTITIONS = 50_000
-"""Partitions that are told apart; those beyond count in the sums of their topic alone."""
+"""Most partitions listed one by one; further ones only count in the sums of their topic."""
 MOST_TOPICS = 5_000
-"""Topics that are told apart; those beyond are counted as `OTHER`."""
+"""Most topics listed one by one; further ones are counted as `OTHER`."""
 OTHER = "other"
 
 Place = tuple[str, str]
@@ -44,7 +44,7 @@ NOTHING: Counts = (0,) * len(_PARTITION_COUNTERS)
 
 
 class Totals(msgspec.Struct):
-    """What was done, dead processes included. It only grows."""
+    """The work done, including that of dead processes. It only grows."""
 
     messages: int = 0
     batches: int = 0
@@ -56,15 +56,15 @@ class Totals(msgspec.Struct):
 
 
 class PartitionAccount(msgspec.Struct):
-    """One partition of one group: sums over all processes that had it, and what was last known of it."""
+    """One partition of one group: sums over all processes that had it, and its last known figures."""
 
     group: str
     topic: str
     partition: int
     node: int | None
-    """Who has it; None: nobody here, at the moment."""
+    """The owner; None if no process here has it now."""
     unowned_s: float | None
-    """For how long nobody here has had it; None while somebody has. The figures are the last that were known."""
+    """How long it has had no owner here; None while it has one. The figures are the last known ones."""
     messages: int
     batches: int
     bytes: int
@@ -78,7 +78,7 @@ class PartitionAccount(msgspec.Struct):
 
 
 class _Life:
-    """What a process that lives has told. Nothing falls within a life, whatever it says."""
+    """The reports of a living process. No figure falls within a life, whatever the process reports."""
 
     __slots__ = ("born", "held", "partitions", "topics", "totals")
 
@@ -91,7 +91,7 @@ class _Life:
 
 
 class _Holding:
-    """Where a partition is, or was, and what was last told of it."""
+    """Where a partition is or was, and its last reported figures."""
 
     __slots__ = ("borrowed_until", "life", "owned", "row", "since", "until")
 
@@ -101,24 +101,24 @@ class _Holding:
         self.owned = True
         self.since = self.until = 0.0
         self.borrowed_until: float | None = None
-        """Until when a lag is shown that was told before; None: it is of the latest report."""
+        """Until when an older lag is shown; None if the lag is from the latest report."""
 
 
 class Accounts:
-    """The books of a swarm. For one thread."""
+    """The accounts of a swarm. Not thread-safe."""
 
     def __init__(self) -> None:
         self._lives: dict[tuple[int, int], _Life] = {}
-        self._nodes: dict[int, Totals] = {}  # of dead processes, as are the next two
+        self._nodes: dict[int, Totals] = {}  # of dead processes, like the next two
         self._topics: dict[Place, TopicStatistics] = {}
         self._partitions: dict[Key, Counts] = {}
         self._holdings: dict[Key, _Holding] = {}
         self._unowned: set[Key] = set()
-        self._known: set[Key] = set()  # all that there ever were
+        self._known: set[Key] = set()  # all that ever existed
         self._shown: list[PartitionAccount] | None = None
 
     def take(self, node: int, generation: int, statistics: NodeStatistics, now: float) -> None:
-        """Enter what a process has reported."""
+        """Record a report of a process."""
         name = node, generation
         life = self._lives.get(name) or self._lives.setdefault(name, _Life(now))
         _raise(life.totals, statistics, _NODE_COUNTERS)
@@ -144,7 +144,7 @@ class Accounts:
         self._shown = None
 
     def ended(self, node: int, generation: int, now: float) -> None:
-        """Keep what a process has counted that is no more, and note that nobody has its partitions."""
+        """Keep the counts of a process that has ended, and note that its partitions have no owner."""
         name = node, generation
         life = self._lives.pop(name, None)
         if life is None:
@@ -157,16 +157,16 @@ class Accounts:
         self._let_go(name, life.held, now)
         for key in self._unowned:
             holding = self._holdings[key]
-            if holding.life[0] == node:  # also what processes before it had, if it did not get that
+            if holding.life[0] == node:  # also the partitions of earlier processes, if it did not get them
                 holding.until = math.inf
         self._shown = None
 
     def removed(self, node: int, now: float) -> None:
-        """A node is no more and gets no successor: what it had belongs to others by now."""
+        """Note that a node was removed without a successor: its partitions belong to others by now."""
         self._expect(node, now + MOVING_S)
 
     def node(self, node: int) -> Totals:
-        """What all processes of a node have done together."""
+        """The work of all processes of a node together."""
         total = replace(self._nodes.get(node, Totals()))
         for (of, _), life in self._lives.items():
             if of == node:
@@ -174,14 +174,14 @@ class Accounts:
         return total
 
     def total(self) -> Totals:
-        """What the whole swarm has done, nodes that are no more included."""
+        """The work of the whole swarm, including removed nodes."""
         total = Totals()
         for one in (*self._nodes.values(), *(life.totals for life in self._lives.values())):
             _add(total, one, _NODE_COUNTERS)
         return total
 
     def topics(self) -> list[TopicStatistics]:
-        """What was done of each topic for each group, in order."""
+        """The work per group and topic, sorted."""
         sums: dict[Place, TopicStatistics] = {}
         for source in (self._topics, *(life.topics for life in self._lives.values())):
             for place, topic in source.items():
@@ -189,7 +189,7 @@ class Accounts:
         return [sums[place] for place in sorted(sums)]
 
     def partitions(self, now: float) -> list[PartitionAccount]:
-        """Every partition that somebody here has, or had lately, in order."""
+        """Every partition that a process here has, or had recently, sorted."""
         self._forget(now)
         if self._shown is None:
             counts = self.counted()
@@ -204,7 +204,7 @@ class Accounts:
         ]
 
     def counted(self) -> dict[Key, Counts]:
-        """Messages, batches, bytes and errors of every partition that there ever was. They only grow."""
+        """Messages, batches, bytes and errors of every partition that ever existed. They only grow."""
         sums = dict(self._partitions)
         for life in self._lives.values():
             for key, counts in life.partitions.items():
@@ -232,12 +232,14 @@ class Accounts:
     def _let_go(self, name: tuple[int, int], keys: Iterable[Key], now: float) -> None:
         for key in keys:
             holding = self._holdings.get(key)
-            if holding is not None and holding.owned and holding.life == name:  # else another has told of it since
+            if (
+                holding is not None and holding.owned and holding.life == name
+            ):  # otherwise another process has reported it since
                 holding.owned, holding.since, holding.until = False, now, now + MOVING_S
                 self._unowned.add(key)
 
     def _expect(self, node: int, until: float, but: tuple[int, int] | None = None) -> None:
-        """Show what ended processes of a node had until then at most: who has it has told so by then."""
+        """Show the partitions of a node's ended processes until then at most: a new owner has reported them by then."""
         for key in self._unowned:
             holding = self._holdings[key]
             if holding.life[0] == node and holding.life != but:
@@ -251,10 +253,10 @@ class Accounts:
 
 
 def _holding(row: PartitionStatistics, life: tuple[int, int], before: _Holding | None, now: float) -> _Holding:
-    """What is known of a partition by its owner's latest word.
+    """The known figures of a partition, from its owner's latest report.
 
-    A new owner, or one that has it anew, does not know the lag at once: what was told before stands until it does, for
-    `MOVING_S` at most. A lag that nobody knows for longer is unknown, and not what it once was.
+    A new owner does not know the lag at once. Until it does, the old lag is shown, for
+    at most `MOVING_S`. After that the lag is unknown.
     """
     holding = _Holding(row, life)
     if row.lag is None and before is not None and before.row.lag is not None:

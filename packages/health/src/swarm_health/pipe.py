@@ -15,20 +15,20 @@ from swarm_health.reports import Healthy, NodeStatistics, Ready, Recycle, Stoppi
 
 __all__ = ["Reader", "Reading", "Writer", "pipe"]
 
-_FIRST_BYTES = 256  # most readings are one short report, and a small object is a cheap one
+_FIRST_BYTES = 256  # most readings are one short report, and small objects are cheap
 _CHUNK_BYTES = 65536  # the usual capacity of a pipe (pipe(7)): one read empties it
-_CHUNKS_A_READ = 4  # a node that writes without pause must not hold up the others: the rest waits for the next read
+_CHUNKS_A_READ = 4  # a node that writes without pause must not block the others: the rest waits for the next read
 
-_SPARE_PAGES = 8  # for the reports that wait in the pipe already
+_SPARE_PAGES = 8  # for the reports already in the pipe
 
 
 class Reader:
-    """The watcher's end. It owns its file descriptor. For one thread."""
+    """The watcher's end. It owns its file descriptor. Not thread-safe."""
 
     __slots__ = ("_fd", "_stream")
 
     def __init__(self, fd: int) -> None:
-        """Take over the read end of a pipe and make it non-blocking and close-on-exec. ValueError if it is no pipe."""
+        """Take over the read end of a pipe; make it non-blocking and close-on-exec. ValueError if it is not a pipe."""
         self._fd = _own(fd)
         self._stream = ReportStream()
 
@@ -39,16 +39,16 @@ class Reader:
         return self._fd
 
     def read(self) -> Reading:
-        """Return every report that has arrived whole. Never blocks, and raises for nothing that a writer can do.
+        """Return every report that has arrived completely. Never blocks, and never raises because of a writer.
 
-        What is not a report of this version is counted in `skipped` and passed over. After close() a reading is
-        empty and closed. That every writer has gone may be told by the next reading only: the descriptor stays ready.
+        Anything that is not a report of this version is skipped and counted in `skipped`. After close() a reading is
+        empty and closed. The end of all writers may only show in the next reading; the descriptor stays ready.
         """
         try:
             chunk = os.read(self._fd, _FIRST_BYTES) if self._fd >= 0 else b""
         except BlockingIOError:
             return self._stream.feed(b"", False)
-        except OSError:  # somebody else closed our descriptor: nothing will come through it again
+        except OSError:  # other code closed our descriptor: nothing will arrive through it again
             chunk = b""
         if chunk == BEAT and (reading := self._stream.beat()) is not None:
             return reading
@@ -56,16 +56,16 @@ class Reader:
 
     @property
     def skipped(self) -> int:
-        """How often something was passed over that was not a whole report of this version."""
+        """How often something was skipped that was not a complete report of this version."""
         return sum(self._stream.skips().values())
 
     @property
     def skipped_by_cause(self) -> Mapping[str, int]:
         """`skipped`, by cause.
 
-        garbage: a run of bytes that is no frame; version, type: a report of another version, or of a kind unknown here;
-        invalid: a report with values that it cannot have; truncated: the stream ended inside a report; incomplete:
-        statistics of which some part never came.
+        garbage: bytes that are not a frame; version, type: a report of another version, or of an unknown kind;
+        invalid: a report with impossible values; truncated: the stream ended inside a report; incomplete:
+        statistics with a missing part.
         """
         return MappingProxyType(self._stream.skips())
 
@@ -91,23 +91,23 @@ class Reader:
 
 
 class Writer:
-    """The node's end. It owns its file descriptor. For one process, any of its threads, signal handlers included.
+    """The node's end. It owns its file descriptor. Any thread and any signal handler of one process may use it.
 
-    No method waits, and none raises because the pipe is full, broken or closed: the report is dropped, False is
-    returned, and the number of reports dropped travels in the next one.
+    No method waits or raises because the pipe is full, broken or closed: the report is dropped, False is
+    returned, and the next report carries the number of dropped ones.
     """
 
     def __init__(self, fd: int) -> None:
-        """Take over the write end of a pipe and make it non-blocking and close-on-exec. ValueError if it is no pipe."""
+        """Take over the write end of a pipe; make it non-blocking and close-on-exec. ValueError if it is not a pipe."""
         self._fd = _own(fd)
         self._dropped = 0
         self._sequence = 0
-        # A signal handler may report while the code that it interrupted does: hence re-entrant. It is held for a
-        # non-blocking write at most. Without it close() could free the descriptor's number between look-up and write.
+        # Re-entrant, because a signal handler may report while it interrupts a report. It is held for one
+        # non-blocking write at most. Without it, close() could free the descriptor's number between look-up and write.
         self._lock = threading.RLock()
 
     def fileno(self) -> int:
-        """Return the file descriptor: it polls as POLLERR once the reader has gone. ValueError after close()."""
+        """Return the file descriptor: it polls as POLLERR after the reader has gone. ValueError after close()."""
         if self._fd < 0:
             raise ValueError("this health writer is closed: it has no file descriptor any more")
         return self._fd
@@ -118,11 +118,11 @@ class Writer:
         return self._dropped
 
     def healthy(self) -> bool:
-        """Report that all is well. Return False if the report was dropped."""
+        """Report that this node is healthy. Return False if the report was dropped."""
         return self._report(Healthy())
 
     def ready(self) -> bool:
-        """Report that this node is prepared and waits to be used. Return False if the report was dropped."""
+        """Report that this node is prepared and waiting to be used. Return False if the report was dropped."""
         return self._report(Ready())
 
     def recycle(self, reason: str) -> bool:
@@ -132,8 +132,8 @@ class Writer:
     def unhealthy(self, code: int, reason: str) -> bool:
         """Report what is wrong. Return False if the report was dropped.
 
-        ``code`` is a positive `Status` or a positive int of your own, below 2**31: ValueError otherwise. A reason that
-        is too long for one atomic write is cut, with a mark at its end.
+        ``code`` is a positive `Status` or your own positive int below 2**31: ValueError otherwise. A reason that
+        is too long for one atomic write is cut and marked at its end.
         """
         if not isinstance(code, int) or isinstance(code, bool) or not 0 < code < 2**31:
             raise ValueError(f"an unhealthy status is a positive int below 2**31, such as Status.MEMORY, not {code!r}")
@@ -144,10 +144,10 @@ class Writer:
         return self._report(Stopping(_wire.cut_text(reason)))
 
     def statistics(self, statistics: NodeStatistics) -> bool:
-        """Report numbers. Return False if any of them was dropped: then the reader discards the rest as well.
+        """Report statistics. Return False if any part was dropped: then the reader discards the rest.
 
-        Statistics too big for one atomic write travel in parts. TypeError if a field does not hold what its type says;
-        ValueError if there are so many partitions (thousands) that the reader would not hold them all.
+        Statistics too big for one atomic write are sent in parts. TypeError if a field's value does not match its type;
+        ValueError for more partitions (thousands) than the reader can hold.
         """
         with self._lock:
             self._sequence += 1
@@ -177,8 +177,9 @@ class Writer:
         return True
 
     def _make_room(self, parts: int) -> None:
-        # A pipe holds 16 pages (pipe(7)) and a long report takes a page: more of them would never fit at once. An
-        # unprivileged user may go up to /proc/sys/fs/pipe-max-size, 1 MB, and to fewer pages in all his pipes together.
+        # A pipe holds 16 pages (pipe(7)) and a long report takes a page: several would never fit at once. An
+        # unprivileged user may go up to /proc/sys/fs/pipe-max-size, 1 MB, with a limit on the pages of all pipes
+        # together.
         wanted = (parts + _SPARE_PAGES) * MAX_FRAME
         with contextlib.suppress(OSError):
             if fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ) < wanted:
@@ -192,14 +193,14 @@ class Writer:
 def pipe() -> tuple[Reader, Writer]:
     """Return both ends of a new health pipe, each close-on-exec and non-blocking. OSError if no descriptor is left.
 
-    After a fork each side closes the end that is not its own; only then does the end of one side reach the other.
+    After a fork each side must close the other side's end; only then does each notice when the other ends.
     """
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     return Reader(read_fd), Writer(write_fd)
 
 
 def _own(fd: int) -> int:
-    # Only a pipe takes PIPE_BUF bytes at once or not at all (pipe(7)); a socket or a file may take half a report.
+    # Only a pipe takes PIPE_BUF bytes completely or not at all (pipe(7)); a socket or a file may take half a report.
     if not stat.S_ISFIFO(os.fstat(fd).st_mode):
         raise ValueError(f"file descriptor {fd} is not a pipe: reports need the atomic writes of one")
     os.set_blocking(fd, False)

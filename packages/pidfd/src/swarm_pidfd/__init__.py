@@ -1,4 +1,4 @@
-"""A race-free handle on a Linux process: open it once, and no pid that is used again can be mistaken for it.
+"""A race-free handle on a Linux process: once open, it never refers to another process that reuses the pid.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What this kernel, with this seccomp filter, lets this process do: tried, never guessed from a version."""
+"""What the kernel and the seccomp filter allow this process to do: tried out, never guessed from a version."""
 
 import os
 import threading
@@ -14,10 +14,10 @@ __all__ = ["Capabilities", "PidfdUnsupportedError", "capabilities", "supported"]
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What was found to work. The kernel version that brought it is in the README."""
+    """The features that work. The README lists the kernel version of each."""
 
     open: bool
-    """pidfd_open(): a handle can be had at all."""
+    """pidfd_open(): handles can be opened at all."""
     signal: bool
     """pidfd_send_signal()."""
     wait: bool
@@ -25,7 +25,7 @@ class Capabilities:
     nonblock: bool
     """PIDFD_NONBLOCK."""
     getfd: bool
-    """pidfd_getfd(): `Pidfd.getfd`, given the permission to trace the process."""
+    """pidfd_getfd(): `Pidfd.getfd`, with permission to trace the process."""
     thread: bool
     """PIDFD_THREAD: a handle on a single thread."""
     process_group: bool
@@ -35,13 +35,13 @@ class Capabilities:
     exit_info: bool
     """PIDFD_INFO_EXIT: the exit status of a process that is not a child."""
     unique_inode: bool
-    """pidfs: fstat() of a handle gives an inode that no other process ever has."""
+    """pidfs: fstat() of a handle gives an inode that is unique to the process."""
 
 
 def supported() -> bool:
     """Return whether `Pidfd` works here: open, signal and wait all answer, and no seccomp filter forbids one.
 
-    OSError if the answer cannot be had, because no file descriptor is left.
+    OSError if it cannot be determined, because no file descriptor is left.
     """
     fd = _open_self()
     if fd is None:
@@ -53,9 +53,9 @@ def supported() -> bool:
 
 
 def capabilities() -> Capabilities:
-    """Try everything and return what works. It starts no process, but one short-lived thread.
+    """Try everything and return what works. Starts one short-lived thread, but no process.
 
-    OSError if the answer cannot be had, because no file descriptor is left.
+    OSError if it cannot be determined, because no file descriptor is left.
     """
     fd = _open_self()
     if fd is None:
@@ -88,7 +88,7 @@ def _open_self() -> int | None:
 def _can_open(flags: int) -> bool:
     try:
         os.close(_syscalls.pidfd_open(os.getpid(), flags))
-    except (PidfdUnsupportedError, ProcessLookupError):  # EINVAL reads as "gone": here it means the flag
+    except (PidfdUnsupportedError, ProcessLookupError):  # EINVAL is normally read as "gone"; here it is about the flag
         return False
     return True
 
@@ -102,7 +102,7 @@ def _can_signal(fd: int) -> bool:
 
 
 def _can_wait(fd: int) -> bool:
-    # Nobody is a child of itself: ECHILD means that P_PIDFD was understood, EINVAL that it was not.
+    # A process is never its own child: ECHILD means that P_PIDFD was understood, EINVAL that it was not.
     try:
         _syscalls.waitid_exited(fd)
     except ChildProcessError:
@@ -139,9 +139,9 @@ def _can_info(fd: int) -> bool:
 
 
 def _thread_and_exit_info() -> tuple[bool, bool]:
-    # Exit information exists for what has exited only. A thread is the cheapest thing that can: nobody has to reap it,
+    # Exit information only exists after an exit. A thread is the cheapest way to get one: it need not be reaped,
     # it sends no SIGCHLD, and no fork copies the page tables of a big process. It is gone (release_task) when the last
-    # reference to its pid is; poll says so with POLLHUP.
+    # reference to its pid is; poll then returns POLLHUP.
     identifiers: list[int] = []
     known, leave = threading.Event(), threading.Event()
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a process has ended: by an exit code, by a signal, or (both None) in a way that cannot be known."""
+    """How a process ended: by an exit code, by a signal, or (both None) unknown."""
 
     code: int | None = None
     """The exit code, 0 to 255; None if a signal ended the process or if it is unknown."""
     signal: int | None = None
-    """The signal that ended the process, a `signal.Signals` where it has a name; None if none did or if unknown."""
+    """The signal that ended the process, a `signal.Signals` if it has a name; None if none did or if unknown."""
     core_dumped: bool = False
     """Whether the kernel wrote (or piped away) a core dump."""
 
     @property
     def known(self) -> bool:
-        """Whether the kernel told how the process ended."""
+        """Whether it is known how the process ended."""
         return self.code is not None or self.signal is not None
 
     @property
@@ -28,14 +28,14 @@ class ExitStatus:
 
     @classmethod
     def from_wait_status(cls, status: int) -> "ExitStatus":
-        """Return what a wait status means: the number that os.waitpid() and PIDFD_GET_INFO give, not an exit code."""
+        """Decode a wait status: the number from os.waitpid() or PIDFD_GET_INFO, not an exit code."""
         if os.WIFSIGNALED(status):
             return cls(signal=_named(os.WTERMSIG(status)), core_dumped=os.WCOREDUMP(status))
         return cls(code=os.WEXITSTATUS(status))
 
     @classmethod
     def from_waitid(cls, result: "os.waitid_result") -> "ExitStatus":
-        """Return what the result of os.waitid(..., os.WEXITED) means."""
+        """Decode the result of os.waitid(..., os.WEXITED)."""
         if result.si_code == os.CLD_EXITED:
             return cls(code=result.si_status)
         return cls(signal=_named(result.si_status), core_dumped=result.si_code == os.CLD_DUMPED)

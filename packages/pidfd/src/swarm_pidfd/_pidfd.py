@@ -18,48 +18,50 @@ from swarm_pidfd._exit_status import ExitStatus
 from swarm_pidfd._syscalls import PidfdUnsupportedError
 
 _REAPING_GRACE_S = 1.0
-"""How long the parent of a process that has ended is given to reap it: only then does the kernel tell us its status."""
+"""How long to wait for a parent to reap an ended process: only then does the kernel give us its status."""
 _TRACED_LOOK_S = 0.05
 _TRACED = ExitStatus()
-"""Stands for a child that has ended and cannot be reaped yet: whoever traces it gets its status first (ptrace(2))."""
+"""Marks a child that has ended but cannot be reaped yet, because its tracer gets the status first (ptrace(2))."""
 
 
 class PidfdClosedError(ValueError):
-    """The handle has been closed: open another one, or keep it open for longer."""
+    """The handle is closed: open another one, or keep it open longer."""
 
 
 class Pidfd:
-    """A handle on one process, a child or a stranger, for as long as it is open, dead or alive.
+    """A handle on one process, a child or any other, alive or dead, until it is closed.
 
-    It never comes to mean another process, whatever becomes of the pid. Every method may be called from any thread.
+    It never refers to another process, even if the pid is reused. Every method may be called from any thread.
     """
 
     def __init__(self, pid: int) -> None:
         """Open a handle.
 
-        Free of races for a child that nobody else reaps: its pid stays taken until it is reaped. For any other process
-        make sure after opening that it is the one you mean.
+        Race-free for a child that only you reap, because its pid stays taken until then. For any other process,
+        check after opening that it is the one you mean.
 
-        ProcessLookupError: there is no such process. `PidfdUnsupportedError`: no pidfd here. ValueError: pid <= 0.
+        ProcessLookupError: there is no such process. `PidfdUnsupportedError`: no pidfds here. ValueError: pid <= 0.
         TypeError: not an int. OSError: no file descriptor is left (EMFILE, ENFILE).
         """
         self._fd = -1
         if not isinstance(pid, int) or isinstance(pid, bool):
             raise TypeError(f"a pid is an int, not {type(pid).__name__}: {pid!r}")
         if pid <= 0:
-            raise ValueError(f"a pid is positive, and a handle is for one process: {pid} is a group, or all of them")
+            raise ValueError(
+                f"a pid is positive, and a handle is for one process: {pid} means a group or all processes"
+            )
         self._pid = int(pid)
         self._status: ExitStatus | None = None
         self._closed = False
         self._users = 0
         self._wake_fd = -1
-        # Held for short, non-blocking calls only. Re-entrant: a signal handler may use the handle that it interrupts.
+        # Held only for short, non-blocking calls. Re-entrant: a signal handler may use the handle that it interrupts.
         self._lock = threading.RLock()
         self._fd = _syscalls.pidfd_open(self._pid)
 
     @property
     def pid(self) -> int:
-        """The pid that was opened. Once the process is reaped it may belong to another one; this handle does not."""
+        """The pid that was opened. Once it is reaped, another process may get the pid, but not this handle."""
         return self._pid
 
     @property
@@ -69,7 +71,7 @@ class Pidfd:
 
     @property
     def exit_status(self) -> ExitStatus | None:
-        """How the process ended, if wait() or cleanup() has found out already; None otherwise. Asks nobody."""
+        """How the process ended, if wait() or cleanup() has found out; None otherwise. Makes no system call."""
         return self._status
 
     def fileno(self) -> int:
@@ -79,9 +81,9 @@ class Pidfd:
         return self._fd
 
     def alive(self) -> bool:
-        """Return whether the process has not ended. A zombie has.
+        """Return whether the process is running. A zombie has ended.
 
-        `PidfdClosedError` if closed before its end was known; after `cleanup` and a successful `wait` the answer stays.
+        `PidfdClosedError` if closed before its end was known; after `cleanup` or a successful `wait` it still answers.
         """
         if self._status is not None:
             return False
@@ -91,8 +93,8 @@ class Pidfd:
     def signal(self, sig: int | str, *, group: bool = False) -> bool:
         """Send a signal: 15, "TERM", "SIGTERM" or signal.SIGTERM. Return False if the process has ended.
 
-        With ``group`` the signal goes to every member of the process group that the process leads, also when it has
-        itself ended; False if there is none.
+        With ``group`` the signal goes to every member of the process group that the process leads, even if the leader
+        has ended; False if there is no member.
 
         ValueError: no such signal. PermissionError: not allowed. `PidfdUnsupportedError`: ``group`` needs Linux 6.9.
         `PidfdClosedError` if closed.
@@ -101,7 +103,7 @@ class Pidfd:
         with self._use() as fd:
             if group:
                 return self._signal_group(fd, number)
-            # A zombie takes signals without an error and without effect.
+            # A zombie accepts signals without error and without effect.
             if self._status is not None or _has_ended(fd):
                 return False
             try:
@@ -111,14 +113,15 @@ class Pidfd:
             return True
 
     def wait(self, timeout: float | None = None) -> ExitStatus | None:
-        """Wait until the process has ended, at most ``timeout`` seconds; return how, or None if it has not.
+        """Wait at most ``timeout`` seconds for the process to end. Return how it ended, or None if it has not.
 
-        A child is reaped, once, whoever waits; its status is remembered, also after close(). The status of a process
-        that is not a child, or that somebody else has reaped, comes from the kernel where it keeps it (Linux 6.15) and
-        once its parent has reaped it, which is awaited for 1 s at most; else it is ``ExitStatus(None, None)``. Likewise
-        a child that ended under a debugger, which gets the status first: None if ``timeout`` is over before that 1 s.
+        A child is reaped once, by any waiter; its status is remembered, even after close(). The status of a process
+        that is not a child, or that other code has reaped, comes from the kernel if it keeps it (Linux 6.15),
+        after its parent has reaped it, which is awaited for at most 1 s; otherwise it is ``ExitStatus(None, None)``. So
+        is that of a child that ended under a debugger, which gets the status first: None if ``timeout`` ends before
+        that 1 s.
 
-        ValueError: a timeout that is no number. `PidfdClosedError` if closed, also while waiting.
+        ValueError: the timeout is not a number. `PidfdClosedError` if closed, even while waiting.
         """
         deadline = _deadline(timeout)
         if self._status is not None:
@@ -128,7 +131,7 @@ class Pidfd:
                 return None
             grace = time.monotonic() + _REAPING_GRACE_S
             while (status := self._collect(fd)) is _TRACED:
-                # Nothing becomes readable when a tracer lets go: the handle has been readable all the time.
+                # Nothing becomes readable when a tracer lets go: the handle was readable all the time.
                 now = time.monotonic()
                 if now >= min(deadline, grace):
                     return None if deadline <= grace else ExitStatus()
@@ -139,13 +142,13 @@ class Pidfd:
             return status
 
     async def wait_async(self) -> ExitStatus:
-        """Wait in the running asyncio loop until the process has ended; otherwise like wait(). May be cancelled."""
-        import asyncio  # 50 ms to import: for those who have done it already
+        """Wait in the running asyncio loop until the process has ended; otherwise like wait(). Can be cancelled."""
+        import asyncio  # takes 50 ms to import, which the caller has already done
 
         if self._status is not None:
             return self._status
         with self._use() as fd, select.epoll() as events:
-            # An epoll of our own is a descriptor of our own: a loop keeps one reader per descriptor, and there may be
+            # A separate epoll has a separate descriptor: a loop keeps one reader per descriptor, but there may be
             # several waits for one handle.
             events.register(fd, select.EPOLLIN)
             events.register(self._wake_descriptor(), select.EPOLLIN)
@@ -165,10 +168,10 @@ class Pidfd:
             return status
 
     def cleanup(self) -> bool:
-        """Reap the process if it has ended and close the handle. Return False, and do nothing, if it is still alive.
+        """Reap the process if it has ended, and close the handle. Return False and do nothing if it is still alive.
 
-        False too for a child that has ended under a debugger, which lets go of it later. Never waits. True for a handle
-        that is closed already.
+        False too for a child that ended under a debugger that has not let go of it yet. Never waits. True for a handle
+        that is already closed.
         """
         with self._lock:
             if self._closed:
@@ -179,14 +182,14 @@ class Pidfd:
                 status = self._collect(self._fd)
                 if status is _TRACED:
                     return False
-                self._status = status or ExitStatus()  # known or not, this is the answer from now on
+                self._status = status or ExitStatus()  # known or unknown, the answer is final
             self.close()
             return True
 
     def close(self) -> None:
-        """Close the handle; the process is left alone, and not reaped. Closing twice does nothing.
+        """Close the handle; the process is left alone and not reaped. Closing twice does nothing.
 
-        Whoever is waiting in another thread or task gets `PidfdClosedError`.
+        A wait in another thread or task raises `PidfdClosedError`.
         """
         with self._lock:
             if self._closed:
@@ -197,9 +200,9 @@ class Pidfd:
             self._release_unused()
 
     def getfd(self, fd: int) -> int:
-        """Return a duplicate, close-on-exec, of a file descriptor of that process. The caller closes it.
+        """Return a close-on-exec duplicate of a file descriptor of that process. The caller closes it.
 
-        It takes the permission to trace the process (PermissionError). ProcessLookupError: the process has ended.
+        This needs permission to trace the process (PermissionError). ProcessLookupError: the process has ended.
         OSError (EBADF): it has no such descriptor. `PidfdUnsupportedError`: before Linux 5.6. `PidfdClosedError` if
         closed.
         """
@@ -225,7 +228,7 @@ class Pidfd:
         self.close()
 
     def __reduce__(self) -> NoReturn:
-        # A copy would share the descriptor, and the first of the two to close it would leave the other with any file.
+        # A copy would share the descriptor: after one copy closed it, the other might refer to any file.
         raise TypeError("a Pidfd is an open descriptor and cannot be copied or pickled: open another one for its pid")
 
     def __repr__(self) -> str:
@@ -239,7 +242,7 @@ class Pidfd:
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[int]:
-        """Keep the descriptor from being closed, and its number from being used again, while a call is under way."""
+        """Keep the descriptor from being closed, and its number from being reused, during a call."""
         with self._lock:
             self._check_open()
             self._users += 1
@@ -259,7 +262,7 @@ class Pidfd:
                 os.close(fd)
 
     def _wake_descriptor(self) -> int:
-        """Return what close() makes readable to wake those who wait. Made when first needed, so that it rarely is."""
+        """Return the descriptor that close() makes readable to wake waiters. Created on first use, which is rare."""
         with self._lock:
             self._check_open()
             if self._wake_fd < 0:
@@ -275,7 +278,7 @@ class Pidfd:
         return fd in ready
 
     def _collect(self, fd: int) -> ExitStatus | None:
-        """Find out, once, how a process has ended. None if nobody has told yet; `_TRACED` if a tracer holds a child."""
+        """Find out, once, how a process ended. None if that is not known yet; `_TRACED` if a tracer holds a child."""
         with self._lock:
             if self._status is None:
                 try:
@@ -346,7 +349,7 @@ def _signal_number(sig: int | str) -> int:
         try:
             return signals.Signals[name]
         except KeyError:
-            raise ValueError(f'no signal is called {sig!r}: give a name such as "TERM" or "SIGTERM"') from None
+            raise ValueError(f'there is no signal {sig!r}: give a name such as "TERM" or "SIGTERM"') from None
     if isinstance(sig, int) and not isinstance(sig, bool) and sig in signals.valid_signals():
         return int(sig)
-    raise ValueError(f'{sig!r} is no signal: give one such as 15, "TERM" or signal.SIGTERM')
+    raise ValueError(f'{sig!r} is not a signal: give one such as 15, "TERM" or signal.SIGTERM')

@@ -1,4 +1,4 @@
-"""The system calls, each as the kernel has it, with errors that say what they mean.
+"""The system calls, as the kernel defines them, with clear errors.
 
 Sources: pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2), waitid(2); include/uapi/linux/pidfd.h for the flags and
 the layout of struct pidfd_info.
@@ -25,7 +25,7 @@ PIDFD_INFO_EXIT = 1 << 3
 _INFO = struct.Struct("=QQ11Ii")
 _INFO_MASK = struct.Struct("=Q")
 _PIDFD_GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xFF, 11, struct pidfd_info)
-# The same numbers on every architecture but alpha and mips, where they are no calls: ENOSYS.
+# The same numbers on every architecture except alpha and mips, where they do not exist: ENOSYS.
 _SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_PIDFD_OPEN = 434
 _SYS_PIDFD_GETFD = 438
@@ -34,7 +34,7 @@ _MAX_POLL_MS = 2**31 - 1
 
 
 class PidfdUnsupportedError(OSError):
-    """This kernel, or a seccomp filter over this process, does not have what was asked for."""
+    """The kernel, or a seccomp filter, does not support the call."""
 
 
 def _unsupported(what: str, needs: str) -> PidfdUnsupportedError:
@@ -43,7 +43,7 @@ def _unsupported(what: str, needs: str) -> PidfdUnsupportedError:
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
-    """Open a handle. ProcessLookupError if there is no such process, PidfdUnsupportedError if the call is not there."""
+    """Open a handle. ProcessLookupError if there is no such process, PidfdUnsupportedError if there is no such call."""
     # A Python that was built against old kernel headers (conda's, some of uv's) has no os.pidfd_open on any kernel.
     call = getattr(os, "pidfd_open", _pidfd_open_by_number)
     try:
@@ -51,11 +51,11 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
     except OverflowError:
         pass
     except OSError as error:
-        # EPERM is no answer of the call itself (pidfd_open(2)): it is how container engines filter calls away.
+        # The call itself never returns EPERM (pidfd_open(2)): container engines use it for filtered calls.
         if error.errno in (errno.ENOSYS, errno.EPERM, errno.ENODEV):
             raise _unsupported("pidfd_open()", "5.3") from error
-        # EINVAL for a pid > 0: a process about to die, or a thread that does not lead its process; ENOENT: such
-        # a thread, from 6.16 on.
+        # EINVAL for a pid > 0: a process about to die, or a thread that is not a leader; ENOENT: such
+        # a thread, since 6.16.
         if error.errno not in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
             raise
     raise ProcessLookupError(errno.ESRCH, f"there is no process with pid {pid}")
@@ -68,7 +68,7 @@ def _pidfd_open_by_number(pid: int, flags: int) -> int:
 
 
 def pidfd_send_signal(fd: int, number: int, flags: int = 0) -> None:
-    """Send a signal, 0 for none. Errors as the man page has them; EINVAL for flags that this kernel lacks."""
+    """Send a signal, 0 for none. Errors are as in the man page; EINVAL for flags that this kernel lacks."""
     try:
         if hasattr(signal, "pidfd_send_signal"):
             signal.pidfd_send_signal(fd, number, None, flags)
@@ -81,15 +81,15 @@ def pidfd_send_signal(fd: int, number: int, flags: int = 0) -> None:
 
 
 def _syscall(number: int, *arguments: int | None) -> int:
-    """Make a system call by its number. OSError (ENOSYS) also where Python itself cannot (no ctypes, no libc)."""
+    """Make a system call by its number. OSError (ENOSYS) also if Python itself cannot (no ctypes, no libc)."""
     try:
-        import ctypes  # 5 ms to import: for those who need it
+        import ctypes  # takes 5 ms to import, so only when needed
 
         libc = ctypes.CDLL(None, use_errno=True)
         call = libc.syscall
     except (ImportError, OSError, AttributeError) as error:
         raise OSError(errno.ENOSYS, f"no system call can be made through ctypes: {error}") from error
-    # syscall(2) is variadic and takes longs: an int would leave the upper half of its register as it happens to be.
+    # syscall(2) is variadic and takes longs: an int would leave the upper half of its register undefined.
     values = [ctypes.c_void_p(None) if value is None else ctypes.c_long(value) for value in arguments]
     result = int(call(ctypes.c_long(number), *values))
     if result < 0:
@@ -99,8 +99,8 @@ def _syscall(number: int, *arguments: int | None) -> int:
 
 
 def waitid_exited(fd: int) -> ExitStatus | None:
-    """Reap a child. None if it has not ended; ChildProcessError if it is no child of ours, or not any more."""
-    # Always WNOHANG: readiness of the handle decides when to ask, so that nothing can block in here.
+    """Reap a child. None if it has not ended; ChildProcessError if it is not, or no longer, our child."""
+    # Always WNOHANG: the handle's readiness decides when to ask, so that nothing can block here.
     try:
         result = os.waitid(getattr(os, "P_PIDFD", _P_PIDFD), fd, os.WEXITED | os.WNOHANG)
     except OSError as error:
@@ -111,7 +111,7 @@ def waitid_exited(fd: int) -> ExitStatus | None:
 
 
 def pidfd_info(fd: int, mask: int = 0) -> tuple[int, ...]:
-    """Return struct pidfd_info as numbers; the first says which of them the kernel filled in.
+    """Return struct pidfd_info as numbers; the first shows which of them the kernel filled in.
 
     ProcessLookupError for a reaped process (unless exit information is there and asked for).
     """
@@ -128,15 +128,15 @@ def pidfd_info(fd: int, mask: int = 0) -> tuple[int, ...]:
 
 
 def exit_status_of_reaped(fd: int) -> ExitStatus | None:
-    """Return how a process ended that somebody has reaped. None while nobody has, or if the kernel does not keep it.
+    """Return how a reaped process ended. None if it is not reaped yet, or if the kernel does not keep it.
 
-    PidfdUnsupportedError before 6.13, where it never will be known.
+    PidfdUnsupportedError before 6.13, where it is never known.
     """
-    # The kernel answers what it knows: only the returned mask says whether the exit code is there.
+    # The kernel answers what it knows: only the returned mask shows whether the exit code is set.
     try:
         mask, *_, wait_status = pidfd_info(fd, PIDFD_INFO_EXIT)
     except OSError as error:
-        # ESRCH: reaped, and not kept; EREMOTE: a process of a pid namespace that is none of ours.
+        # ESRCH: reaped and not kept; EREMOTE: a process of an unrelated pid namespace.
         if error.errno not in (errno.ESRCH, errno.EREMOTE):
             raise
         return None
@@ -144,7 +144,7 @@ def exit_status_of_reaped(fd: int) -> ExitStatus | None:
 
 
 def pidfd_getfd(fd: int, remote_fd: int) -> int:
-    """Duplicate a file descriptor of another process into this one, close-on-exec. Errors as the man page has them."""
+    """Duplicate a file descriptor of another process into this one, close-on-exec. Errors are as in the man page."""
     try:
         return _syscall(_SYS_PIDFD_GETFD, fd, remote_fd, 0)
     except OSError as error:
@@ -154,7 +154,7 @@ def pidfd_getfd(fd: int, remote_fd: int) -> int:
 
 
 def poll(events_by_fd: Iterable[tuple[int, int]], timeout_s: float | None) -> dict[int, int]:
-    """Wait until a descriptor has one of its events, or the time is over. POLLHUP and POLLERR always count."""
+    """Wait until a descriptor has one of its events, or until the timeout. POLLHUP and POLLERR always count."""
     deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
     poller = select.poll()
     for fd, events in events_by_fd:
