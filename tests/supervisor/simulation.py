@@ -530,7 +530,7 @@ class World:
         unplanned, counted = self._by_our_books(process, event)
         if process.working:
             self.auditor.died(process, event, unplanned, counted, self.now)
-            if counted is False and "somebody sent it" in event.reason:
+            if counted is False and "from outside" in event.reason:
                 self.auditor.not_before[process.node_id] = self.now + self.settings.node_restart_delay
 
     def _by_our_books(self, process: Process, event: NodeExited) -> tuple[bool, bool]:

@@ -173,7 +173,7 @@ def test_a_slow_listener_is_named_and_told_ever_more_rarely():
     told = [slept(fleet, float(now), culprit="listener save of NodeReported") for now in range(1, 21)]
     assert [event.times for event in told if event.severity == logging.WARNING] == [1, 2, 4, 8, 16]
     assert str(told[1]).startswith(
-        "listener save of NodeReported took 2.0 s (2 times by now), and nothing was supervised meanwhile: "
+        "listener save of NodeReported took 2.0 s (2 times so far), which stopped supervision meanwhile: "
     )
     alone = [slept(fleet, 100.0 + now, rested=now == 0) for now in range(4)]
     assert [event.times for event in alone] == [1, 2, 3, 4]

@@ -178,7 +178,7 @@ except ChildProcessError:
     )
     assert swarm.end() == 42, swarm.stderr
     assert {event["drained"] for event in swarm.all("Told") if "drained" in event} == {1}
-    assert "cannot be decided" in next(event["raised"] for event in swarm.all("Told") if "raised" in event)
+    assert "could not be handled" in next(event["raised"] for event in swarm.all("Told") if "raised" in event)
     assert "all nodes are stopped" in swarm.all("ErrorOccurred")[-1]["where"]
 
 
@@ -260,7 +260,7 @@ sys.exit(supervise(target, nodes=3, shutdown_timeout=0.5, shutdown_grace=0.5).ru
             if told.get("id") == 0:
                 os.kill(told["pid"], signal.SIGKILL)
     assert {event["drained"] for event in swarm.all("Told") if "drained" in event} == {1, 2}
-    assert "has become another user's process" in next(
+    assert "now runs as another user" in next(
         event["error"] for event in swarm.all("ErrorOccurred") if event["where"] == "kill"
     )
 

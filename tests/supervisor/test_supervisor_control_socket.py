@@ -75,18 +75,18 @@ def test_another_user_is_refused_even_if_the_mode_lets_him_in(swarm, tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b"\xff\xfe\x00garbage", "this is no request"),
-        (b"[]", "this is no request"),
+        (b"\xff\xfe\x00garbage", "this is not a request"),
+        (b"[]", "this is not a request"),
         (b"{}", "command"),
         (b'{"command": 5}', "command"),
-        (b'{"command": "dance"}', "there is no command 'dance'"),
+        (b'{"command": "dance"}', "unknown command 'dance'"),
         (b'{"command": "scale"}', 'needs "nodes"'),
         (b'{"command": "scale", "nodes": 0}', "at least 1"),
         (b'{"command": "scale", "nodes": 100000000}', "at most 4096"),
         (b'{"command": "restart", "node": 77}', "there is no node 77"),
         (b'{"command": "trace", "node": 77}', "there is no node 77"),
         (b'{"command": "status", "surprise": 1}', "surprise"),
-        (b"[" * 5000, "this is no request"),
+        (b"[" * 5000, "this is not a request"),
     ],
 )
 def test_a_bad_request_gets_a_sentence_and_the_connection_goes_on(swarm, connect, line, words):
@@ -220,7 +220,7 @@ def test_a_stale_socket_is_replaced_and_one_in_use_is_not(start, tmp_path):
     first.running(2)
     second = start(SCRIPT)
     assert second.end() == 1
-    assert "is in use by a supervisor that runs" in second.stderr
+    assert "is in use by a running supervisor" in second.stderr
     first.signal(signal.SIGKILL)
     first.process.wait(10)
     assert (tmp_path / "c.sock").exists()
@@ -236,7 +236,7 @@ def test_paths_that_cannot_be_used(tmp_path):
         Supervisor(lambda node: 0, control_socket=long).run()
     plain = tmp_path / "file"
     plain.write_text("mine")
-    with pytest.raises(SettingsError, match="is no socket"):
+    with pytest.raises(SettingsError, match="is not a socket"):
         Supervisor(lambda node: 0, control_socket=plain).run()
     assert plain.read_text() == "mine"
 
@@ -290,7 +290,7 @@ def test_commands_by_client(swarm, tmp_path):
     with ControlClient(tmp_path / "c.sock") as client:
         client.restart(1)
         swarm.wait_for("ReplacementFinished", lambda event: event["node_id"] == 1)
-        with pytest.raises(ControlError, match="there is no node 9: there are 0 to 1"):
+        with pytest.raises(ControlError, match="there is no node 9; the nodes are 0 to 1"):
             client.restart(9)
         client.quiet()
         swarm.wait_for("Quieting")
@@ -299,7 +299,7 @@ def test_commands_by_client(swarm, tmp_path):
 
 
 def test_pipelined_requests_fill_no_memory_and_are_all_answered(start, tmp_path):
-    """Whoever does not read his answers gets no more; a second client is answered meanwhile."""
+    """A client that does not read its answers gets no more; a second client is answered meanwhile."""
     swarm = start("""
 from swarm_health import NodeStatistics, PartitionStatistics
 big = NodeStatistics(partitions=[PartitionStatistics("orders.eu.customers", n) for n in range(300)])
@@ -367,7 +367,7 @@ sys.exit(code)
     first.wait_for("Unlinking")
     second = start(script, "0")
     assert second.end() == 2
-    assert "is in use by a supervisor that runs" in second.stderr
+    assert "is in use by a running supervisor" in second.stderr
     first.running(1)
     first.signal(signal.SIGTERM)
     assert first.end() == 0

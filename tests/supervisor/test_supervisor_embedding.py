@@ -273,7 +273,7 @@ sys.exit(supervisor.run())
         capture_output=True, text=True, timeout=60, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "which is no node of ours: it exited with code 4" in done.stderr
+    assert "which is not one of our nodes: it exited with code 4" in done.stderr
     assert '"event":"Stopped"' in done.stdout
 
 

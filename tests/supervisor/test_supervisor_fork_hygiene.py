@@ -186,7 +186,7 @@ except ForkRefusedError as error:
 """
     warned = start(script, "helper", "warn")
     assert warned.end() == 0
-    assert "thread 'helper' runs in the supervisor" in warned.stderr
+    assert "the supervisor has another thread, 'helper'" in warned.stderr
     ignored = start(script, "helper", "ignore")
     assert ignored.end() == 0
     assert "helper" not in ignored.stderr
@@ -195,7 +195,7 @@ except ForkRefusedError as error:
     assert "other threads run in the supervisor (helper)" in refused.stderr
     kafka = start(script, "rdk:main", "ignore")
     assert kafka.end() == 42
-    assert "a Kafka client lives in the supervisor (thread rdk:main)" in kafka.stderr
+    assert "the supervisor has a Kafka client (thread rdk:main)" in kafka.stderr
     for swarm in (refused, kafka):
         assert swarm.all("AfterFork") == []
 

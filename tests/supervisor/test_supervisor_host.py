@@ -282,7 +282,7 @@ sys.exit(code)
     )
     swarm.running(1)
     deadline = 400
-    while "which is no node of ours: it exited with code 4" not in swarm.stderr and deadline:
+    while "which is not one of our nodes: it exited with code 4" not in swarm.stderr and deadline:
         swarm.read(0.05)
         deadline -= 1
     swarm.signal(signal.SIGTERM)
@@ -312,7 +312,7 @@ sys.exit(supervisor.run())
 """
     )
     assert swarm.end() == 0, swarm.stderr
-    assert "belongs to the thread of the loop" in swarm.all("Told")[0]["error"]
+    assert "call this in the loop's thread" in swarm.all("Told")[0]["error"]
     assert swarm.all("Stopping")[0]["reason"] == "asked in a thread"
 
 
@@ -397,7 +397,7 @@ def test_a_target_that_a_call_only_prepares_is_refused(kind):
         yield
 
     target = {"an async function": coroutine, "a generator": generator, "an async generator": both}[kind]
-    with pytest.raises(SettingsError, match=f"is {kind}, which a call only prepares"):
+    with pytest.raises(SettingsError, match=f"is {kind}, and calling it does not run it"):
         Supervisor(target, nodes=1)
 
 

@@ -90,7 +90,7 @@ def test_a_reader_of_a_number_that_is_used_again_makes_way_for_the_next_one():
     one, other = socket.socketpair()
     number = one.fileno()
     loop.add_reader(number, select.EPOLLIN, lambda mask: heard.append("the first"))
-    with pytest.raises(ValueError, match="has a reader already"):
+    with pytest.raises(ValueError, match="already has a reader"):
         loop.add_reader(number, select.EPOLLIN, print)
     read_fd, write_fd = os.pipe()
     one.close()
@@ -111,7 +111,7 @@ def test_a_reader_of_a_number_that_is_used_again_makes_way_for_the_next_one():
     ("target", "reason"),
     [
         ("lambda node: sys.exit('the password file is missing')", "the password file is missing"),
-        ("lambda node: True", "the target returned True, which is no exit code"),
+        ("lambda node: True", "the target returned True, which is not an exit code"),
         ("lambda node: 'no work'", "no work"),
     ],
 )

@@ -31,7 +31,7 @@ sys.exit(supervisor.run())
     os.kill(victim["pid"], signal.SIGKILL)
     exited = swarm.wait_for("NodeExited")
     assert (exited["signal"], exited["planned"], exited["node_id"]) == (9, False, victim["node_id"])
-    why = "the supervisor did not send it; if nobody else did, the kernel was short of memory (see dmesg)"
+    why = "the signal did not come from the supervisor; perhaps the kernel was short of memory (see dmesg)"
     assert exited["reason"] == why
     again = swarm.wait_for("NodeRunning", lambda event: event["generation"] == 2)
     assert again["node_id"] == victim["node_id"]

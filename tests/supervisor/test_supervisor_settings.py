@@ -51,7 +51,7 @@ def test_a_bad_setting_is_refused_with_one_sentence(settings, sentence):
 
 
 def test_a_target_that_cannot_be_called_is_refused():
-    with pytest.raises(SettingsError, match="the target must be something to call"):
+    with pytest.raises(SettingsError, match="the target must be callable"):
         Supervisor(5)
 
 

@@ -127,8 +127,8 @@ def test_a_node_that_gave_its_reason_is_not_said_to_have_given_none():
         "fenced: another process uses its group.instance.id"
     )
     assert ended(0) == "the target returned"
-    assert ended(125) == "it asks not to be restarted"
-    assert ended(None, signal.SIGTERM) == "somebody sent it TERM"
+    assert ended(125) == "it asked not to be restarted"
+    assert ended(None, signal.SIGTERM) == "it got TERM from outside"
     assert "(see dmesg)" in ended(None, signal.SIGKILL)
     assert ended(None, signal.SIGKILL, "probably the OOM killer") == (
         "the signal did not come from the supervisor; probably the OOM killer"

@@ -1,4 +1,4 @@
-"""A function in a short-lived forked child, followed from the loop: `fork.run_in_child` for those who must not wait."""
+"""A function in a short-lived forked child, followed from the loop: `fork.run_in_child` without blocking."""
 
 import contextlib
 import os
@@ -16,11 +16,11 @@ Done = Callable[[bytes | ChildFailed], None]
 
 _CHUNK_BYTES = 65536
 _END_S = 1.0
-"""How long `close` waits for a child that it has killed."""
+"""How long `close` waits for a child after killing it."""
 
 
 class ChildTask:
-    """One such child. ``done`` is called once, from the loop, with what the function returned or why it did not."""
+    """One such child. ``done`` is called once, from the loop, with the function's result or its failure."""
 
     def __init__(
         self,
@@ -31,9 +31,9 @@ class ChildTask:
         loop: Loop,
         close_inherited: Callable[[], None],
     ) -> None:
-        """Fork the child. ``close_inherited``: called in it first, to close what is the supervisor's own.
+        """Fork the child. It first calls ``close_inherited``, to close what belongs to the supervisor.
 
-        OSError: no process could be made. `ForkRefusedError`: a thread of librdkafka is there.
+        OSError: no process could be created. `ForkRefusedError`: there is a thread of librdkafka.
         """
         self._loop = loop
         self._done: Done | None = done
@@ -45,7 +45,7 @@ class ChildTask:
         self._read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
 
         def body(mask: set[int]) -> int:
-            os.setpgid(0, 0)  # a Ctrl-C is for the supervisor, which ends this child itself
+            os.setpgid(0, 0)  # Ctrl-C is for the supervisor, which ends this child itself
             close_inherited()
             return answer(function, self._read_fd, write_fd, mask)
 
@@ -68,7 +68,7 @@ class ChildTask:
             raise
 
     def _watch(self, pid: int) -> None:
-        os.set_blocking(self._read_fd, False)  # of the description: only this end, each end has its own
+        os.set_blocking(self._read_fd, False)  # a flag of the open file description, and each end has its own
         self._child = child = Pidfd(pid)
         self._loop.add_reader(self._read_fd, select.EPOLLIN, lambda _: self._read())
         self._loop.add_reader(child.fileno(), select.EPOLLIN, lambda _: self._ended())
@@ -80,7 +80,7 @@ class ChildTask:
         return self._child is None
 
     def close(self) -> None:
-        """End the child, if it still runs, and tell nobody."""
+        """End the child if it still runs, without calling ``done``."""
         self._done = None
         if self._child is not None:
             self._child.signal(signal.SIGKILL)
@@ -99,7 +99,9 @@ class ChildTask:
             if len(self._said) > MOST_BYTES:
                 self._give_up(f"it returned more than {MOST_BYTES} bytes")
                 break
-        self._loop.remove_reader(self._read_fd)  # its end follows; a grandchild that holds the pipe is not waited for
+        self._loop.remove_reader(
+            self._read_fd
+        )  # it is about to end; a grandchild that holds the pipe is not waited for
 
     def _ended(self) -> None:
         if self._child is None:
@@ -122,7 +124,7 @@ class ChildTask:
         if self._child is not None and not self._failure:
             self._failure = failure
             self._child.signal(signal.SIGKILL)
-            self._tell(None)  # the end of a process that hangs in the kernel is not waited for
+            self._tell(None)  # a process that hangs in the kernel is not waited for
 
     def _tell(self, status: object) -> None:
         done, self._done = self._done, None
@@ -139,7 +141,7 @@ class ChildTask:
         child, self._child = self._child, None
         if self._timer is not None:
             self._timer.cancel()
-        with contextlib.ExitStack() as each:  # all of it, whatever one of them raises
+        with contextlib.ExitStack() as each:  # run all of them, even if one raises
             if read_fd >= 0:
                 each.callback(os.close, read_fd)
                 each.callback(self._loop.remove_reader, read_fd)

@@ -1,7 +1,7 @@
-"""Keeps the errors of other people's code from being those of the supervisor.
+"""Keep errors in the application's code from becoming errors of the supervisor.
 
-Listeners, log handlers and filters, timers, readers: whatever they raise is reported and contained, SystemExit and
-KeyboardInterrupt too. Only a failure of the supervisor's own decisions (`CoreFailedError`) stops a swarm, in order.
+Any exception of a listener, log handler, filter, timer or reader is reported and contained, including SystemExit and
+KeyboardInterrupt. Only a failure of the supervisor's own decisions (`CoreFailedError`) stops a swarm, gracefully.
 """
 
 import os
@@ -13,30 +13,30 @@ _CUT = b"... [cut]"
 
 
 class Interrupted(KeyboardInterrupt):
-    """A second INT or TERM while the application's own code runs, before there is a node. Never contained."""
+    """A second INT or TERM during the application's code, before the first node. Never contained."""
 
 
 class CoreFailedError(RuntimeError):
-    """The supervisor's own decisions failed: every node is asked to stop and given its time. The cause is attached."""
+    """The supervisor's own decisions failed: all nodes are asked to stop, in their time. The cause is attached."""
 
 
 class ListenerFailedError(RuntimeError):
-    """A listener of `NodeStarted` raised: its node cannot do without what it was to connect. The cause is attached."""
+    """A listener of `NodeStarted` raised, so the node may lack a connection that it needs. The cause is attached."""
 
 
 def must_pass(error: BaseException, pid: int) -> bool:
-    """Whether an error must not be contained in the supervisor that ``pid`` is.
+    """Whether an error must not be contained in the supervisor, which has the pid ``pid``.
 
-    A listener may fork a process of its own. What that one raises, its sys.exit() for instance, is not for this loop:
-    contained, it would go on as a second supervisor.
+    A listener may fork its own process. An exception there, such as its sys.exit(), is not for this loop:
+    if it were contained, that process would continue as a second supervisor.
     """
     return isinstance(error, Interrupted | CoreFailedError) or os.getpid() != pid
 
 
 def told(text: str) -> str:
-    """Return a text as it can be told: encoded in UTF-8 without an error, and of a bounded length.
+    """Return a text that can be encoded in UTF-8 and has a bounded length.
 
-    File names and broken input bring lone surrogates along, which no JSON can hold.
+    File names and broken input may contain lone surrogates, which JSON cannot hold.
     """
     encoded = text[: 2 * _MOST_BYTES].encode("utf-8", "backslashreplace")
     if len(encoded) > _MOST_BYTES:
@@ -45,16 +45,16 @@ def told(text: str) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """Return an error as text, also where its own str() raises."""
+    """Return an error as text, even if its own str() raises."""
     name = type(error).__name__
     try:
         return told(f"{name}: {error}")
-    except BaseException:  # noqa: BLE001 - it is code of the application like any other
+    except BaseException:  # noqa: BLE001 - str() is application code like any other
         return f"{name} (its str() raises)"
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return how to call a function in a log, also where its repr() raises."""
+    """Return a function's name for a log, even if its repr() raises."""
     try:
         name = getattr(function, "__qualname__", None)
         return told(name if isinstance(name, str) else repr(function))

@@ -1,6 +1,6 @@
-"""The server's side of the control socket: one JSON object a line, nothing that a client does can hold up the loop.
+"""The server side of the control socket: one JSON object per line. No client can block the loop.
 
-The client's side is `control_client.ControlClient`.
+The client side is `control_client.ControlClient`.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from swarm_supervisor.loop import Loop, Timer
 
 MAX_REQUEST_BYTES = 65536
 MAX_PENDING_BYTES = 4 * 2**20
-"""What may wait for a client that does not read: events beyond it are dropped and counted."""
+"""Most bytes queued for a client that does not read; further events are dropped and counted."""
 MAX_CLIENTS = 32
 IDLE_TIMEOUT_S = 30.0
-"""How long a client that is no subscriber may stay without a whole request, or without reading its answer; a subscriber
-that has read nothing for so long makes room for others."""
+"""How long a client may stay connected without a complete request, or without reading its answer. A subscriber
+that has read nothing for this time makes room for others."""
 _ACCEPT_PAUSE_S = 1.0
 _CHUNK_BYTES = 65536
 _MOST_AT_ONCE = 64
-"""So many requests of one client are answered in one turn of the loop."""
+"""Most requests of one client answered in one turn of the loop."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -48,7 +48,7 @@ _decoder = msgspec.json.Decoder(Request)
 
 
 class CommandError(ValueError):
-    """A request that cannot be met. The text is one sentence for the client."""
+    """A request that cannot be carried out. The text is one sentence for the client."""
 
 
 class _Client:
@@ -69,9 +69,9 @@ class ControlServer:
     """Listens on a Unix socket and answers in the loop of the supervisor."""
 
     def __init__(self, path: Path, loop: Loop, answer: Callable[[Request], dict[str, Any]]) -> None:
-        """Bind the socket, for this user alone. `SettingsError` if the path cannot be used.
+        """Bind the socket, for this user only. `SettingsError` if the path cannot be used.
 
-        ``answer`` gives what belongs into the response, or raises ValueError with one sentence.
+        ``answer`` returns the response, or raises ValueError with one sentence.
         """
         self.path = path
         self.refused = 0
@@ -84,7 +84,7 @@ class ControlServer:
         loop.add_reader(self._listener.fileno(), select.EPOLLIN, lambda _: self._accept(), where="control")
 
     def publish(self, event: Event) -> None:
-        """Send an event to those who have subscribed."""
+        """Send an event to all subscribers."""
         line = b""
         for client in list(self._clients.values()):
             if client.subscribed:
@@ -93,11 +93,11 @@ class ControlServer:
 
     @property
     def subscribed(self) -> bool:
-        """Whether anybody wants events."""
+        """Whether there are subscribers."""
         return any(client.subscribed for client in self._clients.values())
 
     def close(self) -> None:
-        """Send what still can be sent, close everything and remove the socket, if it is still this one."""
+        """Send what can still be sent, close everything, and remove the socket if it is still ours."""
         for client in list(self._clients.values()):
             with contextlib.suppress(Exception):
                 self._flush(client)
@@ -111,7 +111,7 @@ class ControlServer:
                 self.path.unlink()
 
     def close_in_child(self) -> None:
-        """Close the descriptors in a forked node; the socket is the supervisor's."""
+        """Close the descriptors in a forked node, because the socket belongs to the supervisor."""
         self._listener.close()
         for client in self._clients.values():
             client.sock.close()
@@ -122,7 +122,7 @@ class ControlServer:
             sock, _ = self._listener.accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
-                # The connection stays in the queue and the socket stays readable: waiting is what is left.
+                # The connection stays in the queue and the socket stays readable, so it can only wait.
                 self._loop.modify_reader(self._listener.fileno(), 0)
                 self._loop.call_at(time.monotonic() + _ACCEPT_PAUSE_S, self._accept_again)
             return
@@ -138,7 +138,7 @@ class ControlServer:
         uid = _peer_uid(sock)
         if uid not in (os.geteuid(), 0):
             self.refused += 1
-            self._refuse(client, f"user {uid} may not control this swarm: it belongs to user {os.geteuid()}")
+            self._refuse(client, f"user {uid} may not control this swarm, which belongs to user {os.geteuid()}")
         elif len(self._clients) >= MAX_CLIENTS and not self._make_room():
             self.refused += 1
             self._refuse(client, f"{MAX_CLIENTS} clients are connected already: try again later")
@@ -150,7 +150,7 @@ class ControlServer:
                 self._sweep = self._loop.call_at(client.active_at + IDLE_TIMEOUT_S, self._sweep_idle)
 
     def _make_room(self) -> bool:
-        """Send away the subscriber that has read nothing for longest, if for too long: it may lock nobody out."""
+        """To make room, disconnect the subscriber that has not read for the longest time, if that is too long."""
         since = time.monotonic() - IDLE_TIMEOUT_S
         stuck = [client for client in self._clients.values() if client.writing and client.active_at <= since]
         if stuck:
@@ -174,7 +174,7 @@ class ControlServer:
     def _ready(self, client: _Client, mask: int) -> None:
         try:
             self._serve(client, mask)
-        except BaseException:  # the loop reports it; no other client is concerned
+        except BaseException:  # the loop reports it; other clients are not affected
             self._drop(client)
             raise
 
@@ -206,7 +206,7 @@ class ControlServer:
         self._answer_lines(client)
 
     def _answer_lines(self, client: _Client) -> None:
-        """Answer what has come, but no more than a client reads, and not too much in one turn of the loop."""
+        """Answer pending requests, but no more than the client reads, and not too many in one turn of the loop."""
         answered = 0
         while not client.closing and client.fd in self._clients and not client.writing:
             line, found, rest = client.received.partition(b"\n")
@@ -227,7 +227,7 @@ class ControlServer:
                 self._send(client, _line(self._response(client, line)))
 
     def _pause(self, client: _Client) -> None:
-        """Answer the other requests in the next turn; until then nothing more is read."""
+        """Answer the other requests in the next turn; nothing is read until then."""
         if not client.paused:
             client.paused = True
             self._loop.modify_reader(client.fd, 0)
@@ -251,7 +251,7 @@ class ControlServer:
                 return {"ok": True}
             return {"ok": True, **self._answer(request)}
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            what = "this is no request" if isinstance(error, msgspec.MsgspecError | UnicodeDecodeError) else ""
+            what = "this is not a request" if isinstance(error, msgspec.MsgspecError | UnicodeDecodeError) else ""
             return {"ok": False, "error": f"{what}: {error}" if what else str(error)}
 
     def _send_event(self, client: _Client, line: bytes) -> None:
@@ -282,7 +282,7 @@ class ControlServer:
         if client.closing and not client.pending:
             self._drop(client)
         elif client.writing != bool(client.pending):
-            # Whoever does not read his answers gets no more of them: his requests wait here and in the socket.
+            # A client that does not read its answers gets no more of them; its requests wait here and in the socket.
             client.writing = bool(client.pending)
             self._wait_for(client)
 
@@ -295,7 +295,7 @@ class ControlServer:
 
     def _sweep_idle(self) -> None:
         now = time.monotonic()
-        self._sweep = None  # whatever happens below, the next client sets another one
+        self._sweep = None  # set another one for the next client, even if the code below fails
         for client in list(self._clients.values()):
             if not client.subscribed and now - client.active_at >= IDLE_TIMEOUT_S:
                 self._drop(client)

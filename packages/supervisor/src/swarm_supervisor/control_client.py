@@ -1,6 +1,6 @@
-"""The client's side of the control socket. Blocking: for tools, not for the supervisor itself.
+"""The client side of the control socket. Blocking: for tools, not for the supervisor itself.
 
-The server's side is `control.ControlServer`.
+The server side is `control.ControlServer`.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ _Kind = TypeVar("_Kind")
 
 
 class ControlError(RuntimeError):
-    """The supervisor could not be asked, or has refused. The text is one sentence that says why."""
+    """The supervisor did not answer or refused. The text is one sentence with the reason."""
 
 
 class ControlClient:
     """A connection to the control socket of a running supervisor."""
 
     def __init__(self, path: str | Path, timeout_s: float = 5.0) -> None:
-        """Connect. ``timeout_s`` bounds connecting and each answer. `ControlError` if nobody listens there."""
+        """Connect. ``timeout_s`` bounds connecting and each answer. `ControlError` if no supervisor listens there."""
         self._path = Path(path)
         self._timeout_s = timeout_s
         self._received = b""
@@ -41,15 +41,17 @@ class ControlClient:
             raise ControlError(f"no supervisor answers at {self._path}: {error.strerror or error}") from error
 
     def fileno(self) -> int:
-        """Return the descriptor, to wait for events with."""
+        """Return the descriptor, for waiting for events."""
         return self._sock.fileno()
 
     def request(self, command: str, **arguments: Any) -> dict[str, Any]:
-        """Send a command and return its response without "ok". `ControlError` if it is refused, or none comes."""
+        """Send a command and return its response without "ok". `ControlError` if it is refused or not answered."""
         try:
             self._sock.sendall(msgspec.json.encode({"command": command, **arguments}) + b"\n")
         except OSError as error:
-            raise ControlError(f"the supervisor at {self._path} hung up: {error.strerror or error}") from error
+            raise ControlError(
+                f"the supervisor at {self._path} closed the connection: {error.strerror or error}"
+            ) from error
         deadline = time.monotonic() + self._timeout_s
         while True:
             line = self._line(deadline)
@@ -61,29 +63,29 @@ class ControlClient:
         return response
 
     def status(self) -> Snapshot:
-        """Return the swarm at this moment."""
+        """Return the current snapshot of the swarm."""
         return self._checked(_without_unknown(self.request("status").get("snapshot")), Snapshot)
 
     def quiet(self) -> None:
-        """Have all nodes finish what they have and take no more."""
+        """Let all nodes finish their work and take no more."""
         self.request("quiet")
 
     def stop(self) -> None:
-        """Stop the swarm in order. Returns when that has begun."""
+        """Stop the swarm gracefully. Returns when that has started."""
         self.request("stop")
 
     def restart(self, node: int | None = None) -> None:
-        """Replace the process of one node, or of all, one after the other. Returns when that has begun."""
+        """Replace the process of one node, or of all, one after the other. Returns when that has started."""
         self.request("restart", **({} if node is None else {"node": node}))
 
     def scale(self, nodes: int) -> None:
-        """Run so many nodes from now on. Returns when that has begun."""
+        """Change the number of nodes. Returns when that has started."""
         self.request("scale", nodes=nodes)
 
     def trace(self, node: int | None = None, wait_s: float = 3.0) -> dict[int, str]:
         """Return the stacks of every thread by node id; nodes that did not answer within ``wait_s`` are missing.
 
-        The connection is a subscriber's from then on.
+        The connection is subscribed to events from then on.
         """
         self.request("subscribe")
         answer = self.request("trace", **({} if node is None else {"node": node}))
@@ -139,9 +141,9 @@ class ControlClient:
                 except TimeoutError:
                     raise
                 except OSError as error:
-                    raise ControlError(f"the supervisor at {self._path} hung up: {error}") from error
+                    raise ControlError(f"the supervisor at {self._path} closed the connection: {error}") from error
                 if not chunk or len(self._received) > _MAX_LINE_BYTES:
-                    raise ControlError(f"the supervisor at {self._path} hung up")
+                    raise ControlError(f"the supervisor at {self._path} closed the connection")
                 self._received += chunk
         line, _, self._received = self._received.partition(b"\n")
         return line
@@ -150,26 +152,30 @@ class ControlClient:
         try:
             return msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ControlError(_printable(f"what answers at {self._path} is no supervisor: {error}")) from error
+            raise ControlError(
+                _printable(f"the process that answers at {self._path} is not a supervisor: {error}")
+            ) from error
 
     def _checked(self, value: Any, kind: type[_Kind]) -> _Kind:
         try:
             return msgspec.convert(value, kind)
         except (msgspec.ValidationError, RecursionError) as error:
             raise ControlError(
-                _printable(f"what answers at {self._path} is no supervisor, or one of another version: {error}")
+                _printable(
+                    f"the process that answers at {self._path} is not a supervisor, or has another version: {error}"
+                )
             ) from error
 
 
 class _Stacks(msgspec.Struct):
-    """What of a `StacksDumped` matters here."""
+    """The fields of a `StacksDumped` that matter here."""
 
     node_id: int
     text: str
 
 
 def _without_unknown(snapshot: Any) -> Any:
-    """The snapshot as it came, without extra values that are null: one node's NaN must not hide a whole swarm."""
+    """The snapshot without extra values that are null: one node's NaN must not hide a whole swarm."""
     nodes = snapshot.get("nodes") if isinstance(snapshot, dict) else None
     for node in nodes if isinstance(nodes, list) else ():
         statistics = node.get("statistics") if isinstance(node, dict) else None
@@ -180,5 +186,5 @@ def _without_unknown(snapshot: Any) -> Any:
 
 
 def _printable(text: str) -> str:
-    """The text fit for a terminal: whoever answers may have put control characters into it."""
+    """The text made safe for a terminal: the answer may contain control characters."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

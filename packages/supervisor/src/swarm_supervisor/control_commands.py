@@ -10,7 +10,7 @@ from swarm_supervisor.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlCommands:
-    """The commands, each as the function of the supervisor that carries it out."""
+    """The commands, each with the supervisor's function for it."""
 
     snapshot: Callable[[], Snapshot]
     quiet: Callable[[str], None]
@@ -20,7 +20,7 @@ class ControlCommands:
     trace: Callable[[int | None], list[int]]
 
     def answer(self, request: Request) -> dict[str, Any]:
-        """Carry a request out and return what its answer holds. ValueError, with one sentence, if it cannot be met."""
+        """Carry out a request and return its answer. ValueError, with one sentence, if that is not possible."""
         match request.command:
             case "status":
                 return {"snapshot": self.snapshot()}
@@ -38,7 +38,7 @@ class ControlCommands:
                 return {"asked": self.trace(request.node)}
             case _:
                 raise CommandError(
-                    f"there is no command {request.command!r}: there are status, quiet, stop, restart, scale, trace "
+                    f"unknown command {request.command!r}: the commands are status, quiet, stop, restart, scale, trace "
                     "and subscribe"
                 )
         return {}

@@ -1,4 +1,4 @@
-"""Takes the path of the control socket: bound for this user alone, and by one supervisor."""
+"""Bind the path of the control socket, for this user only and by one supervisor only."""
 
 import contextlib
 import fcntl
@@ -12,18 +12,18 @@ from pathlib import Path
 from swarm_supervisor.settings import SettingsError
 
 MAX_PATH_BYTES = 107
-"""sun_path holds 108 bytes with the zero at its end (unix(7))."""
+"""sun_path holds 108 bytes, including the final zero byte (unix(7))."""
 _BACKLOG = 32
 _LOCK_TIMEOUT_S = 5.0
 _LOCK_LOOK_S = 0.01
 
 
 def bind(path: Path) -> socket.socket:
-    """Return a listening socket of this path. `SettingsError` if it cannot be used, or is in use."""
+    """Return a listening socket at this path. `SettingsError` if the path cannot be used or is in use."""
     encoded = os.fsencode(path)
     if len(encoded) > MAX_PATH_BYTES:
         raise SettingsError(
-            f"control_socket has {len(encoded)} bytes and a Unix socket's path at most {MAX_PATH_BYTES}: {path}"
+            f"control_socket has {len(encoded)} bytes but a Unix socket's path has at most {MAX_PATH_BYTES}: {path}"
         )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -35,11 +35,13 @@ def bind(path: Path) -> socket.socket:
 
 @contextlib.contextmanager
 def _folder_lock(folder: Path) -> Iterator[None]:
-    """Keep another supervisor from taking the same path between a look at it and bind(), for a moment at most."""
+    """Keep another supervisor from taking the same path between the check and bind(), for a moment at most."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         deadline = time.monotonic() + _LOCK_TIMEOUT_S
-        while time.monotonic() < deadline:  # a stranger may hold the lock for ever, or there are no locks here
+        while (
+            time.monotonic() < deadline
+        ):  # another process may hold the lock for ever, or the file system has no locks
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -56,7 +58,7 @@ def _bind_locked(path: Path, encoded: bytes) -> socket.socket:
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # The mode must be right from the start: a client that has connected stays, whatever the mode becomes.
+        # The mode must be right from the start, because a connected client stays connected after a change.
         umask = os.umask(0o177)
         try:
             listener.bind(encoded)
@@ -73,7 +75,7 @@ def _bind_locked(path: Path, encoded: bytes) -> socket.socket:
 def _remove_stale(path: Path) -> None:
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise SettingsError(f"control_socket {path} exists and is no socket: remove it, or name another path")
+            raise SettingsError(f"control_socket {path} exists and is not a socket: remove it, or use another path")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -81,8 +83,8 @@ def _remove_stale(path: Path) -> None:
         try:
             probe.connect(os.fsencode(path))
         except ConnectionRefusedError:
-            path.unlink()  # nobody listens: its supervisor was killed
+            path.unlink()  # no process listens: its supervisor was killed
             return
         except OSError:
             pass
-    raise SettingsError(f"control_socket {path} is in use by a supervisor that runs: name another path")
+    raise SettingsError(f"control_socket {path} is in use by a running supervisor: use another path")

@@ -8,8 +8,8 @@ from pathlib import Path
 def available_cpus() -> int:
     """Return how many nodes keep the CPUs of this process busy: at least 1.
 
-    The CPUs of its affinity, or less if a cgroup above it has a smaller quota. A quota of 1.5 CPUs is worth 2 nodes:
-    one could not use it up.
+    The CPUs of its affinity, or fewer if a cgroup above it has a smaller quota. A quota of 1.5 CPUs gives 2 nodes:
+    one node could not use it up.
     """
     cpus = len(os.sched_getaffinity(0))
     quota = cgroup_quota()
@@ -17,7 +17,7 @@ def available_cpus() -> int:
 
 
 def cgroup_quota(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Return the CPUs' worth of time that the tightest cgroup grants, None if none limits it. cgroup v2, then v1."""
+    """Return the CPU quota of the tightest cgroup, or None without a limit. cgroup v2, then v1."""
     try:
         lines = (proc / "cgroup").read_text().splitlines()
     except OSError:
@@ -34,7 +34,7 @@ def cgroup_quota(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgr
 
 
 def _upwards(root: Path, path: str) -> list[Path]:
-    # In a container the path is often that of the host, and the mount shows only the container's part of it.
+    # In a container the path is often the host's path, while the mount only shows the container's part of it.
     folder = root / path.lstrip("/")
     return [folder, *(parent for parent in folder.parents if parent == root or root in parent.parents)]
 

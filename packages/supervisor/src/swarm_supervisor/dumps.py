@@ -1,4 +1,4 @@
-"""The stacks of nodes: asked for, awaited, told."""
+"""Stack dumps of nodes: request them, wait for them, report them."""
 
 import time
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from swarm_supervisor.node_handle import NodeHandle
 
 _LOOK_S = 0.025
 _TIME_FOR_MAIN_S = 0.2
-"""With less time all threads are asked at once, and the main thread is not asked before them."""
+"""With less time than this, all threads are dumped at once, without dumping the main thread first."""
 
 
 class Dumps:
-    """Nothing tells when a memfd is written to: it is looked at, 2 us each time, until the dump is whole."""
+    """There is no notification for writes to a memfd, so it is polled, 2 us each time, until the dump is complete."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Dumps:
         alive: Callable[[NodeHandle], bool],
         timeout_s: float,
     ) -> None:
-        """``alive`` tells whether a process has not been reaped yet."""
+        """``alive`` returns whether a process has not been reaped yet."""
         self._listeners = listeners
         self._loop = loop
         self._decide = decide
@@ -41,11 +41,11 @@ class Dumps:
         return True
 
     def give_up(self, handle: NodeHandle) -> None:
-        """Go on without the stacks of a process."""
+        """Stop waiting for the stacks of a process."""
         self._loop.call_at(time.monotonic(), lambda: self._there(handle))
 
     def take(self, handle: NodeHandle) -> None:
-        """Tell what a process has dumped, if it has."""
+        """Report the dump of a process, if there is one."""
         text = handle.take_dump()
         if text:
             self._listeners.tell(
@@ -67,7 +67,7 @@ class Dumps:
         elif now < until:
             self._loop.call_at(min(now + _LOOK_S, until), lambda: self._look(handle, until))
         else:
-            handle.dump_wanted = False  # one that comes later is found as that of a TTIN from outside
+            handle.dump_wanted = False  # a late dump is handled like that of a TTIN from outside
 
     def _there(self, handle: NodeHandle) -> None:
         if not self._alive(handle):

@@ -1,4 +1,4 @@
-"""The end of all nodes without the core, which has failed: TERM, the time of a shutdown, then KILL."""
+"""End all nodes without the core, which has failed: TERM, the time of a shutdown, then KILL."""
 
 import contextlib
 import select
@@ -12,22 +12,22 @@ _LOOK_MS = 1000.0
 
 
 class Ending:
-    """Ends nodes one by one or all together; no node that makes trouble keeps another one from its end."""
+    """Ends nodes one by one or all together. A problem with one node does not stop the end of others."""
 
     def __init__(self, handles: Sequence[NodeHandle], inbox: SignalInbox) -> None:
-        """Take over the handles. A second INT or TERM that comes through the inbox cuts the time short."""
+        """Take over the handles. A second INT or TERM from the inbox cuts the time short."""
         self._handles = list(handles)
         self._inbox = inbox
         self._asked = 0
 
     def drain(self, patience_s: float, grace_s: float, tell: Callable[[], None]) -> None:
-        """Ask all to stop, tell, wait, and kill and reap those that are left. Every handle is closed afterwards."""
+        """Ask all nodes to stop, report it, wait, then kill and reap the rest. Every handle is closed afterwards."""
         try:
             for handle in self._handles:
                 with contextlib.suppress(BaseException):
                     handle.term()
             with contextlib.suppress(BaseException):
-                tell()  # after the signals: whatever listeners do, the nodes have been asked
+                tell()  # after the signals, so that the nodes are asked even if a listener fails
             self._wait(patience_s)
         finally:
             self._kill(grace_s)
@@ -35,7 +35,7 @@ class Ending:
     def _kill(self, grace_s: float) -> None:
         for handle in self._handles:
             with contextlib.suppress(BaseException):
-                if not _ended(handle):  # a pid that is reaped may be another process's by now
+                if not _ended(handle):  # a reaped pid may belong to another process by now
                     handle.kill()
         with contextlib.suppress(BaseException):
             self._wait(grace_s, forced=True)
@@ -57,7 +57,7 @@ class Ending:
             poll.poll(min(left_s * 1000, _LOOK_MS))
 
     def _forced(self) -> bool:
-        # Among them are numbers that are no signals: a wake-up of the loop is a 0.
+        # Some of the numbers are not signals: a wake-up of the loop is a 0.
         self._asked += sum(number in FORCING for number in self._inbox.take())
         return self._asked > 1
 
@@ -65,5 +65,5 @@ class Ending:
 def _ended(handle: NodeHandle) -> bool:
     try:
         return handle.reap() is not None
-    except BaseException:  # noqa: BLE001 - one that cannot be waited for does not keep the others from their end
+    except BaseException:  # noqa: BLE001 - a node that cannot be waited for must not stop the end of the others
         return True

@@ -1,4 +1,4 @@
-"""The base of all events: typed, frozen, with the moment it happened and a text fit for a log line.
+"""The base of all events: typed and frozen, with the time of the event and a text for a log line.
 
 ``at`` is monotonic time in seconds (CLOCK_MONOTONIC), comparable between the processes of one machine.
 """
@@ -13,17 +13,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=Tr
     """The base of all events. As JSON an event is an object whose "event" is its class name."""
 
     level: ClassVar[int] = logging.INFO
-    """How bad this kind of event is at least, as a level of the logging module."""
+    """The lowest severity of this kind of event, as a level of the logging module."""
     at: float
 
     @property
     def severity(self) -> int:
-        """How bad this one is: it is logged with this level."""
+        """The severity of this event, which is its log level."""
         return self.level
 
 
 def repeated(level: int, times: int) -> int:
-    """The level of something that happens for the n-th time: told at 1, 2, 4, 8, ..., and for debugging in between."""
+    """The level of something that happens for the n-th time: full level at 1, 2, 4, 8, ..., debug in between."""
     return logging.DEBUG if times & (times - 1) else level
 
 

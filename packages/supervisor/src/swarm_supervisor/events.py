@@ -1,4 +1,4 @@
-"""What a supervisor tells its listeners: typed, frozen, each with the moment it happened and a text fit for a log line.
+"""The events for listeners of a supervisor: typed and frozen, each with its time and a text for a log line.
 
 ``at`` is monotonic time in seconds (CLOCK_MONOTONIC), comparable between the processes of one machine.
 """
@@ -66,7 +66,7 @@ __all__ = [
 
 
 class BeforeWarmup(Event, frozen=True, kw_only=True):
-    """The supervisor is about to prepare its memory for the forks. The place to load what nodes shall share."""
+    """The supervisor is about to prepare its memory for the forks. This is the place to load what nodes share."""
 
     level = logging.DEBUG
 
@@ -75,27 +75,27 @@ class BeforeWarmup(Event, frozen=True, kw_only=True):
 
 
 class AfterWarmup(Event, frozen=True, kw_only=True):
-    """Memory is collected, trimmed and frozen: the first fork follows."""
+    """Memory is collected, trimmed and frozen. The first fork follows."""
 
     duration_s: float
     frozen_objects: int
 
     def __str__(self) -> str:
-        return f"warmed up in {self.duration_s:.3f} s: {self.frozen_objects} objects are frozen for sharing"
+        return f"warmed up in {self.duration_s:.3f} s: {self.frozen_objects} objects frozen for sharing"
 
 
 class Held(Event, frozen=True, kw_only=True):
-    """No node is forked yet: something is awaited first. Again at each change of the reason."""
+    """No node is forked yet, because the start is waiting for something. Sent again if the reason changes."""
 
     level = logging.DEBUG
     reason: str
 
     def __str__(self) -> str:
-        return f"no node is forked yet: {self.reason}"
+        return f"start on hold, no node is forked yet: {self.reason}"
 
 
 class Released(Event, frozen=True, kw_only=True):
-    """What was awaited is there: nodes are forked from now on."""
+    """The wait is over: nodes are forked from now on."""
 
     level = logging.DEBUG
 
@@ -113,20 +113,20 @@ class RolloutStarted(Event, frozen=True, kw_only=True):
 
 
 class RolloutFinished(Event, frozen=True, kw_only=True):
-    """No replacement is left to do."""
+    """All replacements are done."""
 
     replaced: int
     aborted: str = ""
-    """Why the rest was left alone; "" if all went well."""
+    """Why the remaining nodes were not replaced; "" if all went well."""
 
     def __str__(self) -> str:
         count = "1 node" if self.replaced == 1 else f"{self.replaced} nodes"
-        end = f", then given up: {self.aborted}" if self.aborted else ""
+        end = f", then aborted: {self.aborted}" if self.aborted else ""
         return f"rolling restart over: {count} replaced{end}"
 
     @property
     def severity(self) -> int:
-        """One that was given up has to be begun again by somebody."""
+        """An aborted rollout has to be restarted by an operator."""
         return logging.ERROR if self.aborted else logging.INFO
 
 
@@ -141,43 +141,43 @@ class Scaled(Event, frozen=True, kw_only=True):
 
 
 class Controlled(Event, frozen=True, kw_only=True):
-    """The supervisor has dealt with everything that was due, and waits."""
+    """The supervisor has handled everything that was due and waits."""
 
     level = logging.DEBUG
     next_deadline: float | None
-    """When it will look again if nothing happens (monotonic seconds)."""
+    """The time of its next turn if nothing happens (monotonic seconds)."""
 
     def __str__(self) -> str:
-        return "everything that was due is done"
+        return "idle: nothing is due"
 
 
 class Suspended(Event, frozen=True, kw_only=True):
-    """The supervisor itself did not run for a while: its nodes get their time anew, once until they are heard again."""
+    """The supervisor itself did not run for a while. Its nodes get their time again, once until their next report."""
 
     level = logging.WARNING
     duration_s: float
     listener: str = ""
-    """The listener, reader or timer that kept it for that time; "" if it was none."""
+    """The listener, reader or timer that blocked it for that time; "" if none did."""
     times: int = 1
-    """How often this listener has done so, or how often in a row the supervisor was away."""
+    """How often this listener has blocked it, or how often in a row the supervisor was away."""
 
     @property
     def severity(self) -> int:
-        """What repeats itself is told again at its 2nd, 4th, 8th, ... time."""
+        """A repetition is logged at its 2nd, 4th, 8th, ... time."""
         return repeated(self.level, self.times)
 
     def __str__(self) -> str:
-        times = f" ({self.times} times by now)" if self.times > 1 else ""
+        times = f" ({self.times} times so far)" if self.times > 1 else ""
         if self.listener:
             return (
-                f"{self.listener} took {self.duration_s:.1f} s{times}, and nothing was supervised meanwhile: let it do "
-                "its work in a process of its own"
+                f"{self.listener} took {self.duration_s:.1f} s{times}, which stopped supervision meanwhile: let it do "
+                "its work in a separate process"
             )
-        return f"the supervisor was away for {self.duration_s:.1f} s{times}: nodes are not blamed for that time"
+        return f"the supervisor did not run for {self.duration_s:.1f} s{times}: nodes are not blamed for that time"
 
 
 class SignalReceived(Event, frozen=True, kw_only=True):
-    """The supervisor has got a signal."""
+    """The supervisor has received a signal."""
 
     signal: int
     name: str
@@ -188,7 +188,7 @@ class SignalReceived(Event, frozen=True, kw_only=True):
 
 
 class Quieting(Event, frozen=True, kw_only=True):
-    """Nodes finish what they have and take no more."""
+    """Nodes finish their work and take no more."""
 
     reason: str
 
@@ -224,11 +224,11 @@ class ErrorOccurred(Event, frozen=True, kw_only=True):
     error: str
     node_id: int | None = None
     times: int = 1
-    """How often in a row, this time included."""
+    """How often in a row, including this time."""
 
     @property
     def severity(self) -> int:
-        """One that repeats itself is told again at its 2nd, 4th, 8th, ... time."""
+        """A repetition is logged at its 2nd, 4th, 8th, ... time."""
         return repeated(self.level, self.times)
 
     def __str__(self) -> str:

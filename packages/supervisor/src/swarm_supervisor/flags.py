@@ -1,4 +1,4 @@
-"""Flags of a node: something that is set once, can be waited for, polled and awaited, from any thread."""
+"""Flags of a node: set once, and waited for, polled or awaited from any thread."""
 
 import os
 import select
@@ -10,13 +10,13 @@ from swarm_supervisor.fork import ORPHANED
 from swarm_supervisor.orders import GO, orders_sent
 
 _LONGEST_WAIT_S = 86400.0
-"""poll(2) takes 2**31 - 1 ms at most, 24.8 days: a longer wait is made of several."""
+"""poll(2) takes 2**31 - 1 ms at most, 24.8 days: a longer wait is split."""
 
 
 class Flag:
-    """Set once and for ever. Safe to set in a signal handler and to wait for in any thread.
+    """Once set, it stays set. It can be set in a signal handler and waited for in any thread.
 
-    A process that was forked from the one that sets it sees it too: the descriptor is shared, the attribute is not.
+    A forked child sees it too, because the descriptor is shared; the attribute is not.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Flag:
         return self._set
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable once the flag is set, to be polled. Never read from it."""
+        """Return a descriptor that becomes readable when the flag is set. Poll it, but never read from it."""
         return self._fd
 
     def set(self) -> bool:
@@ -43,14 +43,14 @@ class Flag:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the flag is set, at most ``timeout`` seconds; return whether it is."""
-        # A signal handler runs in the middle of this poll, which then continues (PEP 475): the descriptor ends it.
+        # A signal handler runs during this poll, which then continues (PEP 475); the descriptor ends it.
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.is_set():
             left = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
             if not left > 0:
                 return False
             if _readable(self.fileno(), min(left, _LONGEST_WAIT_S)) and not self.is_set():
-                return False  # hung up: nobody is left who could set it
+                return False  # hung up: no process is left that could set it
         return True
 
     async def wait_async(self) -> None:
@@ -61,7 +61,7 @@ class Flag:
             return
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
-        fd = os.dup(self.fileno())  # a loop keeps one reader per descriptor, and there may be several waits
+        fd = os.dup(self.fileno())  # a loop keeps one reader per descriptor, but there may be several waits
 
         def notice() -> None:
             if not ready.done():
@@ -82,12 +82,12 @@ class GoFlag(Flag):
     """A flag that the supervisor sets, with `GO` on the pipe of orders."""
 
     def __init__(self, pipe_fd: int) -> None:
-        """Watch the read end of the pipe of orders, which somebody else owns."""
+        """Watch the read end of the pipe of orders, which this object does not own."""
         self._set = False
         self._fd = pipe_fd
 
     def is_set(self) -> bool:
-        """Whether the order has come. That the supervisor has gone, and its end of the pipe with it, is none."""
+        """Whether the order has arrived. The end of the supervisor, which closes the pipe, is not an order."""
         if not self._set:
             self._set = GO in orders_sent(self._fd)
         return self._set
@@ -104,7 +104,7 @@ class GoFlag(Flag):
 
     def _not_yet(self) -> bool:
         if _readable(self._fd, 0.0) and not self.is_set():
-            os._exit(ORPHANED)  # an order of nobody: what this process would work at, others may be doing by then
+            os._exit(ORPHANED)  # the supervisor is gone: other processes may already be doing this work
         return self.is_set()
 
     def set(self) -> bool:

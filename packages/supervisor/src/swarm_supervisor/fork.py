@@ -28,19 +28,19 @@ _LONGEST_POLL_S = 86400.0
 
 
 class ChildFailed(RuntimeError):
-    """What ran in a short-lived child did not give a result. The text says why."""
+    """A function in a short-lived child gave no result. The text is the reason."""
 
     lost = False
-    """Whether the child said nothing at all: it was too slow, or was killed. Another one may have more luck."""
+    """Whether the child gave no answer at all, because it was slow or killed. Another attempt may succeed."""
 
 
 def fork(body: Callable[[set[int]], int], *, beside_threads: bool = False) -> int:
     """Fork; return the child's pid. In the child run ``body`` and end with the exit code that it returns.
 
-    The signals that a supervisor and its nodes handle are blocked across the fork: what arrives in the child before it
-    has its own handlers waits for them. Body gets the mask to restore. The child never returns from here, and runs
-    nothing of the parent's stack, of atexit or of the finalizers. OSError (EAGAIN, ENOMEM): no process could be made;
-    nothing has changed then.
+    The signals that a supervisor and its nodes handle are blocked across the fork: signals that arrive before the child
+    has its own handlers wait for them. ``body`` gets the mask to restore. The child never returns from here and runs
+    nothing of the parent's stack, atexit hooks or finalizers. OSError (EAGAIN, ENOMEM): no process could be created;
+    then nothing has changed.
     """
     parent = os.getpid()
     pid = -1
@@ -55,14 +55,14 @@ def fork(body: Callable[[set[int]], int], *, beside_threads: bool = False) -> in
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # what a handler raised may have come before it was restored
-        if pid > 0:  # a handler of the application's has raised right here: nobody would know this child
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # a handler may have raised before the mask was restored
+        if pid > 0:  # an application's handler raised right here, and the caller would never learn about this child
             end_child(pid)
         raise
 
 
 def end_child(pid: int) -> None:
-    """Kill a child that nobody has reaped yet, and reap it."""
+    """Kill a child that is not reaped yet, and reap it."""
     os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):  # SIGCHLD ignored: the kernel has reaped it
         os.waitpid(pid, 0)
@@ -70,7 +70,7 @@ def end_child(pid: int) -> None:
 
 @contextlib.contextmanager
 def _no_warning() -> Iterator[None]:
-    # Python 3.12 warns of a fork beside other threads. They have been looked at, by name, before.
+    # Python 3.12 warns about a fork with other threads. They have already been checked by name.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
@@ -82,7 +82,7 @@ def _run_child(body: Callable[[set[int]], int], mask: set[int], parent: int) -> 
         die_with_parent(parent)
         discard_buffered()
         code = body(mask)
-    except BaseException:  # noqa: BLE001 - nothing may leave the child, whatever it is
+    except BaseException:  # noqa: BLE001 - no exception may leave the child
         with contextlib.suppress(BaseException):
             traceback.print_exc()
     finally:
@@ -94,9 +94,9 @@ def _run_child(body: Callable[[set[int]], int], mask: set[int], parent: int) -> 
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends. Ends it now, with `ORPHANED`, if that has happened."""
+    """Have the kernel kill this process when its parent ends. Exits now, with `ORPHANED`, if the parent has ended."""
     set_parent_death_signal(signal.SIGKILL)
-    # The parent may have died before the line above: then no signal will come (prctl(2)).
+    # The parent may have died before the line above; then no signal will come (prctl(2)).
     if os.getppid() != parent:
         os._exit(ORPHANED)
 
@@ -104,8 +104,8 @@ def die_with_parent(parent: int) -> None:
 def run_in_child(function: Callable[[], bytes], timeout_s: float) -> bytes:
     """Run a function in a short-lived forked child and return the bytes that it returns.
 
-    For checks that leave something behind which must not be there at a later fork, such as a Kafka client. To be called
-    before the first node is forked: it blocks. The child has been reaped when it returns, or raises. `ChildFailed` if
+    For checks that leave something behind that must not exist at a later fork, such as a Kafka client. Call it
+    before the first fork of a node, because it blocks. The child is reaped when it returns or raises. `ChildFailed` if
     the function raises, ends its process, or takes longer than ``timeout_s``.
     """
     beside_threads = bool(check_threads("ignore"))
@@ -119,7 +119,7 @@ def run_in_child(function: Callable[[], bytes], timeout_s: float) -> bytes:
             try:
                 with Pidfd(pid) as child:
                     return _result(child, read_fd, timeout_s)
-            except BaseException:  # an interrupt while it waits, or no pidfd: the child ends here as well
+            except BaseException:  # after an interrupt or without a pidfd, the child ends here too
                 with contextlib.suppress(ProcessLookupError, ChildProcessError):
                     if os.waitpid(pid, os.WNOHANG) == (0, 0):
                         end_child(pid)
@@ -130,7 +130,7 @@ def run_in_child(function: Callable[[], bytes], timeout_s: float) -> bytes:
 
 @contextlib.contextmanager
 def _children_kept() -> Iterator[None]:
-    """Have the kernel keep exit statuses: SIGCHLD that is ignored, by inheritance perhaps, makes it reap by itself."""
+    """Have the kernel keep exit statuses: with an ignored (perhaps inherited) SIGCHLD it would reap children itself."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGCHLD) != signal.SIG_IGN:
         yield
         return
@@ -142,7 +142,7 @@ def _children_kept() -> Iterator[None]:
 
 
 def answer(function: Callable[[], bytes], read_fd: int, write_fd: int, mask: set[int]) -> int:
-    """In a short-lived child: write what the function returns, or why it does not, for `outcome`; the exit code."""
+    """In a short-lived child: write the function's result or failure for `outcome`. Returns the exit code."""
     os.close(read_fd)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
@@ -150,7 +150,7 @@ def answer(function: Callable[[], bytes], read_fd: int, write_fd: int, mask: set
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         said, code = b"+" + function(), 0
-    except Exception as error:  # noqa: BLE001 - the parent raises it
+    except Exception as error:  # noqa: BLE001 - raised again in the parent
         said, code = b"-" + text_of(error).encode("utf-8", "backslashreplace"), 1
     view = memoryview(said)
     while view:
@@ -179,7 +179,7 @@ def _result(child: Pidfd, read_fd: int, timeout_s: float) -> bytes:
         size += len(chunk)
         if size > MOST_BYTES:
             failure = f"it returned more than {MOST_BYTES} bytes"
-    # A grandchild may hold the pipe open, and the child may live on after its answer: either way it ends here.
+    # A grandchild may hold the pipe open, and the child may outlive its answer. Either way it ends here.
     status = child.wait(max(0.0, deadline - time.monotonic())) if not failure else None
     if status is None:
         child.signal(signal.SIGKILL)
@@ -189,7 +189,7 @@ def _result(child: Pidfd, read_fd: int, timeout_s: float) -> bytes:
 
 
 def outcome(said: bytes, failure: str, status: object) -> bytes:
-    """What a short-lived child returned. `ChildFailed` where it raised or gave no answer, and for a ``failure``."""
+    """The result of a short-lived child. `ChildFailed` if it raised, gave no answer, or for a ``failure``."""
     if failure:
         error = ChildFailed(f"the check in a child process failed: {failure}")
         error.lost = not said

@@ -1,4 +1,4 @@
-"""How a node is forked: what is made for it before, and what is closed in it after."""
+"""How a node is forked: what is created before, and what is closed in the node afterwards."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ class NodeForker:
         pid: int,
         close_inherited: Callable[[], None],
     ) -> None:
-        """``close_inherited`` closes, in the node, what is the supervisor's own."""
+        """``close_inherited`` closes in the node what belongs to the supervisor."""
         self._target = target
         self._settings = settings
         self._listeners = listeners
@@ -35,7 +35,7 @@ class NodeForker:
         self._warned: set[str] = set()
 
     def fork(self, action: messages.Fork) -> NodeHandle:
-        """Fork one. `ForkRefusedError`, or OSError where processes or descriptors are short: there is none then."""
+        """Fork a process. `ForkRefusedError`, or OSError without free processes or descriptors: then there is none."""
         threads = check_threads(self._settings.threads)
         self._warn_of_threads(threads)
         held = action.spare and not self._settings.target_waits_for_go
@@ -76,8 +76,8 @@ class NodeForker:
         try:
             return NodeHandle(action.node_id, action.generation, pid, channels)
         except BaseException:
-            # No descriptor for the pidfd: a child that cannot be watched must not run. It is ours and not reaped yet,
-            # so that its pid is still its own.
+            # There is no descriptor for the pidfd, and a child that cannot be watched must not run. It is not reaped
+            # yet, so that its pid is still its own.
             try:
                 end_child(pid)
             finally:
@@ -88,4 +88,8 @@ class NodeForker:
     def _warn_of_threads(self, names: list[str]) -> None:
         for name in set(names) - self._warned if self._settings.threads == "warn" else ():
             self._warned.add(name)
-            note(logging.WARNING, "thread %r runs in the supervisor: a fork may copy a lock that it holds", name)
+            note(
+                logging.WARNING,
+                "the supervisor has another thread, %r: a fork may copy a lock that the thread holds",
+                name,
+            )

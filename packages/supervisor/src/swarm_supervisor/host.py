@@ -1,4 +1,4 @@
-"""What a run changes in the process that it runs in: taken at its beginning, put back at its end."""
+"""What a run changes in its process at the start and restores at the end."""
 
 import contextlib
 import gc
@@ -14,17 +14,17 @@ from swarm_supervisor.streams import flush_streams, open_standard_streams
 from swarm_supervisor.warmup import thaw_memory
 
 FDS_A_NODE = 6
-"""Descriptors that the supervisor needs for a node: pidfd, health pipe, orders, stacks, and as much again for a moment
-while one of them is forked; with its spare twice that, but not for all nodes at once."""
+"""Descriptors that the supervisor needs per node: pidfd, health pipe, orders, stacks, and the same again for a moment
+during a fork; twice that with a spare, but not for all nodes at once."""
 _FDS_OF_OUR_OWN = 64
 
 
 def borrow_process(
     undo: contextlib.ExitStack, settings: Settings, nodes: int, inbox: SignalInbox
 ) -> Callable[[], None]:
-    """Change what a run needs changed; ``undo`` puts it back, whatever of it has been done when something fails.
+    """Make the changes that a run needs; ``undo`` reverts them, also after a partial failure.
 
-    Returns what gives a node the application's own limits back. `SettingsError`: this cannot run here.
+    Returns a function that restores the application's limits in a node. `SettingsError`: a swarm cannot run here.
     """
     check_pidfd()
     open_standard_streams()
@@ -42,12 +42,12 @@ def borrow_process(
     prctl.set_thread_name(settings.name)
     undo.callback(inbox.close)
     inbox.open(children=settings.subreaper or os.getpid() == 1)
-    # Programs that a node starts inherit its limit: some close every number below it, select() takes 1024 at most.
+    # Programs started by a node inherit its limit: some close every number below it, and select() takes at most 1024.
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def check_pidfd() -> None:
-    """`SettingsError` where processes cannot be watched: without pidfds every fork would be killed again."""
+    """`SettingsError` if processes cannot be watched: without pidfds every forked process would be killed at once."""
     if not swarm_pidfd.supported():
         raise SettingsError(
             "this machine does not let the supervisor watch its nodes: pidfd_open(), pidfd_send_signal() and "
@@ -57,12 +57,12 @@ def check_pidfd() -> None:
 
 
 def open_descriptors() -> int:
-    """Return how many descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd")) - 1  # that of the listing itself
+    """Return the number of open descriptors of this process."""
+    return len(os.listdir("/proc/self/fd")) - 1  # the descriptor of the listing itself
 
 
 def check_descriptors(nodes: int, in_use: int, limit: int) -> None:
-    """`SettingsError` if so many nodes would need more descriptors than there may be, beside those in use."""
+    """`SettingsError` if the nodes would need more descriptors than the limit leaves."""
     needed = nodes * FDS_A_NODE + _FDS_OF_OUR_OWN
     if limit == resource.RLIM_INFINITY or needed + in_use <= limit:
         return

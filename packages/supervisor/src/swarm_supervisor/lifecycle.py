@@ -1,4 +1,4 @@
-"""The two tables of the supervisor, to be printed: ``python -m swarm_supervisor.lifecycle``."""
+"""Prints the two tables of the supervisor: ``python -m swarm_supervisor.lifecycle``."""
 
 from swarm_supervisor._core import protocol
 from swarm_supervisor._core.lifecycle import TABLE, State, Trigger, printed

@@ -1,4 +1,4 @@
-"""Who is told about what."""
+"""Listeners of events, and the log."""
 
 import logging
 import os
@@ -18,9 +18,9 @@ Listener = Callable[[Any], None]
 
 
 class Listeners:
-    """The listeners of a supervisor. Each takes one event; one that raises is reported and hurts nobody.
+    """The listeners of a supervisor. Each takes one event; an exception in one is reported and affects no other.
 
-    The log is one of them: a handler or a filter of the application's may raise like any listener.
+    The log is one of them: an application's log handler or filter may raise like any listener.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Listeners:
         self.slowest = Slowest()
         self._repeats = Repeats()
         self.called_out: Callable[[], None] = lambda: None
-        """Called after each call of the application's code, in the supervisor."""
+        """Called after each call of application code in the supervisor."""
         self.pid = os.getpid()
         """The process that contains errors: see `containment.must_pass`."""
         self._every: list[Listener] = []
@@ -36,7 +36,7 @@ class Listeners:
         self._typed: dict[type[Event], list[Listener]] = {}
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Tell a listener everything. Returns a function that ends it."""
+        """Send a listener every event. Returns a function that ends it."""
         self._every.append(listener)
 
         def end() -> None:
@@ -46,15 +46,15 @@ class Listeners:
         return end
 
     def subscribe_for(self, listener: Listener, wanted: Callable[[], bool]) -> Callable[[], None]:
-        """Tell a listener everything while it wants anything. Returns a function that ends it."""
+        """Send a listener every event while it wants any. Returns a function that ends it."""
         entry = (listener, wanted)
         self._sometimes.append(entry)
         return lambda: self._sometimes.remove(entry)
 
     def on(self, kind: type[Event]) -> Callable[[F], F]:
-        """Tell the decorated function about one kind of event, or about all kinds that a base class has.
+        """Call the decorated function for one kind of event, or for all kinds below a base class.
 
-        TypeError if it is no kind of event.
+        TypeError if it is not a kind of event.
         """
         if not (isinstance(kind, type) and issubclass(kind, Event)):
             raise TypeError(f"on() takes a class of swarm_supervisor.events, not {kind!r}")
@@ -66,13 +66,13 @@ class Listeners:
         return decorate
 
     def wants(self, kind: type[Event]) -> bool:
-        """Whether anybody would be told, so that events of which there are many need not be made for nobody."""
+        """Whether anything listens, so that frequent events are only created when needed."""
         if self._every or any(each in self._typed for each in kind.__mro__) or _logged(kind):
             return True
         return bool(self._sometimes) and any(wanted() for _, wanted in self._sometimes)
 
     def tell(self, event: Event) -> None:
-        """Log an event and tell the listeners. Raises nothing that a listener or a log handler raises."""
+        """Log an event and call the listeners. Exceptions of listeners and log handlers are contained."""
         self._tell(_log, event)
         for kind in type(event).__mro__:
             for listener in tuple(self._typed.get(kind, ())):  # one may register another
@@ -88,10 +88,10 @@ class Listeners:
         self._tell_failure(where, text_of(error), node_id)
 
     def tell_in_node(self, event: NodeStarted) -> None:
-        """In a node: tell the listeners of `NodeStarted`. Those of everything are the supervisor's.
+        """In a node: call the listeners of `NodeStarted`. Listeners of every event belong to the supervisor.
 
         `ListenerFailedError` if one raises: it is the place to connect, and a target without its connection is of no
-        use. The node ends with that reason and is started again; sys.exit() in a listener ends it as in the target.
+        use. The node ends with that reason and is restarted; sys.exit() in a listener ends it as in the target.
         """
         note(event.level, "%s", event)
         for listener in self._typed.get(type(event), ()):
@@ -103,7 +103,7 @@ class Listeners:
                 raise ListenerFailedError(f"listener {name_of(listener)} raised {text_of(error)}") from error
 
     def timed(self, name: Callable[[], str], callback: Callable[..., None], *arguments: Any) -> None:
-        """Call code of the application, note how long it kept the supervisor, and contain what it has installed."""
+        """Call application code, note how long it blocked the supervisor, and contain handlers that it installed."""
         try:
             self.slowest.call(name, callback, *arguments)
         finally:
@@ -111,14 +111,14 @@ class Listeners:
 
     def _tell(self, listener: Listener, event: Event) -> None:
         try:
-            # The log is spared the look at what it has installed, which costs 20 us: it installs nothing.
+            # The search for installed handlers, 20 us, is skipped for the log: it installs none.
             call = self.slowest.call if listener is _log else self.timed
             call(lambda: f"{_called(listener)} of {type(event).__name__}", listener, event)
         except BaseException as error:
             if must_pass(error, self.pid):
                 raise
             self.errors += 1
-            if not isinstance(event, ErrorOccurred):  # a listener of errors that raises is not told of its own
+            if not isinstance(event, ErrorOccurred):  # a listener of errors that raises is not called for its own error
                 where = f"{_called(listener)} of {type(event).__name__}"
                 note(logging.DEBUG, "%s raised", where, error=error)
                 self._tell_failure(where, text_of(error))
@@ -130,7 +130,7 @@ class Listeners:
 
 
 def note(level: int, message: str, *values: object, error: BaseException | None = None) -> None:
-    """Log a line of the supervisor's own. What a handler or filter raises is dropped: there is nowhere to tell it."""
+    """Log a line of the supervisor itself. An exception in a handler or filter is dropped: it cannot be reported."""
     try:
         logger.log(level, message, *values, exc_info=error)
     except BaseException as raised:
@@ -145,7 +145,7 @@ def _called(listener: Listener) -> str:
 def _logged(kind: type[Event]) -> bool:
     try:
         return logger.isEnabledFor(kind.level)
-    except Exception:  # noqa: BLE001 - a logger class of the application's: whoever is told will see it raise
+    except Exception:  # noqa: BLE001 - the application's logger class raised; it will raise again for the listeners
         return True
 
 

@@ -1,4 +1,4 @@
-"""Log lines of many processes on one stream: whole, never mixed, and never worth waiting for in the supervisor."""
+"""Log lines of many processes on one stream: whole, never mixed, and never blocking the supervisor."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 
 PIPE_BUF = select.PIPE_BUF
-"""The most bytes that a pipe takes from one process without mixing them with those of another (pipe(7))."""
+"""Most bytes that a pipe takes from one process without mixing them with another's (pipe(7))."""
 FORMAT = "%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"
 _PATIENCE_MS = 5000
 
@@ -16,28 +16,28 @@ _PATIENCE_MS = 5000
 class LineHandler(logging.Handler):
     """Writes each record with one write(2).
 
-    On a pipe or a socket a record above PIPE_BUF is cut, with a mark: by the formatter's ``shorten(line, limit)`` if it
-    has one, else by `cut`. A process that is not patient does not wait for a stream that takes nothing: the record is
-    dropped and counted, and the count is told with the next one that gets through. A regular file takes everything.
+    On a pipe or a socket a record above PIPE_BUF is cut and marked: by the formatter's ``shorten(line, limit)`` if it
+    has one, else by `cut`. A process that is not patient does not wait for a full stream: the record is
+    dropped and counted, and the count is written with the next record. A regular file takes everything.
     """
 
     def __init__(self, fd: int = 2, *, patient: bool | None = None, level: int = logging.NOTSET) -> None:
         """Write to a file descriptor, standard error by default. OSError if it is not open.
 
-        ``patient``: whether to wait for room. None: not in the process that makes the handler (the supervisor), but in
-        its forked children (the nodes), as any program does.
+        ``patient``: whether to wait for space. None: not in the process that creates the handler (the supervisor), but
+        in its forked children (the nodes), as any program does.
         """
         super().__init__(level)
         self.setFormatter(logging.Formatter(FORMAT))
         self.dropped = 0
-        """Records that found no room, or no reader, since the last one that was written."""
+        """Number of records dropped for lack of space or reader since the last one that was written."""
         mode = os.fstat(fd).st_mode
         self._limit = PIPE_BUF if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
         self._fd = fd
         self._patient = patient
         self._pid = os.getpid()
         self._rest = b""
-        """What a terminal or a socket has not taken of a line that it has begun to take."""
+        """The rest of a line that a terminal or socket has only partly taken."""
         self._own_fd = -1
         self._write_now = self._without_waiting(mode)
 
@@ -54,11 +54,11 @@ class LineHandler(logging.Handler):
             self._write(line)
         except OSError:
             self.dropped += 1
-        except Exception:  # noqa: BLE001 - as every logging handler: the log must not end the program
+        except Exception:  # noqa: BLE001 - as in every logging handler, the log must not end the program
             self.handleError(record)
 
     def close(self) -> None:
-        """Close what this handler has opened; the stream itself is somebody else's."""
+        """Close what this handler has opened, but not the stream, which it does not own."""
         if self._own_fd >= 0 and os.getpid() == self._pid:
             os.close(self._own_fd)
             self._own_fd = -1
@@ -75,7 +75,7 @@ class LineHandler(logging.Handler):
         while line:
             try:
                 line = line[os.write(self._fd, line) :]
-            except BlockingIOError:  # somebody who shares the stream has made it non-blocking
+            except BlockingIOError:  # another process that shares the stream has made it non-blocking
                 if not _has_room(self._fd, _PATIENCE_MS):
                     raise
 
@@ -87,13 +87,13 @@ class LineHandler(logging.Handler):
         self._rest = line[self._write_now(line) :]
 
     def _without_waiting(self, mode: int) -> Callable[[bytes], int]:
-        """How to write without waiting. O_NONBLOCK on the stream itself would change it for all who share it."""
+        """How to write without waiting. O_NONBLOCK on the stream itself would affect all processes that share it."""
         fd = self._fd
         if stat.S_ISSOCK(mode):  # the journal's stream
             return lambda data: _send(fd, data)
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
             try:
-                # Another opening of the same pipe or terminal: with flags of its own.
+                # A new opening of the same pipe or terminal has its own flags.
                 own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
             except OSError:
                 return lambda data: _write_if_ready(fd, data)
@@ -103,7 +103,7 @@ class LineHandler(logging.Handler):
 
 
 def configure(level: int = logging.INFO, fd: int = 2) -> LineHandler:
-    """Send the log of this process, and of the nodes that it will fork, to a stream; return the handler."""
+    """Send the log of this process and of its future nodes to a stream. Returns the handler."""
     handler = LineHandler(fd)
     root = logging.getLogger()
     root.addHandler(handler)
@@ -112,7 +112,7 @@ def configure(level: int = logging.INFO, fd: int = 2) -> LineHandler:
 
 
 def cut(text: str, limit: int) -> str:
-    """Return the text in at most ``limit`` bytes: its beginning and its end, where a traceback has its cause."""
+    """Return the text in at most ``limit`` bytes: its start and its end, where a traceback shows its cause."""
     data = text.encode("utf-8", "backslashreplace")
     if len(data) <= limit:
         return text
@@ -123,7 +123,7 @@ def cut(text: str, limit: int) -> str:
 
 
 def _lost(count: int) -> logging.LogRecord:
-    message = "%d log lines were dropped: nobody read stderr"
+    message = "%d log lines were dropped because stderr was not read"
     return logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, (count,), None)
 
 

@@ -1,4 +1,4 @@
-"""One epoll and one heap of timers: waits, and calls back. It knows nothing of nodes."""
+"""An event loop of one epoll and one heap of timers. It knows nothing about nodes."""
 
 import contextlib
 import select
@@ -9,10 +9,10 @@ from collections.abc import Callable
 from swarm_supervisor._core.deadlines import NEVER, Deadlines
 
 BATCH_S = 0.05
-"""How long patient readers wait for company when they come thick and fast."""
+"""How long patient readers are batched when many become ready in quick succession."""
 _BATCH_AFTER = 4
 _LONGEST_WAIT_S = 86400.0
-"""epoll_wait takes 2**31 - 1 ms at most, 24.8 days. A deadline beyond is looked at again."""
+"""epoll_wait takes 2**31 - 1 ms at most, 24.8 days. A later deadline is checked again."""
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 1.0
 _SWEEP_FROM = 128
@@ -30,11 +30,11 @@ class _Reader:
         self.active = True
         self.paused = False
         self.failures = 0
-        """How often in a row it has raised."""
+        """Number of exceptions in a row."""
 
 
 class Timer:
-    """A callback that will be made once, unless it is cancelled."""
+    """A callback that is called once, unless it is cancelled."""
 
     __slots__ = ("callback", "deadline", "scheduled")
 
@@ -45,7 +45,7 @@ class Timer:
         self.scheduled = NEVER
 
     def cancel(self) -> None:
-        """Never call back. Cancelling twice, or too late, does nothing."""
+        """Cancel the callback. Cancelling twice or too late does nothing."""
         self.callback = None
         self.deadline = None
 
@@ -53,17 +53,17 @@ class Timer:
 class Loop:
     """Waits for file descriptors and timers.
 
-    A descriptor number can be closed and used again while events of the same epoll batch are dealt with. So the events
-    of a batch are bound to their readers before the first of them is called, and a reader that was removed since then
-    is passed over.
+    A descriptor number can be closed and reused while events of the same epoll batch are handled. So the events
+    of a batch are bound to their readers before the first is called, and a reader that has been removed since then
+    is skipped.
 
-    Patient readers are in an epoll of their own, which is one more descriptor of the first (epoll(7)). Once they have
-    been ready four times within 50 ms, that one is left alone for 50 ms: what costs is to wake up, not to read. So a
-    thousand nodes that report once a second wake their supervisor 20 times a second, and a few wake it at once.
+    Patient readers are in a second epoll, which is a descriptor of the first (epoll(7)). Once they have
+    been ready four times within 50 ms, it is ignored for 50 ms, because waking up is expensive, not reading. So a
+    thousand nodes that report once a second wake their supervisor 20 times a second, while a few nodes wake it at once.
     """
 
     def __init__(self, contain: Callable[[str, BaseException], None] | None = None) -> None:
-        """``contain`` takes what a reader or a timer raises, with its name, and raises what must not be contained."""
+        """``contain`` gets a reader's or timer's exception with its name, and raises it if it must not be contained."""
         self._epoll = select.epoll()
         try:
             self._patient = select.epoll()
@@ -81,14 +81,14 @@ class Loop:
     def add_reader(
         self, fd: int, events: int, callback: Callable[[int], None], *, patient: bool = False, where: str = "reader"
     ) -> None:
-        """Call back with the ready events (select.EPOLLIN, ...) of a descriptor. ValueError if it is there already.
+        """Call back with the ready events (select.EPOLLIN, ...) of a descriptor. ValueError if it has a reader.
 
-        A ``patient`` reader may be called back 50 ms later. One that raises is named by ``where``. It is called again;
-        if it raises each time, after pauses that grow to a second.
+        A ``patient`` reader may be called 50 ms later. ``where`` names a reader that raises. It is called again;
+        if it keeps raising, after pauses of up to a second.
         """
         if (there := self._readers.get(fd)) is not None:
             if self._is_open(there):
-                raise ValueError(f"file descriptor {fd} has a reader already: remove that one first")
+                raise ValueError(f"file descriptor {fd} already has a reader: remove it first")
             there.active = False
             del self._readers[fd]
         (self._patient if patient else self._epoll).register(fd, events)
@@ -102,22 +102,22 @@ class Loop:
             (self._patient if reader.patient else self._epoll).modify(fd, events)
 
     def remove_reader(self, fd: int) -> bool:
-        """Call back no more. To be done before the descriptor is closed; False if there is no such reader."""
+        """Remove a reader. Do this before the descriptor is closed. False if there is no such reader."""
         reader = self._readers.pop(fd, None)
         if reader is None:
             return False
         reader.active = False
         if not reader.paused:
-            # Forked siblings may hold the same open file description: close() alone would not take it out of the epoll
+            # Forked siblings may hold the same open file description: close() alone would not remove it from the epoll
             # (epoll(7), question 6).
-            with contextlib.suppress(OSError):  # closed before: it is out of the epoll
+            with contextlib.suppress(OSError):  # already closed, so it is no longer in the epoll
                 (self._patient if reader.patient else self._epoll).unregister(fd)
         return True
 
     def _is_open(self, reader: _Reader) -> bool:
-        """Whether a reader is for what its number means now: whoever closes without `remove_reader` leaves it behind.
+        """Whether a reader still belongs to the file of its number; closing without `remove_reader` leaves it behind.
 
-        The number may be that of a node's pipe by then, and its fork must not fail.
+        The number may belong to a node's pipe by then, and its fork must not fail.
         """
         if reader.paused:
             return True
@@ -131,7 +131,7 @@ class Loop:
         """Call back once, at a moment of CLOCK_MONOTONIC (time.monotonic())."""
         timer = Timer(callback)
         self._timers.set(timer, deadline)
-        if len(self._timers) > self._sweep_at:  # those that were cancelled stay in the heap until then
+        if len(self._timers) > self._sweep_at:  # cancelled timers stay in the heap until they are due
             self._timers.sweep()
             self._sweep_at = max(_SWEEP_FROM, 2 * len(self._timers))
         return timer
@@ -142,7 +142,7 @@ class Loop:
 
     def wait(self, deadline: float | None) -> list[tuple[_Reader, int]]:
         """Wait for events until a deadline (None: for ever). Returns them bound to their readers."""
-        # epoll_wait counts in milliseconds and CPython rounds up: never early, at most 1 ms late.
+        # epoll_wait counts in milliseconds and CPython rounds up, so it is never early and at most 1 ms late.
         timeout = -1.0 if deadline is None else min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
         events = self._epoll.poll(timeout, len(self._readers) + 1)
         readers = self._readers
@@ -153,7 +153,7 @@ class Loop:
         return found
 
     def look(self) -> list[tuple[_Reader, int]]:
-        """Return what is ready now, all of it: also what the patient readers were waiting to be called for."""
+        """Return everything that is ready now, including deferred patient readers."""
         readers = self._readers
         events = self._epoll.poll(0.0, len(readers) + 1)
         return [(readers[fd], mask) for fd, mask in events if fd in readers] + self._patient_events()
@@ -168,7 +168,7 @@ class Loop:
         if len(self._batches) == _BATCH_AFTER and now - self._batches[0] < BATCH_S:
             self._epoll.modify(self._patient_fd, 0)
             self._batches.clear()
-            # While they go on like that, every batch is followed by a pause.
+            # While that continues, a pause follows every batch.
             self._batches.extend([now + BATCH_S] * (_BATCH_AFTER - 1))
             self.call_at(now + BATCH_S, self._resume)
 
@@ -177,7 +177,7 @@ class Loop:
             return
         try:
             self._epoll.modify(self._patient_fd, select.EPOLLIN)
-        except BaseException:  # or no node would be heard any more
+        except BaseException:  # otherwise no node would be heard
             self.call_at(time.monotonic() + BATCH_S, self._resume)
             raise
 
@@ -187,14 +187,14 @@ class Loop:
             if reader.active:
                 try:
                     reader.callback(mask)
-                except BaseException as error:  # noqa: BLE001 - contain() raises what must not be contained
+                except BaseException as error:  # noqa: BLE001 - contain() raises the errors that must not be contained
                     self._pause(reader)
                     self.contain(reader.where, error)
                 else:
                     reader.failures = 0
 
     def run_timers(self, now: float) -> None:
-        """Call back every timer that is due. One that a callback sets waits for the next turn, even if it is due."""
+        """Call every timer that is due. A timer set by a callback waits for the next turn, even if it is due."""
         due = []
         while (timer := self._timers.pop(now)) is not None:
             due.append(timer)
@@ -207,13 +207,13 @@ class Loop:
                     self.contain("timer", error)
 
     def _pause(self, reader: _Reader) -> None:
-        """Leave a reader alone that raises again and again: its descriptor would be ready in every turn."""
+        """Pause a reader that keeps raising, because its descriptor would be ready in every turn."""
         reader.failures += 1
         if reader.failures == 1 or not reader.active or reader.paused:
             return
         try:
             (self._patient if reader.patient else self._epoll).unregister(reader.fd)
-        except OSError:  # closed without remove_reader(): there is nothing to wait for any more
+        except OSError:  # closed without remove_reader(), so there is nothing left to wait for
             reader.active = False
             del self._readers[reader.fd]
             return
@@ -232,7 +232,7 @@ class Loop:
             raise
 
     def close(self) -> None:
-        """Close the epoll. In a forked child too: it is shared with the parent until then."""
+        """Close the epoll. Do this in a forked child too, because it is shared with the parent."""
         self._readers.clear()
         self._patient.close()
         self._epoll.close()

@@ -1,4 +1,4 @@
-"""The child's own side: what a target sees of its supervisor, and what runs before and after the target.
+"""The child's side of a node: what a target sees of its supervisor, and what runs before and after the target.
 
 The parent's view of the same process is `node_handle.NodeHandle`.
 """
@@ -29,8 +29,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 QUIET_SIGNAL = signal.SIGTSTP
 DUMP_SIGNAL = signal.SIGTTIN
 MAIN_STACK_SIGNAL = signal.SIGURG
-"""Dumps the thread that gets it: the supervisor sends it to the main thread. Without a handler it is ignored
-(signal(7)), so that one that comes too early, or from a socket, does no harm."""
+"""The thread that receives it dumps its stack; the supervisor sends it to the main thread. Without a handler it is
+ignored (signal(7)), so an early one, or one from a socket, does no harm."""
 
 
 class Node:
@@ -39,7 +39,7 @@ class Node:
     def __init__(
         self, node_id: int, generation: int, supervisor_pid: int, writer: Writer, orders_fd: int, *, name: str
     ) -> None:
-        """Made by the supervisor, in the child."""
+        """Created by the supervisor, in the child."""
         self.id = node_id
         """0 to nodes - 1; the same in every generation of this node."""
         self.generation = generation
@@ -48,87 +48,87 @@ class Node:
         """The swarm's name."""
         self.supervisor_pid = supervisor_pid
         self.stopping = Flag()
-        """Set when this node shall finish its work and return."""
+        """Set when this node must finish its work and return."""
         self.quieting = Flag()
-        """Set when this node shall take no more work, and stay."""
+        """Set when this node must take no more work, but stay."""
         self.go: Flag = GoFlag(orders_fd)
-        """Set when the work may begin: at once, but in the spare of a planned replacement only when the old node has
-        gone."""
+        """Set when the work may begin: at once, except in the spare of a planned replacement, where it waits until the
+        old node has gone."""
         self._orders_fd = orders_fd
         self._writer = writer
         self._pid = os.getpid()
 
     @property
     def leaving(self) -> bool:
-        """Whether this node's id goes for good (scaled down): leave groups, release what is bound to the id."""
+        """Whether this node's id is removed for good (scaled down): then leave groups, release what is bound to it."""
         return LEAVE in orders_sent(self._orders_fd)
 
     def healthy(self) -> bool:
-        """Report that all is well; call it at least every liveness_interval from the thread that works.
+        """Report that this node is healthy. Call it at least every liveness_interval from the working thread.
 
         Never blocks; False if the report was dropped. Ends this process, with exit code 3, if the supervisor is gone.
-        RuntimeError in a process that this node has forked, as for every report: it would beat for a node that hangs.
+        RuntimeError in a process forked by this node, as for every report: it could hide that the node hangs.
         """
         return self._reported(self._writer.healthy)
 
     def unhealthy(self, code: int, reason: str) -> bool:
-        """Report what is wrong: the supervisor stops this node. ``code`` is a `swarm_health.Status` or one of yours.
+        """Report a problem: the supervisor stops this node. ``code`` is a `swarm_health.Status` or your own code.
 
         Never blocks; False if the report was dropped. ValueError if the code is not a positive int.
         """
         return self._reported(lambda: self._writer.unhealthy(code, reason))
 
     def recycle(self, reason: str) -> bool:
-        """Ask for a fresh process in place of this one, which works on until it is told to stop: no crash, no delay.
+        """Ask for a fresh process. This one keeps working until it is told to stop: no crash, no delay.
 
-        It is replaced in its turn, by a spare that is ready. A target may also return 0 after it. Never blocks; False
+        It is replaced in turn, by a spare that is ready. A target may also return 0 after it. Never blocks; False
         if it was dropped.
         """
         return self._reported(lambda: self._writer.recycle(reason))
 
     def ending(self, reason: str) -> bool:
-        """Say why this process is about to end: that is the reason of its exit, in log, events and snapshot.
+        """Give the reason for the coming end of this process, shown in log, events and snapshot.
 
         Never blocks; False if it was dropped.
         """
         return self._reported(lambda: self._writer.stopping(reason))
 
     def ready(self) -> bool:
-        """Report that this spare is prepared: to be followed by ``node.go.wait()``. Means nothing otherwise."""
+        """Report that this spare is prepared; call ``node.go.wait()`` next. Has no effect in other nodes."""
         return self._reported(self._writer.ready)
 
     def report(self, statistics: NodeStatistics) -> bool:
-        """Report numbers. They are no heartbeat. Never blocks; False if some of them were dropped."""
+        """Report statistics. They are not a heartbeat. Never blocks; False if some of them were dropped."""
         return self._reported(lambda: self._writer.statistics(statistics))
 
     def orphaned(self) -> bool:
-        """Whether the supervisor is gone. The kernel kills orphans (PR_SET_PDEATHSIG); this is the second look."""
+        """Whether the supervisor is gone. The kernel kills orphans (PR_SET_PDEATHSIG); this is a second check."""
         return os.getppid() != self.supervisor_pid
 
     def _reported(self, report: Callable[[], bool]) -> bool:
         if (pid := os.getpid()) != self._pid:
             raise RuntimeError(
-                f"process {pid} is not node {self.id} but was forked by it (process {self._pid}), and only the node "
-                "itself may report: send your news to it, through a queue for instance"
+                f"process {pid} is not node {self.id} but was forked by it (process {self._pid}), but only the node "
+                "itself may report: send your report to the node, for example through a queue"
             )
         if self.orphaned():
-            # What an orphan does is not watched any more, and its successor may be running: not even a drain is safe.
+            # An orphan is no longer supervised, and its successor may be running, so not even a drain is safe.
             os._exit(ORPHANED)
         return report()
 
     def _say(self, reason: str) -> None:
-        """Give the reason of an end. What a process that the target has forked brings back here is not the node's."""
+        """Report the reason of an end, but not for a process forked by the target that returns here."""
         if os.getpid() == self._pid:
             self._writer.stopping(reason)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            # A process that the node has forked inherits this handler. Its own stop (Process.terminate()) is not the
+            # A process forked by the node inherits this handler. Its own stop (Process.terminate()) is not the
             # node's.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        # A repeated signal means nothing here: only the supervisor escalates.
+        # A repeated signal has no effect here: only the supervisor escalates.
         if self.stopping.set():
             self._writer.stopping(signal.Signals(number).name)
 
@@ -175,26 +175,26 @@ def run_node(
 
 def _prepare(node: Node, mask: set[int], close_inherited: Callable[[], None], dump_fd: int, quiet: bool) -> None:
     with contextlib.suppress(PermissionError):
-        os.setpgid(0, 0)  # a terminal sends Ctrl-C to its foreground group: the supervisor alone shall decide
+        os.setpgid(0, 0)  # a terminal sends Ctrl-C to its foreground group, but only the supervisor decides
     _drop_terminal_signals()
     close_inherited()
     _reset_signals(node)
     _detach_stdin()
     _reseed()
     if dump_fd >= 0:
-        # The handler of faulthandler is C: it writes also while other C code holds the GIL.
+        # The handler of faulthandler is C code, so it also writes while other C code holds the GIL.
         faulthandler.register(DUMP_SIGNAL, file=dump_fd, all_threads=True, chain=False)
         if signal.getsignal(MAIN_STACK_SIGNAL) is signal.SIG_DFL:
             faulthandler.register(MAIN_STACK_SIGNAL, file=dump_fd, all_threads=False, chain=False)
     set_thread_name(cut_name(node.name, f"-{node.id}"))
     if quiet:
         node.quieting.set()
-    # The supervisor blocks TSTP to read it from a descriptor; whoever started it may have blocked others.
+    # The supervisor blocks TSTP to read it from a descriptor; the process that started it may have blocked others.
     signal.pthread_sigmask(signal.SIG_SETMASK, mask - {QUIET_SIGNAL, DUMP_SIGNAL, MAIN_STACK_SIGNAL, *STOP_SIGNALS})
 
 
 def _wait_for_go(node: Node) -> bool:
-    """Hold a spare until the old node has gone. Return False if it is not needed after all."""
+    """Hold a spare until the old node has gone. Return False if it is not needed."""
     import select
 
     node.ready()
@@ -216,15 +216,15 @@ def _exit_code(node: Node, result: object) -> int:
     if isinstance(result, int) and not isinstance(result, bool):
         return int(result) & 0xFF
     if isinstance(result, bool):
-        result = f"the target returned {result}, which is no exit code: return None when all went well, or a number"
-    with contextlib.suppress(Exception):  # its str() is the application's, and there may be no stderr
+        result = f"the target returned {result}, which is not an exit code: return None for success, or a number"
+    with contextlib.suppress(Exception):  # its str() is application code, and there may be no stderr
         node._say(told(str(result)))
         sys.stderr.write(f"{result}\n")  # as the interpreter does for SystemExit("text")
     return 1
 
 
 def _drop_terminal_signals() -> None:
-    # Between the fork and setpgid() a Ctrl-C may have reached this process too. Nobody else sends INT or QUIT by now.
+    # Between the fork and setpgid() a Ctrl-C may have reached this process too. No one else sends INT or QUIT by now.
     while signal.sigtimedwait((signal.SIGINT, signal.SIGQUIT), 0) is not None:
         pass
 
@@ -234,7 +234,7 @@ def _reset_signals(node: Node) -> None:
     signal.signal(DUMP_SIGNAL, signal.SIG_IGN)  # until faulthandler takes it
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a background group may write to its terminal
     for number in STOP_SIGNALS:
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup's promise
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup requires
             signal.signal(number, node._stop)
     signal.signal(QUIET_SIGNAL, node._quiet)
 
@@ -247,7 +247,7 @@ def _detach_stdin() -> None:
 
 
 def _reseed() -> None:
-    """Give every node random numbers of its own. The random module does so by itself since Python 3.7."""
+    """Reseed numpy's random numbers in every node. The random module does so itself since Python 3.7."""
     random.seed()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:

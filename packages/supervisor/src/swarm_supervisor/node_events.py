@@ -1,4 +1,4 @@
-"""The events about one process of one node. `events` has those about the swarm, and gives out all of them."""
+"""The events about one process of one node. `events` has those about the swarm, and exports all of them."""
 
 import logging
 
@@ -17,7 +17,7 @@ class BeforeFork(NodeEvent, frozen=True, kw_only=True):
 
 
 class AfterFork(NodeEvent, frozen=True, kw_only=True):
-    """A process of a node has been forked. In the supervisor; `NodeStarted` is its counterpart in the node."""
+    """A process of a node has been forked. Sent in the supervisor; `NodeStarted` is its counterpart in the node."""
 
     spare: bool = False
     duration_s: float = 0.0
@@ -31,7 +31,7 @@ class AfterFork(NodeEvent, frozen=True, kw_only=True):
 
 
 class NodeStarted(NodeEvent, frozen=True, kw_only=True):
-    """In the node, before its target: the place to reconnect databases and to make clients."""
+    """Sent in the node, before its target: the place to reconnect databases and to create clients."""
 
     level = logging.DEBUG
 
@@ -53,7 +53,7 @@ class NodeReported(NodeEvent, frozen=True, kw_only=True):
 
     level = logging.DEBUG
     status: int | None
-    """The worst status that was read at once; None if there were statistics only."""
+    """The worst status of this read; None if there were only statistics."""
     reason: str = ""
     statistics: NodeStatistics | None = None
 
@@ -62,18 +62,18 @@ class NodeReported(NodeEvent, frozen=True, kw_only=True):
 
 
 class NodeStopping(NodeEvent, frozen=True, kw_only=True):
-    """A node has been told to stop, or has said that it stops."""
+    """A node has been told to stop, or has reported that it is stopping."""
 
     status: int
-    """What it was found to be: -1 silent, 0 healthy, any other the unhealthy status it reported."""
+    """Its last status: -1 silent, 0 healthy, any other value the unhealthy status that it reported."""
     reason: str
     uptime_s: float
     planned: bool = True
-    """Nobody counts this as a crash."""
+    """Whether this end is planned, so that it does not count as a crash."""
 
     @property
     def severity(self) -> int:
-        """A node that has to be stopped is worth a warning; one that is to be stopped is not."""
+        """A forced stop is worth a warning; a planned one is not."""
         return logging.INFO if self.planned else logging.WARNING
 
     def __str__(self) -> str:
@@ -86,13 +86,13 @@ class NodeTerminating(NodeEvent, frozen=True, kw_only=True):
     level = logging.WARNING
     reason: str
     doing: str = ""
-    """What it was doing, by its last statistics."""
+    """What it was doing, according to its last statistics."""
     times: int = 1
-    """How often this process has been sent KILL, this time included."""
+    """How often this process has been sent KILL, including this time."""
 
     @property
     def severity(self) -> int:
-        """One that does not die is told again at its 2nd, 4th, 8th, ... KILL."""
+        """For a process that does not die, this is logged again at its 2nd, 4th, 8th, ... KILL."""
         return repeated(self.level, self.times)
 
     def __str__(self) -> str:
@@ -104,19 +104,19 @@ class NodeExited(NodeEvent, frozen=True, kw_only=True):
     """A process of a node has ended and is reaped."""
 
     code: int | None
-    """Exit code; None if a signal ended it, or if nobody knows."""
+    """Exit code; None if a signal ended it, or if it is unknown."""
     signal: int | None
     """The signal that ended it."""
     status: str
     """Exit code or signal as text."""
     uptime_s: float
     planned: bool
-    """Nobody counts this as a crash."""
+    """Whether this end is planned, so that it does not count as a crash."""
     reason: str
 
     @property
     def severity(self) -> int:
-        """The death of a node that nobody wanted is worth a warning."""
+        """An unplanned death is worth a warning."""
         return logging.INFO if self.planned else logging.WARNING
 
     def __str__(self) -> str:
@@ -128,11 +128,11 @@ class NodeExited(NodeEvent, frozen=True, kw_only=True):
 
 
 class NodeRestarting(NodeEvent, frozen=True, kw_only=True):
-    """A node will be started again. ``generation`` is that of the start to come."""
+    """A node will be restarted. ``generation`` is that of the coming start."""
 
     delay_s: float
     attempt: int
-    """Which start in a row after unplanned exits this will be; 0 for a planned one."""
+    """The number of this start in a row after unplanned exits; 0 for a planned one."""
     reason: str
 
     def __str__(self) -> str:
@@ -142,19 +142,19 @@ class NodeRestarting(NodeEvent, frozen=True, kw_only=True):
 
 
 class NodeEnded(NodeEvent, frozen=True, kw_only=True):
-    """A node will not be started again."""
+    """A node will not be restarted."""
 
     reason: str
     failed: bool = False
-    """It has not ended with exit code 0: nothing but a restart by hand brings it back."""
+    """It ended with an exit code other than 0; only a restart by hand brings it back."""
 
     @property
     def severity(self) -> int:
-        """A node that is missing from now on is an error."""
+        """A node that failed for good is an error."""
         return logging.ERROR if self.failed else logging.INFO
 
     def __str__(self) -> str:
-        how = "has failed and is not restarted" if self.failed else "is done"
+        how = "failed and is not restarted" if self.failed else "is done"
         return f"node {self.node_id} {how}: {self.reason}"
 
 
@@ -183,7 +183,7 @@ class StacksDumped(NodeEvent, frozen=True, kw_only=True):
         return f"stacks of node {self.node_id} (pid {self.pid}):\n{self.text.rstrip()}"
 
     def parts(self, most: int = 3000) -> list[str]:
-        """Return the text for a log whose records are bounded: cut at line ends, about ``most`` characters each."""
+        """Return the text in parts for a log with bounded records, cut at line ends, about ``most`` characters each."""
         parts, part = [], ""
         for line in self.text.rstrip().splitlines():
             if part and len(part) + len(line) > most:
@@ -199,7 +199,7 @@ class StacksDumped(NodeEvent, frozen=True, kw_only=True):
 
 
 class ReplacementStarted(NodeEvent, frozen=True, kw_only=True):
-    """A spare is being made to take over from a node. ``generation`` is that of the spare."""
+    """A spare is being started to take over from a node. ``generation`` is that of the spare."""
 
     reason: str
 
@@ -208,17 +208,17 @@ class ReplacementStarted(NodeEvent, frozen=True, kw_only=True):
 
 
 class ReplacementFinished(NodeEvent, frozen=True, kw_only=True):
-    """A replacement is healthy."""
+    """The new process of a replacement is healthy."""
 
     down_s: float
-    """From the end of the old process to the first healthy report of the new one."""
+    """Seconds from the end of the old process to the first healthy report of the new one."""
 
     def __str__(self) -> str:
         return f"node {self.node_id} has its new process (pid {self.pid}); it was down for {self.down_s:.3f} s"
 
 
 class ReplacementAborted(NodeEvent, frozen=True, kw_only=True):
-    """A replacement was given up."""
+    """A replacement was aborted."""
 
     level = logging.ERROR
     reason: str

@@ -1,6 +1,6 @@
 """The parent's view of one process of a node: its pidfd, its pipes, its stacks.
 
-The child's own side of the same process is `node.Node`.
+The child's side of the same process is `node.Node`.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from swarm_supervisor.stack_text import half, stack_text
 
 _SIGNAL_NAMES = frozenset(number.name for number in STOP_SIGNALS)
 _LOOKS_FOR_MAIN = 3
-"""How often the dump of the main thread is looked for before all threads are asked."""
-_P_PIDFD = 3  # os.P_PIDFD, which not every build of Python has
+"""How often to check for the dump of the main thread before all threads are dumped."""
+_P_PIDFD = 3  # os.P_PIDFD, which some builds of Python lack
 
 
 class Channels:
-    """What supervisor and node share, made before the fork: health pipe, pipe of orders, memfd for stacks."""
+    """The channels of supervisor and node, created before the fork: health pipe, pipe of orders, memfd for stacks."""
 
     def __init__(self, *, go: bool) -> None:
-        """Open all of them, or none. OSError (EMFILE, ENFILE) if descriptors are short."""
+        """Open all of them, or none. OSError (EMFILE, ENFILE) if no descriptors are left."""
         with contextlib.ExitStack() as undo:
             self.reader: Reader
             self.writer: Writer
@@ -40,30 +40,30 @@ class Channels:
             self.orders_read, self.orders_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             undo.callback(os.close, self.orders_read)
             undo.callback(os.close, self.orders_write)
-            # It never holds more than two bytes, and an unprivileged user's pipes have 16,384 pages in all: sixteen for
-            # each would leave a thousand nodes without room for their statistics (pipe(7)).
+            # It never holds more than two bytes, and an unprivileged user's pipes have 16,384 pages in total: sixteen
+            # for each would leave a thousand nodes without space for their statistics (pipe(7)).
             with contextlib.suppress(OSError):
                 fcntl.fcntl(self.orders_write, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
             if go:
                 os.write(self.orders_write, GO)
             self.dump_fd = _anonymous_file()
             undo.callback(os.close, self.dump_fd)
-            # Both sides share one file offset: appending is what makes truncating by the reader safe.
+            # Both sides share one file offset; append mode makes it safe for the reader to truncate.
             fcntl.fcntl(self.dump_fd, fcntl.F_SETFL, os.O_APPEND)
             undo.pop_all()
 
     def close_parents_ends(self) -> None:
-        """In the child: leave to the supervisor what is the supervisor's."""
+        """In the child: close the supervisor's ends."""
         self.reader.close()
         os.close(self.orders_write)
 
     def close_childs_ends(self) -> None:
-        """In the supervisor: the node's end must be the only one, or its hang-up would never be seen."""
+        """In the supervisor: close the node's end, or its hang-up would never be seen."""
         self.writer.close()
         os.close(self.orders_read)
 
     def close(self) -> None:
-        """Undo everything: there was no fork."""
+        """Close everything, because the fork failed."""
         self.close_childs_ends()
         self.close_parents_ends()
         os.close(self.dump_fd)
@@ -72,12 +72,12 @@ class Channels:
 def _anonymous_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("stacks", os.MFD_CLOEXEC)
-    # A Python that was built against an old libc: a file without a name does as well.
+    # For a Python built against an old libc: an unnamed file works too.
     return os.open(tempfile.gettempdir(), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
 class NodeHandle:
-    """One process of a node, as the supervisor holds it."""
+    """The supervisor's handle on one process of a node."""
 
     __slots__ = (
         "_beat",
@@ -106,17 +106,17 @@ class NodeHandle:
         self.reader = channels.reader
         self.killed = False
         self.ended_at: float | None = None
-        """When it was found to have ended without a status to be had (monotonic seconds)."""
+        """When it was found to have ended without an available status (monotonic seconds)."""
         self.dump_wanted = False
         self._dump_size = self._main_size = self._looks_for_main = 0
         self.look_at = 0.0
-        """When to look for a dump that nobody here has asked for (monotonic seconds)."""
+        """When to look for a dump that was not requested here (monotonic seconds)."""
         self._orders = channels.orders_write
         self._dump = channels.dump_fd
         self._beat = Reported(node_id, generation, Status.HEALTHY)
 
     def read(self) -> tuple[Reported | None, bool]:
-        """Return what the node has reported since the last call, and whether its end of the pipe is closed."""
+        """Return the node's reports since the last call, and whether its end of the pipe is closed."""
         reading = self.reader.read()
         if len(reading.reports) == 1 and reading.status == Status.HEALTHY:
             return self._beat, reading.closed
@@ -157,11 +157,11 @@ class NodeHandle:
         return stopped
 
     def kill(self) -> None:
-        """Send KILL to the process and to its group: what its handlers started goes with it."""
+        """Send KILL to the process and its group, which includes processes started by its handlers."""
         self.killed = True
         try:
             self.pidfd.signal(signal.SIGKILL)
-        finally:  # a process that may not be signalled may have started others that may
+        finally:  # a process that we may not signal may have started others that we may signal
             self.kill_group()
 
     def kill_group(self) -> None:
@@ -171,7 +171,7 @@ class NodeHandle:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def died_of_signal(self) -> bool:
-        """Whether a signal has ended the process. It stays a zombie: to be called before `reap`."""
+        """Whether a signal ended the process. It stays a zombie; call this before `reap`."""
         try:
             found = os.waitid(_P_PIDFD, self.pidfd.fileno(), os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -183,7 +183,7 @@ class NodeHandle:
         self.pidfd.signal(QUIET_SIGNAL)
 
     def order(self, what: bytes) -> None:
-        """Send an order down the pipe. A node that is gone needs none."""
+        """Send an order down the pipe. If the node is gone, do nothing."""
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(self._orders, what)
 
@@ -193,7 +193,8 @@ class NodeHandle:
             return False
         self.dump_wanted = True
         self._dump_size = self._main_size = 0
-        # The main thread's own signal may be the application's, in nodes too. Its number is still its own: not reaped.
+        # The application may use the main thread's signal in nodes too. The pid is still valid, because it is not
+        # reaped.
         main_first = main_first and signal.getsignal(MAIN_STACK_SIGNAL) is signal.SIG_DFL
         main_first = main_first and signal_thread(self.pid, self.pid, MAIN_STACK_SIGNAL)
         self._looks_for_main = _LOOKS_FOR_MAIN if main_first else 0
@@ -202,10 +203,10 @@ class NodeHandle:
         return True
 
     def dump_grown(self) -> bool:
-        """Whether a dump is there and has not grown since the last call: then it is whole.
+        """Whether there is a dump that has not grown since the last call and so is complete.
 
-        Two threads that dump at the same time would mix their lines: the others follow when the main thread is done, or
-        when it does not answer.
+        Two threads that dump at the same time would mix their lines, so the others follow when the main thread is done,
+        or when it does not answer.
         """
         size = os.fstat(self._dump).st_size
         unchanged = self._main_size < size == self._dump_size
@@ -219,7 +220,7 @@ class NodeHandle:
         return False
 
     def take_dump(self) -> str:
-        """Return the stacks that have been dumped, and forget them. "" if there are none."""
+        """Return the dumped stacks and discard them. "" if there are none."""
         size = os.fstat(self._dump).st_size
         if size == 0:
             return ""
@@ -230,15 +231,15 @@ class NodeHandle:
         return stack_text(head, tail, size)
 
     def state(self) -> str:
-        """Return the letter that /proc shows: R, S, D, T (stopped), Z; "" if the process is gone."""
+        """Return the process state from /proc: R, S, D, T (stopped), Z; "" if the process is gone."""
         try:
-            text = Path(f"/proc/{self.pid}/stat").read_bytes().decode("utf-8", "replace")  # the name is any bytes
+            text = Path(f"/proc/{self.pid}/stat").read_bytes().decode("utf-8", "replace")  # the name may be any bytes
         except OSError:
             return ""
         return text.rpartition(")")[2].split()[0]
 
     def reap(self) -> ExitStatus | None:
-        """Return how the process has ended, reaping it; None if it has not."""
+        """Reap the process and return how it ended; None if it has not ended."""
         return self.pidfd.wait(0)
 
     def descriptors(self) -> tuple[int, int, int, int]:
@@ -246,11 +247,11 @@ class NodeHandle:
         return self.pidfd.fileno(), self.reader.fileno(), self._orders, self._dump
 
     def close(self, *, keep_pidfd: bool = False) -> None:
-        """Close every descriptor, or all but the pidfd."""
+        """Close every descriptor, or all except the pidfd."""
         if not keep_pidfd:
             self.pidfd.close()
         self.reader.close()
-        self.dump_wanted = False  # a timer may still come to look for it
+        self.dump_wanted = False  # a timer may still look for it
         for name in ("_orders", "_dump"):
             fd = getattr(self, name)
             if fd >= 0:

@@ -1,7 +1,7 @@
-"""The processes that a node has started through multiprocessing, and their end with it.
+"""End the processes that a node started through multiprocessing together with the node.
 
-multiprocessing and concurrent.futures promise it in atexit hooks, which os._exit skips: a worker that nobody ends waits
-for its next job for ever. Neither module has a public way to keep the promise, hence the private names.
+multiprocessing and concurrent.futures do that in atexit hooks, which os._exit skips; without it a worker would wait
+for its next job for ever. Neither module has a public function for it, hence the private names.
 """
 
 import contextlib
@@ -10,24 +10,24 @@ import threading
 from typing import Any
 
 END_S = 5.0
-"""How long the processes of a node have to end with it: a queue that nobody reads would hold it for ever."""
+"""How long the processes of a node may take to end: a queue without a reader would block the node for ever."""
 
 
 def forget_inherited() -> None:
-    """First thing in a node: what the supervisor's host has started is not this process's to end."""
+    """Called first in a node: processes that the host program started must not be ended by the node."""
     process: Any = sys.modules.get("multiprocessing.process")
-    if process is not None:  # what multiprocessing does in its own forks
+    if process is not None:  # multiprocessing does the same in its own forks
         process._children = set()
 
 
 def end_all() -> None:
-    """Last thing in a node: end its processes as the interpreter would, and tell those to stop that are left then."""
+    """Called last in a node: end its processes as the interpreter would, then send TERM to the rest."""
     multiprocessing: Any = sys.modules.get("multiprocessing")
     if multiprocessing is None or "multiprocessing.util" not in sys.modules:
         return
-    # A thread, since the interpreter's way has no deadline of its own.
+    # In a thread, because the interpreter's function has no deadline.
     thread = threading.Thread(target=_as_the_interpreter_does, name="swarm-offspring", daemon=True)
-    with contextlib.suppress(RuntimeError):  # no thread can be started any more
+    with contextlib.suppress(RuntimeError):  # no more threads can be started
         thread.start()
         thread.join(END_S)
     for child in multiprocessing.active_children():

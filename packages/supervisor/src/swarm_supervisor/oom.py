@@ -1,4 +1,4 @@
-"""Whether the OOM killer was at work: the only way to tell its KILL from anybody else's."""
+"""Detect the OOM killer, to tell its KILL from any other."""
 
 import os
 from pathlib import Path
@@ -8,13 +8,13 @@ class OomWatch:
     """Watches the count of OOM kills in the memory cgroup of this process."""
 
     def __init__(self, proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")) -> None:
-        """Take the present count as the start. Without a memory cgroup nothing is ever found."""
+        """Take the current count as the start. Without a memory cgroup nothing is ever detected."""
         file = _events_file(proc, root)
         self._file = None if file is None else str(file)
         self._count = self._read()
 
     def hint(self) -> str:
-        """Return what to say about a KILL that nobody here has sent: "" if the OOM killer has not been at work."""
+        """Return a text for a KILL that the supervisor did not send; "" if the OOM killer was not active."""
         before, now = self._count, self._read()
         self._count = now
         if self._file is None or before is None or now is None or now <= before:
@@ -25,7 +25,7 @@ class OomWatch:
         if self._file is None:
             return None
         try:
-            # Between a death and its replacement: Path.read_text() would take longer than all the rest.
+            # This runs between a death and its replacement, and Path.read_text() would take longer than all the rest.
             fd = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 text = os.read(fd, 4096)
@@ -41,7 +41,7 @@ class OomWatch:
 
 
 def _events_file(proc: Path, root: Path) -> Path | None:
-    """memory.events in cgroup v2 (it counts the groups below too), memory.oom_control in v1."""
+    """memory.events in cgroup v2 (which includes child groups), memory.oom_control in v1."""
     try:
         lines = (proc / "cgroup").read_text().splitlines()
     except OSError:
@@ -51,7 +51,7 @@ def _events_file(proc: Path, root: Path) -> Path | None:
         _, controllers, path = line.split(":", 2)
         inner = path.lstrip("/")
         if controllers == "":
-            # In a container the path may be the host's; then the mount itself is the container's group.
+            # In a container the path may be the host's path; then the mount itself is the container's group.
             candidates += [root / inner / "memory.events", root / "memory.events"]
         elif "memory" in controllers.split(","):
             candidates += [root / "memory" / inner / "memory.oom_control", root / "memory" / "memory.oom_control"]

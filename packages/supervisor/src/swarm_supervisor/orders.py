@@ -1,8 +1,8 @@
-"""The orders that a supervisor sends a node down a pipe: one byte each, told apart by its value.
+"""The orders that a supervisor sends to a node through a pipe. Each is one byte, identified by its value.
 
-They are never taken out of the pipe, so that every thread of the node and every process that it has forked sees the
-same, at any time, and that a poll for the first of them stays true. They are read as a copy: tee(2) leaves what it
-copies where it is.
+They are never removed from the pipe, so that every thread of the node, and every process that it forked, sees the
+same at any time, and a poll for the first of them stays true. They are read as a copy: tee(2) leaves the data
+in the pipe.
 """
 
 import os
@@ -13,27 +13,27 @@ from fcntl import ioctl
 from swarm_supervisor.prctl import tee
 
 GO = b"g"
-"""A spare may take over. A node that is no spare has it from its start."""
+"""A spare may take over. Any other node has this order from its start."""
 LEAVE = b"l"
-"""The node's id goes for good."""
+"""The node's id is removed for good."""
 _AS_THEY_COME = GO + LEAVE
-"""No node is told to leave before it was told to go."""
+"""A node is never told to leave before it is told to go."""
 
 
 def orders_sent(pipe_fd: int) -> bytes:
-    """Return the orders that have come down the pipe so far, the first one first."""
+    """Return the orders in the pipe so far, oldest first."""
     waiting = array("i", [0])
     ioctl(pipe_fd, termios.FIONREAD, waiting)
     if waiting[0] == 0:
         return b""
     try:
         return _copy(pipe_fd, waiting[0])
-    except OSError:  # the node has used its descriptors up, or a sandbox refuses tee(2): it must leave all the same
+    except OSError:  # the node has no descriptors left, or a sandbox refuses tee(2), but it must still leave
         return _AS_THEY_COME[: waiting[0]]
 
 
 def _copy(pipe_fd: int, size: int) -> bytes:
-    # A pipe of this call's own: in one that threads or processes share, each might read the copy of another.
+    # Each call has its own pipe: with a shared one, a thread or process might read another's copy.
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         return os.read(read_fd, tee(pipe_fd, write_fd, size))

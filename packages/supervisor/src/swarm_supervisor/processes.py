@@ -1,4 +1,4 @@
-"""The processes of the nodes: forks, signals, hears and reaps them, as the core decides."""
+"""The processes of the nodes: fork, signal, listen to and reap them, as the core decides."""
 
 import contextlib
 import logging
@@ -31,13 +31,13 @@ _LOOK_EVERY_S = 2.0
 _TRACED_LOOK_S = 0.05
 _TRACED_PATIENCE_S = 1.0
 _left: list[Pidfd] = []
-"""Processes that a run had to leave behind: reaped by the next run, if this program lives on."""
+"""Processes that a run had to leave behind. The next run in this program reaps them."""
 
 
 class Processes:
-    """The handles of all processes, and what is done with each.
+    """The handles of all processes, and the operations on them.
 
-    Whatever fails at one of them is reported and concerns that one alone: silence, a deadline or the next KILL still
+    A failure with one process is reported and affects only that process: silence, a deadline or the next KILL still
     ends it.
     """
 
@@ -50,9 +50,9 @@ class Processes:
         decide: Callable[[messages.Happening], None],
         dump_timeout_s: float,
     ) -> None:
-        """``decide`` takes what has happened and carries out what follows from it."""
+        """``decide`` takes a happening and carries out the resulting actions."""
         self.owned = array("i")
-        """Descriptors of the handles: numbers without objects."""
+        """The descriptors of the handles, as plain numbers."""
         self._forker = forker
         self._listeners = listeners
         self._loop = loop
@@ -60,7 +60,7 @@ class Processes:
         self._handles: dict[tuple[int, int], NodeHandle] = {}
         self._hosts = frozenset(children() or ())
         self.helpers: Callable[[], set[int]] = set
-        """The pids of short-lived children that somebody else waits for."""
+        """The pids of short-lived children that other code waits for."""
         self._oom = OomWatch()
         _left[:] = [pidfd for pidfd in _left if not pidfd.cleanup()]
         self._dumps = Dumps(listeners, loop, decide=decide, alive=self._alive, timeout_s=dump_timeout_s)
@@ -75,12 +75,12 @@ class Processes:
         }
 
     def dump_stacks(self, nodes: list[tuple[int, int]]) -> list[int]:
-        """Ask processes, by node id and generation, for their stacks; return the ids of those that were asked."""
+        """Ask processes, by node id and generation, for their stacks. Returns the ids of the processes asked."""
         handles = [self._handles[each] for each in nodes if each in self._handles]
         return [handle.node_id for handle in handles if self._attempt("dump", handle, self._dumps.ask, handle)]
 
     def reap_children(self) -> None:
-        """Reap what has ended and is no node of ours: the orphans that a subreaper, or PID 1, inherits."""
+        """Reap ended processes that are not our nodes: the orphans that a subreaper or PID 1 inherits."""
         handles = {handle.pid: handle for handle in self._handles.values()}
 
         def node_ended(pid: int) -> bool:
@@ -89,7 +89,7 @@ class Processes:
             return not self._alive(handle)
 
         for pid, status in reap_strangers(handles.__contains__, node_ended, self._hosts | self.helpers()):
-            note(logging.DEBUG, "reaped process %d, which is no node of ours: it %s", pid, status)
+            note(logging.DEBUG, "reaped process %d, which is not one of our nodes: it %s", pid, status)
 
     def end_all(self, inbox: SignalInbox, patience_s: float, grace_s: float, tell: Callable[[], None]) -> None:
         """End every node without the core, which has failed."""
@@ -98,7 +98,7 @@ class Processes:
         ending.drain(patience_s, grace_s, tell)
 
     def leave(self) -> None:
-        """At the end of a run: let go of processes that not even KILL has ended in time (state D)."""
+        """At the end of a run: let go of processes that KILL has not ended in time (state D)."""
         for handle in list(self._handles.values()):
             left = handle.pidfd
             self._release(handle, keep_pidfd=True)
@@ -143,7 +143,7 @@ class Processes:
         self._loop.add_reader(handle.pidfd.fileno(), select.EPOLLIN, lambda _: self._ended(handle))
 
     def _undo(self, handle: NodeHandle) -> None:
-        """End a process that cannot be watched: it has just been forked, and must not run."""
+        """End a process that was just forked and cannot be watched: it must not run."""
         handle.kill()
         handle.pidfd.wait(_LOOK_EVERY_S)
         self._release(handle)
@@ -151,7 +151,7 @@ class Processes:
     def _release(self, handle: NodeHandle, *, keep_pidfd: bool = False) -> None:
         self._handles.pop((handle.node_id, handle.generation), None)
         if not self._attempt("end", handle, self._forget_descriptors, handle):
-            # A number that is nobody's any more would be closed in every node, whatever has got it since.
+            # A stale number would be closed in every node, whatever file has it now.
             self.owned[:] = array("i", [fd for each in self._handles.values() for fd in each.descriptors()])
         self._attempt("end", handle, lambda: handle.close(keep_pidfd=keep_pidfd))
 
@@ -189,13 +189,13 @@ class Processes:
         now = time.monotonic()
         if now >= handle.look_at and not handle.dump_wanted:
             handle.look_at = now + _LOOK_EVERY_S
-            self._dumps.take(handle)  # of a TTIN that somebody else has sent
+            self._dumps.take(handle)  # from a TTIN of another sender
 
     def _ended(self, handle: NodeHandle) -> None:
         self._attempt("last words", handle, self._reported, handle)
         self._attempt("dump", handle, self._dumps.take, handle)
         if handle.killed or self._attempt("end", handle, handle.died_of_signal):
-            # What its handlers started goes with it; a node that exits by itself may leave things on purpose.
+            # Processes that its handlers started end with it; a node that exits on its own may leave some on purpose.
             self._attempt("end", handle, handle.kill_group)
         status = handle.reap()
         if not self._alive(handle):
@@ -206,13 +206,13 @@ class Processes:
         self._gone(handle, status, "")
 
     def _held_by_tracer(self, handle: NodeHandle) -> None:
-        """Look again at a process that has ended and cannot be reaped: whoever traces it gets its status first.
+        """Check again for a process that has ended but cannot be reaped, because its tracer gets its status first.
 
-        strace -p lets go of it at once, a debugger at its prompt perhaps in an hour. After a moment the node counts as
-        ended, so that it is replaced, and its status as unknown; the process is reaped when that is possible.
+        strace -p lets go of it at once, a debugger at its prompt perhaps after an hour. After a moment the node counts
+        as ended with an unknown status, so that it is replaced; the process is reaped when possible.
         """
         if self._alive(handle) and handle.state() != "Z":
-            return  # a stale wake-up: it lives
+            return  # a stale wake-up: the process is alive
         self._attempt("end", handle, self._loop.remove_reader, handle.pidfd.fileno())  # readable all the time
         now = time.monotonic()
         if handle.ended_at is None:
@@ -222,10 +222,10 @@ class Processes:
     def _look_at_traced(self, handle: NodeHandle) -> None:
         pidfd = handle.pidfd
         status = handle.reap()
-        if not self._alive(handle):  # told already
+        if not self._alive(handle):  # already reported
             if status is None:
                 self._loop.call_at(time.monotonic() + _TRACED_PATIENCE_S, lambda: self._look_at_traced(handle))
-            elif pidfd in _left:  # else SIGCHLD has told, and it is closed
+            elif pidfd in _left:  # otherwise SIGCHLD has reported it, and it is closed
                 _left.remove(pidfd)
                 pidfd.close()
         elif status is not None:
@@ -234,7 +234,7 @@ class Processes:
             self._held_by_tracer(handle)
         else:
             _left.append(pidfd)
-            self._gone(handle, ExitStatus(), "a debugger holds the process, and its exit status", keep_pidfd=True)
+            self._gone(handle, ExitStatus(), "a debugger holds the process and its exit status", keep_pidfd=True)
             self._loop.call_at(time.monotonic() + _TRACED_PATIENCE_S, lambda: self._look_at_traced(handle))
 
     def _gone(self, handle: NodeHandle, status: ExitStatus, hint: str, *, keep_pidfd: bool = False) -> None:
@@ -244,7 +244,7 @@ class Processes:
         self._decide(messages.Exited(handle.node_id, handle.generation, status.code, status.signal, str(status), hint))
 
     def _attempt(self, what: str, handle: NodeHandle, function: Callable[..., T], *arguments: Any) -> T | None:
-        """Do something about a process; what it raises is reported, and the rest goes on."""
+        """Call a function for a process. An exception is reported, and the rest continues."""
         try:
             return function(*arguments)
         except BaseException as error:  # noqa: BLE001 - see `Listeners.contain`
@@ -295,6 +295,6 @@ def _permission(handle: NodeHandle) -> Iterator[None]:
     except PermissionError as error:
         raise PermissionError(
             error.errno,
-            f"pid {handle.pid} may not be signalled: it has become another user's process (setuid, sudo), so end it "
+            f"pid {handle.pid} may not be signalled: it now runs as another user (setuid, sudo), so end it "
             "by hand, or let the supervisor run as that user",
         ) from error

@@ -1,7 +1,7 @@
-"""The shell of one run: waits, translates what happens for the core, and carries out what the core decides.
+"""The shell of one run: it waits, translates events for the core, and carries out the core's decisions.
 
-What the operator's signals ask for is in `signal_answers`, what becomes of a request for stacks in `dumps`, and what is
-done with a process in `processes`.
+`signal_answers` handles the operator's signals, `dumps` handles requests for stacks, and
+`processes` handles processes.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from swarm_supervisor.warmup import warm_up
 
 _ENDING = (Mode.STOPPING, Mode.STOPPED)
 _MOST_BAD_TURNS = 100
-"""So many turns in a row that fail are no accident: without a loop there is no supervision."""
+"""This many failed turns in a row are not a coincidence, and without a loop there is no supervision."""
 _BAD_TURN_PAUSE_S = 0.05
 
 
@@ -50,7 +50,7 @@ class Runner:
         self.exit_code: int | None = None
         self.pid = listeners.pid = os.getpid()
         self.close_in_child: list[Callable[[], None]] = []
-        """What else is the supervisor's own, and to be closed in a node."""
+        """Other things of the supervisor to close in a node."""
         self._settings = settings
         self._listeners = listeners
         self._loop = loop
@@ -81,7 +81,7 @@ class Runner:
         }
 
     def run(self) -> int:
-        """Warm up, fork, supervise; return the exit code."""
+        """Warm up, fork and supervise. Returns the exit code."""
         try:
             warm_up(self._listeners, self._inbox, self._settings.threads)
         except Interrupted:
@@ -93,7 +93,7 @@ class Runner:
         self._listeners.slowest.clear()
         bad_turns, failure = 0, None
         while self.exit_code is None:
-            # A signal handler of the application's may raise at any line: also while the error before is told.
+            # An application's signal handler may raise at any line, even while the previous error is being reported.
             try:
                 if failure is not None:
                     error, failure = failure, None
@@ -110,12 +110,12 @@ class Runner:
         return self.exit_code
 
     def command(self, happening: messages.Happening) -> None:
-        """Have something decided at the next turn of the loop, which begins at once. From any thread."""
+        """Queue a happening for the next turn of the loop, which starts at once. Callable from any thread."""
         self._commands.append(happening)
         self._inbox.wake()
 
     def dump_stacks(self, node_id: int | None) -> list[int]:
-        """Ask nodes for their stacks; return the ids of those that were asked."""
+        """Ask nodes for their stacks. Returns the ids of the nodes asked."""
         return self.processes.dump_stacks(
             [
                 (member.id, member.main.generation)
@@ -125,20 +125,20 @@ class Runner:
         )
 
     def give_up(self, error: BaseException) -> None:
-        """End every node in order without the core, which has failed."""
+        """End every node gracefully without the core, which has failed."""
 
         def tell() -> None:
-            what = "the supervisor itself: all nodes are stopped"
+            what = "a bug in the supervisor: all nodes are stopped"
             self._listeners.tell(ErrorOccurred(at=time.monotonic(), where=what, error=text_of(error)))
 
         self.processes.end_all(self._inbox, self._settings.shutdown_timeout, self._settings.shutdown_grace, tell)
 
     def close_inherited(self) -> None:
-        """In a forked process: close what is the supervisor's own."""
-        # By number: to touch a thousand handles would copy the memory that they are in. The handles themselves are kept
-        # alive by the stack of run(), which this child never returns to, so that none of them closes a number again.
+        """In a forked process: close everything that belongs to the supervisor."""
+        # By number, because touching a thousand handles would copy their memory. The handles themselves are kept
+        # alive by the stack of run(), to which this child never returns, so that none of them closes a number again.
         for fd in self.processes.owned:
-            with contextlib.suppress(OSError):  # closed already: then it is not open here either
+            with contextlib.suppress(OSError):  # already closed, so it is not open here either
                 os.close(fd)
         self._inbox.close_in_child()
         for close in self.close_in_child:
@@ -146,7 +146,7 @@ class Runner:
         self._loop.close()
 
     def _turn(self) -> None:
-        """Wait, dispatch, decide what is due."""
+        """Wait, dispatch, and decide what is due."""
         for _ in range(len(self._commands)):
             self._decide(self._commands.popleft())
             if self.exit_code is not None:
@@ -162,7 +162,7 @@ class Runner:
         self._loop.run_timers(woke)
         now = time.monotonic()
         due = self._due(now)
-        # Reports that came first may have moved every deadline: that it was away is to be told all the same.
+        # Earlier reports may have moved every deadline, but the absence must be reported anyway.
         away = self._absence.longest(now, time.thread_time()) > self._tolerated_s
         if away or (due is not None and due <= now):
             self._judge()
@@ -174,12 +174,12 @@ class Runner:
 
     def _judge(self) -> None:
         """Decide what is due."""
-        # This process may have been stopped at any line since it last looked (epoll_wait too returns without another
-        # look after a stop and a continue). So it looks again, and judges by the time before that: whatever a node said
-        # before `now` has been heard then.
+        # This process may have been stopped at any line since its last check (epoll_wait too returns without another
+        # check after a stop and a continue). So it checks again and uses the time before that: everything that a node
+        # reported before `now` has been read then.
         now = time.monotonic()
         away_s = self._absence.take(now, time.thread_time())
-        # What is left when the tolerated part is taken away was the listener's, if it was a listener's.
+        # The time beyond the tolerated part is blamed on the listener, if there was one.
         culprit = self._listeners.slowest.take(max(self._tolerated_s, away_s - self._tolerated_s))
         self._loop.dispatch(self._loop.look())
         if away_s > self._tolerated_s:
@@ -193,18 +193,18 @@ class Runner:
         try:
             return next_deadline(self.fleet, now)
         except BaseException as error:
-            raise CoreFailedError(f"no deadline can be had: {text_of(error)}") from error
+            raise CoreFailedError(f"the next deadline is unknown: {text_of(error)}") from error
 
     def _decide(self, happening: messages.Happening, now: float | None = None) -> None:
         try:
             actions = step(self.fleet, happening, time.monotonic() if now is None else now)
             todo = [(self._actions[type(action)], action) for action in actions]
         except BaseException as error:
-            raise CoreFailedError(f"{type(happening).__name__} cannot be decided: {text_of(error)}") from error
+            raise CoreFailedError(f"{type(happening).__name__} could not be handled: {text_of(error)}") from error
         for perform, action in todo:
             try:
                 perform(action)
-            except BaseException as error:  # noqa: BLE001 - of one action: those that follow are carried out
+            except BaseException as error:  # noqa: BLE001 - one action failed; the following ones are still carried out
                 node_id = action.node_id if isinstance(action, messages.NodeAction) else None
                 self._listeners.contain(type(action).__name__.lower(), error, node_id)
 

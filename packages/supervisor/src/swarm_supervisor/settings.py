@@ -17,11 +17,11 @@ from typing import Any, Literal
 from swarm_supervisor.settings_keywords import SettingsKeywords as SettingsKeywords
 
 DO_NOT_RESTART = 125
-"""Exit code by which a node says that it must not be restarted, under every restart mode, as in s6."""
+"""Exit code of a node that must not be restarted, under any restart mode, as in s6."""
 
 
 MOST_NODES = 4096
-"""More on one machine is taken for a typing error."""
+"""A higher number on one machine is treated as a typing error."""
 
 
 MOST_SECONDS = 10**9
@@ -38,7 +38,7 @@ def _row(default: object, text: str = "", section: str = "", **more: object) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of a supervisor, in seconds. `SettingsError` for values that contradict one another."""
+    """The settings of a supervisor, times in seconds. `SettingsError` for values that contradict each other."""
 
     nodes: int | Literal["auto"] = _row("auto", unit="nodes", least=1, most=MOST_NODES)
     """How many nodes to run; "auto": as many as this process may use CPUs, by affinity and cgroup quota."""
@@ -114,19 +114,19 @@ class Settings:
     )
     """How often a node's statistics travel."""
     target_waits_for_go: bool = False
-    """Whether the target itself calls node.ready() and waits for node.go in a warm replacement. False: a replacement is
+    """Whether the target itself calls node.ready() and waits for node.go in a warm replacement. False: a spare is
     held before the target is called."""
     control_socket: Path | None = _row(None, keyword="Path | str | None")  # noqa: RUF009 - a field
     """Path of the control socket; None: no socket."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Refuse settings that cannot work."""
         _check_types(self)
         _check_combinations(self)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Settings":
-        """Make settings from keywords. `SettingsError` names an unknown one and its nearest match."""
+        """Make settings from keywords. `SettingsError` names an unknown keyword and its nearest match."""
         known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
@@ -208,13 +208,13 @@ _ALONE: "Mapping[str, Callable[[dataclasses.Field[Any], object], None]]" = {
 
 
 def check_most_nodes(nodes: object) -> None:
-    """`SettingsError` for a number of nodes that nobody means."""
+    """`SettingsError` for an implausible number of nodes."""
     if isinstance(nodes, int) and nodes > MOST_NODES:
-        raise SettingsError(f"nodes must be at most {MOST_NODES}, not {nodes}: a machine has no use for more")
+        raise SettingsError(f"nodes must be at most {MOST_NODES}, not {nodes}: one machine cannot use more")
 
 
 def _check_combinations(settings: Settings) -> None:
-    # A node that reports every n seconds is silent for almost n seconds all the time, and one report may be dropped.
+    # A node that reports every n seconds is often silent for almost n seconds, and one report may be dropped.
     least = 2 * settings.liveness_interval
     if settings.node_report_timeout < least:
         raise SettingsError(

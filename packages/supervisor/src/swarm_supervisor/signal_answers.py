@@ -1,4 +1,4 @@
-"""What the supervisor does about each signal that it gets."""
+"""The supervisor's reaction to each signal."""
 
 import signal
 import time
@@ -12,7 +12,7 @@ from swarm_supervisor.signals import FORCING, HANDLED, STOPPING, SignalInbox
 
 
 class SignalAnswers:
-    """Takes signals from the inbox, gives commands, and tells of both."""
+    """Takes signals from the inbox, gives commands, and reports both."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class SignalAnswers:
         dump_stacks: Callable[[], list[int]],
         pid: int,
     ) -> None:
-        """``command`` takes what is to be decided; ``stopping`` tells whether the swarm is on its way out already."""
+        """``command`` takes a happening; ``stopping`` returns whether the swarm is already stopping."""
         self._inbox = inbox
         self._listeners = listeners
         self._command = command
@@ -35,15 +35,15 @@ class SignalAnswers:
         self._pid = pid
         self._again: list[int] = []
         self._asked = False
-        """Whether an INT or TERM has come: the next one forces. A stop that began otherwise does not count."""
+        """Whether an INT or TERM has arrived, so that the next one forces. A stop of another kind does not count."""
 
     def take(self) -> None:
-        """Answer the signals that have come. One whose answer fails is answered once more, in the next turn."""
+        """Handle the signals that have arrived. If that fails for one, it is retried in the next turn."""
         again, self._again = self._again, []
         for number, first in [*((each, False) for each in again), *((each, True) for each in self._inbox.take())]:
             try:
                 self._take(number)
-            except BaseException as error:  # noqa: BLE001 - of one signal: those behind it are answered all the same
+            except BaseException as error:  # noqa: BLE001 - one signal failed; the following ones are still handled
                 if first:
                     self._again.append(number)
                     self._inbox.wake()
@@ -52,7 +52,7 @@ class SignalAnswers:
             self._listeners.contain(f"the application's handler of {name_of_signal(number)}", raised)
 
     def take_terminal(self) -> None:
-        """Answer each TSTP that has come: a Ctrl-Z is refused."""
+        """Handle each TSTP that has arrived; a Ctrl-Z is refused."""
         for typed in self._inbox.take_terminal():
             action = "quieting"
             if typed:
@@ -66,7 +66,7 @@ class SignalAnswers:
             self._children_ended()
         elif number in HANDLED:
             self._tell(signal.Signals(number), self._answer(signal.Signals(number)))
-        # Any other number is a signal of the application's own: the wakeup descriptor hears of all of them, and
+        # Any other number is the application's signal: the wakeup descriptor receives all of them, and
         # real-time signals have no name.
 
     def _tell(self, number: signal.Signals, action: str) -> None:

@@ -1,4 +1,4 @@
-"""The supervisor's signals: they become readable bytes, and everything is put back at the end."""
+"""The supervisor's signals: they become readable bytes, and everything is restored at the end."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ HANDLED = (
     signal.SIGUSR2,
 )
 _GIVEN_BACK = (signal.SIGUSR2, signal.SIGPIPE, signal.SIGCHLD)
-"""What is the application's in a node, and the supervisor's while it runs."""
+"""Signals that belong to the application in a node, and to the supervisor while it runs."""
 _SI_KERNEL = 0x80
 _WAKE = b"\0"
 """No signal has this number."""
@@ -37,13 +37,13 @@ class SignalInbox:
         self._read_fd = -1
         self._write_fd = -1
         self._handlers: dict[int, tuple[Any, bytes]] = {}
-        """What was there before, as Python and as the kernel know it."""
+        """The previous handlers, as known to Python and to the kernel."""
         self._wakeup_fd: int | None = None
         self._mask: set[int] | None = None
         self._terminal_fd = -1
         self._stops = 0
         self.foreign = ForeignHandlers(self.wake, lambda handler: handler == self._notice)
-        """The handlers of the application's own."""
+        """The application's handlers."""
         self.interruptible = False
         """Whether a second INT or TERM raises `Interrupted`: while the application's own code runs."""
 
@@ -57,26 +57,26 @@ class SignalInbox:
 
     def _open(self, children: bool) -> None:
         self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        # PEP 475: a Python handler alone would not end epoll_wait. The byte in the pipe does.
+        # PEP 475: a Python handler alone does not end epoll_wait, but the byte in the pipe does.
         self._wakeup_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         for number in HANDLED:
-            # nohup's promise: a hang-up that was ignored at the start stays ignored.
+            # As nohup requires, a hang-up that was ignored at the start stays ignored.
             if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue
             self._install(number, self._notice)
-        # Inherited SIG_IGN makes the kernel reap children by itself, and their exit statuses are lost (waitid(2)).
+        # With an inherited SIG_IGN the kernel reaps children itself, and their exit statuses are lost (waitid(2)).
         self._install(signal.SIGCHLD, self._notice if children else signal.SIG_DFL)
-        # Python ignores it from its start, but the usual recipe for `| head` does not: a client that hangs up before
-        # its answer, or an order to a node that has just died, would end the supervisor without a word.
+        # Python ignores it at start, but the usual recipe for `| head` resets it: then a client that hangs up before
+        # its answer, or an order to a node that has just died, would silently end the supervisor.
         self._install(signal.SIGPIPE, signal.SIG_IGN)
         self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {*HANDLED, signal.SIGCHLD})
-        # A Ctrl-Z comes from the kernel, a "kill -TSTP" from a process: only signalfd(2) tells which. Its handler is
-        # for another thread that takes the signal first.
+        # A Ctrl-Z comes from the kernel, a "kill -TSTP" from a process: only signalfd(2) shows which. The handler is
+        # for the case that another thread takes the signal first.
         self._terminal_fd = signal_descriptor(signal.SIGTSTP)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
 
     def _install(self, number: int, handler: Any) -> None:
-        # The kernel's own record, first: Python does not know of a handler in C (faulthandler.register()).
+        # The kernel's record first, because Python does not know a handler in C (faulthandler.register()).
         action = signal_action(number)
         self._handlers[number] = signal.signal(number, handler), action
 
@@ -86,27 +86,27 @@ class SignalInbox:
         set_signal_action(number, action)
 
     def wake(self) -> None:
-        """End the loop's wait, from any thread."""
+        """End the loop's wait. Callable from any thread."""
         if self._write_fd >= 0:
-            with contextlib.suppress(BlockingIOError):  # full: it is awake
+            with contextlib.suppress(BlockingIOError):  # full, so the loop is awake
                 os.write(self._write_fd, _WAKE)
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when a signal has come."""
+        """Return the descriptor that becomes readable when a signal arrives."""
         return self._read_fd
 
     def take(self) -> list[int]:
-        """Return the signals that have come, in order."""
+        """Return the signals that have arrived, in order."""
         with contextlib.suppress(BlockingIOError):
             return list(os.read(self._read_fd, 4096))
         return []
 
     def terminal_fileno(self) -> int:
-        """Return the descriptor that becomes readable when a TSTP has come."""
+        """Return the descriptor that becomes readable when a TSTP arrives."""
         return self._terminal_fd
 
     def take_terminal(self) -> list[bool]:
-        """Return for each TSTP that has come whether it was typed at the terminal."""
+        """Return for each TSTP that has arrived whether it was typed at the terminal."""
         typed = []
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -115,10 +115,10 @@ class SignalInbox:
         return typed
 
     def close(self) -> None:
-        """Put back everything that has been changed."""
+        """Restore everything that was changed."""
         self.foreign.put_back()
         if self._mask is not None:
-            self._discard_pending()  # a TSTP that came too late would stop the process when its mask is put back
+            self._discard_pending()  # a late TSTP would stop the process when the mask is restored
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             self._mask = None
         for number in list(self._handlers):
@@ -130,9 +130,9 @@ class SignalInbox:
         self._close_descriptors()
 
     def close_in_child(self) -> None:
-        """In a forked child: close the pipe, and put back the application's handlers that only a supervisor minds.
+        """In a forked child: close the pipe, and restore those application handlers that only a supervisor replaces.
 
-        SIGCHLD ignored is not put back: it comes from whoever started this program, and takes exit statuses away.
+        An ignored SIGCHLD is not restored: it comes from the parent of this program, and exit statuses would be lost.
         """
         self.foreign.put_back()
         for number in _GIVEN_BACK:
@@ -154,7 +154,7 @@ class SignalInbox:
             pass
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
-        # The byte in the pipe is the message; this only makes the signal one that does not kill.
+        # The byte in the pipe is the message; this handler only keeps the signal from killing the process.
         if number in FORCING:
             self._stops += 1
             if self.interruptible and self._stops > 1:

@@ -1,4 +1,4 @@
-"""Which callback of the application has kept the supervisor the longest."""
+"""Which application callback has blocked the supervisor the longest."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Slowest:
-    """How long callbacks of the application have kept the supervisor since it was last asked, and which one longest."""
+    """How long application callbacks have blocked the supervisor since the last query, and which one the longest."""
 
     __slots__ = ("_in_one", "_longest_s", "_name", "_total_s")
 
@@ -16,7 +16,7 @@ class Slowest:
         self._name = ""
 
     def call(self, name: Callable[[], str], callback: Callable[..., None], *arguments: Any) -> None:
-        """Call one and note how long it takes. What it calls in turn is its own time."""
+        """Call one and note its duration, including nested calls."""
         if self._in_one:
             callback(*arguments)
             return
@@ -32,12 +32,12 @@ class Slowest:
                 self._longest_s, self._name = seconds, name()
 
     def take(self, at_least_s: float) -> str:
-        """Return the name of the slowest one, if all together took so long, and forget it; "" if they did not."""
+        """Return the name of the slowest one and reset, if all together took at least that long; "" otherwise."""
         name = self._name if self._total_s >= at_least_s else ""
         self.clear()
         return name
 
     def clear(self) -> None:
-        """Forget it."""
+        """Reset."""
         self._total_s = self._longest_s = 0.0
         self._name = ""

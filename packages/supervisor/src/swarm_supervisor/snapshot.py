@@ -1,4 +1,4 @@
-"""The one view of a swarm that the control socket, probes, top and the page all show."""
+"""The snapshot of a swarm that the control socket, probes, top and the page all show."""
 
 import msgspec
 
@@ -13,33 +13,33 @@ class NodeSnapshot(msgspec.Struct, kw_only=True):
     pid: int | None
     """None while there is no process."""
     state: str
-    """A `lifecycle.State` as text; "done" once it will not be started again."""
+    """A `lifecycle.State` as text; "done" if it will not be restarted."""
     uptime_s: float
     """Seconds since the fork; 0 while there is no process."""
     restarts: int
-    """How many processes this node has had before this one."""
+    """Number of earlier processes of this node."""
     last_report_age_s: float | None
-    """Seconds since its process has reported; None while there is no process, and before the first report."""
+    """Seconds since the last report of its process; None without a process or before the first report."""
     status: int
-    """The last status: 0 healthy, -1 silent, any other unhealthy."""
+    """The last status: 0 healthy, -1 silent, any other value unhealthy."""
     reason: str
-    """What belongs to the state: why it stops, why it waits, what is wrong."""
+    """The reason for the state: why it stops, why it waits, what is wrong."""
     last_exit: str
-    """How the process before this one ended, and why."""
+    """How and why the previous process ended."""
     crash_loop: bool
     restart_in_s: float | None
-    """Seconds until the next start; None if it is not waiting for one."""
+    """Seconds until the next start; None if none is due."""
     spare_pid: int | None
     spare_state: str
     """The state of the spare of a planned replacement; "" if there is none."""
     statistics: NodeStatistics | None
-    """What its present process has told last, counted since the start of that process; None without a process."""
+    """The last statistics of its current process, counted since that process's start; None without a process."""
     totals: Totals = msgspec.field(default_factory=Totals)
-    """What all processes of this node have done together: these figures only grow."""
+    """The work of all processes of this node together. These figures only grow."""
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
-    """A swarm at one moment. Can be encoded as JSON (msgspec.json.encode)."""
+    """The state of a swarm at one moment. It can be encoded as JSON (msgspec.json.encode)."""
 
     pid: int
     """The supervisor."""
@@ -47,19 +47,19 @@ class Snapshot(msgspec.Struct, kw_only=True):
     state: str
     """starting, running, degraded, quieting, quiet, stopping or stopped."""
     reason: str
-    """Why it is degraded, quiet or stopping, or what a start waits for; "" otherwise."""
+    """Why it is degraded, quiet or stopping, or what the start is waiting for; "" otherwise."""
     wanted: int
     running: int
-    """Wanted nodes that run and report healthy: the number that every view shows."""
+    """Number of wanted nodes that run and report healthy; every view shows it."""
     uptime_s: float
     restarts: int
-    """Processes started in place of others, since the start."""
+    """Number of processes that replaced others, since the start."""
     rolling_restart: bool
     listener_errors: int
     nodes: list[NodeSnapshot]
     totals: Totals = msgspec.field(default_factory=Totals)
-    """What the swarm has done since its start, dead processes included."""
+    """The work of the swarm since its start, including dead processes."""
     topics: list[TopicStatistics] = []
     """The same by group and topic."""
     partitions: list[PartitionAccount] = []
-    """Every partition that a node has, or had lately: whose it is, what is known of it."""
+    """Every partition that a node has, or had recently, with its owner and figures."""

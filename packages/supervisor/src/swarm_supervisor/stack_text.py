@@ -1,7 +1,7 @@
-"""Makes a text of the bytes that faulthandler has dumped: whole as far as it matters, and no longer than bound. Pure.
+"""Turn a dump of faulthandler into text with a bounded length that keeps the important parts. Pure.
 
-faulthandler writes the newest thread first and stops after 100 threads: the main thread, which is the one that is
-judged, comes last or not at all. So it is dumped by itself too, by `node.MAIN_STACK_SIGNAL`, before the others or
+faulthandler writes the newest thread first and stops after 100 threads: the main thread, which is the one being
+judged, comes last or not at all. So it is also dumped alone, by `node.MAIN_STACK_SIGNAL`, before the others or
 after them.
 """
 
@@ -30,20 +30,20 @@ def half(size: int) -> int:
 
 
 def _main_first(text: str, *, whole: bool) -> str:
-    """Put the main thread first where it is missing among the others, and leave it out where it is not."""
+    """Put the separate dump of the main thread first if the others lack it; otherwise leave it out."""
     alone = _ALONE.search(text)
     if alone is None:
         return text
     others = text[: alone.start()] + text[alone.end() :]
     frames = alone.group().partition("\n")[2].rstrip("\n")
-    # A line of dots stands for the threads beyond the hundredth.
+    # A line of dots stands for the threads after the hundredth.
     if (others.strip() and whole and not re.search(r"^\.\.\.$", others, re.MULTILINE)) or frames in others:
         return others
     return f"{_MAIN}{frames}\n\n{others}" if others.strip() else f"{_MAIN}{frames}\n"
 
 
 def _without_supervisor(stacks: str) -> str:
-    """Leave out what lies below a target: the frames of the supervisor that its node was forked in."""
+    """Leave out the supervisor's frames below a target, from which its node was forked."""
     lines, below = [], False
     for line in stacks.splitlines():
         below = below and line.startswith("  File ")

@@ -1,4 +1,4 @@
-"""Children that are no nodes: orphans that PID 1, or a subreaper, inherits and has to reap."""
+"""Children that are not nodes: orphans that PID 1 or a subreaper inherits and has to reap."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from swarm_pidfd import ExitStatus
 
 
 def children() -> list[int] | None:
-    """Return the pids of all children of this process; None where /proc is not there, or of another pid namespace."""
+    """Return the pids of all children of this process; None if /proc is missing or of another pid namespace."""
     found: list[int] = []
     try:
         if os.readlink("/proc/self") != str(os.getpid()):
@@ -21,7 +21,7 @@ def children() -> list[int] | None:
 
 
 def _candidates() -> Iterator[int]:
-    """Yield children that may have ended. Without /proc the kernel shows one, the same until somebody reaps it."""
+    """Yield children that may have ended. Without /proc the kernel shows only one, the same one until it is reaped."""
     pids = children()
     if pids is not None:
         yield from pids
@@ -41,13 +41,13 @@ def _candidates() -> Iterator[int]:
 def reap_strangers(
     is_node: Callable[[int], bool], node_ended: Callable[[int], bool], hosts: frozenset[int] = frozenset()
 ) -> Iterator[tuple[int, str]]:
-    """Reap every child that has ended and that nobody else waits for; yield pid and status of each stranger.
+    """Reap every ended child that no other code waits for; yield pid and status of each stranger.
 
-    ``hosts`` are children of the host program, from before the run: it waits for them itself, as its subprocess.Popen
-    does. So it does for those that its listeners start meanwhile: they are in the process group of this process, and
-    the descendants of a node never are.
+    ``hosts`` are children that the host program started before the run: it waits for them itself, as subprocess.Popen
+    does. The same holds for children started by its listeners: they are in the process group of this process, and
+    descendants of a node never are.
 
-    A look with WNOWAIT comes before any reaping: whose child it is is known before its status is taken. The zombie of a
+    Each child is first checked with WNOWAIT, so that its owner is known before its status is taken. The zombie of a
     node is left to ``node_ended``, which returns whether it has reaped it.
     """
     own_group = os.getpgrp()

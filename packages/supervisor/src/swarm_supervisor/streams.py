@@ -1,4 +1,4 @@
-"""Standard output and error across a fork: what is buffered is the parent's, and nobody waits for it."""
+"""Standard output and error across a fork: buffered output belongs to the parent, and never blocks a fork."""
 
 import contextlib
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def open_standard_streams() -> None:
-    """Open /dev/null where descriptor 0, 1 or 2 is closed, and leave it so.
+    """Open /dev/null on descriptors 0, 1 and 2 if they are closed, and leave it open.
 
-    The next file to be opened would get the number otherwise, and what a C library complains about on descriptor 2
-    would go there: into a pipe of the supervisor's.
+    Otherwise the next opened file would get the number, and error messages of a C library to descriptor 2
+    would go there, perhaps into a pipe of the supervisor.
     """
     while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
         os.set_inheritable(fd, True)
@@ -19,16 +19,16 @@ def open_standard_streams() -> None:
 
 
 def flush_streams() -> None:
-    """Write out what print() has left in the buffers. Waits for a reader, as any print() does."""
+    """Write out the buffers of print(). Waits for a reader, as any print() does."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # closed, None, or replaced by something that cannot
             stream.flush()
 
 
 def discard_buffered() -> None:
-    """In a fresh child: empty the buffers of stdout and stderr, whose contents the parent will write.
+    """In a new child: discard the buffers of stdout and stderr, whose contents the parent will write.
 
-    Flushed before the fork instead, a supervisor would wait for whoever reads its pipe: POLLOUT promises room for one
+    A flush before the fork instead might block on the reader of a pipe: POLLOUT guarantees space for one
     page, and a buffer is two.
     """
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
@@ -41,7 +41,7 @@ def discard_buffered() -> None:
 
 
 def _discard(fd: int, flush: Callable[[], object], null: int) -> None:
-    # The streams stay the objects that they are: log handlers and others have taken hold of them.
+    # The stream objects stay the same, because log handlers and others hold them.
     kept = os.dup(fd)
     inheritable = os.get_inheritable(fd)
     try:
@@ -53,7 +53,7 @@ def _discard(fd: int, flush: Callable[[], object], null: int) -> None:
 
 
 def identity(fd: int) -> tuple[int, int] | None:
-    """Return what tells the file behind a descriptor from whatever has its number later; None if it is closed."""
+    """Return the identity of the file behind a descriptor, to detect a reused number; None if it is closed."""
     try:
         found = os.fstat(fd)
     except OSError:
@@ -62,21 +62,21 @@ def identity(fd: int) -> tuple[int, int] | None:
 
 
 def detach(fds: Iterable[int]) -> None:
-    """In a fresh child: put /dev/null in the place of descriptors, and of those that wait in them if they are epolls.
+    """In a new child: replace descriptors by /dev/null, including those inside an epoll.
 
-    Not closed, since Python objects hold the numbers: one of them would close what has got its number since.
+    They are not closed, because Python objects hold the numbers, and one of them might later close a reused number.
     """
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         for number in {each for fd in fds for each in (fd, *_inside(fd))}:
-            if number != null:  # else it was closed
+            if number != null:  # otherwise it was closed
                 os.dup2(null, number, inheritable=False)
     finally:
         os.close(null)
 
 
 def _inside(epoll_fd: int) -> list[int]:
-    """Return the descriptors in an epoll; [] for any other file (proc(5), fdinfo)."""
+    """Return the descriptors in an epoll; [] for other files (proc(5), fdinfo)."""
     try:
         lines = Path(f"/proc/self/fdinfo/{epoll_fd}").read_text().splitlines()
     except OSError:

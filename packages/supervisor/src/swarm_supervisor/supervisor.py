@@ -1,4 +1,4 @@
-"""The supervisor as its user sees it."""
+"""The public face of the supervisor."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[[Any], None])
 
 
 class Supervisor:
-    """Loads once, forks N nodes, watches them, restarts what misbehaves and stops everything in order.
+    """Loads once, forks N nodes, watches them, restarts failed ones and stops everything gracefully.
 
     ::
 
@@ -44,9 +44,9 @@ class Supervisor:
     """
 
     def __init__(self, target: Callable[[Node], int | None], **settings: Unpack[SettingsKeywords]) -> None:
-        """Check the settings; nothing is started. `SettingsError` says in one sentence what is wrong with them.
+        """Check the settings; nothing is started. `SettingsError` explains a wrong setting in one sentence.
 
-        ``target`` runs in each node, and what it returns becomes the node's exit code. The settings are the fields of
+        ``target`` runs in each node, and its return value becomes the node's exit code. The settings are the fields of
         `Settings`.
         """
         check_target(target)
@@ -61,33 +61,33 @@ class Supervisor:
         self._close_in_child: list[Callable[[], None]] = []
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Tell a listener every event, in the supervisor. Returns a function that ends it.
+        """Send a listener every event, in the supervisor. Returns a function that ends it.
 
-        A listener must not block: nothing is supervised while it runs. One that raises is reported as `ErrorOccurred`.
+        A listener must not block, because supervision stops while it runs. An exception is reported as `ErrorOccurred`.
         """
         return self._listeners.subscribe(listener)
 
     def on(self, kind: type[Event]) -> Callable[[F], F]:
-        """Tell the decorated function about one kind of event: ``@supervisor.on(NodeExited)``.
+        """Call the decorated function for one kind of event: ``@supervisor.on(NodeExited)``.
 
-        `NodeStarted` happens in the node, all others in the supervisor. TypeError if ``kind`` is no kind of event.
+        `NodeStarted` happens in the node, all others in the supervisor. TypeError if ``kind`` is not a kind of event.
         """
         return self._listeners.on(kind)
 
     def run(self) -> int:
         """Fork the nodes and supervise them until the end; return the exit code.
 
-        0 clean, 1 a node that was not to be restarted has failed, 4 forced, 5 crash loop. Whatever run() changed
-        (signal handlers, mask, descriptor limit, frozen memory) is as before when it returns.
+        0 clean, 1 a node failed and was not restarted, 4 forced, 5 crash loop. Everything that run() changed
+        (signal handlers, mask, descriptor limit, frozen memory) is restored when it returns.
 
         RuntimeError: not in the main thread, or running already. `SettingsError`: these nodes do not fit.
-        `ForkRefusedError`: a thread is there that must not be.
+        `ForkRefusedError`: there is a thread that must not exist at a fork.
         """
-        # PR_SET_PDEATHSIG fires when the forking thread ends, be it long before its process (prctl(2)).
+        # PR_SET_PDEATHSIG fires when the forking thread ends, even long before its process (prctl(2)).
         if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("run() must be called in the main thread: nodes die with the thread that forked them")
+            raise RuntimeError("run() must be called in the main thread: nodes end with the thread that forked them")
         if self._runner is not None:
-            raise RuntimeError("this supervisor is running already")
+            raise RuntimeError("this supervisor is already running")
         nodes = available_cpus() if self.settings.nodes == "auto" else self.settings.nodes
         inbox = SignalInbox()
         with contextlib.ExitStack() as undo:
@@ -98,33 +98,34 @@ class Supervisor:
             return self._run(nodes, inbox, give_back_limits)
 
     def stop(self, reason: str = "stop() was called", exit_code: int = 0) -> None:
-        """Stop all nodes in order; run() then returns. To be called in a listener or a callback of the loop.
+        """Stop all nodes gracefully; run() then returns. Callable in any thread and in listeners.
 
-        ``exit_code``: what it returns if nothing worse comes.
+        ``exit_code``: the return value of run(), unless something worse happens.
         """
         self._running(any_thread=True).command(messages.StopSwarm(told(reason), exit_code))
 
     def hold(self, reason: str) -> None:
-        """Fork no node until `release`: something is awaited first, as ``reason`` says in the snapshot.
+        """Fork no node until `release`. The snapshot shows ``reason``.
 
-        Before run(), or in a listener or a callback while there is no node; a second call gives another reason. The
-        loop turns meanwhile: signals, the control socket and all readers are answered.
+        Call this before run(), or in a listener or callback while there is no node; a second call changes the reason.
+        The loop keeps running: it answers signals, the control socket and all readers.
         """
         self._held = reason = told(reason)
         if self._runner is not None:
             self._running(any_thread=True).command(messages.Hold(reason))
 
     def release(self) -> None:
-        """Fork the nodes that `hold` kept back."""
+        """Fork the nodes that `hold` held back."""
         self._held = ""
         if self._runner is not None:
             self._running(any_thread=True).command(messages.Release())
 
     def in_child(self, function: Callable[[], bytes], timeout_s: float, done: Done) -> None:
-        """Run a function in a short-lived forked child; ``done`` is called, from the loop, with what it returns.
+        """Run a function in a short-lived forked child; the loop calls ``done`` with its result.
 
-        Or with a `ChildFailed` if it raises, ends its process, or takes longer than ``timeout_s``. Only while running:
-        RuntimeError before. For what must not be done in this process, such as to make a Kafka client.
+        The result is a `ChildFailed` if it raises, ends its process, or takes longer than ``timeout_s``. Only while
+        running: RuntimeError otherwise. Use it for anything that must not happen in this process, such as creating a
+        Kafka client.
         """
         runner = self._running()
         assert self._loop is not None
@@ -140,11 +141,11 @@ class Supervisor:
         )
 
     def close_in_children(self, close: Callable[[], None]) -> None:
-        """Call back first thing in each forked process: to close descriptors that are the supervisor's own."""
+        """Add a function that is called first in each forked process, to close descriptors of the supervisor."""
         self._close_in_child.append(close)
 
     def quiet(self, reason: str = "quiet() was called") -> None:
-        """Have all nodes finish what they have and take no more."""
+        """Let all nodes finish their work and take no more."""
         self._running(any_thread=True).command(messages.QuietSwarm(told(reason)))
 
     def restart(self, node_id: int | None = None, reason: str = "restart() was called") -> None:
@@ -159,7 +160,7 @@ class Supervisor:
         runner.command(messages.Restart(told(reason), node_id))
 
     def scale(self, nodes: int) -> None:
-        """Run so many nodes from now on. The highest ids go first. `SettingsError` if that cannot be."""
+        """Change the number of nodes. A lower number removes the highest ids. `SettingsError` for a wrong number."""
         runner = self._running(any_thread=True)
         if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
             raise SettingsError(f"the number of nodes must be a whole number of at least 1, not {nodes!r}")
@@ -169,29 +170,29 @@ class Supervisor:
         runner.command(messages.Scale(nodes))
 
     def trace(self, node_id: int | None = None) -> list[int]:
-        """Ask one node, or all, for the stacks of every thread; they come as `StacksDumped` events.
+        """Ask one node, or all, for the stacks of every thread; they arrive as `StacksDumped` events.
 
-        Returns the ids of the nodes that were asked: a stopped one cannot answer. ValueError: there is no such node.
+        Returns the ids of the nodes asked: a stopped one cannot answer. ValueError: there is no such node.
         """
         runner = self._running()
         _check_node(runner, node_id)
         return runner.dump_stacks(node_id)
 
     def snapshot(self) -> Snapshot:
-        """Return the state of everything at this moment. RuntimeError before and after run()."""
+        """Return the current snapshot. RuntimeError before and after run()."""
         runner = self._running()
         return take_snapshot(runner.fleet, time.monotonic(), pid=runner.pid, listener_errors=self._listeners.errors)
 
     def add_reader(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
-        """Have the loop call back with the ready events (select.EPOLLIN, ...) of a descriptor. It must not block.
+        """Have the loop call a function with the ready events (select.EPOLLIN, ...) of a descriptor. It must not block.
 
-        An exception in the callback is reported as `ErrorOccurred`; a callback that raises each time is called after
-        pauses of up to a second. In nodes the descriptor is /dev/null, and so are those in it if it is an epoll.
-        ValueError if it has a reader already; OSError if it is one that epoll refuses (a regular file).
+        An exception in the callback is reported as `ErrorOccurred`; a callback that keeps raising is called after
+        pauses of up to a second. In nodes the descriptor is replaced by /dev/null, including those inside it if it is
+        an epoll. ValueError if it already has a reader; OSError if epoll refuses it (a regular file).
         """
         what = identity(fd)
         if fd in self._readers and self._readers[fd][2] == what:
-            raise ValueError(f"file descriptor {fd} has a reader already: remove that one first")
+            raise ValueError(f"file descriptor {fd} already has a reader: remove it first")
         if self._loop is not None:
             self._running()
             self._loop.add_reader(fd, events, self._timed_reader(callback))
@@ -206,13 +207,13 @@ class Supervisor:
         self._readers[fd] = (events, callback, what)
 
     def remove_reader(self, fd: int) -> bool:
-        """Call back no more; to be done before the descriptor is closed. False if it has no reader."""
+        """Remove the reader; do this before the descriptor is closed. False if it has no reader."""
         if self._readers.pop(fd, None) is None:
             return False
         return self._loop is None or self._loop.remove_reader(fd)
 
     def call_at(self, deadline: float, callback: Callable[[], None]) -> Timer:
-        """Have the loop call back once, at a moment of time.monotonic(). Only while running: RuntimeError before."""
+        """Have the loop call a function once, at a time of time.monotonic(). RuntimeError if it is not running."""
         if self._loop is None:
             raise RuntimeError("timers belong to a run: call call_at() in a listener or a callback")
         self._running()
@@ -244,11 +245,11 @@ class Supervisor:
         finally:
             if os.getpid() == runner.pid:
                 self._end_run(runner, control, end_publishing)
-            elif control is not None:  # a process that a listener has forked: the socket is not its own
+            elif control is not None:  # a process forked by a listener does not own the socket
                 control.close_in_child()
 
     def _end_run(self, runner: Runner, control: ControlServer | None, end_publishing: Callable[[], None]) -> None:
-        with contextlib.ExitStack() as each:  # all of it, whatever one of them raises
+        with contextlib.ExitStack() as each:  # run all of them, even if one raises
             if control is not None:
                 each.callback(control.close)
             each.callback(end_publishing)
@@ -264,7 +265,7 @@ class Supervisor:
         self._loop = self._runner = None
 
     def _close_readers(self) -> None:
-        """In a forked process: let nothing that the loop reads here be held open there."""
+        """In a forked process: keep none of the loop's descriptors open."""
         detach([fd for fd, (*_, what) in self._readers.items() if fd > 2 and what == identity(fd)])
 
     def _open_control(self) -> tuple[ControlServer | None, Callable[[], None]]:
@@ -290,12 +291,12 @@ class Supervisor:
             raise RuntimeError("this supervisor is not running")
         if os.getpid() != runner.pid:
             raise RuntimeError(
-                f"process {os.getpid()} is a node, or another child of the supervisor: command the supervisor in its "
+                f"process {os.getpid()} is a node, or another child of the supervisor: control the supervisor in its "
                 f"own process ({runner.pid}), or through its control socket"
             )
         if not any_thread and threading.current_thread() is not threading.main_thread():
             raise RuntimeError(
-                "this belongs to the thread of the loop: call it in a listener or a callback; stop(), quiet(), "
+                "call this in the loop's thread, in a listener or a callback; stop(), quiet(), "
                 "restart() and scale() may be called in any thread"
             )
         return runner
@@ -303,7 +304,7 @@ class Supervisor:
 
 def _check_node(runner: Runner, node_id: int | None) -> None:
     if node_id is not None and node_id not in runner.fleet.members:
-        raise ValueError(f"there is no node {node_id!r}: there are {_ids(list(runner.fleet.members))}")
+        raise ValueError(f"there is no node {node_id!r}; the nodes are {_ids(list(runner.fleet.members))}")
 
 
 def _ids(ids: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""What can be the target of a supervisor."""
+"""Checks the target of a supervisor."""
 
 import functools
 from typing import Any
@@ -10,12 +10,12 @@ _UNFINISHED = {0x20: "a generator", 0x80: "an async function", 0x200: "an async 
 
 
 def check_target(target: Any) -> None:
-    """`SettingsError` for what is no plain function to call."""
+    """`SettingsError` for anything but a plain function."""
     if not callable(target):
-        raise SettingsError(f"the target must be something to call, not {target!r}")
+        raise SettingsError(f"the target must be callable, not {target!r}")
     if (kind := _unfinished(target)) is not None:
         raise SettingsError(
-            f"the target {name_of(target)} is {kind}, which a call only prepares: give a plain function that runs "
+            f"the target {name_of(target)} is {kind}, and calling it does not run it: give a plain function that runs "
             "it, such as lambda node: asyncio.run(main(node))"
         )
 

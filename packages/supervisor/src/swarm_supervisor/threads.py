@@ -1,18 +1,18 @@
-"""The threads of this process, as the kernel sees them: a fork copies one of them, and the locks of all."""
+"""The threads of this process, as the kernel sees them: a fork copies one thread, but the locks of all."""
 
 import os
 import threading
 from pathlib import Path
 
-_LIBRDKAFKA = "rdk:"  # the prefix of the names that librdkafka gives to its threads
+_LIBRDKAFKA = "rdk:"  # the prefix of librdkafka's thread names
 
 
 class ForkRefusedError(RuntimeError):
-    """Another thread runs in the supervisor that must not be there at a fork. The text names it."""
+    """The supervisor has another thread that must not exist at a fork. The text names it."""
 
 
 def other_threads() -> list[str]:
-    """Names of all threads but the calling one, native ones included."""
+    """The names of all threads except the calling one, including native threads."""
     own = threading.get_native_id()
     names = []
     for task in os.listdir("/proc/self/task"):
@@ -25,12 +25,12 @@ def other_threads() -> list[str]:
 
 
 def _text(name: bytes) -> str:
-    # A name is 15 bytes, which may end in the middle of a character, or be no text at all.
+    # A name is 15 bytes that may end in the middle of a character, or not be text at all.
     return name.decode("utf-8", "replace").strip()
 
 
 def check_threads(policy: str) -> list[str]:
-    """Look for other threads before a fork: return their names.
+    """Look for other threads before a fork, and return their names.
 
     `ForkRefusedError` for a thread of librdkafka, and for any other if the policy is "refuse".
     """
@@ -40,12 +40,12 @@ def check_threads(policy: str) -> list[str]:
     native = [name for name in names if name.startswith(_LIBRDKAFKA)]
     if native:
         raise ForkRefusedError(
-            f"a Kafka client lives in the supervisor (thread {', '.join(native)}): librdkafka does not survive a fork; "
-            "make clients in the node, or ask what you must know in run_in_child()"
+            f"the supervisor has a Kafka client (thread {', '.join(native)}), and librdkafka does not survive a fork: "
+            "make clients in the node, or use run_in_child() to ask Kafka"
         )
     if policy == "refuse":
         raise ForkRefusedError(
-            f"other threads run in the supervisor ({', '.join(names)}): a fork may copy a lock that one of them holds; "
+            f"the supervisor has other threads ({', '.join(names)}): a fork may copy a lock that one of them holds; "
             'stop them before run(), or set threads="warn"'
         )
     return names

@@ -1,4 +1,4 @@
-"""Prepares the supervisor for its forks: what nodes share is loaded, and its memory stays shared."""
+"""Prepares the supervisor for its forks: loads what nodes share, and keeps the memory shared."""
 
 import gc
 import time
@@ -10,21 +10,21 @@ from swarm_supervisor.signals import SignalInbox
 from swarm_supervisor.threads import check_threads
 
 _FROZEN_AT_IMPORT = gc.get_freeze_count()
-"""Python 3.12 has some 375 objects frozen from its start: they are nobody's decision."""
+"""Python 3.12 starts with about 375 frozen objects, which the application did not freeze."""
 
 
 def warm_up(listeners: Listeners, inbox: SignalInbox, threads: str) -> None:
-    """Have listeners load what nodes share, and freeze it. `ForkRefusedError`: a thread is there that must not be.
+    """Have listeners load what nodes share, and freeze it. `ForkRefusedError`: there is a forbidden thread.
 
-    `Interrupted`: a second INT or TERM while the listeners ran.
+    `Interrupted`: a second INT or TERM arrived while the listeners ran.
     """
     started = time.monotonic()
     inbox.interruptible = True
     try:
         listeners.tell(BeforeWarmup(at=started))
-    except BaseException as error:  # noqa: BLE001 - a signal handler of the application's, between two listeners
+    except BaseException as error:  # noqa: BLE001 - an application's signal handler, between two listeners
         listeners.contain("the warm-up", error)
-    # Not before: what loads the application may want to be interrupted, by an alarm of its own for instance.
+    # Not earlier, because loading the application may rely on interruption, for example by its own alarm.
     listeners.called_out = inbox.foreign.wrap
     inbox.foreign.wrap()
     freeze_memory()
@@ -35,11 +35,11 @@ def warm_up(listeners: Listeners, inbox: SignalInbox, threads: str) -> None:
 
 
 def freeze_memory() -> None:
-    """Before the first fork, once: collect garbage, give free pages back, and freeze what is left.
+    """Once, before the first fork: collect garbage, give free pages back, and freeze the rest.
 
-    A collection writes into the header of every object that it looks at, and so copies the page of each: frozen objects
-    are not looked at (gc.freeze()). What is frozen and becomes garbage in a cycle is never collected. So nothing is
-    frozen at later forks: a supervisor would keep whatever its listeners had in a cycle at any of them.
+    A collection writes into the header of every object that it visits, and so copies its page; frozen objects
+    are not visited (gc.freeze()). Frozen objects that become garbage in a cycle are never collected. So nothing is
+    frozen at later forks: a supervisor would keep every cycle that its listeners had at any of them.
     """
     gc.collect()
     malloc_trim()
@@ -47,7 +47,7 @@ def freeze_memory() -> None:
 
 
 def collect_garbage() -> None:
-    """Before any fork: what is garbage here would be collected, and its pages copied, in the node."""
+    """Before any fork: collect garbage here, because the node would collect it and copy its pages."""
     gc.collect()
 
 

@@ -1,21 +1,21 @@
-"""How long the supervisor itself was away: stopped, starved, or suspended with its machine. Pure: clocks are values.
+"""How long the supervisor itself did not run: stopped, starved, or suspended with the machine. Pure: clocks are values.
 
-Nobody is to be blamed for a silence in which the supervisor was not there to hear, and the nodes perhaps not to speak.
-A stop can come between any two instructions, so every moment of a turn belongs to one of two parts: while it waits, it
-is away for as long as it oversleeps; while it works, for as long as time passes that is none of its thread's processor
-time (CLOCK_THREAD_CPUTIME_ID).
+Nodes are not blamed for silence while the supervisor was not running: it could not hear them, and they may have been
+stopped too. A stop can come between any two instructions, so each turn has two parts. While the supervisor waits, it is
+away for as long as it oversleeps. While it works, it is away for the time that is not its thread's CPU time
+(CLOCK_THREAD_CPUTIME_ID).
 """
 
 MOST_S = 1.0
 
 
 def tolerated_s(node_report_timeout: float) -> float:
-    """Return how long an absence may be and pass for none: 1 s, or half of what a node may be silent for."""
+    """Return the longest absence that is ignored: 1 s, or half of the time that a node may be silent."""
     return min(MOST_S, node_report_timeout / 2)
 
 
 class Absence:
-    """The longest absence since it was last asked about. All times in seconds: monotonic, and of the processor."""
+    """The longest absence since the last query. All times are in seconds: monotonic time and CPU time."""
 
     __slots__ = ("_at", "_cpu", "_longest", "_slept", "present_s")
 
@@ -23,7 +23,7 @@ class Absence:
         """Begin to work, now."""
         self._longest = 0.0
         self.present_s = 0.0
-        """How long it has waited, and could have heard whoever spoke, since an absence was last taken for one."""
+        """How long it has waited for reports since the last noted absence."""
         self._begin(now, cpu)
 
     def wait(self, now: float, cpu: float) -> None:
@@ -32,12 +32,12 @@ class Absence:
         self._begin(now, cpu)
 
     def wake(self, until: float | None, now: float, cpu: float) -> None:
-        """Begin to work after a wait that was to end at ``until`` (None: for ever) at the latest."""
+        """Begin to work after a wait that should have ended by ``until`` (None: no limit)."""
         self.present_s += max(0.0, (now if until is None else min(now, until)) - self._at)
         self._begin(now, cpu, 0.0 if until is None else max(0.0, now - max(until, self._at)))
 
     def longest(self, now: float, cpu: float) -> float:
-        """Return the longest absence, the one that lasts included."""
+        """Return the longest absence, including the current one."""
         self._look(now, cpu)
         return self._longest
 
@@ -49,7 +49,7 @@ class Absence:
         return longest
 
     def excuse(self) -> float:
-        """Return `present_s` and begin to count anew: an absence has been taken for one."""
+        """Return `present_s` and restart it, because an absence was noted."""
         present_s, self.present_s = self.present_s, 0.0
         return present_s
 

@@ -1,4 +1,4 @@
-"""What follows when a life is over: another one, at once or after a delay, or none. Pure."""
+"""What follows the end of a life: another one, at once or after a delay, or none. Pure."""
 
 from enum import Enum
 
@@ -17,12 +17,12 @@ class Sequel(Enum):
 
     AT_ONCE = "at once"
     AFTER_DELAY = "after the delay, not counted"
-    COUNTED = "after the delay of its history"
+    COUNTED = "after a growing delay"
     END = "never again"
 
 
 def sequel(life: Life, restart: str) -> Sequel:
-    """Judge a main life that is over, under a restart mode."""
+    """Judge the end of a main life, under a restart mode."""
     code = life.exit.code if life.exit is not None else None
     if code == DO_NOT_RESTART:
         return Sequel.END
@@ -37,7 +37,7 @@ def sequel(life: Life, restart: str) -> Sequel:
 
 
 def after_death(step: Step, member: Member, life: Life) -> None:
-    """Decide what follows a death."""
+    """Decide what happens after a death."""
     fleet = step.fleet
     member.last_exit = how_it_ended(life)
     if life is member.spare:
@@ -92,13 +92,13 @@ def _main_gone(step: Step, member: Member, life: Life) -> None:
 
 
 def _has_earned_its_place(fleet: Fleet, life: Life, now: float) -> bool:
-    """Whether a node that wants to be recycled has worked for long enough: else it would be forked without a pause."""
+    """Whether a node that asks to be recycled has worked long enough; otherwise it would be forked again and again."""
     asked = life.cause is Cause.RECYCLED or recycled(life)
     return asked and life.stable(now, fleet.settings.node_restart_delay)
 
 
 def _counted(step: Step, member: Member, life: Life) -> Restart:
-    """Count a crash, and tell of a crash loop that begins with it."""
+    """Count a crash, and report a crash loop that starts with it."""
     settings, history = step.fleet.settings, member.history
     stable = life.stable(life.well_until(step.now), settings.stable_after)
     verdict = after_unplanned_exit(history, settings, stable=stable, now=step.now, random=step.fleet.random())

@@ -1,6 +1,6 @@
-"""What the application or its operator asks of the swarm: to be quiet, to scale, to wait, to restart. Pure.
+"""Commands of the application or operator: quiet, scale, hold, restart. Pure.
 
-To stop is in `shutdown`.
+Stopping is in `shutdown`.
 """
 
 from swarm_supervisor._core import messages, replacement, requests, shutdown
@@ -12,7 +12,7 @@ from swarm_supervisor.events import Held, Quieting, Released, Scaled
 
 
 def quiet(step: Step, happening: messages.QuietSwarm) -> None:
-    """Have all nodes finish what they have and take no more."""
+    """Let all nodes finish their work and take no more."""
     fleet = step.fleet
     if fleet.mode is not Mode.RUNNING:
         return
@@ -24,7 +24,7 @@ def quiet(step: Step, happening: messages.QuietSwarm) -> None:
 
 
 def scale(step: Step, happening: messages.Scale) -> None:
-    """Run so many nodes from now on. The highest ids go first."""
+    """Change the number of nodes. Scaling down removes the highest ids first."""
     fleet = step.fleet
     if fleet.mode in (Mode.STOPPING, Mode.STOPPED) or happening.nodes == fleet.wanted:
         return
@@ -35,12 +35,12 @@ def scale(step: Step, happening: messages.Scale) -> None:
         member = fleet.members.get(node_id)
         if member is None:
             fleet.add(node_id, step.now)
-        elif member.main.state is State.DEAD:  # scaled down a moment ago: only its spare has not gone yet
+        elif member.main.state is State.DEAD:  # scaled down a moment ago: only its spare is still there
             fleet.new_life(member, step.now, step.now, "scaled up again")
     for member in sorted(fleet.members.values(), key=lambda each: -each.id):
         if member.id >= fleet.wanted:
             _remove(step, member)
-    shutdown.finish_if_over(step)  # the nodes that are left may all be done
+    shutdown.finish_if_over(step)  # the remaining nodes may all be done
 
 
 def _remove(step: Step, member: Member) -> None:
@@ -55,18 +55,18 @@ def _remove(step: Step, member: Member) -> None:
 
 
 def hold(step: Step, happening: messages.Hold) -> None:
-    """Fork no node until `release`; or, while they are held, for another reason."""
+    """Fork no node until `release`. While nodes are held, this changes the reason."""
     fleet = step.fleet
     if fleet.held == happening.reason or fleet.mode in (Mode.STOPPING, Mode.STOPPED):
         return
     if any(life.alive for life in fleet.lives()):
-        return  # it is about the first nodes
+        return  # it only concerns the first nodes
     fleet.held = happening.reason
     step.emit(Held(at=step.now, reason=happening.reason))
 
 
 def release(step: Step, _: messages.Release) -> None:
-    """Fork the nodes that were held back."""
+    """Fork the held nodes."""
     fleet = step.fleet
     if not fleet.held:
         return

@@ -7,7 +7,7 @@ NEVER = float("inf")
 
 
 class Timed(Protocol):
-    """What can have a deadline."""
+    """A thing that can have a deadline."""
 
     deadline: float | None
     """When it is due (monotonic seconds); None: not at all. Set by `Deadlines` alone."""
@@ -18,25 +18,25 @@ class Timed(Protocol):
 class Deadlines:
     """A heap that is corrected lazily.
 
-    A beat only moves a field: the entry in the heap is put right when it is at the top and its time is near. So a
-    report costs nothing here, and no deadline is missed.
+    A beat only sets a field; the entry in the heap is corrected when it is at the top and almost due. So a
+    report costs almost nothing here, and no deadline is missed.
     """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timed]] = []
-        self._serial = 0  # decides between equal times, so that things themselves are never compared
+        self._serial = 0  # breaks ties, so that things themselves are never compared
 
     def set(self, thing: Timed, deadline: float | None) -> None:
-        """Give a thing another deadline, or none."""
+        """Change or remove the deadline of a thing."""
         thing.deadline = deadline
         if deadline is not None and deadline < thing.scheduled:
             self._push(thing, deadline)
 
     def next(self, near: float = NEVER) -> float | None:
-        """When the next thing is due; None if nothing ever is.
+        """When the next thing is due; None if there is no deadline.
 
-        The answer is exact up to ``near``. Beyond, it may be too early, never too late: a thousand things that are put
-        off once a second are put right once in their own time, not once a second.
+        The answer is exact up to ``near``. After that it may be too early, but never too late. So for a thousand
+        postponed deadlines each heap entry is corrected when it is due, not on every postponement.
         """
         heap = self._heap
         while heap:
@@ -52,7 +52,7 @@ class Deadlines:
         return None
 
     def pop(self, now: float) -> Timed | None:
-        """Take out the thing that has been due the longest; it has no deadline any more. None if nothing is due."""
+        """Return the thing that has been due the longest, and remove its deadline. None if nothing is due."""
         due = self.next(now)
         if due is None or due > now:
             return None
@@ -62,7 +62,7 @@ class Deadlines:
         return thing
 
     def sweep(self) -> None:
-        """Drop the entries of things that have no deadline any more."""
+        """Drop the entries of things without a deadline."""
         for entry in self._heap:
             if entry[2].deadline is None:
                 entry[2].scheduled = NEVER
@@ -70,7 +70,7 @@ class Deadlines:
         heapq.heapify(self._heap)
 
     def __len__(self) -> int:
-        """How many entries there are, outdated ones included."""
+        """The number of entries, including outdated ones."""
         return len(self._heap)
 
     def _push(self, thing: Timed, deadline: float) -> None:

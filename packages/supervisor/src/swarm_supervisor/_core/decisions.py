@@ -1,7 +1,7 @@
 """Every decision of the supervisor: ``step(fleet, happening, now) -> actions``. Pure: no clock, no process, no wait.
 
-The shell calls `step` for whatever happens, and with a `Tick` when `fleet.next_deadline` has come. A `Tick` asks for
-one fork at most: between two forks the loop looks at signals and pipes.
+The shell calls `step` for every happening, and with a `Tick` at `fleet.next_deadline`. A `Tick` asks for
+at most one fork, so that the loop looks at signals and pipes between two forks.
 """
 
 from typing import assert_never
@@ -18,13 +18,13 @@ from swarm_supervisor._core.transitions import fire, stop
 from swarm_supervisor.events import ErrorOccurred, Suspended
 
 FORK_RETRY_S = 1.0
-"""The least time until a fork that failed is tried again: processes or descriptors do not come back in an instant."""
+"""The shortest time before a failed fork is retried: missing processes or descriptors take time to come back."""
 _BOOTED = frozenset({State.RUNNING, State.DEAD})
 _TURNING = frozenset({State.BOOTING, State.RUNNING})
 
 
 def step(fleet: Fleet, happening: Happening, now: float) -> list[Action]:
-    """Take in what has happened and return what is to be done, in order. ``now`` never goes back."""
+    """Take a happening and return the actions to carry out, in order. ``now`` never goes back."""
     this = Step(fleet, now)
     fleet.changed = False
     _take_in(this, happening)
@@ -37,7 +37,7 @@ def step(fleet: Fleet, happening: Happening, now: float) -> list[Action]:
 
 
 def _take_in(step: Step, happening: Happening) -> None:
-    match happening:  # what comes most often comes first
+    match happening:  # the most frequent happenings come first
         case messages.Reported():
             _reported(step, happening)
         case messages.Tick():
@@ -77,7 +77,7 @@ def _tick(step: Step, _: messages.Tick) -> None:
         elif isinstance(thing, Life):
             if thing.state is State.BACKING_OFF:
                 if step.fleet.held:
-                    continue  # it has no deadline now: `commands.release` gives it one
+                    continue  # it has no deadline now; `commands.release` sets one
                 fire(step, thing, Trigger.DUE)
                 return
             _overdue(step, thing)
@@ -134,7 +134,7 @@ def _fork_failed(step: Step, happening: messages.ForkFailed) -> None:
         member.spare = None
         replacement.fork_failed(step, member, happening.error)
         return
-    member.fork_error = happening.error  # not for a spare: the node itself runs
+    member.fork_error = happening.error  # not for a spare, because the node itself is running
     fire(step, life, Trigger.FORK_FAILED)
     life.reason = f"the fork failed: {happening.error}"
     fleet.deadlines.set(life, step.now + max(FORK_RETRY_S, fleet.settings.node_restart_delay))
@@ -161,7 +161,7 @@ def _reported(step: Step, report: messages.Reported) -> None:
         _status(step, member, life, report)
     if report.leaving:
         if life.cause is None:
-            life.cause, life.reason = Cause.OPERATOR, f"somebody sent it {report.leaving}"
+            life.cause, life.reason = Cause.OPERATOR, f"it got {report.leaving} from outside"
         fire(step, life, Trigger.LEAVING)
 
 
@@ -180,7 +180,7 @@ def _status(step: Step, member: Member, life: Life, report: messages.Reported) -
         return
     if before not in ON_ITS_WAY_OUT:
         life.well_at = step.now
-    fire(step, life, Trigger.HEALTHY)  # over its memory limit, a node turns all the same
+    fire(step, life, Trigger.HEALTHY)  # a node over its memory limit is still running
     if before is State.BOOTING:
         replacement.running(step, member)
         requests.request_recycling(fleet, member, life)
@@ -208,11 +208,11 @@ def _exited(step: Step, happening: messages.Exited) -> None:
 
 
 def _slept(step: Step, happening: messages.Slept) -> None:
-    """Put deadlines off: nobody knows what nodes did while the supervisor did not run.
+    """Postpone deadlines: it is unknown what nodes did while the supervisor did not run.
 
-    Each state begins anew, once: the next time, before the node has been heard, only the absence itself is given back,
-    and nothing for the time of a listener, or to whom the supervisor is away all the time. Else a node that hangs would
-    never be judged by a supervisor that is away again and again, and a stop would never end.
+    Each state restarts its time once. The next time, before the node has reported, only the absence itself is added,
+    and nothing if a listener caused it or the supervisor is away all the time. Otherwise a hung node would
+    never be judged by a supervisor that is often away, and a stop would never end.
     """
     fleet = step.fleet
     settings = fleet.settings

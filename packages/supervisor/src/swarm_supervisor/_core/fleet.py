@@ -1,4 +1,4 @@
-"""The state of all supervision decisions: nodes, their lives, what is under way. Plain values, no process."""
+"""The state behind all supervision decisions: nodes, their lives, operations in progress. Plain values, no process."""
 
 import random
 from collections import deque
@@ -15,7 +15,7 @@ from swarm_supervisor._core.restart_policy import RestartHistory
 from swarm_supervisor.settings import Settings
 
 _EXACT_S = 1.0
-"""Deadlines that are nearer than this are told exactly. Of others it is enough that none is missed."""
+"""Deadlines within this time are reported exactly. Later ones may be reported too early, but never too late."""
 
 
 class Cause(Enum):
@@ -28,11 +28,11 @@ class Cause(Enum):
     SCALED_DOWN = "scaled down"
     REPLACED = "replaced"
     RECYCLED = "recycled"
-    """It has asked for a fresh process, and there is no spare at hand."""
+    """It asked for a fresh process, and there is no spare."""
     ABORTED = "aborted"
-    """A spare that is not needed, or not fit."""
+    """A spare that is not needed or not usable."""
     OPERATOR = "operator"
-    """Somebody has sent it a signal."""
+    """It got a signal from outside."""
 
 
 UNPLANNED = frozenset({Cause.SILENT, Cause.UNHEALTHY, Cause.MEMORY})
@@ -40,11 +40,11 @@ _HUNG_SINCE: dict[int, Callable[[NodeStatistics], float | None]] = {
     Status.CONSUMING: lambda statistics: statistics.in_flight_age_s,
     Status.POLLING: lambda statistics: statistics.poll_age_s,
 }
-"""The age, at the moment of the statistics, of what an unhealthy status is about."""
+"""The age, in the statistics, of the thing that an unhealthy status is about."""
 
 
 class Mode(Enum):
-    """What the swarm as a whole is up to."""
+    """The state of the whole swarm."""
 
     RUNNING = "running"
     QUIET = "quiet"
@@ -58,7 +58,7 @@ class Kind(Enum):
     RESTART = "restart"
     MEMORY = "memory"
     RECYCLE = "recycle"
-    """It has asked for it: `node.recycle`."""
+    """It asked for it with `node.recycle`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,7 +72,7 @@ class Life:
     state: State = State.BACKING_OFF
     deadline: float | None = None
     excused: bool = False
-    """Its deadline has been put off, since the supervisor was away: that is done once."""
+    """Its deadline was postponed because the supervisor was away; that is done once."""
     scheduled: float = NEVER
     pid: int | None = None
     forked_at: float = 0.0
@@ -80,15 +80,15 @@ class Life:
     healthy_at: float | None = None
     last_report_at: float | None = None
     well_at: float | None = None
-    """Its last good report, before it was told to stop."""
+    """Its last healthy report before it was told to stop."""
     status: int = 0
     status_reason: str = ""
     cause: Cause | None = None
     reason: str = ""
-    """Why it is being ended; before its fork: why it is started."""
+    """Why it is being ended or, before its fork, why it is started."""
     said: str = ""
     recycle: str = ""
-    """Why it wants a fresh process in its place; "" if it does not."""
+    """Why it asks for a fresh process in its place; "" if it does not."""
     kills: int = 0
     statistics: NodeStatistics | None = None
     statistics_at: float = 0.0
@@ -104,14 +104,14 @@ class Life:
         return now - self.forked_at if self.pid is not None else 0.0
 
     def stable(self, until: float, stable_after: float) -> bool:
-        """Whether it was healthy for stable_after seconds until a moment: now, or `well_until`."""
+        """Whether it was healthy for stable_after seconds up to a moment: now, or `well_until`."""
         return self.healthy_at is not None and until - self.healthy_at >= stable_after
 
     def well_until(self, now: float) -> float:
-        """Until when it was well, as far as is known: what a life hung for before it was blamed was no healthy time."""
+        """Until when it was healthy, as far as known: the time that it hung before it was blamed does not count."""
         if self.cause not in UNPLANNED or self.well_at is None:
             return now
-        # A node beats for a handler until its TTL is over: what the batch that hung has taken was no healthy time.
+        # A node reports healthy until its handler's TTL is over, so the time of the hung batch was not healthy.
         hung_since = _HUNG_SINCE.get(self.status)
         age = None if hung_since is None or self.statistics is None else hung_since(self.statistics)
         return self.well_at if age is None else min(self.well_at, self.statistics_at - age)
@@ -119,7 +119,7 @@ class Life:
 
 @dataclass(slots=True, eq=False)
 class Replacement:
-    """A planned replacement that is under way."""
+    """A planned replacement in progress."""
 
     kind: Kind
     reason: str
@@ -138,15 +138,15 @@ class Member:
     history: RestartHistory = field(default_factory=RestartHistory)
     replacement: Replacement | None = None
     fork_error: str = ""
-    """Why the last fork failed; "" since the last one that went well."""
+    """Why the last fork failed; "" after a successful one."""
     fork_failures: int = 0
-    """How many failed since then."""
+    """How many forks have failed since then."""
     last_exit: str = ""
     failed: bool = False
-    """It has ended for good, and not with exit code 0."""
+    """It has ended for good with an exit code other than 0."""
 
     def life(self, generation: int) -> Life | None:
-        """The life of a generation, unless it is over: a stale event finds nothing."""
+        """The life of a generation, unless it is over, so that a stale event finds nothing."""
         for life in (self.main, self.spare):
             if life is not None and life.generation == generation and life.state is not State.DEAD:
                 return life
@@ -155,20 +155,20 @@ class Member:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A replacement that has not begun."""
+    """A replacement that has not started."""
 
     node_id: int
     generation: int
-    """Void once the node has a newer one."""
+    """Void once the node has a newer generation."""
     kind: Kind
     reason: str
     bare: bool = False
-    """Without a spare, which could not be had."""
+    """Without a spare, because none could be forked."""
 
 
 @dataclass(slots=True, eq=False)
 class Rollout:
-    """What a rolling restart has done so far."""
+    """The progress of a rolling restart."""
 
     replaced: int = 0
     aborted: str = ""
@@ -176,7 +176,7 @@ class Rollout:
 
 @dataclass(slots=True, eq=False)
 class Budget:
-    """The time that a shutdown may take in all."""
+    """The total time that a shutdown may take."""
 
     deadline: float | None = None
     excused: bool = False
@@ -185,7 +185,7 @@ class Budget:
 
 @dataclass(slots=True, eq=False)
 class Fleet:
-    """Everything that supervision decisions depend on, but the time and what happens."""
+    """Everything that supervision decisions depend on, except the time and the happening."""
 
     settings: Settings
     wanted: int
@@ -195,9 +195,9 @@ class Fleet:
     reason: str = ""
     exit_code: int = 0
     held: str = ""
-    """What is awaited before any node is forked; "" if nothing is."""
+    """What the start is waiting for before it forks any node; "" if nothing."""
     booted: bool = False
-    """All wanted nodes have been running at the same time, once; those that are done do not count."""
+    """Whether all wanted nodes have run at the same time once, not counting those that are done."""
     queue: deque[Request] = field(default_factory=deque)
     rollout: Rollout | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -206,38 +206,38 @@ class Fleet:
     durations: dict[State, float | None] = field(init=False)
     random: Callable[[], float] = random.random
     changed: bool = False
-    """A life has entered another state during this step."""
+    """Whether a life has changed its state during this step."""
     generations: dict[int, int] = field(default_factory=dict)
-    """The newest generation of every node id that there ever was, spares included."""
+    """The newest generation of every node id that ever existed, including spares."""
     restarts: int = 0
-    """Lives that followed another one, since the start."""
+    """Number of lives that followed another one, since the start."""
     absences: Repeats = field(default_factory=Repeats)
-    """How often in a row the supervisor was away; by the listener that kept it, "" for none."""
+    """How often in a row the supervisor was away, by the listener that blocked it ("" for none)."""
     stale: int = 0
-    """Events that came for a life that was over."""
+    """Number of events for a life that was already over."""
     accounts: Accounts = field(default_factory=Accounts)
-    """What the nodes have told of their work, those that are no more included."""
+    """The work that nodes have reported, including removed nodes."""
 
     def __post_init__(self) -> None:
-        """Give every wanted node a first life, due now."""
+        """Give every wanted node its first life, due now."""
         self.durations = durations(self.settings)
         for node_id in range(self.wanted):
             self.add(node_id, self.started_at)
 
     def add(self, node_id: int, now: float) -> Member:
-        """Add a node that is to be forked now."""
+        """Add a node to be forked now."""
         member = self.members[node_id] = Member(node_id, Life(node_id, self.next_generation(node_id), now))
         member.main.reason = "first start"
         self.deadlines.set(member.main, now)
         return member
 
     def next_generation(self, node_id: int) -> int:
-        """Count a generation of a node id: never given out twice, even if the id is scaled away and back."""
+        """Return the next generation of a node id. None is used twice, even if the id is scaled away and back."""
         self.generations[node_id] = generation = self.generations.get(node_id, 0) + 1
         return generation
 
     def new_life(self, member: Member, due: float, now: float, reason: str) -> Life:
-        """Give a node, whose main life is over, another one that is due then."""
+        """Give a node whose main life is over another one, due at a given time."""
         member.restarts += 1
         member.failed = False
         self.restarts += 1
@@ -246,7 +246,7 @@ class Fleet:
         return life
 
     def lives(self) -> Iterator[Life]:
-        """All lives that are not over, in the order of their node ids."""
+        """All lives that are not over, in order of their node ids."""
         for member in self.members.values():
             if member.main.state is not State.DEAD:
                 yield member.main
@@ -254,10 +254,10 @@ class Fleet:
                 yield member.spare
 
     def wanted_members(self) -> Iterator[Member]:
-        """The nodes that are to run: those of a scale-down still drain."""
+        """The nodes that should run. Nodes removed by a scale-down still drain."""
         return (member for member in self.members.values() if member.id < self.wanted)
 
 
 def next_deadline(fleet: Fleet, now: float) -> float | None:
-    """When to call `decisions.step` with a `Tick` again if nothing happens, or a little sooner; None: never."""
+    """When to call `decisions.step` with the next `Tick` if nothing happens, or a little earlier; None: never."""
     return fleet.deadlines.next(now + _EXACT_S)

@@ -1,6 +1,6 @@
-"""What goes into a decision and what comes out of it: plain values, no file descriptor, no process.
+"""The input and output of a decision: plain values, no file descriptor, no process.
 
-The shell translates what happens into a `Happening`, hands it to `decisions.step` and carries out each `Action`.
+The shell translates events into a `Happening`, passes it to `decisions.step` and carries out each `Action`.
 """
 
 import msgspec
@@ -14,7 +14,7 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
 
 
 class Forked(msgspec.Struct, frozen=True, gc=False):
-    """The answer to `Fork`."""
+    """The answer to `Fork` after a success."""
 
     node_id: int
     generation: int
@@ -23,7 +23,7 @@ class Forked(msgspec.Struct, frozen=True, gc=False):
 
 
 class ForkFailed(msgspec.Struct, frozen=True, gc=False):
-    """The other answer to `Fork`: no process, no descriptor, or refused."""
+    """The answer to `Fork` after a failure: no process, no descriptor, or refused."""
 
     node_id: int
     generation: int
@@ -39,16 +39,16 @@ class Reported(msgspec.Struct, frozen=True):
     reason: str = ""
     ready: bool = False
     leaving: str = ""
-    """The signal that made the node stop by itself."""
+    """The outside signal that made the node stop."""
     said: str = ""
-    """What else the node gave as the reason for its end."""
+    """Another reason that the node gave for its end."""
     statistics: NodeStatistics | None = None
     recycle: str = ""
-    """Why the node wants a fresh process in its place; "" if it does not."""
+    """Why the node asks for a fresh process in its place; "" if it does not."""
 
 
 class StacksThere(msgspec.Struct, frozen=True, gc=False):
-    """A node has dumped its stacks, or never will."""
+    """A node has dumped its stacks, or will never do so."""
 
     node_id: int
     generation: int
@@ -63,28 +63,28 @@ class Exited(msgspec.Struct, frozen=True, gc=False):
     signal: int | None
     text: str
     hint: str = ""
-    """What else is known about this end: the OOM killer, for instance."""
+    """Other facts about this end, such as the OOM killer."""
 
 
 class Slept(msgspec.Struct, frozen=True, gc=False):
-    """The supervisor itself did not run for so many seconds although something was due."""
+    """The supervisor itself did not run for some seconds although something was due."""
 
     duration_s: float
     culprit: str = ""
-    """The listener or callback that kept it for that time; "" if it was none."""
+    """The listener or callback that blocked it for that time; "" if none did."""
     rested: bool = True
-    """It has been there for a while since it was last away: nodes could make themselves heard."""
+    """Whether it has run for a while since the last absence, so that nodes could report."""
 
 
 class StopSwarm(msgspec.Struct, frozen=True, gc=False):
-    """Stop everything in order."""
+    """Stop everything gracefully."""
 
     reason: str
     exit_code: int = 0
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
-    """Fork no node until `Release`; or, while they are held, for another reason."""
+    """Fork no node until `Release`. While nodes are held, this changes the reason."""
 
     reason: str
 
@@ -100,7 +100,7 @@ class ForceStop(msgspec.Struct, frozen=True, gc=False):
 
 
 class QuietSwarm(msgspec.Struct, frozen=True, gc=False):
-    """Finish what is there, take no more."""
+    """Finish the current work and take no more."""
 
     reason: str
 
@@ -113,7 +113,7 @@ class Restart(msgspec.Struct, frozen=True, gc=False):
 
 
 class Scale(msgspec.Struct, frozen=True, gc=False):
-    """Run so many nodes from now on."""
+    """Change the number of nodes."""
 
     nodes: int
 
@@ -126,7 +126,7 @@ Happening = NodeHappening | Tick | Slept | StopSwarm | Hold | Release | ForceSto
 
 
 class NodeAction(msgspec.Struct, frozen=True):
-    """Something to be done with one process of one node."""
+    """An action on one process of one node."""
 
     node_id: int
     generation: int
@@ -156,7 +156,7 @@ class Go(NodeAction, frozen=True):
 
 
 class Leave(NodeAction, frozen=True):
-    """Tell a node that its id goes for good."""
+    """Tell a node that its id is removed for good."""
 
 
 class Quiet(NodeAction, frozen=True):
@@ -176,4 +176,4 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 Action = Fork | Term | Kill | Dump | Go | Leave | Quiet | Emit | Finish
-"""Everything that the shell can be asked to do, in order."""
+"""Everything that the shell can be asked to do."""

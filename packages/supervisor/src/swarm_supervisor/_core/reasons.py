@@ -1,4 +1,4 @@
-"""Why a life is, or was, ended: in words for whoever reads logs, status or the page. Pure."""
+"""Why a life is or was ended, in words for readers of logs, status and the page. Pure."""
 
 from swarm_health import Status
 from swarm_supervisor._core.fleet import UNPLANNED, Life
@@ -8,7 +8,7 @@ SIGTERM, SIGKILL = 15, 9
 
 
 def unhealthy_reason(status: int, reported: str) -> str:
-    """Why a node that reports to be unhealthy is stopped. A status with a name needs no number beside its reason."""
+    """Why an unhealthy node is stopped. A named status needs no number beside its reason."""
     if not reported:
         return f"it reported status {status}"
     return reported if status in _NAMED else f"status {status}: {reported}"
@@ -18,22 +18,22 @@ _NAMED = frozenset(int(status) for status in Status)
 
 
 def planned(life: Life) -> bool:
-    """Whether the end of a life is one that nobody counts as a crash."""
+    """Whether the end of a life is planned, so that it does not count as a crash."""
     if life.cause is not None:
         return life.cause not in UNPLANNED
     if recycled(life):
         return True
-    # A node that has not got its handlers yet, or has given them up, dies of the signal itself.
+    # A node without handlers, early or late in its life, dies of the signal itself.
     return life.exit is not None and life.exit.signal == SIGTERM
 
 
 def recycled(life: Life) -> bool:
-    """Whether it has ended by itself, in order, after it had asked for a fresh process in its place."""
+    """Whether it ended on its own and cleanly after it had asked for a fresh process."""
     return life.cause is None and bool(life.recycle) and life.exit is not None and life.exit.code == 0
 
 
 def why_it_ended(life: Life) -> str:
-    """Why a life that is over is over, in words that follow those of its exit."""
+    """Why a life ended, in words that follow its exit status."""
     exited = life.exit
     parts = []
     if life.cause is not None:
@@ -41,9 +41,9 @@ def why_it_ended(life: Life) -> str:
     elif exited is None:
         parts.append("never started")
     elif exited.signal == SIGTERM:
-        parts.append("somebody sent it TERM")
+        parts.append("it got TERM from outside")
     elif exited.signal == SIGKILL and not exited.hint:
-        parts.append("the supervisor did not send it; if nobody else did, the kernel was short of memory (see dmesg)")
+        parts.append("the signal did not come from the supervisor; perhaps the kernel was short of memory (see dmesg)")
     elif exited.signal is not None:
         parts.append("the signal did not come from the supervisor")
     elif recycled(life):
@@ -51,7 +51,7 @@ def why_it_ended(life: Life) -> str:
     elif exited.code == 0:
         parts.append("the target returned")
     elif exited.code == DO_NOT_RESTART:
-        parts.append("it asks not to be restarted")
+        parts.append("it asked not to be restarted")
     elif not life.said:
         parts.append("it gave no reason")
     if life.kills:
@@ -64,13 +64,13 @@ def why_it_ended(life: Life) -> str:
 
 
 def how_it_ended(life: Life) -> str:
-    """How and why a life that is over is over, in words."""
+    """How and why a life ended, in words."""
     why = why_it_ended(life)
     return f"{life.exit.text}: {why}" if life.exit is not None and why else life.exit.text if life.exit else why
 
 
 def doing(life: Life) -> str:
-    """What it was doing, by its last statistics; "" if that is not known."""
+    """What it was doing according to its last statistics; "" if not known."""
     statistics = life.statistics
     if statistics is None:
         return ""

@@ -1,4 +1,4 @@
-"""The replacement of a node by its spare, as `protocol.PROTOCOL` has it. Pure."""
+"""The replacement of a node by its spare, following `protocol.PROTOCOL`. Pure."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from swarm_supervisor.events import ReplacementAborted, ReplacementFinished, Rep
 
 
 def phase_of(member: Member) -> Phase:
-    """How far the replacement of a node has come."""
+    """The phase of a node's replacement."""
     current = member.replacement
     if current is None:
         return Phase.NONE
@@ -29,15 +29,16 @@ def phase_of(member: Member) -> Phase:
 
 
 def begin(step: Step, member: Member, request: Request) -> None:
-    """Begin a replacement that was asked for, or stop a node that is too young for one."""
+    """Start a requested replacement, or stop a node that is too young for one."""
     old = member.main
     young = not old.stable(step.now, step.fleet.settings.node_restart_delay)
     if request.kind is Kind.RECYCLE and (young or request.bare):
-        # One that wants to go as soon as it has come would be forked without a pause: it waits for its delay.
+        # A node that asks to be replaced right after its start would be forked again and again, so it waits for its
+        # delay.
         stop(step, old, Cause.RECYCLED, request.reason)
         return
     if request.kind is Kind.MEMORY and not old.stable(step.now, step.fleet.settings.stable_after):
-        # A node that is over its limit as soon as it has booted would be replaced for ever: this is a crash.
+        # A node that is over its limit right after boot would be replaced for ever, so this counts as a crash.
         _stop_for_memory(step, old, request.reason)
         return
     begun = Replacement(request.kind, request.reason, old)
@@ -45,7 +46,7 @@ def begin(step: Step, member: Member, request: Request) -> None:
 
 
 def spare_ready(step: Step, member: Member) -> None:
-    """The spare is warm: the old one may go, as soon as no more nodes than allowed are down then."""
+    """The spare is warm: the old process may go as soon as the limit of nodes down allows it."""
     current = member.replacement
     if current is None or phase_of(member) is not Phase.WARM:
         return
@@ -64,7 +65,7 @@ def fork_failed(step: Step, member: Member, error: str) -> None:
 
 
 def old_gone(step: Step, member: Member, old: Life, ends: bool) -> bool:
-    """A main life is over. Return whether its spare takes over: it does if it is warm, unless the node ``ends``."""
+    """A main life is over. Return whether its spare takes over: only if warm, and not if the node ``ends``."""
     cue = Cue.MAIN_DONE if ends else Cue.MAIN_GONE
     return _follow(step, member, cue, how_it_ended(old)) is Phase.WENT
 
@@ -75,19 +76,19 @@ def running(step: Step, member: Member) -> None:
 
 
 def unwanted(step: Step, member: Member) -> None:
-    """A node is scaled down: its replacement is not needed any more. Nothing has gone wrong with it."""
+    """A node is scaled down, so its replacement is no longer needed. That is not a failure."""
     _follow(step, member, Cue.UNWANTED, "")
 
 
 def down(fleet: Fleet) -> int:
-    """How many wanted nodes do not run now, but will."""
+    """How many wanted nodes are not running now but will be."""
     return sum(member.main.state not in (State.RUNNING, State.DEAD) for member in fleet.wanted_members())
 
 
 def _follow(step: Step, member: Member, cue: Cue, why: str, *, begun: Replacement | None = None) -> Phase:
-    """Apply the table to a replacement, if one is under way or ``begun``; return its phase as the table has it.
+    """Apply the table to a replacement that is in progress or ``begun``; return its new phase.
 
-    `LifecycleError` if it has no such cell: that is a bug here, never bad input.
+    `LifecycleError` if there is no such cell: that is a bug here, never bad input.
     """
     before, current = phase_of(member), begun or member.replacement
     if current is None:
@@ -128,7 +129,7 @@ def _go(step: Step, member: Member, current: Replacement, cue: Cue, reason: str)
 def _end_spare(step: Step, member: Member, current: Replacement, cue: Cue, reason: str) -> None:
     spare = member.spare
     if spare is not None and spare.state is not State.DEAD:
-        why = "scaled down" if cue is Cue.UNWANTED else "nothing is left to take over from"
+        why = "scaled down" if cue is Cue.UNWANTED else "there is no process left to take over from"
         kill(step, spare, Cause.ABORTED, why)
         if not spare.alive:  # it was never forked
             member.spare = None
@@ -141,7 +142,7 @@ def _keep_old(step: Step, member: Member, current: Replacement, cue: Cue, reason
         return
     elif current.kind is Kind.MEMORY:
         _stop_for_memory(step, current.old, current.reason)
-    else:  # it went over its limit meanwhile: that is another replacement, when its turn comes
+    else:  # it went over its limit in the meantime; that is another replacement, in its turn
         request_memory(step.fleet, member, memory_reason(current.old.status_reason))
 
 
@@ -180,6 +181,6 @@ _TASKS: dict[Task, Callable[[Step, Member, Replacement, Cue, str], None]] = {
 
 
 def _stop_for_memory(step: Step, life: Life, reason: str) -> None:
-    """Stop a node that is over its memory limit without a replacement at hand."""
+    """Stop a node that is over its memory limit although there is no spare."""
     life.cause, life.reason = Cause.MEMORY, reason
     fire(step, life, Trigger.UNHEALTHY)

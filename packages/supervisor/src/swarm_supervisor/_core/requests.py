@@ -1,4 +1,4 @@
-"""Who is to be replaced, and why: a queue that each node is in once at most for the same reason. Pure."""
+"""The queue of requested replacements. Each node is in it at most once per reason. Pure."""
 
 from swarm_supervisor._core.fleet import Fleet, Kind, Life, Member, Mode, Request, Rollout
 from swarm_supervisor._core.lifecycle import State
@@ -7,10 +7,10 @@ from swarm_supervisor.events import RolloutStarted
 
 
 def request_restart(step: Step, node_id: int | None, reason: str) -> None:
-    """Ask for a new process of one node, or of every node that runs.
+    """Request a new process for one node, or for every running node.
 
-    A node that waits for its delay is started now if it is named; one that has ended for good likewise. One that is
-    scaled away gets no new process.
+    A named node that waits for its delay, or has ended for good, is started now. A node that is
+    being scaled away gets no new process.
     """
     fleet = step.fleet
     if fleet.mode in (Mode.STOPPING, Mode.STOPPED):
@@ -38,7 +38,7 @@ def request_restart(step: Step, node_id: int | None, reason: str) -> None:
 
 
 def request_memory(fleet: Fleet, member: Member, reason: str) -> None:
-    """A node is over its memory limit: it is replaced in its turn, one node at a time."""
+    """Request a replacement for a node over its memory limit. It is replaced in turn, one node at a time."""
     if member.replacement is not None or any(
         request.node_id == member.id and request.kind is Kind.MEMORY for request in fleet.queue
     ):
@@ -48,7 +48,7 @@ def request_memory(fleet: Fleet, member: Member, reason: str) -> None:
 
 
 def request_recycling(fleet: Fleet, member: Member, life: Life) -> None:
-    """A node wants a fresh process in its place: it is replaced in its turn, like one that somebody restarts."""
+    """Request a replacement for a node that asked for one. It is replaced in turn, as in a restart by hand."""
     ends = member.replacement is not None or fleet.mode in (Mode.STOPPING, Mode.STOPPED)
     if not life.recycle or life is not member.main or life.state is not State.RUNNING or ends:
         return
@@ -58,12 +58,12 @@ def request_recycling(fleet: Fleet, member: Member, life: Life) -> None:
 
 
 def memory_reason(reported: str) -> str:
-    """Say why a node is replaced that is over its memory limit."""
+    """Return the reason for replacing a node over its memory limit."""
     return f"over its memory limit: {reported}" if reported else "over its memory limit"
 
 
 def recovered(fleet: Fleet, member: Member) -> None:
-    """A node whose turn has not come is within its memory limit again."""
+    """Withdraw the request of a waiting node that is within its memory limit again."""
     for request in fleet.queue:
         if request.node_id == member.id and request.kind is Kind.MEMORY:
             fleet.queue.remove(request)

@@ -1,4 +1,4 @@
-"""How long to wait before a node is started again, and when its deaths are a crash loop. Pure."""
+"""How long to wait before a node is restarted, and which deaths are a crash loop. Pure."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -7,19 +7,19 @@ from typing import NamedTuple
 from swarm_supervisor.settings import Settings
 
 _JITTER = 0.1
-_MOST_DOUBLINGS = 60  # 2.0 ** 1100 would overflow; a cap that 2**60 delays do not reach is no cap
+_MOST_DOUBLINGS = 60  # 2.0 ** 1100 would overflow; 2**60 delays are more than any cap
 
 
 @dataclass(slots=True)
 class RestartHistory:
-    """The unplanned exits of one node id, as far as they matter."""
+    """The relevant unplanned exits of one node id."""
 
     row: int = 0
-    """Unplanned exits in a row, without a stable life between them."""
+    """Number of unplanned exits in a row, without a stable life in between."""
     exits: deque[float] = field(default_factory=deque)
-    """When they were (monotonic seconds): those within the window, at most max_restarts."""
+    """Times of the exits within the window (monotonic seconds), at most max_restarts."""
     looping: bool = False
-    """The last exit was part of a crash loop."""
+    """Whether the last exit was part of a crash loop."""
 
 
 class Restart(NamedTuple):
@@ -27,9 +27,9 @@ class Restart(NamedTuple):
 
     delay_s: float
     attempt: int
-    """Which start in a row this will be."""
+    """The number of the next start in a row."""
     crash_loop: bool
-    """A crash loop has begun with this exit."""
+    """Whether a crash loop starts with this exit."""
 
 
 def after_unplanned_exit(
@@ -37,7 +37,7 @@ def after_unplanned_exit(
 ) -> Restart:
     """Record an exit and return what follows. ``stable``: the life had been healthy for stable_after.
 
-    ``random`` is in [0, 1): nodes that died together shall not start together. The delay is never below
+    ``random`` is in [0, 1), so that nodes that died together do not start together. The delay is never below
     node_restart_delay, and never above restart_delay_max.
     """
     if stable:

@@ -1,4 +1,4 @@
-"""Whose turn it is to be replaced: so many nodes at a time, until the queue is empty. Pure."""
+"""Which nodes to replace next: a limited number at a time, until the queue is empty. Pure."""
 
 from swarm_health import Status
 from swarm_supervisor._core import replacement
@@ -9,7 +9,7 @@ from swarm_supervisor.events import RolloutFinished
 
 
 def advance(step: Step) -> None:
-    """Go on with what may go on now."""
+    """Advance every replacement that may advance now."""
     fleet = step.fleet
     for member in fleet.members.values():
         if member.spare is not None and member.spare.state is State.WARM:
@@ -17,7 +17,7 @@ def advance(step: Step) -> None:
     for request in list(fleet.queue):
         asked = fleet.members.get(request.node_id)
         if asked is None or asked.main.generation != request.generation or asked.main.state is not State.RUNNING:
-            fleet.queue.remove(request)  # it gets, or has got, a new process anyway
+            fleet.queue.remove(request)  # it gets or got a new process anyway
         elif _may_begin(fleet, request.kind) and asked.spare is None:
             fleet.queue.remove(request)
             replacement.begin(step, asked, request)
@@ -38,7 +38,7 @@ def _may_begin(fleet: Fleet, kind: Kind) -> bool:
 
 
 def _stops_for_memory(life: Life) -> bool:
-    # Also one that was to be replaced, and whose spare was lost while it drains.
+    # This includes a node that lost its spare while it drains.
     return life.cause is Cause.MEMORY or (life.cause is Cause.REPLACED and life.status == Status.MEMORY)
 
 

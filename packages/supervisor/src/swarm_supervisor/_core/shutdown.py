@@ -1,4 +1,4 @@
-"""The end of the swarm: in order, by force, or because nothing is left to do. Pure."""
+"""The end of the swarm: gracefully, by force, or because no node has work left. Pure."""
 
 from swarm_supervisor._core.fleet import Cause, Mode
 from swarm_supervisor._core.lifecycle import State
@@ -21,7 +21,7 @@ def begin(step: Step, reason: str, exit_code: int) -> None:
 
 
 def force(step: Step, reason: str) -> None:
-    """Kill all nodes now, whether the swarm is stopping or not. The exit code becomes 4, unless it says more."""
+    """Kill all nodes now, whether or not the swarm is stopping. The exit code becomes 4, unless a worse one is set."""
     fleet = step.fleet
     if fleet.mode is Mode.STOPPED:
         return
@@ -47,17 +47,17 @@ def _enter(step: Step, reason: str, exit_code: int, budget_s: float) -> None:
 
 
 def budget_spent(step: Step) -> None:
-    """Leave without those whom not even KILL has ended: PR_SET_PDEATHSIG waits for them."""
+    """Return without the processes that KILL has not ended yet. They die as soon as they leave the kernel."""
     left = [life for life in step.fleet.lives() if life.alive]
     for life in left:
-        kill(step, life, Cause.SHUTDOWN, "the time of the shutdown is over")
+        kill(step, life, Cause.SHUTDOWN, "the shutdown time is over")
     pids = ", ".join(str(life.pid) for life in left)
-    step.emit(ErrorOccurred(at=step.now, where="shutdown", error=f"left without waiting any longer for pid {pids}"))
+    step.emit(ErrorOccurred(at=step.now, where="shutdown", error=f"stopped waiting for pid {pids}"))
     _finish(step)
 
 
 def finish_if_over(step: Step) -> None:
-    """End when nothing runs and nothing will."""
+    """End if no node is running and none will run."""
     fleet = step.fleet
     if fleet.mode is Mode.STOPPED:
         return

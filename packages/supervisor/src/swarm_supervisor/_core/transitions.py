@@ -1,4 +1,4 @@
-"""Takes one life through one transition of the table, and turns the orders of the table into actions. Pure."""
+"""Take one life through one transition of the table, and turn the table's orders into actions. Pure."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from swarm_supervisor.events import NodeExited, NodeRunning, NodeStopping, NodeT
 
 
 def fire(step: Step, life: Life, trigger: Trigger) -> None:
-    """Apply the table to a life. `LifecycleError` if it has no such cell: that is a bug here, never bad input."""
+    """Apply the table to a life. `LifecycleError` if there is no such cell: that is a bug here, never bad input."""
     fleet = step.fleet
     before = life.state
     following, orders, keep = transition(before, trigger, fleet.table)
@@ -27,14 +27,14 @@ def fire(step: Step, life: Life, trigger: Trigger) -> None:
 
 
 def stop(step: Step, life: Life, cause: Cause, reason: str) -> None:
-    """Make a life end in order, for a reason. One that is ending already keeps its reason and its deadline."""
+    """Stop a life gracefully, for a reason. A life that is already ending keeps its reason and deadline."""
     if life.cause is None:
         life.cause, life.reason = cause, reason
     fire(step, life, Trigger.STOP)
 
 
 def kill(step: Step, life: Life, cause: Cause, reason: str) -> None:
-    """Make a life end at once."""
+    """Kill a life now."""
     if life.cause is None:
         life.cause, life.reason = cause, reason
     fire(step, life, Trigger.KILL)
@@ -75,7 +75,7 @@ def _tell_running(step: Step, life: Life) -> None:
 
 
 def _tell_stopping(step: Step, life: Life) -> None:
-    # A warm spare takes over from one that is over its memory limit, so that its stop is a planned one: but it has one.
+    # A warm spare takes over from a node over its memory limit, so its stop is planned, if there is a spare.
     current = step.fleet.members[life.node_id].replacement
     for_memory = life.cause is Cause.REPLACED and current is not None and current.kind is Kind.MEMORY
     unwell = for_memory or life.cause in UNPLANNED
@@ -95,7 +95,9 @@ def _tell_stopping(step: Step, life: Life) -> None:
 
 def _tell_terminating(step: Step, life: Life) -> None:
     reason = (
-        "still there after a KILL; a process in the kernel takes it when it comes out" if life.kills else life.reason
+        "it still exists after a KILL; a process in the kernel receives it when it comes out"
+        if life.kills
+        else life.reason
     )
     step.emit(
         NodeTerminating(

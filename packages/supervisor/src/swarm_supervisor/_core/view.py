@@ -1,4 +1,4 @@
-"""The view of a fleet at one moment: what the control socket, probes, top and the page all show. Pure."""
+"""The snapshot of a fleet, shown by the control socket, probes, top and the page. Pure."""
 
 from swarm_supervisor._core.fleet import Fleet, Life, Member, Mode
 from swarm_supervisor._core.lifecycle import State
@@ -6,7 +6,7 @@ from swarm_supervisor.snapshot import NodeSnapshot, Snapshot
 
 
 def take_snapshot(fleet: Fleet, now: float, *, pid: int, listener_errors: int = 0) -> Snapshot:
-    """Return the view of a fleet at this moment. Pure."""
+    """Return the snapshot of a fleet. Pure."""
     members = sorted(fleet.members.values(), key=lambda member: member.id)
     state, reason = _state(fleet, now)
     return Snapshot(
@@ -58,12 +58,12 @@ def _trouble(fleet: Fleet, member: Member, now: float) -> str:
 
 def _loops(fleet: Fleet, member: Member, now: float) -> bool:
     life = member.main
-    until = now if life.well_at is None else life.well_at  # one that has been silent since may be hung
+    until = now if life.well_at is None else life.well_at  # a node that has been silent since then may be hung
     return member.history.looping and not life.stable(until, fleet.settings.stable_after)
 
 
 def _is_quiet(life: Life) -> bool:
-    # A target that tells no state of its own is taken to be quiet when it has been told.
+    # A target without a state of its own counts as quiet once it has been told.
     if life.state is not State.RUNNING:
         return life.state is State.DEAD
     return life.statistics is None or life.statistics.state in ("", "quiet")
