@@ -46,7 +46,7 @@ def test_what_was_never_delivered_cannot_be_marked():
     ledger = Ledger()
     epoch = ledger.assign(KEY)
     ledger.deliver(KEY, epoch, 10)
-    with pytest.raises(ValueError, match=r"offset 10 of flights\[0\] cannot be marked: it has not been delivered yet"):
+    with pytest.raises(ValueError, match=r"offset 10 of flights\[0\] cannot be marked: it is not delivered yet"):
         ledger.mark(KEY, epoch, 11)
     assert ledger.take_storable() == []
 

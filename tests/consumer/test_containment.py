@@ -193,7 +193,7 @@ def test_the_watchdog_sees_a_dead_worker(embedded_broker, make_app, start, topic
 
     running = start(app)
     running.wait_for(lambda: running.runtime.phase == "running")
-    running.runtime._workers._queue.put(None)  # as if it had been told to stop
+    running.runtime._workers._queue.put(None)  # as if it had been asked to stop
     assert running.join() == 1
     assert "swarm-worker-0 ended without a word" in running.runtime.fatal_error()
     assert "swarm-worker-0" in running.wait_for_event(ClientError, lambda event: event.fatal).reason

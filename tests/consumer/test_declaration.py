@@ -338,7 +338,7 @@ def test_dead_letters_may_be_consumed_when_they_end_there():
 def test_a_pattern_without_an_end_is_refused_where_the_broker_matches_whole_names(pattern):
     one = App("test", {**KAFKA, "group.protocol": "consumer"})
     sentence = refused(lambda: one.topic(pattern)(Handler))
-    assert f"write {pattern + '.*'!r} for all that begin so, or {pattern + '$'!r} for no more than that" in sentence
+    assert f"write {pattern + '.*'!r} for all that begin so, or {pattern + '$'!r} for exactly that name" in sentence
     app().topic(pattern)(Handler)
 
 
@@ -351,7 +351,7 @@ def test_a_protocol_from_the_command_line_counts_for_patterns_too():
     one = app()
     one.topic("^flights-")(Handler)
     one.override({"group.protocol": "consumer"}, "--kafka")
-    with pytest.raises(ConfigurationError, match=r"has to match whole names: write '\^flights-\.\*'"):
+    with pytest.raises(ConfigurationError, match=r"must match whole names: write '\^flights-\.\*'"):
         one.subscription_groups()
 
 

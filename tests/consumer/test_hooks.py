@@ -197,7 +197,7 @@ def test_the_state_is_there_in_every_hook_and_not_in_the_constructor():
         seen.append("left")
 
     run(app)
-    assert "self.state is there from initialized() on, not in the constructor" in seen[0]
+    assert "self.state is available from initialized() on, not in the constructor" in seen[0]
     assert seen[1:] == [(hook, {"pool": 1}) for hook in ("initialized", "consume", "shutdown")] + ["left"]
 
 
@@ -394,10 +394,10 @@ def test_an_async_lifespan_that_dies_early_ends_the_node_with_its_reason():
         async with asyncio.TaskGroup() as group:
             yield group.create_task(background())
 
-    with pytest.raises(LifespanError, match=r"resources .* failed while the node was at work: ExceptionGroup"):
+    with pytest.raises(LifespanError, match=r"resources .* failed while the node was running: ExceptionGroup"):
         run(app)
     assert fatal, "the handler waited in vain for the node to be told to end"
-    assert "while the node was at work" in fatal[0].reason
+    assert "while the node was running" in fatal[0].reason
 
 
 def test_a_hook_that_hangs_holds_up_no_partition_that_comes_back(embedded_broker, make_app, start, topic_name):

@@ -36,7 +36,7 @@ def test_the_wait_is_told_after_ten_seconds_and_then_each_time_it_has_doubled() 
 
 def test_an_empty_assignment_is_told_once() -> None:
     assert told_of(Client(join_state="steady"), 1000) == [
-        "pricing: no partitions for this node: the group's other members have all of them"
+        "pricing: no partitions for this node: other members of the group have all of them"
     ]
 
 

@@ -41,7 +41,7 @@ def test_without_java_the_test_is_skipped_with_the_reason(run_pytest):
 def test_where_kafka_is_required_the_skip_is_a_failure(run_pytest):
     done = run_pytest(USES_KAFKA, environment={"SWARM_REQUIRE_KAFKA": "1"})
     assert done.returncode == 1
-    assert "demands a real Kafka broker, and this test was skipped" in done.stdout
+    assert "requires a real Kafka broker, but this test was skipped" in done.stdout
     assert "there is no 'java' on PATH" in done.stdout
 
 

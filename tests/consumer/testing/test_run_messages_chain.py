@@ -176,7 +176,7 @@ def test_what_cannot_become_json_is_refused_in_a_sentence():
     class Odd:
         pass
 
-    with pytest.raises(TypeError, match=r"an object of type .*Odd cannot become JSON: produce bytes instead"):
+    with pytest.raises(TypeError, match=r"an object of type .*Odd cannot be encoded as JSON: produce bytes instead"):
         run_messages(lambda batch, consumer: consumer.produce("out", Odd()), [b"1"])
 
 

@@ -1,6 +1,6 @@
-"""A Kafka consumer runtime that loses nothing: batches, typed payloads, at-least-once by construction.
+"""A Kafka consumer runtime that loses no records: batches, typed payloads, at-least-once by design.
 
-Importing it starts no thread and makes no client; the client library itself is imported with the first name used.
+Importing it starts no thread and creates no client; the client library is imported when the first name is used.
 """
 
 from typing import TYPE_CHECKING
@@ -97,8 +97,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    # The test kit's pytest plugin lives in this package and is loaded by every pytest session of an environment that
-    # has it installed, and the embedded broker's host process needs no client either: both stay cheap this way.
+    # The test kit's pytest plugin is in this package and is loaded by every pytest session of an environment that
+    # has it installed, and the embedded broker's host process needs no client either. This keeps both cheap.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

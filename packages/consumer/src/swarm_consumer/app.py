@@ -1,4 +1,4 @@
-"""The app: what is consumed, by whom and with which settings. Declaring it starts no thread and makes no client."""
+"""The app: what is consumed, by which handlers, with which settings. Declaring it starts no thread and no client."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 ListenerFunction = TypeVar("ListenerFunction", bound=Listener)
 
 _PRODUCER_OWNED = {
-    "client.id": "the client id is the first argument of App",
+    "client.id": "set the client id with the first argument of App",
     "error_cb": "subscribe to ClientError events instead",
-    "logger": "librdkafka's log goes through the logger swarm_consumer.librdkafka",
-    "log_cb": "librdkafka's log goes through the logger swarm_consumer.librdkafka",
-    "on_delivery": "wait on what produce() returns instead",
-    "dr_cb": "wait on what produce() returns instead",
-    "delivery.report.only.error": "every delivery is awaited before its batch counts as done",
+    "logger": "librdkafka logs to the logger swarm_consumer.librdkafka",
+    "log_cb": "librdkafka logs to the logger swarm_consumer.librdkafka",
+    "on_delivery": "wait on the return value of produce() instead",
+    "dr_cb": "wait on the return value of produce() instead",
+    "delivery.report.only.error": "a batch only counts as done after all its deliveries",
 }
 
 
 class App(Hooked):
-    """Topics, who consumes them, and how.
+    """Topics, their handlers and settings.
 
-    client_id: what brokers and their logs call this app.
-    kafka: any librdkafka property; it wins over our defaults. Those that are ours are refused by name.
-    producer: properties for the producer alone, on top of `kafka`.
+    client_id: the app's name for brokers and their logs.
+    kafka: any librdkafka property; it overrides our defaults. Properties that belong to Swarm are refused by name.
+    producer: properties only for the producer, on top of `kafka`.
     group: the consumer group of topics that name none; the client id by default.
-    concurrency: worker threads per process; batches of different partitions run side by side on them.
+    concurrency: worker threads per process; they run batches of different partitions in parallel.
     revocation_timeout: seconds in-flight work may take when partitions are taken away; None: 30, or four fifths of
         max.poll.interval.ms if that is less.
     Every topic setting (max_messages, max_wait, ...) may be given here as the default for all topics.
@@ -127,19 +127,19 @@ class App(Hooked):
         config: Mapping[str, Any] | None = None,
         **settings: Unpack[OneTopicKeywords],
     ) -> Callable[[ConsumerClass], ConsumerClass]:
-        """Declare who consumes one or more topics: a decorator for a Consumer class. A name with ^ is a pattern.
+        """Declare the handler of one or more topics: a decorator for a Consumer class. A name with ^ is a pattern.
 
         payload, key: a msgspec type (JSON; str is a JSON string), a pydantic model, Json(...), MessagePack(...), a
             callable of bytes, one of confluent-kafka's schema-registry deserializers, or None for raw bytes. A payload
-            that is left out follows the annotation: ``def consume(self, messages: Batch[Order])``. A payload may also
+            that is omitted follows the annotation: ``def consume(self, messages: Batch[Order])``. A payload may also
             be a `Codec`, which sees the headers and encodes what is produced to the topic.
         headers: a callable of the list of pairs.
-        kafka: client properties of these topics; topics of a group that differ in them get clients of their own.
+        kafka: client properties of these topics; topics of a group with different properties get separate clients.
         subscription_group: an explicit name for the client these topics share.
         active: False leaves the topics out without removing the declaration.
-        partitions, replication, config: what the topics are to be like in the cluster, as in `declare_topic`.
+        partitions, replication, config: the topics' declaration in the cluster, as in `declare_topic`.
 
-        Raises ConfigurationError, with the file and line of this call, for whatever cannot work.
+        Raises ConfigurationError, with the file and line of this call, for anything that cannot work.
         """
         place = caller()
         with declared(place):
@@ -221,18 +221,18 @@ class App(Hooked):
             **fields,
         )
         base = {**self._base_properties(), group: merge(self._properties, of_group.properties)}
-        subscription_groups([*self._routes, route], base)  # conflicts are refused here and now
+        subscription_groups([*self._routes, route], base)  # conflicts are refused now
         self._groups[group] = of_group
         self._routes.append(route)
 
     def declare_topic(
         self, name: str, *, partitions: int, replication: int | None = None, config: Mapping[str, Any] | None = None
     ) -> DeclaredTopic:
-        """Declare what a topic is to be like in the cluster, whether it is consumed here or only produced to.
+        """Declare the form of a topic in the cluster, whether it is consumed here or only produced to.
 
-        Running an app makes no topic: a tool compares what is declared with what is there. partitions: how many at
-        least. replication: for a topic that is made; None: the broker's default. config: topic configurations. Raises
-        ConfigurationError for values that cannot be, and for a topic declared twice in different ways.
+        Running an app creates no topic: a tool compares the declarations with the cluster. partitions: the
+        minimum. replication: for new topics; None: the broker's default. config: topic configurations. Raises
+        ConfigurationError for impossible values, and for a topic declared twice in different ways.
         """
         with declared(caller()):
             topic = declared_topic(name, partitions, replication, {} if config is None else config)
@@ -242,10 +242,10 @@ class App(Hooked):
         return topic
 
     def override(self, kafka: Mapping[str, Any], where: str) -> None:
-        """Let these properties win over all that the code says, for every topic, every group and the producer.
+        """Override the properties in the code, for every topic, every group and the producer.
 
-        It is how a command line or an environment has the last word; `where` names it in error messages. Raises
-        ConfigurationError for a property that is ours.
+        A command line or an environment uses this; `where` names it in error messages. Raises
+        ConfigurationError for a property that belongs to Swarm.
         """
         check_properties(kafka, where)
         given = placed(kafka, where)
@@ -262,12 +262,12 @@ class App(Hooked):
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """Everything that was declared, in order."""
+        """All declared routes, in order."""
         return tuple(self._routes)
 
     @property
     def declared_topics(self) -> tuple[DeclaredTopic, ...]:
-        """What was declared about topics in the cluster, sorted by name."""
+        """The declarations of topics in the cluster, sorted by name."""
         return tuple(sorted(self._declared_topics.values(), key=lambda topic: topic.name))
 
     def subscription_groups(self) -> list[SubscriptionGroup]:
@@ -275,9 +275,9 @@ class App(Hooked):
         return subscription_groups(self._routes, self._base_properties())
 
     def routing_table(self) -> str:
-        """Return all of it as text for people.
+        """Return the routing table as text.
 
-        Groups, topics, handlers, the settings that are not the default, and each client property with the place where
+        Groups, topics, handlers, non-default settings, and each client property with the place where
         it was set. Secrets are masked.
         """
         from swarm_consumer.routing.routing_table import routing_table
@@ -311,7 +311,7 @@ class App(Hooked):
         return declare
 
     def run(self, *, signals: bool = False, selection: Selection | None = None, **options: Any) -> int:
-        """Consume in this process until stopped; return 0, or 1 after a fatal error, or 4 when the drain took too long.
+        """Consume in this process until stopped; return 0, or 1 after a fatal error, or 4 if the drain took too long.
 
         With `signals`, INT and TERM stop, TSTP quiets; without, no signal handler is installed, and Python's own
         KeyboardInterrupt drains before it is raised. The options are those of `Runtime`.

@@ -1,4 +1,4 @@
-"""Checks of what users give: numbers, names of topics, names that should be known. Each error is one sentence."""
+"""Checks of user input: numbers, topic names, known names. Each error is one sentence."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_mapping(value: Any, name: str, where: str) -> None:
 
 
 def check_topic(topic: Any) -> None:
-    """Raise ConfigurationError for what can be neither a topic's name nor a pattern."""
+    """Raise ConfigurationError for anything that is neither a topic name nor a pattern."""
     if not isinstance(topic, str):
         raise ConfigurationError(f"{topic!r} cannot be a topic: a name or a pattern is a string")
     if topic.startswith("^"):

@@ -1,4 +1,4 @@
-"""The errors of the package: each a sentence that says what is wrong and what to do."""
+"""The errors of the package: each is a sentence with the problem and the remedy."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ AdminErrorKind = Literal[
 def _text_of(cause: BaseException) -> str:
     try:
         return str(cause) or type(cause).__name__
-    except BaseException:  # noqa: BLE001  a decoder's error is anybody's
+    except BaseException:  # noqa: BLE001  a decoder's error may be of any class
         return type(cause).__name__
 
 
 class SwarmConsumerError(Exception):
-    """Base of every error this package raises on its own account."""
+    """Base of every error of this package."""
 
 
 class ConfigurationError(SwarmConsumerError, ValueError):
     """A setting, a route or a property that cannot work; one sentence, meant for exit code 2.
 
-    ``place`` is the ``file:line`` of the declaration that is meant, None where no line of code is.
+    ``place`` is the ``file:line`` of the declaration, None if there is none.
     """
 
     def __init__(self, message: str, *, place: str | None = None) -> None:
@@ -66,8 +66,8 @@ class AdminError(SwarmConsumerError):
 class DeserializationError(SwarmConsumerError):
     """A key, a payload or headers that the topic's deserializer refused.
 
-    Carries ``topic``, ``partition``, ``offset`` and ``field`` ("payload", "key" or "headers"); the message repeats
-    them and what the decoder said, for msgspec including the path inside the document.
+    Has ``topic``, ``partition``, ``offset`` and ``field`` ("payload", "key" or "headers"); the message contains
+    them and the decoder's text, which for msgspec includes the path in the document.
     """
 
     def __init__(self, topic: str, partition: int, offset: int, field: str, cause: BaseException) -> None:
@@ -79,8 +79,8 @@ class DeserializationError(SwarmConsumerError):
 
 
 class DeliveryError(SwarmConsumerError):
-    """The broker did not acknowledge what was produced: the message is lost unless it is produced again."""
+    """The broker did not acknowledge a message: it is lost unless it is produced again."""
 
 
 class ConsumptionError(SwarmConsumerError):
-    """An operation on a partition that cannot be done now, for example on one that has been taken away."""
+    """An operation on a partition that is not possible now, for example after it was taken away."""

@@ -1,4 +1,4 @@
-"""What happens, as typed events. `bus.py` hands them to listeners and to the log."""
+"""The typed events. `bus.py` passes them to listeners and to the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swarm_consumer.event_text import format_partitions as format_partitions
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Base of all events. `at` is monotonic seconds; `str()` is fit for a log line."""
+    """Base of all events. `at` is monotonic seconds; `str()` gives the log line."""
 
     level: ClassVar[int] = logging.DEBUG
     at: float = field(default_factory=time.monotonic)
@@ -38,7 +38,7 @@ class StateChanged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ClientCreated(Event):
-    """A Kafka client was made for a subscription group."""
+    """A Kafka client was created for a subscription group."""
 
     level: ClassVar[int] = logging.INFO
     subscription_group: str
@@ -53,7 +53,7 @@ class ClientCreated(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AwaitingPartitions(Event):
-    """A client has had no partition for a while. `join_state` is librdkafka's; None: it has not told yet."""
+    """A client has had no partition for a while. `join_state` comes from librdkafka; None: not known yet."""
 
     level: ClassVar[int] = logging.INFO
     subscription_group: str
@@ -62,17 +62,19 @@ class AwaitingPartitions(Event):
 
     def __str__(self) -> str:
         if self.join_state == "steady":
-            return f"{self.subscription_group}: no partitions for this node: the group's other members have all of them"
+            return (
+                f"{self.subscription_group}: no partitions for this node: other members of the group have all of them"
+            )
         state = f" (join state {self.join_state})" if self.join_state else ""
         return (
-            f"{self.subscription_group}: waiting for the group to hand out partitions, for {self.waited_s:.0f} s so far"
-            f"{state}. It waits for every member; one that vanished counts until its session.timeout.ms is over."
+            f"{self.subscription_group}: waiting for partitions from the group for {self.waited_s:.0f} s so far"
+            f"{state}. The group waits for every member, and for a lost member until its session.timeout.ms ends."
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Polled(Event):
-    """The client returned messages (one event a turn, not one a message)."""
+    """The client returned messages (one event per turn, not per message)."""
 
     subscription_group: str
     messages: int
@@ -96,13 +98,13 @@ class Assigned(_Rebalance):
 
 
 class Revoked(_Rebalance):
-    """Partitions were taken away in order; their progress was handed over before."""
+    """Partitions were revoked; their progress was handed over before."""
 
     verb = "revoked"
 
 
 class Lost(_Rebalance):
-    """Partitions were lost (session or poll interval exceeded): what was in flight is dropped, others have it now."""
+    """Partitions were lost (session or poll interval exceeded): work in flight is dropped, as others own them now."""
 
     level: ClassVar[int] = logging.WARNING
     verb = "lost"
@@ -110,7 +112,7 @@ class Lost(_Rebalance):
 
 @dataclass(frozen=True, kw_only=True)
 class RevocationOverrun(Event):
-    """In-flight work did not end within the revocation budget; its partitions were handed over at what was marked."""
+    """In-flight work did not end within the revocation budget; its partitions were handed over at their marks."""
 
     level: ClassVar[int] = logging.WARNING
     subscription_group: str
@@ -119,14 +121,14 @@ class RevocationOverrun(Event):
 
     def __str__(self) -> str:
         return (
-            f"{self.subscription_group}: gave {format_partitions(self.partitions)} away with work still in flight "
-            f"after waiting {self.waited_s:.1f} s; it will be done again by the next owner"
+            f"{self.subscription_group}: gave {format_partitions(self.partitions)} away with work in flight "
+            f"after waiting {self.waited_s:.1f} s; the next owner will repeat it"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchStarted(Event):
-    """A handler was given a batch."""
+    """A handler received a batch."""
 
     topic: str
     partition: int
@@ -150,7 +152,7 @@ class BatchFinished(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchFailed(Event):
-    """A handler raised. The partition goes on at `offset`, the first that is not marked, after the back-off."""
+    """A handler raised. After the back-off the partition continues at `offset`, the first unmarked one."""
 
     level: ClassVar[int] = logging.ERROR
     topic: str
@@ -172,7 +174,7 @@ class BatchFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RetryStarted(Event):
-    """The back-off is over and the partition is tried again."""
+    """The back-off is over and the partition is retried."""
 
     level: ClassVar[int] = logging.INFO
     topic: str
@@ -186,7 +188,7 @@ class RetryStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionPaused(Event):
-    """A partition was paused by its handler, or for the memory that its waiting messages take."""
+    """A partition was paused by its handler, or because its waiting messages use too much memory."""
 
     topic: str
     partition: int
@@ -196,7 +198,7 @@ class PartitionPaused(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionResumed(Event):
-    """A paused partition goes on."""
+    """A paused partition continues."""
 
     topic: str
     partition: int
@@ -205,7 +207,7 @@ class PartitionResumed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionStalled(Event):
-    """A partition brings nothing although the broker has more, and what is done about it."""
+    """A partition delivers no records although the broker has more; `remedy` is the reaction."""
 
     level: ClassVar[int] = logging.WARNING
     topic: str
@@ -217,13 +219,13 @@ class PartitionStalled(Event):
 
     def __str__(self) -> str:
         place = "nowhere yet" if self.offset is None else f"at offset {self.offset}"
-        what = f"{self.topic}[{self.partition}] has brought nothing for {self.stalled_s:.0f} s, and the broker has more"
+        what = f"{self.topic}[{self.partition}] delivers no records for {self.stalled_s:.0f} s, but the broker has more"
         return f"{what}: the client fetches {place}, the end is {self.end}; {self.remedy}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sought(Event):
-    """A partition goes on at another place."""
+    """A partition continues at another position."""
 
     level: ClassVar[int] = logging.INFO
     topic: str
@@ -231,12 +233,12 @@ class Sought(Event):
     target: str
 
     def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]: goes on at {self.target}"
+        return f"{self.topic}[{self.partition}]: continues at {self.target}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLettered(Event):
-    """A message was diverted to the dead-letter topic, or skipped where there is none; progress goes on behind it."""
+    """A message was diverted to the dead-letter topic, or skipped if there is none; progress continues after it."""
 
     level: ClassVar[int] = logging.ERROR
     topic: str
@@ -256,7 +258,7 @@ class DeadLettered(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterLimitReached(Event):
-    """A message has used up its attempts and is not diverted, because too many were: the partition stays at it."""
+    """A message has used up its attempts but is not diverted, because too many were: the partition stays there."""
 
     level: ClassVar[int] = logging.ERROR
     topic: str
@@ -265,12 +267,12 @@ class DeadLetterLimitReached(Event):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}] offset {self.offset}: the partition stops here: {self.reason}"
+        return f"{self.topic}[{self.partition}] offset {self.offset}: the partition is blocked here: {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Committed(Event):
-    """The broker answered a commit. `error` is None when it took it."""
+    """The broker answered a commit. `error` is None if it succeeded."""
 
     subscription_group: str
     offsets: tuple[tuple[str, int, int], ...]
@@ -283,7 +285,7 @@ class Committed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CommitRefused(Event):
-    """The broker refused a commit, and not for a reason that passes. Told again after a minute while it goes on."""
+    """The broker refused a commit for a lasting reason. Reported again every minute while it lasts."""
 
     level: ClassVar[int] = logging.WARNING
     subscription_group: str
@@ -293,13 +295,13 @@ class CommitRefused(Event):
 
     def __str__(self) -> str:
         return (
-            f"{self.subscription_group}: the commit of {format_partitions(self.partitions)} is refused: {self.reason}"
+            f"{self.subscription_group}: the commit of {format_partitions(self.partitions)} was refused: {self.reason}"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatisticsEmitted(Event):
-    """librdkafka's statistics of one client, as it gave them."""
+    """librdkafka's statistics of one client, unchanged."""
 
     subscription_group: str
     statistics: dict[str, Any] = field(repr=False)
@@ -310,7 +312,7 @@ class StatisticsEmitted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ClientError(Event):
-    """The client reported an error. Unless `fatal`, which ends the node, it goes on by itself."""
+    """The client reported an error. A `fatal` one ends the node; otherwise the client recovers on its own."""
 
     level: ClassVar[int] = logging.WARNING
     subscription_group: str
@@ -324,7 +326,7 @@ class ClientError(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorOccurred(Event):
-    """Something raised that must not stop anything: a hook, a listener, a rejected offset."""
+    """An error that must not stop anything: in a hook, in a listener, a rejected offset."""
 
     level: ClassVar[int] = logging.ERROR
     where: str

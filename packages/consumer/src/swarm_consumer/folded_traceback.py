@@ -1,4 +1,4 @@
-"""A traceback without our own frames: what an on-call engineer reads is the application's part of it."""
+"""A traceback without our own frames: an on-call engineer needs the application's part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OWN_FOLDER = f"{Path(__file__).resolve().parent}/"
 def folded(error: BaseException) -> str:
     """Return the traceback as text, with causes. Frames of swarm_consumer are left out and counted.
 
-    An error with no other frame keeps them all: it is ours to mend.
+    An error without other frames keeps them all, because it is our bug.
     """
     made = traceback.TracebackException.from_exception(error, compact=True)
     chain = list(_chain(made))
@@ -22,7 +22,7 @@ def folded(error: BaseException) -> str:
             left_out += sum(map(_ours, one.stack))
             one.stack[:] = [frame for frame in one.stack if not _ours(frame)]
     text = "".join(made.format()).rstrip("\n")
-    return text + (f"\n({left_out} frames of swarm_consumer are left out)" if left_out else "")
+    return text + (f"\n({left_out} frames of swarm_consumer left out)" if left_out else "")
 
 
 def is_ours(filename: str) -> bool:
@@ -35,7 +35,7 @@ def _ours(frame: traceback.FrameSummary) -> bool:
 
 
 def _chain(made: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
-    """Yield an error, its causes, and those of a group's members; each once."""
+    """Yield an error, its causes, and those of a group's members, each once."""
     waiting, seen = [made], set()
     while waiting:
         one = waiting.pop()

@@ -1,4 +1,4 @@
-"""Where the user's own code declared something: file and line, for sentences that are to be acted on."""
+"""Where the user's code declared something, as file and line for error messages."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from types import CodeType, FrameType
 from typing import Any
 
 _INSIDE = ("swarm_consumer", "confluent_kafka", "contextlib", "functools")
-"""Packages whose frames are passed over: the caller is whoever called them."""
+"""Packages whose frames are skipped: the caller is outside of them."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A line of somebody's code; ``str()`` is ``file:line``, relative to the working directory where it is below."""
+    """A line of code; ``str()`` is ``file:line``, relative to the working directory if it is below it."""
 
     file: str
     line: int
     names: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """The local names there: what an annotation as text may refer to."""
+    """The local names there, to resolve annotations that are strings."""
 
     def __str__(self) -> str:
         return f"{shown(self.file)}:{self.line}"
 
 
 def shown(file: str) -> str:
-    """Return the file's name as a user would type it: relative when it is below the working directory."""
+    """Return the file's name as a user would type it: relative if it is below the working directory."""
     try:
         return str(Path(file).relative_to(Path.cwd()))
     except (ValueError, OSError):  # elsewhere, or the working directory is gone
@@ -61,7 +61,7 @@ def place_of(function: Any) -> str:
 
 
 def place_in(error: BaseException) -> str:
-    """Return ``, at file:line`` of the last line of the user's own that an error came through, or an empty string."""
+    """Return ``, at file:line`` of the innermost user line in an error's traceback, or an empty string."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not _is_library(frame.filename)]
     return f", at {shown(own[-1].filename)}:{own[-1].lineno}" if own else ""

@@ -1,4 +1,4 @@
-"""Orders from outside: a flag, and signal handlers for an app without a supervisor, installed only when asked."""
+"""Orders from outside: a flag, and optional signal handlers for an app without a supervisor."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, Protocol
 
 
 class Stoppable(Protocol):
-    """What the signals are about: a Runtime."""
+    """The object that signals act on: a Runtime."""
 
     def stop(self, reason: str) -> None:
-        """Stop in order; from a signal handler."""
+        """Stop gracefully. Callable from a signal handler."""
 
     def quiet(self) -> None:
-        """Take no more; from a signal handler."""
+        """Take no more messages. Callable from a signal handler."""
 
 
 class Flag(Protocol):
-    """An order from outside, such as a supervisor's: it can be looked at, waited for, and polled."""
+    """An order from outside, such as a supervisor's: it can be checked, waited for, and polled."""
 
     def is_set(self) -> bool:
         """Whether the order was given."""
@@ -35,7 +35,7 @@ class Flag(Protocol):
 def handling(runtime: Stoppable) -> Iterator[None]:
     """Stop on INT, TERM and HUP, quiet on TSTP, while the block runs. A second INT or TERM has its default effect.
 
-    A HUP that is ignored stays ignored: nohup has seen to it.
+    An ignored HUP stays ignored, as nohup requires.
     """
     before: dict[int, Any] = {}
 

@@ -1,4 +1,4 @@
-"""The properties a consumer client is made with, where each was set, and what the client says about them."""
+"""The properties of a consumer client, their sources, and the client's errors about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swarm_consumer.routing.settings import DEFAULT_ASSIGNOR
 
 
 class ClientProperties:
-    """What one subscription group's client gets, in this process."""
+    """The properties of one subscription group's client in this process."""
 
     def __init__(self, group: SubscriptionGroup, client_id: str, node_id: int | None) -> None:
         self._group = group
@@ -37,17 +37,17 @@ class ClientProperties:
         self._properties = properties
 
     def for_client(self) -> dict[str, Any]:
-        """Return the properties for the client; secrets included, not to be shown."""
-        # librdkafka commits nothing of its own will: `commit_turns.py` says why.
+        """Return the properties for the client. They include secrets and must not be shown."""
+        # librdkafka must not commit on its own: see `commit_turns.py`.
         return {**self._properties, "enable.auto.commit": False, "auto.commit.interval.ms": 0}
 
     def in_effect(self) -> dict[str, Any]:
-        """Return the properties as they take effect, whoever sees to it; secrets included, not to be shown."""
+        """Return the effective properties. They include secrets and must not be shown."""
         return dict(self._properties)
 
     @property
     def incremental(self) -> bool:
-        """Whether a rebalance names what comes and goes, and not the whole assignment."""
+        """Whether a rebalance names only the changes, not the whole assignment."""
         properties = self._properties
         protocol = str(properties.get("group.protocol", "classic"))
         return protocol != "classic" or "cooperative" in str(properties["partition.assignment.strategy"])
@@ -68,7 +68,7 @@ class ClientProperties:
 
     @property
     def names(self) -> list[str]:
-        """The names of all properties, longest first, so that a search in a text finds the most telling."""
+        """The names of all properties, longest first, so that a search in a text finds the most specific one."""
         return sorted(self._properties, key=len, reverse=True)
 
 

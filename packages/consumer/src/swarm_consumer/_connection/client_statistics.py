@@ -1,4 +1,4 @@
-"""What librdkafka's statistics say about a client, reduced to what liveness and reports need."""
+"""The parts of librdkafka's statistics that liveness and reports need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from swarm_consumer._scheduling.progress import Key
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError)
-"""What decoding raises: nested too deeply (RecursionError), no text or no number (ValueError)."""
+"""Errors of decoding: nested too deeply (RecursionError), or not text or a number (ValueError)."""
 
 
 class _Partition(msgspec.Struct):
@@ -48,38 +48,38 @@ _decoder = msgspec.json.Decoder(_Statistics)
 
 @dataclass(frozen=True, slots=True)
 class KnownPartition:
-    """One partition as the client knew it at its last statistics. None: it did not know."""
+    """One partition in the client's last statistics. None means unknown."""
 
     committed: int | None = None
     start: int | None = None
-    """The first offset that is still there."""
+    """The first offset that still exists."""
     end: int | None = None
-    """The next offset that could be read: behind it are open transactions, or nothing."""
+    """The end for readers: after it there are only open transactions, or nothing."""
     fetched: int | None = None
     """The next offset that the client would fetch."""
     waiting: int = 0
-    """Records that the client had fetched and not handed over, for all partitions together."""
+    """Number of records fetched but not handed over, for all partitions together."""
 
 
 NOTHING = KnownPartition()
 
 
 class ClientStatistics:
-    """The last statistics of one client. The owner thread replaces the values, never edits them: any may read."""
+    """The last statistics of one client. The owner thread replaces values, never edits them: any thread may read."""
 
     def __init__(self) -> None:
         self.join_state: str | None = None
         self.join_state_since: float | None = None
         self.group_state: str | None = None
-        """The state of the group's coordinator: "up" where the client has one."""
+        """The state of the group's coordinator: "up" if the client has one."""
         self.brokers: tuple[tuple[str, str], ...] = ()
         """Source and state of each broker that the client lists."""
         self._known: dict[Key, KnownPartition] = {}
         self._committed: dict[Key, int] = {}
-        self._received: dict[Key, tuple[int, int]] = {}  # bytes of earlier clients, and of the present one
+        self._received: dict[Key, tuple[int, int]] = {}  # bytes of earlier clients, and of the current one
 
     def update(self, text: str, now: float) -> None:
-        """Take over one statistics document; one that cannot be read is passed over."""
+        """Take a statistics document; one that cannot be read is skipped."""
         try:
             statistics = _decoder.decode(text)
         except UNREADABLE:
@@ -96,39 +96,39 @@ class ClientStatistics:
                 key = (topic, number)
                 known[key] = _known(one)
                 earlier, last = received.get(key, (0, 0))
-                # A client that was made anew counts from 0.
+                # A recreated client counts from 0.
                 received[key] = (earlier, one.rxbytes) if one.rxbytes >= last else (earlier + last, one.rxbytes)
         self._known, self._received = known, received
 
     def known(self, key: Key) -> KnownPartition:
-        """Return what the client knew of a partition."""
+        """Return the client's figures for a partition."""
         return self._known.get(key, NOTHING)
 
     def committed_offset(self, key: Key) -> int | None:
-        """Return the committed offset: what the broker has taken under this assignment, else what the client found."""
+        """Return the committed offset: the last one under this assignment, else the one that the client found."""
         committed = self._committed.get(key)
         return self.known(key).committed if committed is None else committed
 
     def received_bytes(self, key: Key) -> int:
-        """Return how many bytes of a partition's records have been received since the start. They only grow."""
+        """Return the number of bytes received for a partition since the start. It only grows."""
         return sum(self._received.get(key, (0, 0)))
 
     def received(self) -> dict[Key, int]:
-        """Return the same for every partition that there ever was."""
+        """Return the same for every partition that was ever here."""
         return {key: earlier + last for key, (earlier, last) in self._received.items()}
 
     def assigned(self, keys: Iterable[Key]) -> None:
-        """Forget what was known of an earlier assignment."""
+        """Forget the figures of an earlier assignment."""
         self.unassigned(keys)
 
     def unassigned(self, keys: Iterable[Key]) -> None:
-        """Forget what was known of partitions that are not ours."""
+        """Forget the figures of partitions that are not ours."""
         gone = set(keys)
         self._committed = {key: offset for key, offset in self._committed.items() if key not in gone}
         self._known = {key: known for key, known in self._known.items() if key not in gone}
 
     def committed(self, offsets: Iterable[tuple[str, int, int]]) -> None:
-        """Note what the broker has taken."""
+        """Note commits that the broker has accepted."""
         self._committed = {**self._committed, **{(topic, partition): offset for topic, partition, offset in offsets}}
 
     def _joined(self, state: str, now: float) -> None:
@@ -138,8 +138,8 @@ class ClientStatistics:
 
 
 def _known(one: _Partition) -> KnownPartition:
-    # Brokers name a last stable offset only to clients that read committed records alone: to them nothing is readable
-    # behind it.
+    # Brokers send a last stable offset only to clients that read committed records. They cannot read anything
+    # after it.
     return KnownPartition(
         committed=_offset(one.committed_offset),
         start=_offset(one.lo_offset),
@@ -150,5 +150,5 @@ def _known(one: _Partition) -> KnownPartition:
 
 
 def _offset(number: int) -> int | None:
-    """Librdkafka's negative offsets are names: invalid, stored, beginning, end."""
+    """Librdkafka's negative offsets have meanings: invalid, stored, beginning, end."""
     return number if number >= 0 else None

@@ -1,6 +1,6 @@
-"""From the ledger to the broker: positions are committed in turns, and a last time as a partition leaves.
+"""From the ledger to the broker: positions are committed in turns, and once more when a partition leaves.
 
-The functions that take a client are called by the thread that owns it.
+Functions that take a client are called by the thread that owns it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RETRY_S = 0.1
 """Between two attempts of a blocking mark, or of a question that the broker has not answered."""
 ASK_S = 0.5
-"""How long the broker may take to say what is committed, while handlers are waited for in a rebalance."""
+"""Time limit for the broker to return committed offsets during the wait for handlers in a rebalance."""
 
 
 def topic_partition(one: Storable) -> TopicPartition:
@@ -53,7 +53,7 @@ def _collect(connection: Connection) -> None:
 def commit_now(connection: Connection, client: confluent_kafka.Consumer, keys: Iterable[Key]) -> None:
     """Commit the positions of these partitions at once, whatever is committed; made again until it is taken.
 
-    The partitions are ours here, on the owner's thread, so it can rewind nobody else.
+    On the owner's thread the partitions are ours, so this cannot rewind another member.
     """
     keys = list(keys)
     collect(connection)
@@ -117,7 +117,7 @@ def send(connection: Connection, client: confluent_kafka.Consumer, places: Seque
 def commit_blocking(connection: Connection, key: Key, epoch: int, timeout_s: float) -> bool:
     """Commit a partition's position and wait for the broker; False when it did not take it.
 
-    Called by workers. The owner only sends the commit: inside a blocking one it would stay as long as librdkafka looks
+    Called by workers. The owner only sends the commit: a blocking commit would hold it as long as librdkafka looks
     for a coordinator, without a poll, a rebalance or a commit of any other partition.
     """
 
@@ -154,7 +154,7 @@ def commit_blocking(connection: Connection, key: Key, epoch: int, timeout_s: flo
             reason: Exception = error
         except KafkaException as error:
             reason = error
-            # A rebalance in progress or a coordinator that moves: the next attempt may well be taken.
+            # During a rebalance or a move of the coordinator the next attempt may succeed.
             if commit_may_succeed_later(error.args[0]) and time.monotonic() + RETRY_S < deadline:
                 time.sleep(RETRY_S)
                 continue
@@ -185,7 +185,7 @@ def committed_metadata(connection: Connection, key: Key, timeout_s: float) -> st
 def arrived(connection: Connection, client: confluent_kafka.Consumer, keys: Iterable[Key]) -> bool:
     """Whether every commit of these partitions that is under way has been taken, as the broker says.
 
-    For callbacks, where no answer can be polled: librdkafka goes on with its attempts meanwhile.
+    For callbacks, where no answer can be polled while librdkafka keeps trying.
     """
     with connection._lock:
         sent = {key: offsets for key in keys if (offsets := connection.turns.under_way(key))}
@@ -240,7 +240,7 @@ def _answer(connection: Connection, key: Key, number: int, refused: KafkaError |
 def report(connection: Connection, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
     """Tell what the broker answered to a commit (librdkafka's on_commit)."""
     offsets = tuple((one.topic, one.partition, one.offset) for one in partitions if one.offset >= 0)
-    # librdkafka gives the last error of a partition as that of the whole request too: the others were taken then.
+    # librdkafka also returns the last error of a partition for the whole request; then the others were accepted.
     alone = any(one.error is not None for one in partitions)
     refusals = {}
     for one in partitions:

@@ -75,12 +75,12 @@ class Connection:
         self.configuration_error: ConfigurationError | None = None
         self.overrun = False
         self.last_poll: float | None = None
-        self.hook_runs: dict[int, Run] = {}  # hooks at work, by the thread that calls them
-        self.attention = False  # a lane waits for a time or a seek: the owner looks at all lanes at each turn
-        self.waiting_below = -1  # the owner sleeps until fewer messages than this are held; -1: it does not sleep
+        self.hook_runs: dict[int, Run] = {}  # running hooks, by the thread that calls them
+        self.attention = False  # a lane waits for a time or a seek, so the owner looks at all lanes in each turn
+        self.waiting_below = -1  # the owner sleeps until fewer messages than this are held; -1 if it does not sleep
         self.turns = CommitTurns(group.commit_interval_s, time.monotonic())
         self.unpolled = False  # the owner is inside a callback of its client, where no answer can be polled
-        self.awaited: dict[Key, list[tuple[int, Future[None]]]] = {}  # the owner's: commits that workers wait for
+        self.awaited: dict[Key, list[tuple[int, Future[None]]]] = {}  # for the owner: commits that workers wait for
         self.refusals = Repetitions()
         self.wake_runtime = wake
         self.counters = Counters()
@@ -102,12 +102,12 @@ class Connection:
 
     @property
     def join_state(self) -> str | None:
-        """The state of the group membership as librdkafka's statistics name it; None before the first statistics."""
+        """The state of the group membership in librdkafka's statistics; None before the first ones."""
         return self.statistics.join_state
 
     @property
     def join_state_since(self) -> float | None:
-        """Since when, in monotonic seconds."""
+        """The start of that state in monotonic seconds."""
         return self.statistics.join_state_since
 
     # -- orders of the runtime -----------------------------------------------------------------------------------
@@ -133,9 +133,9 @@ class Connection:
             self._changed.notify_all()
 
     def end_by(self, deadline: float) -> None:
-        """Set the deadline of the stop, and of what may be at work until then."""
-        # A fifth of the time, at most 5 s, is kept for closing the client: progress that is done shall be committed
-        # even when a handler never returns.
+        """Set the deadline of the stop, and of running work."""
+        # A fifth of the time, at most 5 s, is reserved for closing the client, so that progress is committed
+        # even if a handler never returns.
         self.deadline = deadline
         self.work_deadline = deadline - min(5.0, max(0.0, deadline - time.monotonic()) * 0.2)
 
@@ -144,7 +144,7 @@ class Connection:
         if self.fatal is not None:
             return
         self.fatal = reason
-        # The event names group and code itself.
+        # The event itself names group and code.
         told = reason.removeprefix(f"{self.group.name}: ").removeprefix(f"{code}: ")
         self.bus.emit(ClientError(subscription_group=self.group.name, code=code, reason=told, fatal=True))
         self.wake_runtime()

@@ -1,6 +1,6 @@
-"""Intake: from the client into the lanes, no more than can be worked on. On the owner thread.
+"""Intake: fetch messages from the client into the lanes, as many as can be worked on. Runs on the owner thread.
 
-`flow.py` decides how much; here it is fetched, handed to the lanes, and partitions are paused and resumed.
+`flow.py` decides how many; this file fetches them, hands them to the lanes, and pauses and resumes partitions.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from swarm_consumer._connection.connection import Connection
 
 IDLE_POLL_S = 0.1
-"""Longest stay inside poll(): how late a stop, a due retry or a request may be noticed when no message comes."""
+"""Longest time inside poll(): how late a stop, a due retry or a request is noticed without messages."""
 BUSY_POLL_S = 0.02
 """The same while handlers are at work: how late their progress is collected."""
 KEEPALIVE_S = 0.1
-"""Longest time between two polls while enough messages are held: rebalances are served by polls alone."""
+"""Longest time between two polls while enough messages are held: only polls serve rebalances."""
 
 _partition_of = confluent_kafka.Message.partition
 _topic_of = confluent_kafka.Message.topic
@@ -37,7 +37,7 @@ _error_of = confluent_kafka.Message.error
 class Intake:
     """Fetches for one subscription group.
 
-    on_error is called with an error that came in a message's place and its topic, on_end with a partition whose end
+    on_error is called with an error that came instead of a message, and its topic; on_end with a partition whose end
     was reached, after the messages before it.
     """
 
@@ -55,7 +55,7 @@ class Intake:
         self._flow_paused = 0  # how many lanes are
         self._polled = 0.0
         self.empty_since: float | None = None
-        """When a poll found nothing first since somebody has set this back: the client's queue was empty then."""
+        """Time of the first empty poll since the last reset: the client's queue was empty then."""
         self._least_bytes = min(route.settings.max_held_bytes for route in routes)
         self._least_bound = min(route.settings.held_bound for route in routes)
         # Two batches at a time: each fetch costs the owner a wake-up and a look at all lanes.
@@ -66,16 +66,16 @@ class Intake:
         self._enough = self._fetch_size * connection.workers.count  # so much for each worker; more would only grow cold
 
     def turn(self, client: confluent_kafka.Consumer, now: float) -> None:
-        """Fetch what is there, or wait for some of what is held to be worked off."""
+        """Fetch available messages, or wait until some of the held ones are handled."""
         if self._has_room():
             self.poll(client, self._poll_time(now))
         else:
             self._balance(client, now)
 
     def poll(self, client: confluent_kafka.Consumer, timeout_s: float, *, drain: bool = True) -> None:
-        """Serve the client once; hand what it returned to the lanes.
+        """Serve the client once and hand its messages to the lanes.
 
-        consume(n, t) would wait the whole t to fill n: so one poll that waits, and then what is already there.
+        consume(n, t) would wait the whole t to fill n, so one poll waits and then the available messages are taken.
         """
         first = client.poll(timeout_s)
         self._polled = time.monotonic()
@@ -90,7 +90,7 @@ class Intake:
             records, ends = self._take_errors(records)
         if self._lanes.frozen:
             self._see_cuts(client, records)
-            return  # quieting or stopping: nothing was marked of them, so they will come again
+            return  # quieting or stopping: none of them is marked, so they will be delivered again
         if records:
             bus = self._connection.bus
             if bus.wants(Polled):
@@ -100,13 +100,13 @@ class Intake:
             self._on_end(key)
 
     def pause_all(self, client: confluent_kafka.Consumer) -> None:
-        """Pause every partition that is not paused: while quiet or draining, polls shall return nothing."""
+        """Pause every partition, so that polls return nothing while quiet or draining."""
         for lane in list(self._lanes.by_key.values()):
             if not lane.flow_paused:
                 self._pause(client, lane, paused=True)
 
     def assignment_changed(self) -> None:
-        """Count anew how many lanes are paused for their memory. Called with the lock held."""
+        """Recount the lanes that are paused for their memory. Called with the lock held."""
         self._flow_paused = sum(lane.flow_paused for lane in self._lanes.by_key.values())
 
     # ------------------------------------------------------------------------------------------------------------
@@ -134,14 +134,14 @@ class Intake:
             self.poll(client, 0, drain=False)
 
     def _has_room(self) -> bool:
-        """Whether there is no doubt that more can be held; otherwise `flow.decide` looks at every lane."""
+        """Whether more messages can certainly be held; otherwise `flow.decide` looks at every lane."""
         held = self._lanes.held_total
         if held >= self._enough or held >= self._least_bound or self._flow_paused:
             return False
         return self._lanes.held_bytes * len(self._lanes.by_key) < self._least_bytes
 
     def _fetch_count(self) -> int:
-        """Return how many messages to take at once: of large ones at most half of a partition's share of the bytes."""
+        """Return how many messages to take at once; for large ones at most half of a partition's share of the bytes."""
         lanes = self._lanes
         if lanes.held_bytes < 2**20:
             return self._fetch_size
@@ -157,8 +157,8 @@ class Intake:
         return longest if with_wait is None else max(0.0, min(longest, with_wait - now))
 
     def _distribute(self, client: confluent_kafka.Consumer, records: list[confluent_kafka.Message]) -> None:
-        """Hand records to their lanes; the client returns one partition after another, in long runs."""
-        # Only C code walks the records here: a Python loop would cost more than all the rest of a turn.
+        """Hand records to their lanes; the client returns long runs of the same partition."""
+        # Only C code iterates over the records here: a Python loop would cost more than the rest of a turn.
         partitions = list(map(_partition_of, records))
         topic = self._single_topic
         if topic is not None and partitions.count(partitions[0]) == len(partitions):
@@ -172,7 +172,7 @@ class Intake:
             start = end
 
     def _see_cuts(self, client: confluent_kafka.Consumer, records: list[confluent_kafka.Message]) -> None:
-        """Void what is at work where the log was cut: its offsets mean other messages now, though none is taken.
+        """Void running work where the log was cut: its offsets now mean other messages, even if none is taken.
 
         What was done before is void as well: it is committed where the client goes on.
         """
@@ -194,7 +194,7 @@ class Intake:
         connection = self._connection
         with connection._lock:
             lane = self._lanes.by_key.get(key)
-            # Not ours any more, or about to go on elsewhere: these messages are fetched again by whom they belong to.
+            # No longer ours, or about to continue elsewhere: the owner of these messages fetches them again.
             if lane is None or lane.revoking or lane.pending_seek is not None:
                 return
             lane.eof = False
@@ -205,7 +205,7 @@ class Intake:
             commits.commit_now(connection, client, [key])
 
     def _take_errors(self, records: list[confluent_kafka.Message]) -> tuple[list[confluent_kafka.Message], list[Key]]:
-        """Report errors; return the messages, and the partitions whose end was reached."""
+        """Report errors. Return the messages and the partitions whose end was reached."""
         good, ends = [], []
         for record in records:
             error = record.error()

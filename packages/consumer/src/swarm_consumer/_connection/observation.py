@@ -1,4 +1,4 @@
-"""What the runtime says about itself, in plain values that a health report can carry."""
+"""The runtime's figures about itself, as plain values for a health report."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _partition(connection: Connection, key: Key, lane: Lane, now: float) -> Row:
         **connection.counters.of(key),
         "bytes": statistics.received_bytes(key),
         "lag": figures.lag,
-        # Without a record at hand the lag is at least as old as we know of it.
+        # Without a record, the lag is at least as old as our knowledge of it.
         "lag_s": _age_s(figures.oldest_at, now - since) if figures.lag else figures.lag,
         "position": figures.position,
         "committed": committed,
@@ -85,5 +85,5 @@ def _partition(connection: Connection, key: Key, lane: Lane, now: float) -> Row:
 
 
 def _age_s(timestamp: float | None, at_least: float) -> float:
-    # A timestamp is a matter of the producer's clock, which may be ahead of ours.
+    # A timestamp comes from the producer's clock, which may be ahead of ours.
     return at_least if timestamp is None else max(0.0, time.time() - timestamp)

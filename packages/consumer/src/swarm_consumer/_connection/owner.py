@@ -1,4 +1,4 @@
-"""The owner thread of a subscription group: the only place where its Kafka client is made, called and closed.
+"""The owner thread of a subscription group: the only place that creates, calls and closes its Kafka client.
 
 One turn is: fetch or wait, serve requests, commit progress, wake what is due. The parts of a turn are in `intake.py`,
 `commits.py`, `due.py` and `seeks.py`, what librdkafka calls back for in `rebalances.py`, the end in `ending.py`;
@@ -55,7 +55,7 @@ class Owner:
             connection, revocation_timeout_s, self.intake.assignment_changed, incremental=properties.incremental
         )
         self._client: confluent_kafka.Consumer | None = None
-        self._own_id_refused = 0  # refusals in a row of our static id
+        self._own_id_refused = 0  # refusals of our static id in a row
         self._own_id_refused_before = 0
         self._own_id_backoff = Backoff(1.0, 5.0)
         self._ending = Ending(connection, self.intake, self.rebalances)
@@ -126,10 +126,10 @@ class Owner:
         return client
 
     def _wait_for_own_id(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
-        """Make the client anew, after a pause, when the broker still holds our static id for a session that died.
+        """Recreate the client, after a pause, if the broker still holds our static id for a dead session.
 
-        With group.protocol=consumer a broker lets nobody have a static id before its last holder left or its session
-        ended, and librdkafka takes the refusal as fatal for the client. It is no fault of this node: it waits.
+        With group.protocol=consumer a broker refuses a static id until its previous holder leaves or its session
+        ends, and librdkafka treats the refusal as fatal for the client. It is not this node's fault, so it waits.
         """
         connection = self.connection
         self._client = None
@@ -145,7 +145,7 @@ class Owner:
         return self._create()
 
     def _make_anew(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
-        """Make the client anew: one that does not fetch a partition any more, or does not join its group again."""
+        """Recreate a client that no longer fetches a partition, or does not rejoin its group."""
         self.silent.remake = self._client = None
         client.close()
         return client if self.connection.stopping else self._create()
@@ -212,7 +212,7 @@ class Owner:
         if connection.bus.wants(StatisticsEmitted):
             try:
                 statistics = msgspec.json.decode(text, type=dict)
-            except UNREADABLE:  # raised out of poll(), it would end this thread and the node
+            except UNREADABLE:  # an exception raised by poll() would end this thread and the node
                 return
             connection.bus.emit(
                 StatisticsEmitted(subscription_group=connection.subscription_group, statistics=statistics)

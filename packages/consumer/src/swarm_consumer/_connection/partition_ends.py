@@ -1,7 +1,7 @@
-"""The ends of partitions that were asked for, because they bring nothing: paused ones, silent ones. Pure.
+"""Ends of partitions that deliver nothing, paused or silent ones, as answered by the broker. Pure.
 
-The client learns an end from the answers to its fetches. Of a partition that it does not fetch, or whose fetches are
-not answered, its figure is as old as the last of them.
+The client learns an end from the answers to its fetches. For a partition that it does not fetch, or whose fetches are
+not answered, its figure is as old as the last answer.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from swarm_consumer._scheduling.progress import Key
 
 @dataclass(frozen=True, slots=True)
 class KnownEnd:
-    """What the broker said, and when."""
+    """The broker's answer and its time."""
 
     offset: int
-    """The offset of the next record that can be read once it is there."""
+    """The offset of the next readable record."""
     at: float
     """Monotonic seconds."""
 
 
 class PartitionEnds:
-    """The last answers. The owner thread replaces the values, never edits them: any may read."""
+    """The last answers. The owner thread replaces values and never edits them, so any thread may read."""
 
     def __init__(self) -> None:
         self._known: dict[Key, KnownEnd] = {}
 
     def known(self, key: Key) -> KnownEnd | None:
-        """Return what was said of a partition; None when it was not asked for, since it brings records."""
+        """Return the answer for a partition; None if it was not asked about, because it delivers records."""
         return self._known.get(key)
 
     def answered(self, ends: Mapping[Key, int], asked: Iterable[Key], now: float) -> None:
-        """Take the answers for the partitions that were asked for; forget all others. No answer leaves the last."""
+        """Take the answers for these partitions; forget all others. Without a new answer the last one stays."""
         before = self._known
         fresh = {key: KnownEnd(offset, now) for key, offset in ends.items()}
         self._known = {key: end for key in asked if (end := fresh.get(key) or before.get(key)) is not None}

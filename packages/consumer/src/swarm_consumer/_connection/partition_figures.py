@@ -1,9 +1,9 @@
-"""What is told of an assigned partition: position, lag, and the lag as time. Pure.
+"""The figures of an assigned partition: position, lag, and lag as time. Pure.
 
-Unknown is None, never 0. The position begins at the assignment: at the first record that came, before that where the
-partition began or at the committed offset. The lag is the end minus the position; it is 0 when everything that came is
-handled and the client has fetched up to the end, although the last offsets of a partition may hold no record (markers
-of transactions, records that compaction or an abort has taken away).
+Unknown is None, never 0. The position starts at the assignment: at the first record, or before that at the start of the
+partition or the committed offset. The lag is the end minus the position. It is 0 if all records so far are
+handled and the client has fetched up to the end, even if the last offsets of a partition hold no record (markers
+of transactions, records removed by compaction or an abort).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from swarm_consumer._scheduling.lane import Lane
 
 @dataclass(frozen=True, slots=True)
 class PartitionFigures:
-    """Where a partition stands."""
+    """The state of a partition."""
 
     position: int | None
     """Offset of the next record to be handled."""
     lag: int | None
-    """Records that are there and not handled."""
+    """Number of available records that are not handled."""
     oldest_at: float | None
-    """Timestamp of the oldest record that came and is not handled, in seconds of the wall clock."""
+    """Timestamp of the oldest received record that is not handled, in seconds of the wall clock."""
 
 
 def partition_figures(
@@ -34,8 +34,8 @@ def partition_figures(
 ) -> PartitionFigures:
     """Return the figures of a lane.
 
-    marked: the next offset that is not done, None if nothing was done under this assignment. known, committed: what the
-    client knows. end: an end that was asked for besides.
+    marked: the next offset that is not done, None if nothing was done under this assignment. known, committed: the
+    client's figures. end: an end from a separate query.
     """
     drained = lane.drained
     position = marked
@@ -46,7 +46,7 @@ def partition_figures(
     if position is None:
         position = committed
     if position is None and drained and not known.waiting:
-        position = known.fetched  # no offset is committed: the policy has chosen, and the client begins there
+        position = known.fetched  # no offset is committed: the policy has chosen where the client starts
     oldest = lane.oldest_unhandled(marked)
     return PartitionFigures(position, _lag(lane, position, known, end, drained), _timestamp_s(oldest))
 
@@ -60,9 +60,11 @@ def _lag(lane: Lane, position: int | None, known: KnownPartition, asked: int | N
     if caught_up and told is not None:
         return 0
     if known.start is not None:
-        position = max(position, known.start)  # what retention has deleted is no lag
+        position = max(position, known.start)  # records deleted by retention are not lag
     lag = max(0, end - position)
-    return lag if lag or told is not None else None  # handled what came: what else is there, nobody knows
+    return (
+        lag if lag or told is not None else None
+    )  # all received records are handled; whether there are more is unknown
 
 
 def _timestamp_s(record: confluent_kafka.Message | None) -> float | None:

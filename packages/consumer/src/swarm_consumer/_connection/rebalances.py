@@ -1,4 +1,4 @@
-"""Rebalances: partitions come and go. librdkafka calls these inside poll() and close(), on the owner thread."""
+"""Rebalances: partitions come and go. librdkafka calls this inside poll() and close(), on the owner thread."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from swarm_consumer._connection.connection import Connection
 
 LONG_RUNNING_S = 5.0
-"""How long a revocation waits for the handler of a topic that is long_running, unless it has a time of its own."""
+"""How long a revocation waits for the handler of a long_running topic without its own limit."""
 
 SETTLE_S = 1.0
-"""How long a revocation waits for a commit that librdkafka tries again."""
+"""How long a revocation waits for a commit that librdkafka retries."""
 
 Callback = Callable[[confluent_kafka.Consumer, list[TopicPartition]], None]
 
 
 class Rebalances:
-    """Opens and closes the lanes of one subscription group, and waits for work in flight before a partition leaves.
+    """Opens and closes the lanes of a subscription group, and waits for work in flight before a partition leaves.
 
     on_change is called with the lock held whenever lanes were opened or closed.
     """
@@ -49,12 +49,12 @@ class Rebalances:
         self._revocation_timeout_s = revocation_timeout_s
         self._on_change = on_change
         self._incremental = incremental
-        self.assigned_once = False  # since the present client was made
+        self.assigned_once = False  # since the current client was created
         self.rejoin = RejoinWatch()
-        self.closing = False  # the last revocation is the node's own end: `shutdown` was called, `revoked` is not
+        self.closing = False  # the last revocation is the end of the node: `shutdown` was called, so `revoked` is not
 
     def guarded(self, callback: Callback) -> Callback:
-        """Keep our errors out of librdkafka, which they would leave half-way through a rebalance: they end the node."""
+        """Keep our errors from interrupting librdkafka half-way through a rebalance: they end the node instead."""
 
         def call(client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
             connection = self._connection
@@ -125,9 +125,9 @@ class Rebalances:
         return pinned
 
     def revoke(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
-        """Wait for what is at work, run the revoked hooks, and commit what is not committed yet.
+        """Wait for running work, run the revoked hooks, and commit everything not committed yet.
 
-        librdkafka lets the partitions go when that commit has been answered.
+        librdkafka releases the partitions when that commit has been answered.
         """
         connection = self._connection
         keys = [(partition.topic, partition.partition) for partition in partitions]
@@ -163,14 +163,14 @@ class Rebalances:
         connection.bus.emit(Revoked(subscription_group=connection.subscription_group, partitions=tuple(sorted(keys))))
 
     def _settle(self, client: confluent_kafka.Consumer, keys: list[Key]) -> None:
-        """Wait for commits under way: one that is tried again would overtake the last one."""
+        """Wait for commits in flight, because a retried one would overtake the last one."""
         until = time.monotonic() + SETTLE_S
         while not commits.arrived(self._connection, client, keys) and time.monotonic() < until:
             with self._connection._lock:
                 self._connection._changed.wait(commits.RETRY_S)
 
     def _budget_s(self, lane: Lane) -> float:
-        """Return how long the partition's handler is waited for when it is taken away."""
+        """Return how long a revocation waits for the partition's handler."""
         settings = lane.route.settings
         if settings.revocation_timeout is not None:
             return settings.revocation_timeout
@@ -189,7 +189,7 @@ class Rebalances:
                 connection.call_hook(lane, "revoked")
 
     def _unpause(self, client: confluent_kafka.Consumer, lanes: Iterable[Lane]) -> None:
-        """Resume what was paused for its memory: a client keeps that over the assignment, a new lane knows nothing."""
+        """Resume partitions paused for memory: the client keeps the pause, but a new lane does not know it."""
         paused = [TopicPartition(*lane.key) for lane in lanes if lane.flow_paused]
         if not paused:
             return
@@ -270,14 +270,14 @@ class Rebalances:
 
 
 def revocation_timeout_s(given: float | None, group: SubscriptionGroup) -> float:
-    """Return the group's revocation budget; raises ConfigurationError when it does not fit into the poll interval."""
+    """Return the group's revocation budget; raises ConfigurationError if it does not fit into the poll interval."""
     longest = group.max_poll_interval_s
     own = [route.settings.revocation_timeout for route in group.routes]
     for one in (given, *own):
         if one is not None and one >= longest:
             raise ConfigurationError(
                 f"revocation_timeout ({one:g} s) must be shorter than max.poll.interval.ms of "
-                f"subscription group {group.name!r} ({longest:g} s): it is longer by "
-                f"{one - longest:g} s, and the broker would have taken the partitions away by then"
+                f"subscription group {group.name!r} ({longest:g} s): it is too long by "
+                f"{one - longest:g} s, and the broker would take the partitions away before it ends"
             )
     return min(30.0, 0.8 * longest) if given is None else given

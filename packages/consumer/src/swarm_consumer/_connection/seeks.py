@@ -1,4 +1,4 @@
-"""Seeks: where a partition goes on when its handler asked for an offset, a time or an end. On the owner thread."""
+"""Seeks to an offset, a time or an end, requested by a handler. Runs on the owner thread."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from swarm_consumer._connection.connection import Connection
 
 TIMEOUT_S = 2.0
-"""How long the broker may take to name the offset of a time or of an end; the owner thread waits for it."""
+"""Time limit for the broker to return the offset of a time or end; the owner thread waits for it."""
 LARGEST_OFFSET = 2**63 - 2
 _backoff = Backoff(1.0, 30.0)
 
 
 class OutOfRange(Exception):
-    """An offset beyond the end where initial_offset="error": nothing says where to go on."""
+    """An offset beyond the end with initial_offset="error": there is no rule for where to continue."""
 
 
 def checked(target: Any) -> int | datetime | str:
-    """Return what a handler wants to seek to, as `resolve` takes it. Raises TypeError and ValueError.
+    """Return a handler's seek target in the form that `resolve` takes. Raises TypeError and ValueError.
 
-    Here, where it is asked for, an error is the handler's; later it would be the owner thread's.
+    Here an error is raised in the handler; later it would be raised in the owner thread.
     """
     if isinstance(target, str):
         if target not in ("earliest", "latest"):
@@ -84,12 +84,11 @@ def seek(connection: Connection, client: confluent_kafka.Consumer, lane: Lane) -
 def resolve(
     client: confluent_kafka.Consumer, key: Key, target: int | datetime | str, initial_offset: str = "earliest"
 ) -> TopicPartition:
-    """Return the partition with the offset that a target means now. Raises KafkaException and OutOfRange.
+    """Return the partition with the current offset of a target. Raises KafkaException and OutOfRange.
 
-    Asked now, so that "latest" is the end of this moment and not of the later one at which the client would look it up.
-    An offset that the log has lost means the first that it has. One beyond its end is out of range for the client and
-    goes by initial_offset: the log is another than the one that the offset was kept for, and to go on at its end would
-    skip records.
+    The broker is asked now, so that "latest" is the current end, not the end when the client would look it up.
+    An offset that no longer exists means the first that does. An offset beyond the end is out of range for the client
+    and is handled by initial_offset: the offset belongs to another log, and continuing at the end would skip records.
     """
     place = TopicPartition(*key)
     if isinstance(target, datetime):
@@ -99,7 +98,7 @@ def resolve(
             raise KafkaException(found.error)
         if found.offset >= 0:
             return TopicPartition(*key, found.offset)
-        target = "latest"  # nothing is that new: go on at the end
+        target = "latest"  # no record is that new, so continue at the end
     low, high = client.get_watermark_offsets(place, timeout=TIMEOUT_S)
     if isinstance(target, int):
         if target > high:

@@ -1,7 +1,7 @@
-"""Partitions that bring nothing: their ends are asked for, and those that have stalled are helped. On the owner thread.
+"""Silent partitions: query their ends, and help stalled ones. Runs on the owner thread.
 
-`stalls.py` decides. The question is one batched request for all of them, at most every half minute, and none at all
-while every partition brings records.
+`stalls.py` decides. The query is one batched request for all of them, at most every half minute, and none
+while every partition delivers records.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from swarm_consumer._connection.connection import Connection
 
 LOOK_S = 30.0
-"""Between two looks: a partition that brought nothing in between is silent."""
+"""Time between two looks; a partition that delivered nothing in between is silent."""
 ROOM_S = 5.0
-"""How long the client's queue must have been empty before a look: as long as it is full, the client need not fetch."""
+"""How long the client's queue must have been empty before a look: with a full queue the client need not fetch."""
 TIMEOUT_S = 1.0
-"""How long the broker may take to name the ends; the owner thread waits for it."""
+"""Time limit for the broker to return the ends; the owner thread waits for it."""
 STALLED = 5
 """swarm_health.Status.STALLED, which this package does not know."""
 
 
 class SilentPartitions:
-    """Looks after the silent partitions of one subscription group."""
+    """Watches the silent partitions of one subscription group."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -40,10 +40,10 @@ class SilentPartitions:
         self._places: dict[Key, tuple[int, int | None]] = {}  # epoch and expected offset at the last look
         self._next_look = time.monotonic() + LOOK_S
         self.remake: str | None = None
-        """Why the client has to be made anew; the owner takes it away when it does."""
+        """Why the client must be recreated; the owner clears it when that is done."""
 
     def look(self, client: confluent_kafka.Consumer, now: float, empty_since: float | None) -> bool:
-        """Look, if it is time; whether it was. `empty_since`: when a poll found nothing first since the last look."""
+        """Look if it is time; return whether it was. `empty_since`: the first empty poll since the last look."""
         if now < self._next_look:
             return False
         self._next_look = now + LOOK_S
@@ -52,7 +52,7 @@ class SilentPartitions:
             lanes = dict(connection.lanes.by_key)
         places = {key: (lane.epoch, lane.expected) for key, lane in lanes.items()}
         silent = [key for key, place in places.items() if self._places.get(key) == place]
-        # What has come or gone since the last look is nobody's fault, and no proof that a stall is over.
+        # An assignment or loss since the last look is neither a stall nor proof that a stall is over.
         stayed = [key for key, (epoch, _) in places.items() if self._places.get(key, (None,))[0] == epoch]
         self._places = places
         ends = starts.ends(client, silent, TIMEOUT_S) if silent else {}
@@ -62,7 +62,7 @@ class SilentPartitions:
         looks = {key: Look(place, ends[key]) for key, place in fetched.items()}
         nowhere = [key for key, place in fetched.items() if place is None]
         begins = starts.ends(client, nowhere, TIMEOUT_S, beginning=True) if nowhere else {}
-        for key in nowhere:  # one that was never fetched from may hold nothing: then its end is where it begins
+        for key in nowhere:  # a partition that was never fetched may be empty: then its end is its start
             if begins.get(key, ends[key]) >= ends[key]:
                 del looks[key]
         had_room = empty_since is not None and now - empty_since >= ROOM_S
@@ -87,7 +87,7 @@ class SilentPartitions:
         if stall.remedy is Remedy.SEEK:
             place = next((one for one in (lane.expected, lane.start, stall.offset) if one is not None), None)
             if place is None:
-                return  # where it begins is the client's to find out; a place of ours might skip records
+                return  # the client must find its own start, because our position might skip records
             try:
                 client.seek(TopicPartition(topic, partition, place))
             except KafkaException as error:
@@ -99,6 +99,6 @@ class SilentPartitions:
 
 
 def _could_bring(lane: Lane) -> bool:
-    """Whether records of a partition would come if the client had them."""
+    """Whether a partition can deliver records."""
     waits = lane.flow_paused or lane.paused_until is not None or lane.state is LaneState.PAUSED
     return not waits and not lane.revoking and lane.pending_seek is None

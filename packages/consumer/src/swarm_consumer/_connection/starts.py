@@ -1,8 +1,8 @@
-"""Where partitions begin when they are assigned. On the owner thread, inside of the rebalance callback.
+"""Where partitions start when they are assigned. Runs on the owner thread, inside the rebalance callback.
 
-Asked once for all partitions that came: what the group has committed, and for initial_offset="latest", where nothing
-is committed, the end of this moment. That end is committed at once: a group that has begun goes on from there whatever
-happens to its first member, so that a record which was handed out is not skipped by its successor.
+One query for all new partitions returns the committed offsets and, for initial_offset="latest" where nothing
+is committed, the current end. That end is committed at once: a new group continues from there even if
+its first member dies, so that its successor does not skip a record that was handed out.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicP
 from swarm_consumer._scheduling.progress import Key
 
 TIMEOUT_S = 2.0
-"""How long the broker may take for each of the two questions; without an answer the client finds its own way."""
+"""Time limit of each of the two queries; without an answer the client uses its own defaults."""
 
 
 def committed(client: confluent_kafka.Consumer, keys: Iterable[Key]) -> dict[Key, int | None] | None:
-    """Return each partition's committed offset, None where there is none; None when the broker did not say."""
+    """Return each partition's committed offset, None where there is none; None if the broker did not answer."""
     try:
         answers = client.committed([TopicPartition(*key) for key in keys], timeout=TIMEOUT_S)
     except KafkaException:
@@ -30,10 +30,10 @@ def committed(client: confluent_kafka.Consumer, keys: Iterable[Key]) -> dict[Key
 def ends(
     client: confluent_kafka.Consumer, keys: Iterable[Key], timeout_s: float = TIMEOUT_S, *, beginning: bool = False
 ) -> dict[Key, int]:
-    """Return the offset that the next record of each partition will have, where the broker said it; or of its first.
+    """Return the next offset, or the first one, of each partition for which the broker answered.
 
-    OFFSET_END as a time asks for the end (ListOffsets, timestamp -1): one request for each broker, for all partitions.
-    Under isolation.level=read_committed it is the end of what may be read.
+    OFFSET_END as a time asks for the end (ListOffsets, timestamp -1): one request per broker for all partitions.
+    Under isolation.level=read_committed it is the end of the readable part.
     """
     place = OFFSET_BEGINNING if beginning else OFFSET_END
     try:

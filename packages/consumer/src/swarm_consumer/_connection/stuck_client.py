@@ -1,4 +1,4 @@
-"""Whether a client is stuck for good, judged by its statistics: then the node has to end and start again. Pure."""
+"""Detects from statistics a client that is stuck for good; then the node must restart. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from swarm_consumer._connection.broker_loss import BrokerWatch
 from swarm_consumer._connection.client_statistics import ClientStatistics
 
 LET_GO_S = 15.0
-"""A client that has not let go of its partitions after so long never will: it waits for answers of brokers only."""
+"""A client that has not released its partitions after this many seconds never will: it only waits for brokers."""
 LETTING_GO = frozenset(("wait-unassign-to-complete", "wait-incr-unassign-to-complete"))
 
 
 class StuckClientWatch:
-    """Looks at the statistics of one client; one that is stuck once stays so."""
+    """Watches the statistics of one client; a stuck client stays stuck."""
 
     def __init__(self) -> None:
         self.stuck = False
@@ -25,16 +25,16 @@ class StuckClientWatch:
 
     @staticmethod
     def _letting_go(statistics: ClientStatistics, now: float) -> str | None:
-        """Say whether the client waits for ever in a rebalance.
+        """Return whether the client waits for ever in a rebalance.
 
         Seen with librdkafka 2.16: while all brokers of a cluster are fenced, metadata names none. The client drops
-        those it knows, their threads do not end while something refers to them, it looks for no others before they have
-        ended, and the rebalance waits for commits that were sent to them. Its issue 5301 is of the same kind.
+        those it knows, their threads do not end while something refers to them, it does not look for others before they
+        have ended, and the rebalance waits for commits that were sent to them. Its issue 5301 is of the same kind.
         """
         state, since = statistics.join_state, statistics.join_state_since
         if state not in LETTING_GO or since is None or now - since < LET_GO_S:
             return None
-        return f"the client has not let go of partitions for {now - since:.0f} s (join state {state})"
+        return f"the client has not released its partitions for {now - since:.0f} s (join state {state})"
 
     def _without_brokers(self, statistics: ClientStatistics, now: float) -> str | None:
         if statistics.group_state is None:

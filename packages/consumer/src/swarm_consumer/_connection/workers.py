@@ -24,7 +24,7 @@ class Workers:
 
     `work` does one run of a lane, `hook` calls a hook of one (`Execution` has both, which stands on this wing).
     All are daemon threads: a handler that never returns must not keep the process from ending. `on_failure` is called
-    with a sentence and the error when something other than a handler raises on one of them; the thread goes on.
+    with a sentence and the error if something other than a handler raises on one of them; the thread continues.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Workers:
         self._queue.put((connection, lane))
 
     def submit_hook(self, hook: Callable[[], None]) -> None:
-        """Run a hook on a thread of its own, so that it need not wait for busy workers."""
+        """Run a hook on a separate thread, so that it need not wait for busy workers."""
         if self._hook_thread is None:
-            with self._starting:  # owners and workers come here side by side
+            with self._starting:  # owners and workers call this at the same time
                 if self._hook_thread is None:
                     thread = threading.Thread(target=self._run_hooks, name=f"{self._name}-hooks", daemon=True)
                     thread.start()
@@ -69,16 +69,16 @@ class Workers:
         self._hooks.put(hook)
 
     def occupied(self) -> list[Run]:
-        """Return what the workers are at."""
+        """Return the runs in progress."""
         return [run for run in self._occupied if run is not None]
 
     def dead(self) -> str | None:
-        """Return the name of a thread that was started and is no more; None while all are there."""
+        """Return the name of a started thread that has ended; None if all are alive."""
         threads = [*self._threads, *([self._hook_thread] if self._hook_thread is not None else [])]
         return next((thread.name for thread in threads if thread.ident is not None and not thread.is_alive()), None)
 
     def stop(self, timeout_s: float) -> bool:
-        """Ask all threads to end after what they are at; whether they did within `timeout_s` seconds."""
+        """Ask all threads to end after their current run. Returns whether they did within `timeout_s` seconds."""
         for _ in self._threads:
             self._queue.put(None)
         threads = list(self._threads)

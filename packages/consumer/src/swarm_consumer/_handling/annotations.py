@@ -1,4 +1,4 @@
-"""The payload's type from a handler's annotation: ``def consume(self, messages: Batch[Order])`` says it already."""
+"""The payload's type from a handler's annotation: ``def consume(self, messages: Batch[Order])``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from swarm_consumer._payloads.deserialization import Json, MessagePack
 from swarm_consumer.errors import ConfigurationError
 
 _RAW = (Any, object, bytes, None, type(None))
-"""Annotations that ask for no decoding."""
+"""Annotations without decoding."""
 
 
 def payload_of(handler: Any, given: Any, names: Mapping[str, Any]) -> Any:
-    """Return the topic's payload setting: what was given, else the type in the handler's annotation ``Batch[type]``.
+    """Return the topic's payload setting: the given one, else the type in the handler's annotation ``Batch[type]``.
 
-    names: the local names at the declaration, where an annotation that is text may find its types.
-    Raises ConfigurationError when both are there and contradict each other, and when the annotation is needed and
+    names: the local names at the declaration, to resolve annotations that are strings.
+    Raises ConfigurationError if both exist and contradict each other, or if the annotation is needed but
     cannot be read.
     """
     annotation = _annotation(handler)
@@ -51,8 +51,8 @@ def payload_of(handler: Any, given: Any, names: Mapping[str, Any]) -> Any:
 
 def _contradiction(name: str, annotated: Any, given: Any) -> ConfigurationError:
     return ConfigurationError(
-        f"{name} is annotated with Batch[{_shown(annotated)}], and the topic says payload={_shown(given)}: make them "
-        f"the same, or leave payload= out and the annotation counts"
+        f"{name} is annotated with Batch[{_shown(annotated)}], but the topic has payload={_shown(given)}: make them "
+        f"the same, or remove payload= to use the annotation"
     )
 
 
@@ -61,7 +61,7 @@ def _shown(kind: Any) -> str:
 
 
 def _annotation(handler: Any) -> Any:
-    """What the parameter for the batch is annotated with; None for nothing, or where that cannot be known."""
+    """The annotation of the parameter for the batch; None if there is none or it is unknown."""
     try:
         parameters = list(inspect.signature(handler).parameters.values())
     except Exception:  # noqa: BLE001  compiled without a signature, or (Python 3.14) an annotation that cannot be read
@@ -75,7 +75,7 @@ def _annotation(handler: Any) -> Any:
 def _resolved(handler: Any, annotation: Any, names: Mapping[str, Any]) -> Any:
     if isinstance(annotation, str):
         scope = {**getattr(inspect.unwrap(code_of(handler)), "__globals__", {}), **names}
-        # Alone, so that an annotation of another parameter that cannot be read does no harm.
+        # Resolved alone, so that an unreadable annotation of another parameter does no harm.
         alone = types.SimpleNamespace(__annotations__={"batch": annotation})
         return typing.get_type_hints(alone, globalns=scope)["batch"]
     return annotation
@@ -93,7 +93,7 @@ def _batch_type(annotation: Any) -> Any:
 
 
 def _type_of(given: Any) -> Any:
-    """The type that a payload setting decodes into; None where that is not known (a function, raw bytes)."""
+    """The type that a payload setting decodes into; None if unknown (a function, raw bytes)."""
     if isinstance(given, Json | MessagePack):
         return None if given.type is Any else given.type
     if isinstance(given, type) or typing.get_origin(given) is not None:
@@ -107,7 +107,7 @@ def _members(kind: Any) -> set[Any]:
 
 
 def _fits(wanted: Any, annotated: Any) -> bool:
-    """Whether every payload of the one type is also of the other; True where that cannot be told."""
+    """Whether every payload of one type is also of the other; True if unknown."""
     return all(any(_compatible(one, other) for other in _members(annotated)) for one in _members(wanted) - {type(None)})
 
 

@@ -1,4 +1,4 @@
-"""A batch: messages of one partition, in order, with what can be said about them as a whole."""
+"""A batch: messages of one partition, in order, with facts about them as a whole."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Payload = TypeVar("Payload")
 
 _value = confluent_kafka.Message.value
 _RUN = 32
-"""Payloads that `iter_payloads` decodes at a time: no Python code runs between them, and few of them are kept."""
+"""Number of payloads that `iter_payloads` decodes at once: without Python code in between, and few in memory."""
 
 
 class Batch(Sequence[Message[Payload]], Generic[Payload]):
     """Messages of one topic-partition in offset order.
 
-    Message objects are made when the batch is first iterated or indexed; `iter_payloads()`, `payloads()` and
-    `raw_payloads()` need none of them and are the fastest way to the data.
+    Message objects are created when the batch is first iterated or indexed; `iter_payloads()`, `payloads()` and
+    `raw_payloads()` do not need them and are the fastest way to the data.
     """
 
     __slots__ = ("_decoders", "_end_offset", "_iterated", "_messages", "_received", "partition", "records", "topic")
@@ -47,7 +47,7 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
         self._decoders = decoders
         self._end_offset = end_offset
         self._messages: list[Message[Payload]] | None = None
-        self._iterated: tuple[Iterator[Any], int] | None = None  # what a handler goes through, and where it ends
+        self._iterated: tuple[Iterator[Any], int] | None = None  # the handler's iteration, and its end
         self._received = time.time()
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
         return self._all()[index]
 
     def __iter__(self) -> Iterator[Message[Payload]]:
-        # The iterator is kept: its length hint tells, after an error, which message was being handled.
+        # The iterator is kept because its length hint shows, after an error, which message was being handled.
         iterator = iter(self._all())
         self._iterated = iterator, len(self.records)
         return iterator
@@ -87,19 +87,19 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
             return [message.payload for message in self._all()]  # finds the offset of the bad one
 
     def iter_payloads(self) -> Iterator[Payload]:
-        """Decode one payload after the other: as `payloads()`, without a list that keeps all of them alive.
+        """Decode payloads one after the other, like `payloads()` but without a list that keeps all of them alive.
 
         Raises DeserializationError when it comes to a bad one, after those before it.
         """
         return itertools.chain.from_iterable(self._payload_runs())
 
     def raw_payloads(self) -> list[bytes | None]:
-        """Return every value as it came."""
+        """Return every value as received."""
         return list(map(_value, self.records))
 
     @property
     def lag(self) -> int | None:
-        """How many offsets of the partition follow this batch, as last known by the client; None when unknown.
+        """Number of offsets after this batch, as last known by the client; None if unknown.
 
         Under read_committed the end is the last stable offset. Offsets that hold no message, such as the markers of
         transactions, count: after the last batch of a topic written in transactions it is 1.
@@ -140,10 +140,10 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
             if self._decoders.codec is not None:
                 return _opened(self._decoders.codec, records)
             return list(map(_value, records))
-        # One value at a time, from the client to the decoder: a list of all of them would only push what is being
-        # decoded out of the processor's cache.
+        # One value at a time, from the client to the decoder: a list of all values would push the data being
+        # decoded out of the CPU cache.
         if self._decoders.payload_refuses_none:
-            with contextlib.suppress(TypeError):  # a tombstone is among them
+            with contextlib.suppress(TypeError):  # there is a tombstone
                 return list(map(decode, map(_value, records)))  # type: ignore[arg-type]
         return [None if value is None else decode(value) for value in map(_value, records)]
 
@@ -170,9 +170,9 @@ class Batch(Sequence[Message[Payload]], Generic[Payload]):
         return decoded, None
 
     def _offset_in_hand(self, error: BaseException) -> int:
-        """Return the offset that was being handled when `error` came up, as far as can be known, else the first."""
+        """Return the offset that was being handled when `error` was raised, if known, else the first."""
         if isinstance(error, DeserializationError):
-            # A class of the application's own may have none of this.
+            # The application's own class may lack this.
             told = [getattr(error, name, None) for name in ("topic", "partition", "offset")]
             if told[:2] == [self.topic, self.partition] and isinstance(told[2], int):
                 return told[2]

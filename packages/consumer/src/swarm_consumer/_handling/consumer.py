@@ -1,4 +1,4 @@
-"""What users write: a class with `consume`, or a function. And what they may call from inside it."""
+"""What users write, a class with `consume` or a function, and what they may call in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TransactionBlock(AbstractContextManager[None], AbstractAsyncContextManager
 
 
 class _Context(Protocol):
-    """What stands behind a consumer: `PartitionContext` of `_running`. `Consumer` says what each method does."""
+    """The implementation behind a consumer: `PartitionContext` of `_running`. `Consumer` documents each method."""
 
     topic: str
     partition: int
@@ -60,8 +60,8 @@ class Consumer:
     def consume(self, messages: Batch[Any]) -> Any:
         """Handle one batch: messages of one partition, in order. May be ``async def``.
 
-        Its return marks the batch as done; raise to have it again. What it returns is not looked at, except that an
-        awaitable or a future is waited for, and that what has not run (a generator, map(), a list of coroutines) and
+        Its return marks the batch as done; raise to retry it. The return value is ignored, except that an
+        awaitable or a future is awaited, and that lazy objects (a generator, map(), a list of coroutines) and
         False fail the batch.
         """
         raise NotImplementedError(f"{type(self).__qualname__} does not define consume(self, messages)")
@@ -85,8 +85,8 @@ class Consumer:
     def wrap(self, action: str) -> Iterator[None]:
         """Surround every other hook; `action` is its name. A context manager that yields once.
 
-        It sees what the hook raises and may raise something else, but not call it done: a failure that it keeps to
-        itself is still a failure.
+        It sees the hook's exception and may raise another one, but cannot suppress it: a hook whose exception
+        it swallows still fails.
         """
         yield
 
@@ -104,22 +104,22 @@ class Consumer:
 
     @property
     def state(self) -> Any:
-        """What the app's lifespan yields in this process; None without one. Not there yet in the constructor."""
+        """The value yielded by the app's lifespan in this process; None without one. Not set in the constructor."""
         try:
             return self._state
         except AttributeError:
             raise ConsumptionError(
-                f"{type(self).__qualname__}: self.state is there from initialized() on, not in the constructor"
+                f"{type(self).__qualname__}: self.state is available from initialized() on, not in the constructor"
             ) from None
 
     @property
     def attempt(self) -> int:
-        """Which attempt at the present batch this is: 1 at first, then counting up."""
+        """The number of the current attempt at this batch, starting with 1."""
         return self._context.attempt
 
     @property
     def retrying(self) -> bool:
-        """Whether the present batch, or part of it, has failed before."""
+        """Whether this batch, or part of it, has failed before."""
         return self._context.attempt > 1
 
     @property
@@ -149,11 +149,11 @@ class Consumer:
         """Mark this message (or offset) and all before it as done; return whether the partition is still ours.
 
         With `blocking`, wait up to `timeout` seconds until the broker has the commit and return False if it has not.
-        `metadata` is kept beside exactly this offset; it goes when the offset moves on. After `self.produce()` the mark
-        counts once all of that is acknowledged, in hooks too. From a thread of your own it waits for that here. If
+        `metadata` is stored with exactly this offset and removed when the offset moves on. After `self.produce()` the
+        mark counts when all of that is acknowledged, in hooks too. In your own thread it waits for that here. If
         something that such threads produced was not delivered, it raises DeliveryError, and the partition goes back to
-        its first message that is not marked, because nobody can say for which message it was; marks with messages of
-        before then return False. Call `Delivery.wait` in such threads to deal with it.
+        its first unmarked message, because it is unknown for which message it was; marks with earlier messages
+        then return False. Call `Delivery.wait` in such threads to handle the error.
         Raises ValueError for a message that was not delivered to this consumer.
         """
         return self._context.mark(message, metadata, blocking, timeout)
@@ -163,7 +163,7 @@ class Consumer:
         return self._context.offset_metadata(timeout)
 
     def transaction(self, *, timeout: float = 60.0) -> TransactionBlock:
-        """Tie output and progress together: ``with self.transaction(): ...``, ``async with`` in async handlers.
+        """Commit output and progress together: ``with self.transaction(): ...``, ``async with`` in async handlers.
 
         What is produced inside and the offset become visible together, or neither does. With a mark inside, that is the
         offset, and both are committed at the end of the block. Without one, the block is a part of one transaction for
@@ -178,7 +178,7 @@ class Consumer:
     # -- flow ----------------------------------------------------------------------------------------------------
 
     def pause(self, duration: float | None = None) -> None:
-        """Hand out no further batch of this partition for `duration` seconds, or until `resume()`."""
+        """Deliver no further batch of this partition for `duration` seconds, or until `resume()`."""
         self._context.pause(duration)
 
     def resume(self) -> None:
@@ -186,21 +186,22 @@ class Consumer:
         self._context.resume()
 
     def seek(self, target: int | datetime | Literal["earliest", "latest"]) -> None:
-        """Go on at an offset, a time, or an end of the partition, once this batch has returned.
+        """Continue at an offset, a time, or an end of the partition, after this batch has returned.
 
-        The return of the present batch then marks nothing: progress continues at the target. If the handler raises
-        after all, the seek is forgotten and the batch retried.
+        The return of this batch then marks nothing: progress continues at the target. If the handler raises
+        after all, the seek is dropped and the batch retried.
         """
         self._context.seek(target)
 
     # -- health --------------------------------------------------------------------------------------------------
 
     def unhealthy(self, code: int, reason: str) -> None:
-        """Say that this process cannot do its work any more and why; whoever watches it stops and replaces it.
+        """Report that this process can no longer do its work, and why. The supervisor stops and replaces it.
 
-        ``code`` is a positive int of your own; 1 to 5 are those of swarm_health.Status. The first complaint of a
-        process stays. The batch goes on: return, or raise to have it handled again by the successor. Nothing happens
-        where nobody watches (see Runtime.complaint). Raises ValueError for a code that is not from 1 to 2**31 - 1.
+        ``code`` is your own positive int; 1 to 5 belong to swarm_health.Status. The first complaint of a
+        process is kept. The batch continues: return, or raise to have the successor handle it again. Without
+        a supervisor nothing happens (see Runtime.complaint). Raises ValueError for a code that is not from 1 to 2**31 -
+        1.
         """
         self._context.complain(code, reason)
 
@@ -210,7 +211,7 @@ class Consumer:
     def producer(self) -> Producer:
         """The node's producer, made on first use.
 
-        What is produced on it, rather than with `self.produce`, no batch waits for; a failure is reported as
+        No batch waits for messages produced on it instead of with `self.produce`; a failure is reported as
         ErrorOccurred.
         """
         return self._context.producer
@@ -228,11 +229,11 @@ class Consumer:
     ) -> Delivery:
         """Produce a message. It is acknowledged by the broker before this batch counts as done.
 
-        bytes and str go as they are, None is a tombstone, anything else becomes JSON; unless `codec` encodes the value,
-        or the codec with which the app reads that topic. Returns a `Delivery` to wait
-        on; nobody has to. If the broker does not acknowledge, the batch fails and is retried; a DeliveryError that
-        `Delivery.wait` has raised is yours to deal with and fails nothing more. With a transactional.id
-        it is for transactions alone: ConsumptionError outside of one.
+        bytes and str are sent unchanged, None is a tombstone, anything else becomes JSON, unless `codec` encodes the
+        value, or the codec with which the app reads that topic. Returns a `Delivery` to wait on, which is optional. If
+        the broker does not acknowledge, the batch fails and is retried; a DeliveryError that `Delivery.wait` has raised
+        is yours to handle and does not fail the batch. With a transactional.id it only works in a transaction:
+        ConsumptionError outside of one.
         """
         return self._context.produce(
             topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms, codec=codec

@@ -1,7 +1,7 @@
-"""Checks of what handles messages, at its declaration: a handler that cannot work is refused before anything runs.
+"""Checks of handlers at their declaration: a handler that cannot work is refused before anything runs.
 
-Only what can be known without a call is checked. What cannot be looked into (a compiled function without a signature)
-is taken as it is.
+Only properties known without a call are checked. A function without a signature (a compiled one)
+is accepted unchecked.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def check_consumer(consumer: type[Consumer]) -> None:
     """Raise ConfigurationError for a class whose instances could not be made or could not handle a batch."""
     name = consumer.__qualname__
     if consumer.consume is Consumer.consume:
-        raise ConfigurationError(f"{name} has no consume(self, messages): define it, it is given each batch")
+        raise ConfigurationError(f"{name} has no consume(self, messages): define it to handle each batch")
     if inspect.isabstract(consumer):
         missing = ", ".join(sorted(getattr(consumer, "__abstractmethods__", ())))
-        raise ConfigurationError(f"{name} is abstract, so that no instance can be made of it: define {missing}")
+        raise ConfigurationError(f"{name} is abstract and cannot be instantiated: define {missing}")
     _check_constructor(consumer)
     _check_method(consumer, "consume", "messages")
     for hook in HOOKS:
@@ -53,14 +53,14 @@ def function_consumer(function: Callable[..., Any]) -> type[FunctionConsumer]:
 
 
 def check_listener(listener: Any, what: str, arguments: int) -> None:
-    """Raise ConfigurationError for a callback that could never be called with so many arguments, or would not run."""
+    """Raise ConfigurationError for a callback that cannot be called with that number of arguments, or would not run."""
     name = getattr(listener, "__qualname__", type(listener).__qualname__)
     if not callable(listener) or (isinstance(listener, type) and arguments == 0):
         raise ConfigurationError(f"{what} takes a function, not {listener!r}")
     refuse_generator(listener, f"{what}: {name}", "call what it needs and return")
     if is_coroutine_function(listener):
         raise ConfigurationError(
-            f"{what}: {name} ({place_of(listener)}) is async, and no event loop runs where it is called: make it a "
+            f"{what}: {name} ({place_of(listener)}) is async, but it is called without an event loop: make it a "
             f"plain def"
         )
     if not can_be_called(listener, arguments):
@@ -74,8 +74,7 @@ def refuse_generator(function: Any, what: str, remedy: str) -> None:
     if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
         kind = "an async generator" if inspect.isasyncgenfunction(code) else "a generator"
         raise ConfigurationError(
-            f"{what} ({place_of(code)}) contains yield, which makes it {kind}: calling it runs none of its code; "
-            f"{remedy}"
+            f"{what} ({place_of(code)}) contains yield, which makes it {kind}: a call runs none of its code; {remedy}"
         )
 
 
@@ -85,7 +84,7 @@ def is_coroutine_function(function: Any) -> bool:
 
 
 def code_of(function: Any) -> Any:
-    """What says of which kind a callable is: itself, what a partial calls, or the __call__ of an object."""
+    """The function that decides the kind of a callable: itself, a partial's function, or the __call__ of an object."""
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isroutine(function) or isinstance(function, type):
@@ -105,8 +104,8 @@ def _check_constructor(consumer: type[Consumer]) -> None:
     ]
     if needed:
         raise ConfigurationError(
-            f"the constructor of {consumer.__qualname__} needs {', '.join(needed)}, and Swarm, which makes one "
-            f"instance for each partition, has nothing to give: take it from self.state (see App.lifespan) or give it "
+            f"the constructor of {consumer.__qualname__} needs {', '.join(needed)}, but Swarm makes one "
+            f"instance for each partition and has no arguments to pass: use self.state (see App.lifespan) or give it "
             f"a default"
         )
 
@@ -120,7 +119,7 @@ def _check_method(consumer: type[Consumer], method: str, *arguments: str) -> Non
     wanted = f"{method}({', '.join(['self', *arguments] if bound else arguments)})"
     what = f"{consumer.__qualname__}.{method}()"
     if not callable(function):
-        raise ConfigurationError(f"{what} is a hook, and {found!r} cannot be called: write def {wanted}")
+        raise ConfigurationError(f"{what} is a hook, but {found!r} is not callable: write def {wanted}")
     refuse_generator(function, what, "handle everything in it and return")
     if not can_be_called(function, len(arguments) + bound):
         raise ConfigurationError(f"{what} ({place_of(function)}) has the wrong parameters: write def {wanted}")
@@ -137,7 +136,7 @@ def _check_wrap(consumer: type[Consumer]) -> None:
         )
     if inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(inner) or is_coroutine_function(function):
         raise ConfigurationError(
-            f"{what} ({place_of(inner or function)}) is async, and it surrounds hooks on a worker thread: make it a "
+            f"{what} ({place_of(inner or function)}) is async, but it surrounds hooks on a worker thread: make it a "
             f"plain def under @contextlib.contextmanager"
         )
     _check_method(consumer, "wrap", "action")
@@ -151,7 +150,7 @@ def _signature(function: Any) -> inspect.Signature | None:
 
 
 def can_be_called(function: Any, arguments: int) -> bool:
-    """Whether a call with so many positional arguments fits the signature; True where nobody can tell."""
+    """Whether a call with that number of positional arguments fits the signature; True if unknown."""
     signature = _signature(function)
     if signature is None:
         return True

@@ -1,7 +1,7 @@
-"""What an application hooks into its process' life: warm-up before any fork, a lifespan per node, a swarm's events.
+"""An application's hooks into the life of its process: warm-up before any fork, a lifespan per node, swarm events.
 
-Only declared here. The lifespan is run by `lifespan.py`; the events of a swarm are plain names, because this package
-knows no supervisor: whoever composes the two (swarm-cli) connects them.
+They are only declared here. `lifespan.py` runs the lifespan; swarm events are plain names, because this package
+does not know the supervisor; swarm-cli connects the two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from swarm_consumer.place import Place, caller, place_in
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 MakeContext = Callable[[Any], Any]
-"""What a lifespan comes down to: given the node, it returns a context manager, sync or async."""
+"""A lifespan as a function: given the node, it returns a context manager, sync or async."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class Hooks:
         self.warmups.append(Hook(function, str(place)))
 
     def set_lifespan(self, function: Callable[..., Any], place: Place) -> None:
-        """Set the lifespan; raises ConfigurationError for a second one and for what makes no context manager."""
+        """Set the lifespan; raises ConfigurationError for a second one and for anything but a context manager."""
         if self.lifespan is not None:
             raise ConfigurationError(
-                f"the app has a lifespan already, {self.lifespan}: enter both in one, with contextlib.ExitStack"
+                f"the app already has a lifespan, {self.lifespan}: enter both in one, with contextlib.ExitStack"
             )
         name = getattr(function, "__qualname__", repr(function))
         if not callable(function):
             raise ConfigurationError(f"@app.lifespan takes a function of the node, not {function!r}")
         if handlers.is_coroutine_function(function):
             raise ConfigurationError(
-                f"the lifespan {name} is a coroutine without yield: put `yield` where the node does its work"
+                f"the lifespan {name} is a coroutine without yield: add a `yield` at the point where the node works"
             )
         if not handlers.can_be_called(function, 1):
             raise ConfigurationError(f"the lifespan {name} must take the node: write def {name}(node)")
@@ -83,9 +83,9 @@ class Hooks:
         self.swarm += [SwarmHook(function, str(place), name) for name in names]
 
     def warm_up(self) -> None:
-        """Call the warm-ups that were not called yet, in their order. Raises WarmupError with the place of a failure.
+        """Call the warm-ups not called yet, in order. Raises WarmupError with the place of a failure.
 
-        A node that was forked later finds them called already.
+        In a node forked later they count as called.
         """
         while self._warmed < len(self.warmups):
             hook = self.warmups[self._warmed]
@@ -99,14 +99,14 @@ class Hooks:
 
 
 class Hooked:
-    """The decorators of an app for what it hooks into its process' life."""
+    """The decorators of an app for hooks into the life of its process."""
 
     hooks: Hooks
 
     def warmup(self, function: Function) -> Function:
         """Decorate a function to call once before the first fork, in the supervisor; in one process before the start.
 
-        The place to load what nodes shall share: tables, models. Connections belong into `lifespan`.
+        Load data here that nodes share: tables, models. Connections belong in `lifespan`.
         """
         place = caller()
         with declared(place):
@@ -114,7 +114,7 @@ class Hooked:
         return function
 
     def lifespan(self, function: Function) -> Function:
-        """Decorate a context manager to enter once in each node process, around all its work.
+        """Decorate a context manager that is entered once in each node process, around all its work.
 
         It takes the node (`NodeInfo`); what it yields is ``consumer.state``. A generator function with one yield, sync
         or async, or anything that returns a context manager. An async one runs on the loop of the async handlers.
@@ -146,7 +146,7 @@ class Hooked:
 
 
 def context_maker(function: Callable[..., Any]) -> MakeContext:
-    """Return what makes the context manager: generator functions become one, anything else is one already."""
+    """Return the function that creates the context manager; generator functions are converted."""
     if inspect.isasyncgenfunction(function):
         return contextlib.asynccontextmanager(function)
     if inspect.isgeneratorfunction(function):

@@ -1,4 +1,4 @@
-"""A message as handlers see it: typed, decoded on first access, once."""
+"""A message as seen by handlers: typed, decoded once on first access."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Payload = TypeVar("Payload")
 _UNDECODED: Any = object()
 
 
-class Message(msgspec.Struct, Generic[Payload], eq=False):  # a Struct is made in a fifth of the time of a class
-    """One record of a topic. `payload`, `key` and `headers` are decoded when first read and kept."""
+class Message(msgspec.Struct, Generic[Payload], eq=False):  # a Struct is created in a fifth of the time of a class
+    """One record of a topic. `payload`, `key` and `headers` are decoded on first access and kept."""
 
     _record: confluent_kafka.Message
     _decoders: Decoders
@@ -47,7 +47,7 @@ class Message(msgspec.Struct, Generic[Payload], eq=False):  # a Struct is made i
         """The decoded value; None for a tombstone. Raises DeserializationError."""
         payload = self._payload
         if payload is _UNDECODED:
-            # The same as `_decoded`, without a call: this is read of every message.
+            # The same as `_decoded` but without a call, because this is read for every message.
             payload, decode = self._record.value(), self._decoders.payload
             if payload is not None and decode is not None:
                 try:
@@ -65,7 +65,7 @@ class Message(msgspec.Struct, Generic[Payload], eq=False):  # a Struct is made i
 
     @property
     def raw_payload(self) -> bytes | None:
-        """The value as it came; None for a tombstone."""
+        """The value as received; None for a tombstone."""
         return self._record.value()
 
     @property
@@ -77,12 +77,12 @@ class Message(msgspec.Struct, Generic[Payload], eq=False):  # a Struct is made i
 
     @property
     def raw_key(self) -> bytes | None:
-        """The key as it came."""
+        """The key as received."""
         return self._record.key()
 
     @property
     def headers(self) -> Any:
-        """The headers as (name, bytes) pairs, or what the topic's headers deserializer made of them."""
+        """The headers as (name, bytes) pairs, or as decoded by the topic's headers deserializer."""
         if self._headers is _UNDECODED:
             decode = self._decoders.headers
             if decode is None:
@@ -96,15 +96,15 @@ class Message(msgspec.Struct, Generic[Payload], eq=False):  # a Struct is made i
 
     @property
     def raw_headers(self) -> Headers:
-        """The headers as (name, bytes) pairs, an empty list if there are none; U+FFFD for a name that is no UTF-8."""
+        """The headers as (name, bytes) pairs, an empty list if there are none; U+FFFD for a name that is not UTF-8."""
         return headers_of(self._record)
 
     @property
     def timestamp(self) -> datetime | None:
         """When the producer, or the broker on appending, stamped the message (UTC).
 
-        None when it carries no time, or one that is no date, such as microseconds where Kafka counts milliseconds:
-        `timestamp_ms` has the number as it came.
+        None without a time, or if it is not a valid date, such as microseconds instead of Kafka's milliseconds:
+        `timestamp_ms` has the original number.
         """
         milliseconds = self.timestamp_ms
         try:
@@ -114,7 +114,7 @@ class Message(msgspec.Struct, Generic[Payload], eq=False):  # a Struct is made i
 
     @property
     def timestamp_ms(self) -> int | None:
-        """The same in milliseconds since 1970, wall clock of whoever stamped it."""
+        """The same in milliseconds since 1970, by the wall clock of the producer or broker."""
         kind, milliseconds = self._record.timestamp()
         return None if kind == confluent_kafka.TIMESTAMP_NOT_AVAILABLE else milliseconds
 

@@ -1,1 +1,1 @@
-"""What is inside a record: payloads and headers."""
+"""The contents of a record: payloads and headers."""

@@ -44,18 +44,18 @@ class Decoders:
     key: Decode | None = None
     headers: Callable[[Headers], Any] | None = None
     epoch: int = 0
-    """Under which epoch of its partition the messages were handed out; 0: no runtime has made them."""
+    """The partition's epoch under which the messages were handed out; 0 if not created by a runtime."""
     codec: Codec | None = None
 
     @functools.cached_property
     def payload_refuses_none(self) -> bool:
-        """Whether the payload decoder raises for None, as msgspec's do: a tombstone then needs no look beforehand."""
+        """Whether the payload decoder raises for None, as msgspec's do; then tombstones need no check in advance."""
         owner = getattr(self.payload, "__self__", None)
         return isinstance(owner, (msgspec.json.Decoder, msgspec.msgpack.Decoder))
 
 
 def compile_decoders(topic: str, payload: Any, key: Any, headers: Callable[[Headers], Any] | None) -> Decoders:
-    """Return the deserializers of a topic from its settings. Raises ConfigurationError for what cannot be one."""
+    """Return the deserializers of a topic from its settings. Raises ConfigurationError for anything else."""
     decode_key = compile_decoder(key, topic, "key")
     if not isinstance(payload, Codec):
         return Decoders(compile_decoder(payload, topic, "payload"), decode_key, headers)
@@ -64,11 +64,11 @@ def compile_decoders(topic: str, payload: Any, key: Any, headers: Callable[[Head
 
 
 def compile_decoder(specification: Any, topic: str, field: str) -> Decode | None:
-    """Return a bytes-to-object function for what the user wrote; None for raw bytes.
+    """Return a bytes-to-object function for the user's setting; None for raw bytes.
 
-    A type goes to msgspec as JSON (str too: a JSON string), `Json` and `MessagePack` say the format, a pydantic model
-    or TypeAdapter validates JSON by itself, one of confluent-kafka's schema-registry deserializers is given its
-    context, and any other callable is called with the bytes.
+    msgspec decodes a type from JSON (str too: a JSON string), `Json` and `MessagePack` name the format, a pydantic
+    model or TypeAdapter validates JSON itself, one of confluent-kafka's schema-registry deserializers gets its
+    context, and any other callable gets the bytes.
     Raises ConfigurationError for anything else, and for a type msgspec has no decoder for.
     """
     if specification is None or specification is bytes:
@@ -104,11 +104,11 @@ def check_decoder(function: Any, topic: str, field: str) -> None:
         raise ConfigurationError(f"topic {topic!r}: {field} must be a function, not {function!r}")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigurationError(
-            f"topic {topic!r}: {field}={function!r} is async, and decoding is not awaited: give a plain function"
+            f"topic {topic!r}: {field}={function!r} is async, but decoding is not awaited: give a plain function"
         )
     if inspect.isgeneratorfunction(function):
         raise ConfigurationError(
-            f"topic {topic!r}: {field}={function!r} contains yield, so that it returns a generator and no {field}: "
+            f"topic {topic!r}: {field}={function!r} contains yield, so it returns a generator instead of a {field}: "
             f"return the decoded object"
         )
 
@@ -143,7 +143,7 @@ def _msgspec(decoder: Any, wanted: Any, strict: bool, topic: str, field: str) ->
         unknown = _unknown_type(information, set())
         if unknown is not None:
             inside = "" if unknown is wanted else f" the {unknown.__qualname__} in"
-            raise TypeError(f"msgspec does not know{inside} it; give a function of bytes, or a pydantic TypeAdapter")
+            raise TypeError(f"msgspec does not support{inside} it; give a function of bytes, or a pydantic TypeAdapter")
         decode: Decode = decoder(wanted, strict=strict).decode
     except (TypeError, ValueError, NameError) as error:
         raise ConfigurationError(f"topic {topic!r}: {field}={wanted!r} cannot be decoded into: {error}") from error
@@ -151,7 +151,7 @@ def _msgspec(decoder: Any, wanted: Any, strict: bool, topic: str, field: str) ->
 
 
 def _is_registry_deserializer(specification: Any) -> bool:
-    """Whether this is one of confluent-kafka's deserializers, which want a SerializationContext beside the bytes."""
+    """Whether this is one of confluent-kafka's deserializers, which need a SerializationContext besides the bytes."""
     return any(
         base.__name__ in ("Deserializer", "BaseDeserializer") and base.__module__.startswith("confluent_kafka.")
         for base in type(specification).__mro__
@@ -170,7 +170,7 @@ def _with_context(deserializer: Any, topic: str, field: str) -> Decode:
 
 
 def _unknown_type(information: Any, seen: set[int]) -> Any:
-    """Return a class that msgspec could only decode with a hook, and that every payload would need; None: all known."""
+    """Return a class that every payload needs but msgspec can only decode with a hook; None if there is none."""
     if id(information) in seen:
         return None
     seen.add(id(information))

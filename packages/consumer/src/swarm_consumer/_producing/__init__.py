@@ -1,1 +1,1 @@
-"""Records that go out: the producer, what was delivered, transactions."""
+"""Produced records: the producer, deliveries, transactions."""

@@ -1,4 +1,4 @@
-"""What was produced and is on its way: one message, and all of those of one run."""
+"""Produced messages in flight: a single one, and all those of one run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Await = Callable[[Callable[[], bool], float], None]
 """Serves the producer until the given function is true or the seconds are over."""
 
 MOST_KEPT = 1000
-"""Failed deliveries of one run that are kept, so that `wait` can still deal with them; more are only counted."""
+"""Most failed deliveries of one run that are kept for `wait`; further ones are only counted."""
 
 
 class Delivery:
-    """What `produce` returns: a message on its way to the broker."""
+    """The return value of `produce`: a message on its way to the broker."""
 
     __slots__ = ("_await", "_done", "_error", "_groups", "_heard", "_tell", "_waited", "offset", "partition", "topic")
 
@@ -31,7 +31,7 @@ class Delivery:
     ) -> None:
         self._await = await_all
         self._groups = groups
-        self._tell = tell  # whom to tell of a failure that nobody waits for
+        self._tell = tell  # called for a failure that no one waits for
         self._done = False
         self._waited = False
         self._heard = False
@@ -47,13 +47,13 @@ class Delivery:
 
     @property
     def error(self) -> DeliveryError | None:
-        """Why the message was not delivered; None while it is under way and when it arrived."""
+        """Why the message was not delivered; None while it is in flight and after it arrived."""
         return None if self._error is None else DeliveryError(f"not delivered to {self.topic}: {self._error.str()}")
 
     def wait(self, timeout: float = 30.0) -> Delivery:
-        """Wait up to `timeout` seconds for the acknowledgement. Raises DeliveryError when there was none.
+        """Wait up to `timeout` seconds for the acknowledgement. Raises DeliveryError if there is none.
 
-        A failure that was raised here is the caller's to deal with: it no longer fails the batch.
+        The caller must handle a failure raised here; it no longer fails the batch.
         """
         self._waited = True
         self._await(lambda: self._done, timeout)
@@ -76,7 +76,7 @@ class Delivery:
 
 
 class Deliveries:
-    """The messages one run has produced: how many are still under way, and which failed without anybody hearing it."""
+    """The messages produced by a run: the number in flight, and the failures that were not raised to anyone."""
 
     __slots__ = ("_failed", "_lock", "_uncounted", "pending", "tainted")
 
@@ -85,7 +85,7 @@ class Deliveries:
         self._failed: dict[int, Delivery] = {}
         self._uncounted = 0
         self.pending = 0
-        self.tainted = False  # whether one has failed, heard or not
+        self.tainted = False  # whether one has failed, raised or not
 
     @property
     def failure(self) -> DeliveryError | None:
@@ -95,21 +95,21 @@ class Deliveries:
 
     @property
     def unsettled(self) -> bool:
-        """Whether something is under way, or has failed unheard."""
+        """Whether a message is in flight, or has failed without being raised."""
         return self.pending > 0 or bool(self._failed)
 
     def added(self) -> None:
-        """Count one more under way."""
+        """Count one more message in flight."""
         with self._lock:
             self.pending += 1
 
     def removed(self) -> None:
-        """Count one less: it could not even be queued."""
+        """Uncount one that could not even be queued."""
         with self._lock:
             self.pending -= 1
 
     def answered(self, delivery: Delivery) -> None:
-        """Count one that is no longer under way."""
+        """Count one that is no longer in flight."""
         with self._lock:
             self.pending -= 1
             if delivery._error is None:
@@ -120,17 +120,17 @@ class Deliveries:
             if len(self._failed) < MOST_KEPT:
                 self._failed[id(delivery)] = delivery
             else:
-                self._uncounted += 1  # the last one kept stands for these too
+                self._uncounted += 1  # the last one kept represents these too
 
     def heard(self, delivery: Delivery) -> None:
-        """Take out one whose failure was raised to somebody."""
+        """Remove one whose failure was raised."""
         with self._lock:
             if self._uncounted == 0 or len(self._failed) > 1:
                 self._failed.pop(id(delivery), None)
 
 
 class Producing(Protocol):
-    """A run, as far as its output goes."""
+    """The output side of a run."""
 
     produced: Deliveries | None
 
@@ -139,7 +139,7 @@ _making = threading.Lock()
 
 
 def produced_by(run: Producing) -> Deliveries:
-    """Return what a run has produced; made when first asked for, as most runs produce nothing."""
+    """Return the deliveries of a run; created on first use, because most runs produce nothing."""
     produced = run.produced
     if produced is None:
         with _making:

@@ -1,4 +1,4 @@
-"""What goes with a dead letter: the headers that say where it came from and why. Pure."""
+"""The headers of a dead letter, with its source and reason. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_ERROR_BYTES = 1000
 def letter_headers(
     record: confluent_kafka.Message, group: str, attempts: int, error: BaseException
 ) -> list[tuple[str, bytes | None]]:
-    """Return the record's headers and, after them, where and when it came from and why it is here."""
+    """Return the record's headers followed by its source, its time and the reason."""
     _, timestamp = record.timestamp()
     added = {
         SOURCE_TOPIC: str(record.topic()),
@@ -36,6 +36,6 @@ def letter_headers(
 
 def _bounded(text: str) -> bytes:
     """The text as UTF-8 of at most `_MAX_ERROR_BYTES`, cut between characters."""
-    # An error may repeat what a decoder has seen, a lone surrogate too ("\ud800" in JSON): UTF-8 has none.
+    # An error may quote the decoded text, even a lone surrogate ("\ud800" in JSON), which UTF-8 cannot encode.
     data = text.encode("utf-8", "backslashreplace")
     return data[:_MAX_ERROR_BYTES].decode("utf-8", "ignore").encode() if len(data) > _MAX_ERROR_BYTES else data

@@ -1,4 +1,4 @@
-"""The node's producer: made on first use, in the process that uses it; what it sends is awaited before progress."""
+"""The node's producer: created on first use, in the process that uses it. Deliveries are awaited before progress."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Producer:
 
     @property
     def client(self) -> confluent_kafka.Producer:
-        """The client's own producer, made now if there is none yet.
+        """The client's producer, created now if there is none yet.
 
         Raises ForkError in a process forked after that, and DeliveryError once the node has stopped.
         """
@@ -58,12 +58,12 @@ class Producer:
                 client = self._client
                 if client is None:
                     if self._closed:
-                        raise DeliveryError("the node has stopped, and nothing it produced now would be sent")
+                        raise DeliveryError("the node has stopped, so nothing more can be sent")
                     client = self._create()
         if not self._origin.is_here:
             raise ForkError(
-                f"this producer was made in process {self._origin.pid} and is used in {Origin().pid}: what it sends "
-                f"would be lost; make it after the fork, by first using it there"
+                f"this producer was made in process {self._origin.pid} and is used in {Origin().pid}: its messages "
+                f"would be lost; use it for the first time after the fork"
             )
         return client
 
@@ -88,10 +88,10 @@ class Producer:
     ) -> Delivery:
         """Queue a message to be sent; `codec`, or that of its topic, encodes the value.
 
-        A full local queue is waited for up to `timeout` seconds, then DeliveryError is raised.
+        If the local queue is full, wait up to `timeout` seconds, then raise DeliveryError.
 
-        Called on the producer itself, nothing waits for the message but its `Delivery`; a failure that nobody waits for
-        is reported as ErrorOccurred. `deliveries` and `told` are for the runtime, which waits for those of its runs.
+        For a direct call only the `Delivery` can wait for the message; a failure that no one waits for
+        is reported as ErrorOccurred. `deliveries` and `told` are for the runtime, which waits for its runs' messages.
         """
         payload, added = encoded(codec or self._codec_of(topic), value)
         encoded_key = encode(key)
@@ -130,11 +130,11 @@ class Producer:
         else:
             self._serve(client.poll, 0)
         finally:
-            del client  # an error that somebody keeps has this frame, and would keep the client alive with its threads
+            del client  # a stored error holds this frame, which would keep the client and its threads alive
         return delivery
 
     def settle(self, deliveries: Deliveries, timeout: float) -> None:
-        """Wait until everything of a run is acknowledged. Raises DeliveryError when something is not."""
+        """Wait until all messages of a run are acknowledged. Raises DeliveryError otherwise."""
         if deliveries.pending:
             self.await_all(lambda: deliveries.pending == 0, timeout)
         if (error := deliveries.failure) is not None:
@@ -149,15 +149,15 @@ class Producer:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return
-            # flush() sends at once what linger.ms would still hold back; short slices, because it waits for the
-            # messages of every thread and another's may keep coming.
+            # flush() sends messages at once in spite of linger.ms. In short slices, because it waits for the
+            # messages of every thread, and other threads may keep producing.
             self._serve(self.client.flush, min(0.05, remaining))
 
     def serve(self) -> None:
-        """Take in what the broker has answered meanwhile, without waiting; nothing if the producer is not in use."""
+        """Process the broker's answers without waiting; do nothing if the producer is not in use."""
         client = self._client
         if client is not None and self._origin.is_here:
-            with contextlib.suppress(DeliveryError):  # noted: `fatal_error` has it
+            with contextlib.suppress(DeliveryError):  # noted in `fatal_error`
                 self._serve(client.poll, 0)
         del client  # see produce()
 
@@ -165,14 +165,14 @@ class Producer:
         self._serve(self.client.flush, timeout)
 
     def _serve(self, call: Callable[[float], int], timeout: float) -> int:
-        """Call poll() or flush(): a fatal error of the producer comes out of them instead of going to error_cb."""
+        """Call poll() or flush(), which raise a fatal error of the producer instead of calling error_cb."""
         try:
             return call(timeout)
-        except:  # noqa: E722  confluent-kafka 2.16 may raise the KafkaError itself, which is no exception at all
+        except:  # noqa: E722  confluent-kafka 2.16 may raise the KafkaError itself, which is not an exception
             if (cause := kafka_error_of(sys.exc_info()[1])) is None:
                 raise
             self._note_fatal(cause)
-            failure = DeliveryError(f"the producer cannot send any more: {self.scrub(cause.str())}")
+            failure = DeliveryError(f"the producer can no longer send: {self.scrub(cause.str())}")
         finally:
             del call  # see produce()
         raise failure
@@ -193,7 +193,7 @@ class Producer:
     def transaction(self, timeout: float = 60.0) -> Iterator[TransactionScope]:
         """Run a block as one transaction: all of its output and offsets become visible together, or nothing does.
 
-        A producer has one transaction at a time: others wait for it, in their order. An error inside aborts it and is
+        A producer has one transaction at a time; others wait in order. An error inside aborts it and is
         raised. Raises DeliveryError when the transaction cannot be committed, ConfigurationError without a
         transactional.id.
         """
@@ -207,7 +207,7 @@ class Producer:
         self.transactions.commit(scope, timeout)
 
     def _note_fatal(self, error: confluent_kafka.KafkaError) -> None:
-        # Fenced by another producer with this id, for example: nothing this one does will succeed any more.
+        # For example fenced by another producer with this id: no further call of this one will succeed.
         if error.fatal() and self.fatal_error is None:
             self.fatal_error = self.scrub(error.str())
             if self._on_error is not None:
@@ -218,14 +218,14 @@ class Producer:
         return scrub(text, secrets_of(self._properties))
 
     def close(self, timeout: float) -> int:
-        """Send what is left within `timeout` seconds; return how many messages remained unsent.
+        """Send the remaining messages within `timeout` seconds; return the number of unsent ones.
 
-        The client and its threads end with it: what is produced later is refused.
+        This ends the client and its threads; later messages are refused.
         """
         if self._client is not None and not self._origin.is_here:
-            return 0  # it is the parent's: destroying it here would abort this process
+            return 0  # it belongs to the parent; destroying it here would abort this process
         self._closed = True
-        # Who makes a client holds the lock until a transactional one has its id, which may take as long as an outage.
+        # Creating a transactional client holds the lock until it has its id, which may take as long as an outage.
         if not self._lock.acquire(timeout=max(0.0, timeout)):
             return 0
         try:
@@ -246,10 +246,10 @@ class Producer:
                 client.init_transactions(30.0)
         except (confluent_kafka.KafkaException, TypeError, ValueError) as error:
             cause = error.args[0].str() if isinstance(error, confluent_kafka.KafkaException) else str(error)
-            raise ConfigurationError(f"the producer cannot be made: {self.scrub(cause)}") from None
+            raise ConfigurationError(f"the producer cannot be created: {self.scrub(cause)}") from None
         if self._closed:  # meanwhile
             del client
-            raise DeliveryError("the node has stopped, and nothing it produced now would be sent")
+            raise DeliveryError("the node has stopped, so nothing more can be sent")
         self._origin = Origin()
         self._client = client
         return client

@@ -1,4 +1,4 @@
-"""The transactions of a producer: one at a time, and none begins before the outcome of the last one is known."""
+"""The transactions of a producer: one at a time, and none starts before the outcome of the last one is known."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TransactionScope:
     def __init__(self) -> None:
         self.offsets: list[tuple[list[confluent_kafka.TopicPartition], Any]] = []
         self.on_committed: list[Callable[[], None]] = []
-        self.on_doubt: list[Callable[[bool], None]] = []  # whether it is committed is not known (True), or is by now
+        self.on_doubt: list[Callable[[bool], None]] = []  # whether its outcome is unknown
 
     def add_offsets(self, offsets: list[confluent_kafka.TopicPartition], metadata: Any) -> None:
         """Commit these offsets with the transaction."""
@@ -45,10 +45,10 @@ class TransactionScope:
 class Transactions:
     """Begins and ends transactions. `begin` takes the producer's turn, `commit` and `abort` give it back.
 
-    No frame here keeps the client in a variable: whoever keeps an error keeps its frames, and with them its threads.
+    No frame here keeps the client in a variable: a stored error keeps its frames, and with them the threads.
 
-    A commit or an abort that the broker does not answer in time is neither done nor undone: librdkafka wants the same
-    call again and takes no other. It is called again before the next transaction begins.
+    A commit or abort without an answer in time is neither done nor undone: librdkafka requires the same
+    call again and accepts no other. It is repeated before the next transaction starts.
     """
 
     def __init__(
@@ -65,16 +65,16 @@ class Transactions:
         self._unaborted = False  # the abort was not answered
 
     def begin(self, timeout: float) -> TransactionScope:
-        """Begin a transaction when it is its turn. Raises DeliveryError."""
+        """Start a transaction when its turn comes. Raises DeliveryError."""
         if not self._turns.take(timeout):
             raise _no_turn(timeout)
         return self._begin(timeout)
 
     async def begin_async(self, timeout: float) -> TransactionScope:
-        """Do the same without holding up the event loop."""
+        """The same without blocking the event loop."""
         if not await self._turns.take_async(timeout):
             raise _no_turn(timeout)
-        # No task of its own: cancelled before it has begun, as at the end of the loop, it would keep the turn.
+        # Not a separate task: if it were cancelled before its start, as at the end of the loop, it would keep the turn.
         begun = asyncio.get_running_loop().run_in_executor(None, self._begin, timeout)
         try:
             return await asyncio.shield(begun)
@@ -83,7 +83,7 @@ class Transactions:
             raise
 
     def commit(self, scope: TransactionScope, timeout: float) -> None:
-        """Commit offsets and output. Raises DeliveryError when they were not, or when nobody knows."""
+        """Commit offsets and output. Raises DeliveryError if that failed or the outcome is unknown."""
         asked = False
         try:
             for offsets, metadata in scope.offsets:
@@ -95,8 +95,8 @@ class Transactions:
                 self._uncommitted = scope
                 scope._doubted(True)
                 raise DeliveryError(
-                    f"the commit of the transaction was not answered within {timeout:g} s: whether it is committed is "
-                    f"asked before the next one begins; is the broker reachable?"
+                    f"the commit of the transaction was not answered within {timeout:g} s: its outcome is "
+                    f"checked before the next one begins; is the broker reachable?"
                 ) from without_frames(error)
             self._abort(timeout)
             self._raise_translated(error)
@@ -106,7 +106,7 @@ class Transactions:
             self._turns.give()
 
     def abort(self, timeout: float) -> None:
-        """Undo everything. What goes wrong with that is dealt with before the next transaction begins."""
+        """Undo everything. A failure of that is resolved before the next transaction starts."""
         try:
             self._abort(timeout)
         except SwarmConsumerError:  # the producer is closed, or another process has it
@@ -126,7 +126,7 @@ class Transactions:
         return TransactionScope()
 
     def _resolve(self, timeout: float) -> None:
-        """Find out what became of the last transaction, if that is not known. Raises DeliveryError while it is not."""
+        """Find out the outcome of the last transaction, if unknown. Raises DeliveryError while it stays unknown."""
         scope = self._uncommitted
         if scope is not None:
             try:
@@ -134,7 +134,7 @@ class Transactions:
             except KafkaException as error:
                 if not _is_definite(error):
                     raise DeliveryError(
-                        f"whether the last transaction is committed is not known yet: {error.args[0].str()}"
+                        f"the outcome of the last transaction is not known yet: {error.args[0].str()}"
                     ) from error
                 self._uncommitted = None
                 scope._doubted(False)
@@ -165,7 +165,7 @@ class Transactions:
         self._unaborted = False
         try:
             # librdkafka 2.16 with Kafka 4.1: an abort that overtakes the request which adds the first partition ends
-            # the producer (INVALID_TXN_STATE, fatal). What was produced has to arrive before it is undone.
+            # the producer (INVALID_TXN_STATE, fatal). So messages must arrive before they are undone.
             with contextlib.suppress(DeliveryError):
                 self._flush(min(timeout, FLUSH_BEFORE_ABORT_S))
             self._client().abort_transaction(timeout)
@@ -188,7 +188,7 @@ class Transactions:
 
 
 def _is_definite(error: BaseException) -> bool:
-    """Whether an error says that the transaction was not committed."""
+    """Whether an error means that the transaction was not committed."""
     cause = kafka_error_of(error)
     return cause is not None and not cause.retriable()
 
@@ -196,5 +196,5 @@ def _is_definite(error: BaseException) -> bool:
 def _no_turn(timeout: float) -> DeliveryError:
     return DeliveryError(
         f"no transaction could begin within {timeout:g} s: the node has one producer, and other handlers' transactions "
-        f"took all that time; mark inside them to end them earlier, or run more nodes"
+        f"took all of that time; mark inside them to end them earlier, or run more nodes"
     )

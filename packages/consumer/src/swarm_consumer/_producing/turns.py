@@ -1,4 +1,4 @@
-"""Turns: one at a time, in the order of asking; threads wait for theirs, coroutines await it."""
+"""Turns: one at a time, in order of request; threads wait for theirs, coroutines await it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 
 class Turns:
-    """Like a lock, but fair, and it may be taken by one thread and given back by another."""
+    """Like a lock, but fair, and one thread may take it and another release it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,13 +26,15 @@ class Turns:
                 if isinstance(error, TimeoutError):
                     return False
                 raise
-            if not isinstance(error, TimeoutError):  # it came at that very moment, and nobody will give it back
+            if not isinstance(
+                error, TimeoutError
+            ):  # the turn came at that very moment, and no one else will give it back
                 self.give()
                 raise
         return True
 
     async def take_async(self, timeout_s: float) -> bool:
-        """Wait for a turn without holding up the event loop."""
+        """Wait for a turn without blocking the event loop."""
         turn = self._ask()
         try:
             await asyncio.wait_for(asyncio.wrap_future(turn), timeout_s)
@@ -45,7 +47,7 @@ class Turns:
         return True
 
     def give(self) -> None:
-        """End a turn: the next one who waits has it."""
+        """End a turn and pass it to the next waiter."""
         with self._lock:
             while self._waiting:
                 following = self._waiting.popleft()

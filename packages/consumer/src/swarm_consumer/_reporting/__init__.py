@@ -1,1 +1,1 @@
-"""Who is told of events, and how often."""
+"""Delivery of events to listeners and the log, and how often."""

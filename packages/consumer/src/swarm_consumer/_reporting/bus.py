@@ -1,4 +1,4 @@
-"""The bus: hands events to listeners and to the log, and keeps what these raise away from whoever emits."""
+"""The bus: passes events to listeners and to the log, and contains their exceptions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Listener = Callable[[Any], object]
 
 
 class Bus:
-    """Hands each event to its listeners, on the thread it happened on, and to the log.
+    """Passes each event to its listeners, on the thread where it happened, and to the log.
 
-    Nothing that a listener, a log handler or a filter raises comes out of `emit`: neither SystemExit nor an error whose
-    text cannot be read. It is reported. KeyboardInterrupt in the main thread is what Ctrl-C raises wherever that thread
-    is: it is kept in `interruption`, and `on_interruption` is called.
+    `emit` never raises an exception of a listener, a log handler or a filter, not even SystemExit or an error whose
+    text cannot be read. It is reported. Ctrl-C raises KeyboardInterrupt wherever the main thread
+    is; it is kept in `interruption`, and `on_interruption` is called.
     """
 
     def __init__(self) -> None:
@@ -40,31 +40,31 @@ class Bus:
         self._listeners = [*self._listeners, (event, listener)]
 
     def wants(self, event: type[Event]) -> bool:
-        """Whether anybody would see an event of this type: frequent events are not even made otherwise."""
+        """Whether an event of this type has a listener or log; otherwise frequent events are not even created."""
         return logger.isEnabledFor(event.level) or any(issubclass(event, wanted) for wanted, _ in self._listeners)
 
     def emit(self, event: Event) -> None:
-        """Log the event and call its listeners. One that raises is reported and hurts nobody."""
+        """Log the event and call its listeners. An exception is reported and affects no other listener."""
         self._log(event)
         for wanted, listener in self._listeners:
             if isinstance(event, wanted):
                 try:
                     listener(event)
-                except BaseException as error:  # noqa: BLE001  a listener must hurt nobody
+                except BaseException as error:  # noqa: BLE001  a listener must not affect others
                     self._note_interruption(error)
                     self._report(listener, event, error)
 
     def call(self, where: str, callback: Callable[[], Any]) -> Any:
-        """Call somebody's callable; return what it returns, None when it raises, which is reported."""
+        """Call a function of the application; return its result, or None if it raises, which is reported."""
         try:
             return callback()
-        except BaseException as error:  # noqa: BLE001  it must hurt nobody
+        except BaseException as error:  # noqa: BLE001  it must not affect others
             self._note_interruption(error)
             self.emit(ErrorOccurred(where=where, error=error))
             return None
 
     def raise_interruption(self) -> None:
-        """Raise the KeyboardInterrupt that came while an event was handed out, if one did."""
+        """Raise the KeyboardInterrupt that arrived during an event, if any."""
         interruption, self.interruption = self.interruption, None
         if interruption is not None:
             raise interruption
@@ -72,7 +72,7 @@ class Bus:
     def _report(self, listener: Listener, event: Event, error: BaseException) -> None:
         name = getattr(listener, "__qualname__", type(listener).__name__)
         report = ErrorOccurred(where=f"listener {name} for {type(event).__name__}", error=error)
-        if isinstance(event, ErrorOccurred):  # the listener of errors raises itself: the log is all that is left
+        if isinstance(event, ErrorOccurred):  # the listener of errors raises itself, so only the log is left
             self._log(report)
         else:
             self.emit(report)
@@ -92,7 +92,7 @@ class Bus:
             tell_broken_log(self._log_failures, event, error)
 
     def tell_repeated(self, *, at_the_end: bool = False) -> None:
-        """Log how often failures have come again that were only counted. For a caller that turns every second or so."""
+        """Log the number of repeated failures that were only counted. Call this about once a second."""
         with self._repeated_lock:
             due = self._repeated.due(time.monotonic(), all_of_them=at_the_end)
         for level, text in due:
@@ -124,5 +124,5 @@ class Bus:
 
 
 def _level_of(event: Event) -> int:
-    """The level to log an event at: what ends the node is an error, whatever its kind usually is."""
+    """The level to log an event at: an event that ends the node is always an error."""
     return logging.ERROR if getattr(event, "fatal", False) else event.level

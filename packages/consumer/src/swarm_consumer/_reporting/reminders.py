@@ -1,7 +1,7 @@
-"""What a node says again while it lasts: failures that are only counted, and the wait for a first partition.
+"""Repeated messages of a node: failures that are only counted, and the wait for a first partition.
 
-A group hands out partitions when all its members have joined. With the classic protocol that can take as long as the
-session of a member that is no more (45 s by default), in which nothing else would be in the log.
+A group assigns partitions when all its members have joined. With the classic protocol that can take as long as the
+session of a lost member (45 s by default), during which nothing else would be logged.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from swarm_consumer._reporting.bus import Bus
 from swarm_consumer.events import AwaitingPartitions
 
 FIRST_S = 10.0
-"""A wait for partitions is told after this; then each time it has become twice as long."""
+"""A wait for partitions is reported after this time, then each time it has doubled."""
 _JOINED = "steady"
-"""librdkafka's join state of a member that has its assignment, be it an empty one."""
+"""librdkafka's join state of a member with an assignment, even an empty one."""
 
 
 class Waiting(Protocol):
-    """What is looked at of a client."""
+    """The part of a client that matters here."""
 
     @property
     def subscription_group(self) -> str:
@@ -27,7 +27,7 @@ class Waiting(Protocol):
 
     @property
     def join_state(self) -> str | None:
-        """Where it stands in joining its group; None before the first statistics."""
+        """Its state in joining the group; None before the first statistics."""
 
     @property
     def has_partitions(self) -> bool:
@@ -35,7 +35,7 @@ class Waiting(Protocol):
 
 
 class PartitionWait:
-    """When the wait of one client for partitions is to be told. Pure."""
+    """When to report one client's wait for partitions. Pure."""
 
     __slots__ = ("_began", "_next_s", "_told_empty")
 
@@ -45,9 +45,9 @@ class PartitionWait:
         self._told_empty = False
 
     def look(self, has_partitions: bool, join_state: str | None, now: float) -> float | None:
-        """Return for how long it has been waiting, in seconds, if that is to be told now.
+        """Return the length of the wait in seconds, if it is to be reported now.
 
-        A member with an empty assignment waits for nothing: that is told once.
+        A member with an empty assignment is not waiting; that is reported once.
         """
         if has_partitions:
             self._began, self._next_s, self._told_empty = None, FIRST_S, False
@@ -63,14 +63,14 @@ class PartitionWait:
 
 
 class Reminders:
-    """Tells them; `look` is called every second or so."""
+    """Reports them; `look` is called about once a second."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._waits: dict[str, PartitionWait] = {}
 
     def look(self, clients: Sequence[Waiting], now: float) -> None:
-        """Tell what is due. `clients` are those that should have partitions."""
+        """Report what is due. `clients` are those that should have partitions."""
         self._bus.tell_repeated()
         for client in clients:
             name, state = client.subscription_group, client.join_state

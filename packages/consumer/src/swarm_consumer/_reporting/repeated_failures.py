@@ -1,8 +1,8 @@
-"""Which failures are told in full, which in one line, and which are only counted. Pure: the caller brings the clock.
+"""Which failures are logged in full, which in one line, and which are only counted. Pure: the caller passes the time.
 
-A topic with a wrong schema fails on every record, many hundred times a second. The first failure of a kind is told with
-its traceback; what follows within ten seconds is counted, and the count is told in one line. Two failures are of one
-kind when the same line of the application raised the same type of error, for the same topic and kind of event.
+A topic with a wrong schema fails on every record, hundreds of times a second. The first failure of a kind is logged
+with its traceback; further ones within ten seconds are counted, and the count is logged in one line. Two failures are
+of one kind if the same line of the application raised the same type of error, for the same topic and kind of event.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from swarm_consumer.folded_traceback import is_ours
 PERIOD_S = 10.0
 """Failures of one kind within this time are one line."""
 FORGET_S = 600.0
-"""A kind that was not seen for so long is told with its traceback again."""
+"""A kind that was not seen for this time is logged with its traceback again."""
 MOST_KINDS = 256
-"""Kinds that are remembered; the one seen longest ago makes room."""
+"""Number of kinds to remember; the one seen longest ago is dropped."""
 MOST_PARTITIONS = 1000
 
 Kind = tuple[str, ...]
@@ -28,17 +28,17 @@ Kind = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """How one failure is told."""
+    """How to log one failure."""
 
     line: bool
     traceback: bool
     summary: str | None = None
-    """What to say first: how many were counted before."""
+    """The line to log first: how many were counted before."""
 
 
 @dataclass(slots=True)
 class _Known:
-    """A kind of failure that was seen lately."""
+    """A kind of failure that was seen recently."""
 
     level: int
     period_began: float
@@ -54,10 +54,10 @@ class RepeatedFailures:
     def __init__(self) -> None:
         self._known: OrderedDict[Kind, _Known] = OrderedDict()
         self._forgotten = 0
-        """Counted failures of kinds that had to make room."""
+        """Counted failures of dropped kinds."""
 
     def judge(self, event: Event, now: float) -> Telling:
-        """Say how the event is told. One that is no failure, or has no kind, is always told."""
+        """Return how to log the event. An event that is not a failure, or has no kind, is always logged."""
         kind = kind_of(event)
         if kind is None:
             return Telling(line=True, traceback=True)
@@ -79,20 +79,18 @@ class RepeatedFailures:
         return Telling(line=True, traceback=False, summary=summary)
 
     def due(self, now: float, *, all_of_them: bool = False) -> list[tuple[int, str]]:
-        """Return (level, line) for each kind whose period is over with failures counted; at the end for all."""
+        """Return (level, line) for each kind whose period is over and has counted failures; at the end for all."""
         found = []
         for known in self._known.values():
             if known.counted and (all_of_them or now - known.period_began >= PERIOD_S):
                 found.append((known.level, self._summary(known, now) or ""))
         if self._forgotten:
-            found.append(
-                (logging.ERROR, f"errors of many kinds, {self._forgotten:,} more that are not told one by one")
-            )
+            found.append((logging.ERROR, f"{self._forgotten:,} more errors of many kinds, not logged one by one"))
             self._forgotten = 0
         return found
 
     def _summary(self, known: _Known, now: float) -> str | None:
-        """Begin a new period; what the old one had counted, None for nothing."""
+        """Start a new period. Returns the line for the old one, or None."""
         counted, partitions, took = known.counted, known.partitions, now - known.period_began
         known.period_began, known.counted, known.partitions = now, 0, set()
         if not counted:
@@ -108,7 +106,7 @@ class RepeatedFailures:
 
 
 def kind_of(event: Event) -> Kind | None:
-    """Return what makes two failures one kind; None for what is no failure."""
+    """Return the key of a failure's kind; None for other events."""
     name = type(event).__name__
     if isinstance(event, ClientError):
         return None if event.fatal else (name, event.subscription_group, event.code)
@@ -122,7 +120,7 @@ def kind_of(event: Event) -> Kind | None:
 
 
 def place_of(error: BaseException) -> str:
-    """Return the innermost line of the application that raised it, or its text where there is none."""
+    """Return the innermost line of the application that raised it, or its text if there is none."""
     found = ""
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
@@ -134,7 +132,7 @@ def place_of(error: BaseException) -> str:
 
 
 def text_of(event: Event) -> str:
-    """Return the event's line; its type's name where its text cannot be made."""
+    """Return the event's line, or the name of its type if its text cannot be created."""
     try:
         return str(event)
     except Exception:  # noqa: BLE001  an error's __str__ may raise

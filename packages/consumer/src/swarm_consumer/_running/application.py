@@ -1,4 +1,4 @@
-"""What a runtime needs of an application. `App` is one."""
+"""The part of an application that a runtime needs. `App` implements it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swarm_consumer.routing.routes import Property, SubscriptionGroup
 
 
 class Application(Protocol):
-    """Declarations: what is subscribed to, with which properties, and who hears of it."""
+    """Declarations: subscriptions, their properties, and listeners."""
 
     client_id: str
     concurrency: int

@@ -1,4 +1,4 @@
-"""The node's one asyncio event loop, for consumers whose consume() is a coroutine."""
+"""The single asyncio event loop of a node, for consumers whose consume() is a coroutine."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from swarm_consumer.errors import ConsumptionError
 
 
 class EventLoop:
-    """A loop on a thread of its own, started when the first coroutine comes.
+    """A loop on its own thread, started for the first coroutine.
 
-    `on_error` is called with what a task or a callback of a handler's own raises to end the loop (SystemExit,
-    KeyboardInterrupt): the loop goes on.
+    `on_error` is called with an exception of a handler's task or callback that would end the loop (SystemExit,
+    KeyboardInterrupt): the loop continues.
     """
 
     def __init__(self, on_error: Callable[[BaseException], None] | None = None) -> None:
@@ -26,9 +26,9 @@ class EventLoop:
         self._stopping = False
 
     def run(self, awaitable: Awaitable[Any]) -> Any:
-        """Run the awaitable on the loop and wait for its result, or for the error it raises.
+        """Run the awaitable on the loop and wait for its result or error.
 
-        SystemExit and the like are raised here, in the thread that waits: asyncio would let them end the loop.
+        SystemExit and the like are raised here, in the waiting thread: asyncio would let them end the loop.
         """
         result, error = asyncio.run_coroutine_threadsafe(_contained(awaitable), self._started()).result()
         if error is not None:
@@ -36,21 +36,21 @@ class EventLoop:
         return result
 
     def dead(self) -> str | None:
-        """Return the name of the loop's thread if it was started and is no more."""
+        """Return the name of the loop's thread if it was started and has ended."""
         thread = self._thread
         gone = thread is not None and thread.ident is not None and not thread.is_alive() and not self._stopping
         return thread.name if gone and thread is not None else None
 
     def submit(self, coroutine: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
-        """Start the coroutine as a task of its own on the loop."""
+        """Start the coroutine as a separate task on the loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._started())
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Call back on the loop's thread."""
+        """Call a function on the loop's thread."""
         self._started().call_soon_threadsafe(callback)
 
     def stop(self, timeout_s: float) -> None:
-        """Cancel what is left and end the loop's thread."""
+        """Cancel remaining tasks and end the loop's thread."""
         with self._lock:
             self._stopping = True
             loop, thread = self._loop, self._thread
@@ -58,14 +58,14 @@ class EventLoop:
             return
         try:
             loop.call_soon_threadsafe(loop.stop)
-        except RuntimeError:  # closed meanwhile
+        except RuntimeError:  # closed in the meantime
             return
         thread.join(timeout_s)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._stopping:
-                raise ConsumptionError("the node is stopping: its event loop takes no more coroutines")
+                raise ConsumptionError("the node is stopping, so its event loop takes no more coroutines")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._serve, name="swarm-event-loop", daemon=True)
@@ -80,7 +80,7 @@ class EventLoop:
             while not self._stopping:
                 try:
                     loop.run_forever()
-                except BaseException as error:  # noqa: BLE001  raised by a task of the handler's own
+                except BaseException as error:  # noqa: BLE001  raised by a handler's own task
                     if self._on_error is not None:
                         self._on_error(error)
             left = asyncio.all_tasks(loop)

@@ -1,4 +1,4 @@
-"""One run of a consumer, on a worker thread: the instance, the hook, what it produced, and what became of it."""
+"""One run of a consumer on a worker thread: the instance, the hook, its output, and its result."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from swarm_consumer._scheduling.lane import Lane, Run, run_in_hand
 from swarm_consumer.events import DeadLettered, ErrorOccurred
 
 SETTLE_TIMEOUT_S = 60.0
-"""How long a batch waits at its end for the acknowledgement of what it produced, before it counts as failed."""
+"""How long a batch waits at its end for the acknowledgement of its output before it counts as failed."""
 
 
 class Execution:
-    """Calls consumers. Shared by all worker threads of a node; keeps nothing of a run."""
+    """Calls consumers. Shared by all worker threads of a node; stateless between runs."""
 
     def __init__(self, bus: Bus, producer: Producer, event_loop: EventLoop) -> None:
         self._bus = bus
         self._producer = producer
         self._event_loop = event_loop
         self.after_batch: tuple[Callable[[], None], ...] = ()
-        self.state: Any = None  # what the app's lifespan yields
+        self.state: Any = None  # the value that the app's lifespan yields
 
     def work(self, connection: Connection, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
         """Do the next run of a lane, on a worker thread: `occupy` is called with it, and with None at its end."""
@@ -91,7 +91,7 @@ class Execution:
                     transactions.letter(run, produce, SETTLE_TIMEOUT_S, mark=connection.letter_moves(run))
                 else:
                     produce().wait(SETTLE_TIMEOUT_S)
-            except BaseException as failure:  # noqa: BLE001  no letter, no progress: the message is tried again
+            except BaseException as failure:  # noqa: BLE001  without a dead letter there is no progress: the message is retried
                 self._bus.emit(
                     ErrorOccurred(
                         where=f"dead letter for offset {run.first_offset}",
@@ -116,7 +116,7 @@ class Execution:
     def hook(self, connection: Connection, lane: Lane, action: str) -> None:
         """Call one of the hooks without messages; what it raises is reported and hurts nobody.
 
-        A partition that has had no message yet gets its consumer here.
+        A partition without messages so far gets its consumer here.
         """
         run = connection.begin_hook(lane, action)
         if run is not None:
@@ -129,7 +129,7 @@ class Execution:
             consumer = self._prepared(connection, run)
             self._in_wrap(run.lane, action, getattr(consumer, action))
             self._complete(run)
-        except BaseException as error:  # noqa: BLE001  a hook must hurt nobody
+        except BaseException as error:  # noqa: BLE001  a hook must not affect others
             self._after_failure(run)
             self._bus.emit(
                 ErrorOccurred(where=f"hook {action}()", error=error, topic=run.topic, partition=run.partition)
@@ -149,7 +149,7 @@ class Execution:
             elif (result := _reach(run, consumer, batch)) is not None:
                 complete("consume", result, self._event_loop)
             self._complete(run)
-        except BaseException as error:  # noqa: BLE001  the caller decides what follows
+        except BaseException as error:  # noqa: BLE001  the caller decides
             self._after_failure(run)
             return error
         finally:
@@ -157,7 +157,7 @@ class Execution:
         return None
 
     def _complete(self, run: Run) -> None:
-        """After a success: commit the transaction that is open, or wait until everything produced is acknowledged."""
+        """After a success: commit the open transaction, or wait until all output is acknowledged."""
         run.over = True
         if (run.transaction is not None or run.spoiled is not None) and run.lane.consumer is not None:
             _context(run).transactions.complete(run)
@@ -165,13 +165,13 @@ class Execution:
             self._settle(run)
 
     def _settle(self, run: Run) -> None:
-        """Wait for what a run has produced; raises DeliveryError when something was not delivered."""
+        """Wait for the output of a run; raises DeliveryError if a message was not delivered."""
         self._producer.settle(produced_by(run), SETTLE_TIMEOUT_S)
         if run.deferred is not None and run.lane.consumer is not None:
             run.lane.consumer._context.settle_elsewhere(SETTLE_TIMEOUT_S)
 
     def _after_failure(self, run: Run) -> None:
-        """Abort what is open; a mark that waits for acknowledgements counts only if each of them came."""
+        """Abort an open transaction; a mark that waits for acknowledgements only counts if all of them arrived."""
         run.over = True
         if run.transaction is not None and run.lane.consumer is not None:
             transactions = _context(run).transactions
@@ -218,11 +218,11 @@ class Execution:
                 failure = error
                 raise
         if failure is not None:
-            raise failure  # the wrap kept it to itself: a failure is none of its to call done
+            raise failure  # the wrap swallowed the exception, but it cannot turn a failure into a success
 
 
 def _context(run: Run) -> PartitionContext:
-    """Return what stands behind the run's consumer."""
+    """Return the context behind the run's consumer."""
     assert run.lane.consumer is not None
     context = run.lane.consumer._context
     assert isinstance(context, PartitionContext)

@@ -1,4 +1,4 @@
-"""The application's lifespan in one process: entered before any client is made, left when all work is done."""
+"""The application's lifespan in one process: entered before any client is created, left when all work is done."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from swarm_consumer.events import ErrorOccurred, describe
 from swarm_consumer.place import place_in
 
 END_S = 5.0
-"""What the end of an async lifespan is given at least, when the drain has used its time up."""
+"""Least time for the end of an async lifespan, if the drain has used up its time."""
 
-_AT_WORK = "while the node was at work"
+_AT_WORK = "while the node was running"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,16 @@ class NodeInfo:
 
 
 class Lifespan:
-    """Enters and leaves one lifespan; without one it does nothing. From the thread that runs the node.
+    """Enters and leaves one lifespan; without one it does nothing. Called in the thread that runs the node.
 
-    An async lifespan is one task on the node's event loop, so that it is left in the task that entered it, as task
-    groups and cancel scopes want it.
+    An async lifespan is one task on the node's event loop, so that the task that entered it also leaves it, as task
+    groups and cancel scopes require.
     """
 
     def __init__(self, hook: Hook | None, node: NodeInfo, event_loop: EventLoop, bus: Bus) -> None:
         self.state: Any = None
         self.error: LifespanError | None = None
-        """What its end has failed with."""
+        """The error of its end."""
         self._bus = bus
         self._hook = hook
         self._node = node
@@ -52,7 +52,7 @@ class Lifespan:
         self._entered = False
 
     def enter(self) -> None:
-        """Run the lifespan up to its yield, once. Raises LifespanError when it fails."""
+        """Run the lifespan up to its yield, once. Raises LifespanError if it fails."""
         if self._hook is None or self._entered:
             return
         self._entered = True
@@ -66,7 +66,7 @@ class Lifespan:
                 self.state = context.__enter__()
                 self._sync = context
             else:
-                raise TypeError(f"it returned {context!r}, which is no context manager: use yield, or return one")
+                raise TypeError(f"it returned {context!r}, which is not a context manager: use yield, or return one")
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -75,15 +75,15 @@ class Lifespan:
 
     @property
     def ended_early(self) -> str | None:
-        """Why an async lifespan has ended before it was left, as with a task group of whose tasks one has failed."""
+        """Why an async lifespan ended too early, for example because a task of its task group failed."""
         if self._async is None or not self._async.ended:
             return None
         return str(self._failed(_AT_WORK, self._async.failure()))
 
     def leave(self, error: BaseException | None, timeout_s: float) -> None:
-        """Run the lifespan to its end, once; what ended the node's work is raised at its yield.
+        """Run the lifespan to its end, once; the error that ended the node's work is raised at its yield.
 
-        When it fails, or an async one takes longer than `timeout_s` seconds, that is kept in `error`.
+        If it fails, or an async one takes longer than `timeout_s` seconds, the error is kept in `error`.
         """
         sync, self._sync = self._sync, None
         task, self._async = self._async, None
@@ -96,10 +96,10 @@ class Lifespan:
         except KeyboardInterrupt:
             raise
         except BaseException as failure:  # noqa: BLE001  kept in `error`
-            if failure is not error:  # it lets through what came in: that is told by whoever raised it
+            if failure is not error:  # it raised the same error again, which is reported elsewhere
                 self.error = self._failed(when, failure)
                 self.error.__cause__ = failure
-                if error is not None:  # that is raised, and this one would be told by nobody
+                if error is not None:  # that error is raised, and this one would be lost
                     self._bus.emit(ErrorOccurred(where="lifespan", error=self.error))
 
     def _failed(self, when: str, error: BaseException) -> LifespanError:
@@ -118,7 +118,7 @@ class _Task:
         self._error: BaseException | None = None
 
     def enter(self) -> Any:
-        """Start the task; return what the context manager yields, or raise what it raises."""
+        """Start the task; return the value that the context manager yields, or raise its error."""
         self._done = self._event_loop.submit(self._live())
         concurrent.futures.wait([self._state, self._done], return_when=concurrent.futures.FIRST_COMPLETED)
         if self._state.done():
@@ -128,15 +128,15 @@ class _Task:
 
     @property
     def ended(self) -> bool:
-        """Whether the task is no more."""
+        """Whether the task has ended."""
         return self._done is not None and self._done.done()
 
     def failure(self) -> BaseException:
-        """Return what has ended the task."""
-        return self._error or RuntimeError("it was cancelled, or left its yield unasked")
+        """Return the error that ended the task."""
+        return self._error or RuntimeError("it was cancelled, or left its yield too early")
 
     def leave(self, error: BaseException | None, timeout_s: float) -> None:
-        """End the task within so many seconds; raise what its end raises."""
+        """End the task within `timeout_s` seconds; raise its error."""
         assert self._done is not None
         self._event_loop.call_soon(lambda: self._ends(error))
         try:
@@ -154,7 +154,7 @@ class _Task:
             self._end.set_result(error)
 
     async def _live(self) -> None:
-        # SystemExit and KeyboardInterrupt out of a task would end the loop's thread, and every handler on it.
+        # SystemExit or KeyboardInterrupt in a task would end the loop's thread and every handler on it.
         try:
             async with self._context as state:
                 self._end = asyncio.get_running_loop().create_future()
@@ -164,5 +164,5 @@ class _Task:
                     raise error
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001  whoever enters or leaves raises it
+        except BaseException as error:  # noqa: BLE001  raised when the lifespan is entered or left
             self._error = error

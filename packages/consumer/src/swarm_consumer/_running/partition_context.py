@@ -1,4 +1,4 @@
-"""What stands behind a consumer instance: its lane, and the way to the owner thread, the producer and the ledger."""
+"""The context behind a consumer instance: its lane, and access to the owner thread, the producer and the ledger."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _making = threading.Lock()
 
 
 class PartitionContext:
-    """The runtime's side of one Consumer instance; all of it may be called from the handler's thread."""
+    """The runtime's side of one Consumer instance. Every method may be called from the handler's thread."""
 
     def __init__(self, connection: Connection, lane: Lane, producer: Producer) -> None:
         self._connection = connection
@@ -69,8 +69,8 @@ class PartitionContext:
                 return False
             if run is not None and transaction is not None:
                 return self.transactions.mark(run, transaction, (offset + 1, metadata, leader_epoch), blocking)
-            # What was produced must be acknowledged before messages may count as done. In a handler or hook the mark is
-            # kept until its end, which waits for that anyway; a blocking one, and one from another thread, waits here.
+            # Output must be acknowledged before messages may count as done. In a handler or hook the mark is
+            # kept until its end, which waits anyway; a blocking mark, or one from another thread, waits here.
             if run is not None and not blocking and run_in_hand.get() is run:
                 if run.deferred is None or run.deferred[0] <= offset + 1:
                     run.deferred = (offset + 1, metadata, leader_epoch)
@@ -84,13 +84,13 @@ class PartitionContext:
         return ours
 
     def _unsettled(self, run: Run | None) -> bool:
-        """Whether something that was produced is under way, or has failed unheard."""
+        """Whether a produced message is in flight, or has failed without being raised."""
         return (run is not None and run.produced is not None and run.produced.unsettled) or self.elsewhere.unsettled
 
     def settle_elsewhere(self, timeout: float) -> None:
-        """Wait for what threads of the handler's own have produced. Raises DeliveryError when something failed.
+        """Wait for messages produced by the handler's own threads. Raises DeliveryError if one failed.
 
-        Nobody can say for which message it was: the partition then goes back to what is not marked.
+        It is unknown for which message it was, so the partition then goes back to its first unmarked message.
         """
         epoch = self._lane.epoch
         try:
@@ -101,7 +101,7 @@ class PartitionContext:
 
     @property
     def elsewhere(self) -> Deliveries:
-        """What threads of the handler's own have produced since the partition was assigned, sought or went back."""
+        """Messages produced by the handler's own threads since the last assignment, seek or going back."""
         if self._elsewhere_epoch != self._lane.epoch:
             with _making:
                 if self._elsewhere_epoch != (epoch := self._lane.epoch):
@@ -156,12 +156,12 @@ class PartitionContext:
         run = self._lane.running
         if self.producer.transactional:
             if run is None or run.transaction is None or not run.transaction.inside:
-                # The node has one producer: this would become a part of whatever transaction another thread has open,
+                # The node has one producer: this message would become part of another thread's open transaction
                 # and be lost with it.
                 raise ConsumptionError(
-                    "this app's producer has a transactional.id: produce inside `with self.transaction():`"
+                    "the app's producer has a transactional.id: produce inside `with self.transaction():`"
                 )
-            return self.producer.produce(topic, value, told=True, **options)  # the commit says whether it arrived
+            return self.producer.produce(topic, value, told=True, **options)  # the commit shows whether it arrived
         if run is not None and run_in_hand.get() is run:
             return self.producer.produce(topic, value, deliveries=(produced_by(run),), told=True, **options)
         groups = (self.elsewhere,) if run is None else (produced_by(run), self.elsewhere)
@@ -169,9 +169,9 @@ class PartitionContext:
 
 
 def _check_metadata(metadata: str | None) -> None:
-    """Refuse here what the client would refuse in its own thread, where nobody could be told."""
+    """Refuse here what the client would refuse in its own thread, where the error would be lost."""
     if metadata is None:
         return
     if not isinstance(metadata, str):
-        raise TypeError(f"metadata is text, not {type(metadata).__name__}: {metadata!r}")
+        raise TypeError(f"metadata must be a str, not {type(metadata).__name__}: {metadata!r}")
     metadata.encode()

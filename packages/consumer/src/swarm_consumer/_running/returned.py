@@ -1,4 +1,4 @@
-"""What a handler's return means: a coroutine is run, nothing is fine, and what has not run yet is no success."""
+"""The meaning of a handler's return value: a coroutine is run, None is fine, and a lazy object is a failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swarm_consumer.errors import ConsumptionError
 
 
 def complete(action: str, result: Any, event_loop: EventLoop) -> None:
-    """Wait for what a handler or hook returned. Raises ConsumptionError for what would silently never be done."""
+    """Wait for the return value of a handler or hook. Raises ConsumptionError for work that would never run."""
     if inspect.isawaitable(result):
         result = event_loop.run(result)
     elif isinstance(result, Future):
@@ -21,14 +21,14 @@ def complete(action: str, result: Any, event_loop: EventLoop) -> None:
         return
     if _has_not_run(result):
         raise ConsumptionError(
-            f"{action}() returned a {type(result).__name__}, which has not run: a function with `yield`, map() and the "
-            f"like do nothing until somebody goes through them; do the work in a plain loop and return nothing"
+            f"{action}() returned a {type(result).__name__}, which has not run: a function with `yield`, map() and "
+            f"similar objects do nothing until they are iterated; do the work in a plain loop and return nothing"
         )
     if isinstance(result, (list, tuple, set)) and any(
         inspect.isawaitable(each) or isinstance(each, Future) for each in result
     ):
         raise ConsumptionError(
-            f"{action}() returned a {type(result).__name__} of awaitables that nobody waits for: "
+            f"{action}() returned a {type(result).__name__} of awaitables that are never awaited: "
             f"`await asyncio.gather(*them)`, or call result() of each future, before it returns"
         )
     if result is False and action == "consume":
@@ -39,7 +39,7 @@ def complete(action: str, result: Any, event_loop: EventLoop) -> None:
 
 
 def _has_not_run(result: Any) -> bool:
-    """Whether it is lazy for sure. Cursors and files are iterators too, whose work is done."""
+    """Whether it is certainly lazy. Cursors and files are iterators too, but their work is done."""
     if isinstance(result, (Generator, AsyncGenerator)):
         return True
     return isinstance(result, Iterator) and type(result).__module__ in ("builtins", "itertools")

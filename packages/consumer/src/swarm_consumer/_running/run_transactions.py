@@ -1,6 +1,6 @@
-"""Transactions inside a consumer: which run they belong to, which offset goes with them, and when they are committed.
+"""Transactions inside a consumer: their run, their offset, and the time of their commit.
 
-A block with a mark is committed at its end. Blocks without one are parts of a single transaction of their batch, which
+A block with a mark is committed at its end. Blocks without one are parts of a single transaction per batch, which
 is committed when consume() has returned: only then is it known that the batch is done.
 """
 
@@ -34,14 +34,14 @@ class RunTransactions:
         self._lane = lane
         self._producer = producer
         self._lock = threading.Lock()
-        self.beginning: Run | None = None  # whose block waits for its transaction
+        self.beginning: Run | None = None  # whose block is waiting for its transaction
 
     def block(self, timeout: float) -> Block:
         """Return the context manager behind Consumer.transaction."""
         return Block(self, self._producer, timeout)
 
     def mark(self, run: Run, transaction: RunTransaction, mark: Mark, blocking: bool) -> bool:
-        """Commit this position with the transaction that is open."""
+        """Commit this position with the open transaction."""
         if transaction.mark is None or transaction.mark[0] <= mark[0]:
             transaction.mark = mark
         if blocking:
@@ -53,11 +53,11 @@ class RunTransactions:
         return True
 
     def complete(self, run: Run) -> None:
-        """Commit what a run that has succeeded left open. Raises when its output is not committed."""
+        """Commit the open transaction of a successful run. Raises if its output is not committed."""
         if run.spoiled is not None:
             raise ConsumptionError(
-                f"a transaction() block failed, and undid the blocks before it in this batch, which had no mark of "
-                f"their own: mark inside each block that has to stand alone ({type(run.spoiled).__name__})"
+                f"a transaction() block failed, and undid the earlier blocks of this batch, which had no mark of "
+                f"their own: mark inside each block that must be kept ({type(run.spoiled).__name__})"
             ) from run.spoiled
         transaction = run.transaction
         if transaction is None:
@@ -65,26 +65,28 @@ class RunTransactions:
         if transaction.inside:
             self.discard(run)
             raise ConsumptionError(f"{run.action}() returned inside a transaction: leave the block of transaction()")
-        if run.seek is not None:  # what lies behind it was not handled, and is not passed: the node may end before it
+        if (
+            run.seek is not None
+        ):  # messages after it were not handled, and progress must not pass them: the node may end first
             transaction.mark = transaction.mark or _sought(run)
             self._commit(run, transaction)
             return
         if run.last_offset is not None and not run.marks_only:
             transaction.mark = (run.last_offset + 1, None, run.records[-1].leader_epoch())
-        if transaction.mark is None:  # it has seen that it should leave: the next owner does all of it
+        if transaction.mark is None:  # it has seen that it should leave, so the next owner repeats the batch
             self.discard(run)
             return
         self._commit(run, transaction)
 
     def discard(self, run: Run) -> None:
-        """Abort what is open."""
+        """Abort the open transaction."""
         with self._lock:
             transaction, run.transaction = run.transaction, None
         if transaction is not None:
             self._producer.transactions.abort(transaction.timeout)
 
     def letter(self, run: Run, produce: Callable[[], object], timeout: float, *, mark: bool) -> None:
-        """Produce a dead letter and move the offset past its message, both or neither."""
+        """Produce a dead letter and move the offset past its message, atomically."""
         transaction = self.opened(run, self._producer.transactions.begin(timeout), timeout)
         try:
             produce()
@@ -95,14 +97,14 @@ class RunTransactions:
             transaction.mark = (run.last_offset + 1, None, run.records[-1].leader_epoch())
         self._commit(run, transaction)
 
-    # -- what a block does -----------------------------------------------------------------------------------------
+    # -- used by a block -----------------------------------------------------------------------------------------
 
     def run_to_join(self) -> Run:
-        """Return the run that asks for a transaction; raises ConsumptionError when none may."""
+        """Return the run that asks for a transaction; raises ConsumptionError if it must not."""
         run = self._lane.running
         if run is None or run_in_hand.get() is not run:
             raise ConsumptionError(
-                "transaction() is possible inside consume() and hooks only, in their own thread or task"
+                "transaction() is only possible inside consume() and hooks, in their own thread or task"
             )
         if self.beginning is run or (run.transaction is not None and run.transaction.inside):
             raise ConsumptionError(
@@ -112,18 +114,18 @@ class RunTransactions:
         return run
 
     def opened(self, run: Run, scope: TransactionScope, timeout: float) -> RunTransaction:
-        """Begin the run's transaction, unless that of the attempt before has turned out to be committed."""
+        """Start the run's transaction, unless that of the previous attempt turned out to be committed."""
         transaction = run.transaction = RunTransaction(scope, timeout)
         if run.overtaken:
             self.discard(run)
             raise ConsumptionError(
-                f"{run.topic}[{run.partition}]: the transaction of the attempt before was committed after all; the "
-                f"partition goes on behind it"
+                f"{run.topic}[{run.partition}]: the transaction of the previous attempt was committed after all; the "
+                f"partition continues after it"
             )
         return transaction
 
     def begun(self, run: Run, scope: TransactionScope, timeout: float) -> None:
-        """Do the same for a block. A batch that has ended meanwhile would never end its transaction."""
+        """Do the same for a block. A batch that has already ended would never end its transaction."""
         self.opened(run, scope, timeout)
         if run.over:
             self.discard(run)
@@ -139,7 +141,7 @@ class RunTransactions:
         self._commit(run, transaction)
 
     def failed(self, run: Run, transaction: RunTransaction, error: BaseException) -> None:
-        """Abort because of what was raised in a block."""
+        """Abort because of an error in a block."""
         if transaction.blocks:
             run.spoiled = error
         self.discard(run)
@@ -147,7 +149,8 @@ class RunTransactions:
     def _commit(self, run: Run, transaction: RunTransaction) -> None:
         scope, timeout, mark = transaction.scope, transaction.timeout, transaction.mark
         try:
-            # Whoever has the partition now produces all of it again: without a mark, too, as one may have been refused.
+            # The new owner of the partition produces all of it again; even without a mark, because one may have been
+            # refused.
             if mark is not None or transaction.refused or run.action == "consume":
                 metadata = self._metadata(run, timeout, after_plain_marks=mark is not None)
             if mark is not None and transaction_offsets.moves(self._connection, self._lane.key, mark):
@@ -162,9 +165,9 @@ class RunTransactions:
         self._producer.transactions.commit(scope, timeout)
 
     def _metadata(self, run: Run, timeout: float, *, after_plain_marks: bool) -> Any:
-        """Return the group metadata of the generation that this run's partition is held under.
+        """Return the group metadata of the generation that holds this run's partition.
 
-        Raises ConsumptionError when the partition is gone, DeliveryError when what was marked before the transaction
+        Raises ConsumptionError if the partition is gone, DeliveryError if marks made before the transaction
         cannot be committed.
         """
         key = self._lane.key
@@ -188,7 +191,7 @@ class RunTransactions:
 
 
 def _sought(run: Run) -> Mark | None:
-    """How far a run has come that seeks to an offset among its own; None for any other place."""
+    """The progress of a run that seeks to one of its own offsets; None for any other target."""
     first, last = run.first_offset, run.last_offset
     inside = isinstance(run.seek, int) and first is not None and last is not None and first <= run.seek <= last + 1
     return (run.seek, None, None) if inside else None
@@ -196,7 +199,7 @@ def _sought(run: Run) -> Mark | None:
 
 def _unsettled(run: Run) -> DeliveryError:
     return DeliveryError(
-        f"{run.topic}[{run.partition}]: what was marked before the transaction could not be committed, and would take "
+        f"{run.topic}[{run.partition}]: marks made before the transaction could not be committed and would take "
         f"the group back after it; is the broker reachable?"
     )
 
@@ -214,7 +217,7 @@ class Block(TransactionBlock):
     def __enter__(self) -> None:
         if asyncio._get_running_loop() is not None:
             raise ConsumptionError(
-                "in an async handler write `async with self.transaction():`; `with` would hold up every other one"
+                "in an async handler write `async with self.transaction():`; `with` would block every other handler"
             )
         run = self._join()
         if run.transaction is None:
@@ -244,8 +247,8 @@ class Block(TransactionBlock):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Waited for to its end whoever cancels the task: another thread must not end the same transaction meanwhile.
-        # No task of its own, which the end of the loop would cancel.
+        # Awaited to its end even if the task is cancelled: no other thread may end the same transaction meanwhile.
+        # Not a separate task, which the end of the loop would cancel.
         context = contextvars.copy_context()
         ending = asyncio.get_running_loop().run_in_executor(None, context.run, self.__exit__, kind, error, trace)
         cancelled: asyncio.CancelledError | None = None

@@ -1,6 +1,7 @@
-"""The runtime: makes the clients, waits for the order to stop, and sees that everything ends in time.
+"""The runtime: creates the clients, waits for the order to stop, and makes everything end in time.
 
-States: starting -> running -> quieting -> quiet -> stopping -> stopped; only forwards, and stopping from any of them.
+States: starting -> running -> quieting -> quiet -> stopping -> stopped; only forwards, but stopping can follow any of
+them.
 """
 
 from __future__ import annotations
@@ -40,19 +41,19 @@ from swarm_consumer.routing.selection import Selection
 from swarm_consumer.signals import Flag
 
 WATCH_S = 1
-"""How often the threads of the node are looked at."""
+"""How often the threads of the node are checked."""
 CLOSE_GRACE_S = 1.0
-"""What a client is given beyond the drain deadline to come back from close(), before it is left behind."""
+"""Extra time after the drain deadline for a client's close(), before the client is left behind."""
 
 
 class Runtime:
-    """Runs an app in this process. Make it where it runs: after a fork, not before.
+    """Runs an app in this process. Create it in the process that runs it: after a fork, not before.
 
     node_id: the number of this process in a swarm; part of static member ids, client ids and transactional ids.
-    generation: which process of that number this is, for the app's lifespan.
+    generation: the count of processes with that number so far, for the app's lifespan.
     selection: which topics and groups to run.
-    drain_timeout: seconds from the order to stop until run() returns, whatever handlers do.
-    clients: what makes the Kafka clients; those of confluent-kafka by default.
+    drain_timeout: seconds from the order to stop until run() returns, even if handlers hang.
+    clients: the factory of Kafka clients; by default that of confluent-kafka.
 
     Raises ConfigurationError for settings that contradict each other and for a selection that matches nothing.
     """
@@ -113,12 +114,12 @@ class Runtime:
     # -- running -------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Call the app's warm-ups that were not called yet, and enter its lifespan; what `run` does otherwise.
+        """Call the app's outstanding warm-ups and enter its lifespan; otherwise `run` does this.
 
-        Before the first sign of life, in the thread that calls `run`. Raises WarmupError and LifespanError.
+        Call it before the first health report, in the thread that calls `run`. Raises WarmupError and LifespanError.
         """
         if not self._origin.is_here:
-            raise ConfigurationError("this Runtime was made in another process; make it after the fork")
+            raise ConfigurationError("this Runtime was created in another process; create it after the fork")
         self.app.hooks.warm_up()
         self._lifespan.enter()
         self._execution.state = self._lifespan.state
@@ -129,18 +130,18 @@ class Runtime:
         quieting: Flag | None = None,
         leaving: Callable[[], bool] | None = None,
     ) -> int:
-        """Consume until told to stop; block the calling thread; return the exit code.
+        """Consume until asked to stop; block the calling thread; return the exit code.
 
         stopping, quieting: orders from outside, besides stop() and quiet(). leaving: asked when stopping; True makes
-        static members leave their groups for good. Installs no signal handler; what one raises here, such as Python's
-        own KeyboardInterrupt, stops and drains before it goes on.
+        static members leave their groups for good. Installs no signal handler; an exception of one, such as Python's
+        own KeyboardInterrupt, stops and drains before it is raised.
 
         Returns 0 after a clean stop, 1 after a fatal error of a client, the producer or a thread of the node, 4 when
         the drain took too long: threads may still be alive then, leave with os._exit. Raises ConfigurationError when a
         client refuses its properties, WarmupError and LifespanError when the app's own hooks fail.
         """
         if self.phase != "starting":
-            raise RuntimeError("a Runtime runs once; make a new one")
+            raise RuntimeError("a Runtime runs only once; create a new one")
         self.prepare()
         try:
             code = self._consume(stopping, quieting, leaving)
@@ -162,7 +163,7 @@ class Runtime:
                 connection.start()
             try:
                 self._wait(stopping, quieting)
-            except BaseException as error:  # KeyboardInterrupt, or what a signal handler of the user's raises
+            except BaseException as error:  # KeyboardInterrupt, or an exception of a user's signal handler
                 self.stop(f"{type(error).__name__} was raised")
                 self._finish(leaving, error)
                 raise
@@ -172,17 +173,17 @@ class Runtime:
         return code
 
     def stop(self, reason: str = "stop() was called") -> None:
-        """Stop: finish what is at work, store and commit it, close. May be called from any thread or signal handler."""
+        """Stop: finish running work, store and commit it, close. Callable from any thread or signal handler."""
         if self._stop_reason is None:
             self._stop_reason = reason
         self._wake()
 
     def quiet(self) -> None:
-        """Take no more messages, finish what is at work, keep the membership. From any thread or signal handler."""
+        """Take no more messages, finish running work, keep the membership. From any thread or signal handler."""
         self._quiet_wanted = True
         self._wake()
 
-    # -- what liveness observes ----------------------------------------------------------------------------------
+    # -- observed by liveness ----------------------------------------------------------------------------------
 
     def polls(self) -> Sequence[Connection]:
         """Return a poll stamp for each subscription group."""
@@ -205,7 +206,7 @@ class Runtime:
         )
 
     def statistics(self) -> Mapping[str, object]:
-        """Return counters and ages under the names of the health protocol's node statistics."""
+        """Return counters and ages, named as in the health protocol's node statistics."""
         from swarm_consumer._connection.observation import node_statistics
 
         return node_statistics(self.phase, self._connections, self.runs())
@@ -233,11 +234,11 @@ class Runtime:
         )
 
     def _most_in_flight(self) -> int:
-        """Return how many messages are held or worked on at a time: two batches wait for each worker at its third."""
+        """Return how many messages are held or handled at a time: each worker handles one batch while two wait."""
         return 3 * self._workers.count * sum(group.largest_batch for group in self._groups)
 
     def _wait(self, stopping: Flag | None, quieting: Flag | None) -> None:
-        """Wait for the order to stop, for a client's end, and for everything that changes the state meanwhile."""
+        """Wait for the order to stop or a client's end, and handle changes of the state."""
         poller = select.poll()
         poller.register(self._wake_reader, select.POLLIN)
         if stopping is not None:
@@ -247,7 +248,7 @@ class Runtime:
         quiet_seen = False
         while True:
             if stopping is not None and stopping.is_set() and self._stop_reason is None:
-                self._stop_reason = "told to stop"
+                self._stop_reason = "asked to stop"
             if self._stop_reason is not None:
                 return
             lost = loss(
@@ -263,7 +264,7 @@ class Runtime:
             if self._quiet_wanted and not quiet_seen:
                 quiet_seen = True
                 if quieting is not None:
-                    # The flag's descriptor stays readable: it would turn this loop into a busy one.
+                    # The flag's descriptor stays readable and would turn this into a busy loop.
                     poller.unregister(quieting.fileno())
                     quieting = None
                 self._enter("quieting")
@@ -311,11 +312,11 @@ class Runtime:
                 ClientError(
                     subscription_group="producer",
                     code="_TIMED_OUT",
-                    reason=f"{unsent} messages were produced outside of batches and not sent before the deadline",
+                    reason=f"{unsent} messages were produced outside of batches but not sent before the deadline",
                 )
             )
         self._bus.tell_repeated(at_the_end=True)
-        self._enter("stopped", self.fatal_error() or "")  # one that came up while it stopped, too
+        self._enter("stopped", self.fatal_error() or "")  # including an error during the stop
         if misconfigured is not None:
             raise misconfigured
         if self.fatal_error() is not None:
@@ -329,7 +330,7 @@ class Runtime:
         self._bus.emit(StateChanged(state=state, previous=previous, reason=reason))
 
     def _wake(self) -> None:
-        # Signal-safe: one write that never blocks. A full pipe means that a wake-up is under way already.
+        # Signal-safe: one write that never blocks. A full pipe means that a wake-up is already pending.
         try:
             os.write(self._wake_writer, b"\0")
         except OSError:

@@ -1,4 +1,4 @@
-"""The watchdog: why a node cannot go on, and whether a thread or the lifespan ended though nobody told it to."""
+"""The watchdog: why a node cannot continue, and whether a thread or the lifespan ended unexpectedly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swarm_consumer.events import ClientError, ErrorOccurred
 
 
 class Watchdog:
-    """Keeps the first reason to end the node, `fatal`; `wake` is called when there is one. From any thread."""
+    """Keeps the first reason to end the node, `fatal`, and then calls `wake`. Callable from any thread."""
 
     def __init__(self, bus: Bus, wake: Callable[[], None]) -> None:
         self._bus = bus
@@ -28,16 +28,16 @@ class Watchdog:
         self._wake()
 
     def worker_failed(self, reason: str, error: BaseException) -> None:
-        """Take what was raised on a worker or hook thread outside of any handler."""
+        """Take an error of a worker or hook thread outside of any handler."""
         self._bus.emit(ErrorOccurred(where="worker thread", error=error))
         self.fail(reason)
 
     def loop_failed(self, error: BaseException) -> None:
-        """Take what a task or callback raised to end the event loop, which goes on."""
+        """Take an exception of a task or callback that would end the event loop, which continues."""
         self._bus.emit(ErrorOccurred(where="a task or callback on the event loop", error=error))
 
     def undelivered(self, error: BaseException) -> None:
-        """Take the failure of a message that nobody waits for."""
+        """Take the failure of a message that no one waits for."""
         self._bus.emit(ErrorOccurred(where="a message that was produced outside of consume() and hooks", error=error))
 
 
@@ -46,5 +46,5 @@ def loss(connections: Iterable[Connection], workers: Workers, event_loop: EventL
     owner = next((connection.thread.name for connection in connections if not connection.thread.is_alive()), None)
     dead = owner or workers.dead() or event_loop.dead()
     if dead is not None:
-        return f"the thread {dead} ended without a word: nothing it was responsible for goes on"
+        return f"the thread {dead} ended unexpectedly, so its work has stopped"
     return lifespan.ended_early

@@ -1,4 +1,4 @@
-"""What a subscription group has done since its start, counted as its runs end. Pure."""
+"""Counts the work of a subscription group since its start, at the end of each run. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from swarm_consumer._scheduling.lane import Run
 from swarm_consumer._scheduling.progress import Key
 
 DURATION_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Classes of how long a batch takes, as swarm_health.DURATION_BOUNDS_S names them; a last one has no bound."""
+"""Upper bounds of the buckets of batch durations, as in swarm_health.DURATION_BOUNDS_S; the last has no bound."""
 
 
 @dataclass(slots=True)
 class TopicCounters:
-    """What was done of one topic, whichever partitions of it were here."""
+    """The work for one topic, over all partitions that were ever here."""
 
     messages: int = 0
     batches: int = 0
@@ -37,7 +37,7 @@ class Counters:
         self._partitions: dict[Key, list[int]] = {}  # messages, batches, errors
 
     def assigned(self, key: Key) -> None:
-        """Begin at 0 with a partition that came for the first time: a figure that is missing cannot be seen to rise."""
+        """Start a new partition at 0, because an increase from a missing figure would not show."""
         self._topics.setdefault(key[0], TopicCounters())
         self._partitions.setdefault(key, [0, 0, 0])
 

@@ -1,4 +1,4 @@
-"""How many messages of a partition were diverted lately: whether one more may be. Pure."""
+"""Decides from the recently diverted messages of a partition whether one more may be diverted. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class DeadLetterCount:
-    """How many messages of a partition were handled and diverted lately, against the limits."""
+    """The recently handled and diverted messages of a partition, against the limits."""
 
     __slots__ = ("consecutive", "diverted", "handled")
 
@@ -35,7 +35,7 @@ class DeadLetterCount:
         self._age()
 
     def refusal(self, limits: DeadLetters) -> str | None:
-        """Return why one more must not be diverted; None when it may."""
+        """Return why one more must not be diverted; None if it may."""
         if limits.max_consecutive is not None and self.consecutive >= limits.max_consecutive:
             return f"{self.consecutive} messages in a row were dead-lettered, the limit of max_consecutive"
         if limits.max_ratio is not None:

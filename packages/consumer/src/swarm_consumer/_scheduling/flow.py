@@ -1,6 +1,6 @@
 """When to fetch, when to wait, and which partitions to pause for memory. Pure.
 
-The client is not asked for messages that nobody can work on: they are better kept in its own bounded queue, which
+The client is not asked for messages that cannot be worked on: they are better kept in its own bounded queue, which
 costs nothing. Pausing a partition throws its prefetched messages away, and when all partitions of a broker are paused
 it takes librdkafka up to a second to resume. So a partition is paused only when its held messages are over the bound
 and will not be worked off within about that second.
@@ -19,18 +19,18 @@ RESUME_S = 1.0
 
 @dataclass(slots=True)
 class Flow:
-    """What to do now: ask the client for more or not, whom to pause and whom to resume."""
+    """What to do now: whether to ask the client for more, and which partitions to pause and resume."""
 
     fetch: bool = True
     pause: list[Lane] = field(default_factory=list)
     resume: list[Lane] = field(default_factory=list)
-    blocked: int = 0  # held messages of lanes that cannot go on for now
+    blocked: int = 0  # held messages of lanes that cannot continue now
 
 
 def decide(lanes: Collection[Lane], now: float, concurrency: int, enough: int) -> Flow:
     """Return what to do: `enough` held messages that can be worked on are enough for `concurrency` workers.
 
-    A lane is over its bound by the number of its messages or by its share of the bytes. Since when it has been over
+    A lane is over its bound by number of messages or by its share of the bytes. The lane notes since when it has been
     without a worker is noted in the lane.
     """
     flow = Flow()

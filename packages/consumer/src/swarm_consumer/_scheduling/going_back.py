@@ -1,6 +1,6 @@
-"""Going back: a partition is handled anew from the first message that is not marked. Pure.
+"""Going back: a partition is handled again from its first unmarked message. Pure.
 
-For output of a handler's own threads that was not delivered: nobody can say which message it was for, so that the retry
+For undelivered output of a handler's own threads: it is unknown which message it was for, so a retry
 of one batch would not bring it back.
 """
 
@@ -11,11 +11,11 @@ from swarm_consumer._scheduling.lanes import Lanes
 
 
 class Beginning(int):
-    """Where a partition began of which nothing is marked: to be sought, but no progress to be committed."""
+    """The start of a partition without marks: a target for a seek, but not progress to commit."""
 
 
 def go_back(lanes: Lanes, lane: Lane, now: float) -> bool:
-    """Ask for a seek to what is not marked, after the first back-off; whether there is anything to go back to.
+    """Request a seek to the first unmarked message, after the first back-off. Returns whether there is one.
 
     The caller holds the group's lock; no run of the lane is in progress.
     """

@@ -1,9 +1,9 @@
-"""A lane: one partition under one assignment, with what waits in it. And a run: one call into its consumer. Pure data.
+"""A lane: one partition under one assignment, with its waiting messages. A run: one call into its consumer. Pure data.
 
     state      means                                      leaves it by
     IDLE       nothing to do                              receive -> READY
     READY      queued for a worker                        take -> RUNNING
-    RUNNING    a handler is at work                       finish -> IDLE | READY | WAITING | PAUSED
+    RUNNING    a handler is running                       finish -> IDLE | READY | WAITING | PAUSED
     WAITING    a batch failed, back-off runs              wake (time) -> READY
     PAUSED     paused by its handler                      wake (time), resume -> READY | IDLE
     CLOSED     taken away, or the client is closing       nothing
@@ -43,11 +43,11 @@ class LaneState(Enum):
 
 
 Mark = tuple[int, str | None, int | None]
-"""A position to be: the next offset, metadata, the leader's epoch."""
+"""A position to mark: the next offset, metadata, the leader's epoch."""
 
 
 class RunTransaction:
-    """The transaction that a run has open. `scope` is the producer's."""
+    """The open transaction of a run. `scope` belongs to the producer."""
 
     __slots__ = ("blocks", "inside", "mark", "refused", "scope", "timeout")
 
@@ -55,13 +55,13 @@ class RunTransaction:
         self.scope = scope
         self.timeout = timeout
         self.mark: Mark | None = None
-        self.refused = False  # a mark was asked for that can no longer count
+        self.refused = False  # a mark was requested that can no longer count
         self.inside = True  # in a block, between its begin and its end
-        self.blocks = 0  # how many have ended and wait for the end of the batch
+        self.blocks = 0  # how many blocks have ended and wait for the end of the batch
 
 
 class Run:
-    """One call into a consumer: what is run, on which messages, under which epoch, since when.
+    """One call into a consumer: the action, the messages, the epoch, the start time.
 
     It is also the stamp that liveness reads: topic, partition, first_offset, last_offset, action, started, ttl_s,
     max_poll_interval_s.
@@ -109,7 +109,7 @@ class Run:
         self.last_offset: int | None = records[-1].offset() if records else None
         self.ttl_s: float | None = lane.route.settings.consuming_ttl
         self.max_poll_interval_s = max_poll_interval_s
-        self.marks_only = False  # the handler has seen that it should leave early: its return marks nothing
+        self.marks_only = False  # the handler has seen that it should leave early, so its return marks nothing
         self.seek: Any = None
         self.deferred: Mark | None = None  # a mark that waits for acknowledgements
         self.again = False  # some of it has failed before
@@ -117,19 +117,19 @@ class Run:
         self.resume_state: LaneState | None = None  # where a hook found the lane
         self.produced: Deliveries | None = None  # what it has produced, once it has
         self.transaction: RunTransaction | None = None
-        self.spoiled: BaseException | None = None  # what undid blocks of the transaction that had succeeded
+        self.spoiled: BaseException | None = None  # the error that undid successful blocks of the transaction
         self.overtaken = False  # the transaction of an earlier attempt was committed after all
-        self.over = False  # its handler has returned or raised: no transaction may begin any more
-        self.reached = True  # whether consume() was called: only what it raises can make a dead letter
+        self.over = False  # its handler has returned or raised, so no transaction may start
+        self.reached = True  # whether consume() was called: only its errors can lead to a dead letter
 
 
 run_in_hand: ContextVar[Run | None] = ContextVar("run_in_hand", default=None)
-"""The run that the present thread or task works for; None in threads of a handler's own."""
+"""The run of the current thread or task; None in a handler's own threads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a run: to be reported, and whether the lane goes back into the workers' queue."""
+    """The result of a run: what to report, and whether the lane goes back into the workers' queue."""
 
     queue: bool
     stale: bool = False
@@ -195,49 +195,49 @@ class Lane:
         self.retry_at = 0.0
         self.failures = 0
         self.failing_offset: int | None = None
-        self.isolated = False  # what is in `retry` goes out one message at a time
+        self.isolated = False  # messages in `retry` are handed out one at a time
         self.dead_letter_count = DeadLetterCount()
         self.paused_until: float | None = None
         self.pending_seek: Any = None
-        self.going_back = False  # at the end of its run: what is not marked is handled anew
+        self.going_back = False  # at the end of its run, unmarked messages are handled again
         self.decoders = replace(route.decoders, epoch=epoch)
         self.seek_failures = 0
-        self.seek_at = 0.0  # when a seek that failed is tried again
+        self.seek_at = 0.0  # when a failed seek is retried
         self.running: Run | None = None
         self.consumer: Consumer | None = None
         self.initialized = False
         self.revoking = False
         self.flow_paused = False
-        self.over_since: float | None = None  # since when it holds too much and no worker came
+        self.over_since: float | None = None  # since when it holds too much without a worker
         self.eof = False
         self.owes_revoked = False  # taken away, and revoked() is still to be called
         self.told_revoked = False  # revoked() was called
         self.tick_due = False  # tick() is called before the next batch
         self.start: int | None = None  # where the partition began under this assignment, as far as known
-        self.start_unknown = False  # the broker did not say what is committed: the first record will
+        self.start_unknown = False  # the broker did not return the committed offset, so the first record decides
         self.expected: int | None = None  # the next offset the client should give us
-        self.first_offset: int | None = None  # of the first record that came under the present epoch
-        self.went_back = False  # the client gave an earlier one, and the commit that follows it is still to be made
-        self.rate = 0.0  # messages a second the handler manages, smoothed
+        self.first_offset: int | None = None  # of the first record under the current epoch
+        self.went_back = False  # the client returned an earlier one, and that is not committed yet
+        self.rate = 0.0  # messages per second of the handler, smoothed
         self.next_tick = now + settings.tick_interval
 
     @property
     def blocked(self) -> bool:
-        """Whether what waits here cannot be worked on for now."""
+        """Whether the waiting messages cannot be worked on now."""
         return self.state in (LaneState.WAITING, LaneState.PAUSED)
 
     def wants(self, hook: str) -> bool:
-        """Whether there is a consumer that has this hook to be called."""
+        """Whether there is a consumer with this hook."""
         return hook in self.route.hooks and self.consumer is not None
 
     @property
     def drained(self) -> bool:
-        """Whether nothing that came waits or is at work."""
+        """Whether no message is waiting or being handled."""
         at_work = self.running is not None and bool(self.running.records)
         return not self.held and self.retry is None and not at_work and self.pending_seek is None
 
     def oldest_unhandled(self, marked: int | None) -> confluent_kafka.Message | None:
-        """Return the first record that came and is not done; everything before the offset `marked` is."""
+        """Return the first received record that is not done; everything before the offset `marked` is done."""
         running = self.running.records if self.running is not None else []
         for records in (running, self.retry or [], self.held):
             for record in records:
@@ -247,7 +247,7 @@ class Lane:
 
 
 def size_of(records: list[confluent_kafka.Message]) -> int:
-    """Return the bytes of the records' values, of more than eight records from a sample: each look costs 40 ns."""
+    """Return the size of the records' values, estimated from a sample for more than eight records: each costs 40 ns."""
     step = len(records) // 8 + 1
     sample = records[::step]
     return sum(map(len, sample)) * len(records) // len(sample)

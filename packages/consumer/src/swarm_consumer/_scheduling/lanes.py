@@ -1,8 +1,8 @@
-"""All lanes of a subscription group: which may be worked on now, and what becomes of it afterwards. Pure.
+"""All lanes of a subscription group: which may be worked on now, and what happens afterwards. Pure.
 
-A lane holds the messages that wait, the batch that failed and waits for its next attempt, and the one run in progress;
-`lane.py` has the table of its states. It is in the workers' queue exactly while READY: the functions say with their
-result whether the caller has to queue it. Nothing here is thread-safe: the caller holds the lock of the group.
+A lane holds the waiting messages, the failed batch that waits for its next attempt, and the single run in progress;
+`lane.py` has the table of its states. It is in the workers' queue exactly while READY: the functions return
+whether the caller must queue it. Nothing here is thread-safe: the caller holds the lock of the group.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REST = Outcome(queue=False)
 
 
 class Lanes:
-    """All lanes of one subscription group, over the ledger that says what is done."""
+    """All lanes of one subscription group, with the ledger of what is done."""
 
     def __init__(self, ledger: Ledger, max_poll_interval_s: float = 300.0) -> None:
         self.ledger = ledger
@@ -33,9 +33,9 @@ class Lanes:
         self.frozen = False  # quiet or stopping: nothing is taken
         self._max_poll_interval_s = max_poll_interval_s
         self._former: dict[Key, Lane] = {}
-        """Lanes that were taken away with a run at work or revoked() still to be called: the partition waits for them.
+        """Lanes that were taken away during a run or before revoked() was called: the partition waits for them.
 
-        One at the most for a partition: a later assignment begins nothing before it, so it leaves nothing behind.
+        At most one per partition, because a later assignment starts nothing before it is done.
         """
 
     def assign(self, key: Key, route: Route, now: float) -> Lane:
@@ -45,23 +45,23 @@ class Lanes:
         return lane
 
     def begin(self, lane: Lane, start: int, *, commit: bool) -> None:
-        """Note where an assigned partition begins; with `commit` that is progress to be committed."""
+        """Note where an assigned partition starts; with `commit` that is progress to be committed."""
         lane.start = lane.expected = start
         if commit:
             lane.epoch = self.ledger.restart(lane.key, start)
 
     def close(self, key: Key, *, tell: bool = False) -> Lane | None:
-        """Close the lane of a partition that is no longer ours; forget what it held. The ledger is the caller's.
+        """Close the lane of a partition that is no longer ours and drop its messages. The caller updates the ledger.
 
-        With `tell` its consumer is owed a call of revoked(), unless it was told: with a run at work the outcome of that
-        says when, without one the caller queues the hook now.
+        With `tell` its consumer must get a call of revoked(), unless it had one: during a run the outcome
+        says when, otherwise the caller queues the hook now.
         """
         lane = self.by_key.pop(key, None)
         if lane is None:
             return None
         self.drop_held(lane)
         lane.retry = None
-        waited = key in self._former  # for a former assignment: nothing of this one has begun
+        waited = key in self._former  # for an earlier assignment; nothing of this one has started
         lane.owes_revoked = tell and not waited and not lane.told_revoked and lane.wants("revoked")
         if lane.running is not None or lane.owes_revoked:
             self._former[key] = lane
@@ -69,11 +69,11 @@ class Lanes:
         return lane
 
     def receive(self, lane: Lane, records: list[confluent_kafka.Message]) -> bool:
-        """Add messages in order; whether the lane is to be queued. The list becomes the lane's own."""
+        """Add messages in order; return whether to queue the lane. The lane takes over the list."""
         first = records[0].offset()
         if lane.start_unknown or (lane.expected is not None and first is not None and first < lane.expected):
-            # The client went back without having been asked to: an offset reset, because the log is shorter than what
-            # was committed, sought or received. What was received before is void, and a batch still at work must not
+            # The client went back on its own: an offset reset, because the log is shorter than what
+            # was committed, sought or received. Messages received before are void, and a running batch must not
             # mark offsets that now mean other messages.
             lane.epoch = self.ledger.restart(lane.key, first)
             lane.went_back = True
@@ -94,7 +94,7 @@ class Lanes:
         return self._ready(lane)
 
     def take(self, lane: Lane, now: float) -> Run | None:
-        """Begin the next run of a READY lane; None when there is nothing to be run any more."""
+        """Start the next run of a READY lane; None if there is nothing left to run."""
         if lane.state is not LaneState.READY:
             return None
         if self.frozen or lane.revoking or lane.key in self._former:  # whose end queues it
@@ -135,7 +135,7 @@ class Lanes:
         return run
 
     def begin_hook(self, lane: Lane, action: str, now: float) -> Run | None:
-        """Begin a run of a hook; None while the partition is at work, and for a hook that has lost its sense."""
+        """Start a run of a hook; None while the partition is running, and for an obsolete hook."""
         former = self._former.get(lane.key)
         if lane.running is not None or (former is not None and former is not lane):
             return None
@@ -153,9 +153,9 @@ class Lanes:
         return run
 
     def divertible(self, run: Run) -> confluent_kafka.Message | None:
-        """After a failure: return the message that is to be dead-lettered now, None when it is to be tried again.
+        """After a failure: return the message to dead-letter now, or None if it is retried.
 
-        A run of one message that has used up its attempts is; a longer one is first handed out message by message.
+        A single message that has used up its attempts is returned; a longer run is first handed out message by message.
         """
         lane = run.lane
         limits = lane.route.settings.dead_letters
@@ -171,17 +171,17 @@ class Lanes:
     def letter_moves(self, run: Run) -> bool:
         """Whether a dead letter moves the offset past its message.
 
-        Where only marks move it, it does so only if nothing before it waits for a mark.
+        With manual marking it does so only if nothing before it waits for a mark.
         """
         if not run.lane.route.settings.manual_marking or run.first_offset is None:
             return True
         return self.ledger.all_done_before(run.lane.key, run.epoch, run.first_offset)
 
     def finish(self, run: Run, failed: bool, now: float, *, diverted: bool = False) -> Outcome:
-        """End a run and say what follows.
+        """End a run and return its outcome.
 
-        Success marks the whole batch, unless marking is manual, the handler asked to go on elsewhere, or it has seen
-        that it should leave. Failure keeps what is not marked for the next attempt, after the back-off.
+        Success marks the whole batch, unless marking is manual, the handler requested a seek, or it has seen
+        that it should leave. Failure keeps unmarked messages for the next attempt, after the back-off.
         """
         lane = run.lane
         lane.running = None
@@ -218,7 +218,7 @@ class Lanes:
         return self._failed(lane, run, now)
 
     def wake(self, now: float) -> list[Lane]:
-        """Return the lanes to be queued whose back-off or pause is over."""
+        """Return the lanes to queue because their back-off or pause is over."""
         woken = []
         for lane in self.by_key.values():
             if lane.state is LaneState.WAITING and now >= lane.retry_at:
@@ -233,7 +233,7 @@ class Lanes:
         return woken
 
     def next_wake(self) -> float | None:
-        """When `wake` has something to do next; None when nothing waits for a time."""
+        """When `wake` has something to do next; None if nothing waits for a time."""
         times = [
             lane.retry_at if lane.state is LaneState.WAITING else lane.paused_until
             for lane in self.by_key.values()
@@ -243,13 +243,13 @@ class Lanes:
         return min(finite) if finite else None
 
     def pause(self, lane: Lane, until: float) -> None:
-        """Hand out nothing more of this lane before `until`."""
+        """Hand out no more messages of this lane before `until`."""
         lane.paused_until = until
         if lane.state in (LaneState.IDLE, LaneState.READY):
             lane.state = LaneState.PAUSED
 
     def resume(self, lane: Lane) -> bool:
-        """End a pause; whether the lane is to be queued."""
+        """End a pause; return whether to queue the lane."""
         lane.paused_until = None
         if lane.state is LaneState.PAUSED:
             lane.state = LaneState.IDLE
@@ -257,7 +257,7 @@ class Lanes:
         return False
 
     def sought(self, lane: Lane, position: int | None) -> None:
-        """Begin anew after a seek: what was received before is void."""
+        """Start again after a seek: messages received before are void."""
         self._void(lane)
         lane.expected = position  # beyond the end the client goes back, which `receive` must see
         lane.pending_seek = None
@@ -275,13 +275,13 @@ class Lanes:
         return runs + [lane.running for lane in self._former.values() if lane.running is not None]
 
     def owing(self, key: Key) -> Lane | None:
-        """Return the former lane of a partition whose revoked() is still to be called and may be called now."""
+        """Return the earlier lane of a partition whose revoked() is due and may be called now."""
         former = self._former.get(key)
         return former if former is not None and former.running is None else None
 
     @property
     def at_work(self) -> bool:
-        """Whether anything runs or is owed a call, also of assignments that are over."""
+        """Whether anything runs or is waiting for a call, including past assignments."""
         return bool(self._former) or any(lane.running is not None for lane in self.by_key.values())
 
     @property
@@ -290,11 +290,11 @@ class Lanes:
         return not any(map(_unfinished, self.by_key.values()))
 
     def is_free(self, lane: Lane) -> bool:
-        """Whether nothing of the partition is at work, be it under this assignment or a former one."""
+        """Whether nothing of the partition is running, under this or an earlier assignment."""
         return lane.running is None and lane.key not in self._former
 
     def busy(self, keys: Iterable[Key]) -> bool:
-        """Whether one of these partitions is being worked on under its present assignment."""
+        """Whether one of these partitions is running under its current assignment."""
         return any((lane := self.by_key.get(key)) is not None and lane.running is not None for key in keys)
 
     # ------------------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ class Lanes:
             return False
         former = self._former.get(lane.key)
         if former is not None and former.running is not None:
-            return False  # one that only owes revoked(): whoever works on this lane calls it first
+            return False  # one that only waits for revoked(): the next run of this lane calls it first
         if lane.paused_until is not None:
             lane.state = LaneState.PAUSED
             return False
@@ -332,7 +332,7 @@ class Lanes:
         return self._passed(lane, run)
 
     def _passed(self, lane: Lane, run: Run, *, mark: bool = True) -> Outcome:
-        """Mark a run's messages as done, and go on behind them."""
+        """Mark a run's messages as done, and continue after them."""
         assert run.last_offset is not None
         if mark:
             self.ledger.mark(lane.key, run.epoch, run.last_offset + 1, leader_epoch=run.records[-1].leader_epoch())
@@ -364,7 +364,7 @@ class Lanes:
 
     @staticmethod
     def _failures_with(lane: Lane, first: int | None) -> int:
-        """Return the failures in a row, one more now included; independent messages begin at one each."""
+        """Return the number of failures in a row, including this one; independent messages start at one each."""
         limits = lane.route.settings.dead_letters
         if limits is not None and limits.independent and first != lane.failing_offset:
             return 1
@@ -378,7 +378,7 @@ class Lanes:
         lane.first_offset = None
 
     def drop_held(self, lane: Lane) -> None:
-        """Forget what a lane holds."""
+        """Drop the messages of a lane."""
         self.held_total -= len(lane.held)
         self.held_bytes -= lane.held_bytes
         lane.held, lane.held_bytes = [], 0

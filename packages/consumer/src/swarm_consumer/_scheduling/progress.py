@@ -1,8 +1,8 @@
 """The offset ledger: which offset of which partition may be committed. Pure; it knows no client and no clock.
 
-A partition is entered when it is assigned and gets an *epoch*, a number that is never used twice. Everything that is
-done for a partition names the epoch it was begun under: what arrives with an older epoch is refused, so that a batch
-which outlived its assignment can move nothing, not even when the partition has left and come back meanwhile.
+A partition is added when it is assigned and gets an *epoch*, a number that is never used twice. Everything that is
+done for a partition names the epoch it was started under: an older epoch is refused, so that a batch
+that outlived its assignment cannot move anything, not even if the partition has left and come back.
 
 Offsets here are *next* offsets, as Kafka stores them: 8 means that offsets up to 7 are done.
 """
@@ -41,7 +41,7 @@ class Storable:
 class Ledger:
     """What is delivered, what is done, and what of it may be committed, for each assigned partition.
 
-    Not thread-safe: its owner guards it.
+    Not thread-safe: the group's lock guards it.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Ledger:
         self._epochs = itertools.count(1)
 
     def assign(self, key: Key) -> int:
-        """Enter a partition, forget what was known of it, and return its new epoch."""
+        """Add a partition, forget its earlier state, and return its new epoch."""
         epoch = next(self._epochs)
         self._entries[key] = _Entry(epoch)
         self._changed.discard(key)
@@ -59,7 +59,7 @@ class Ledger:
         return epoch
 
     def restart(self, key: Key, position: int | None = None) -> int:
-        """Begin a new epoch of an assigned partition, after a seek; `position` is the next offset then, if known.
+        """Start a new epoch of an assigned partition, after a seek; `position` is the next offset, if known.
 
         Raises KeyError for a partition that is not assigned.
         """
@@ -82,7 +82,7 @@ class Ledger:
         return storable
 
     def owns(self, key: Key, epoch: int) -> bool:
-        """Whether `epoch` is the present epoch of an assigned partition."""
+        """Whether `epoch` is the current epoch of an assigned partition."""
         entry = self._entries.get(key)
         return entry is not None and entry.epoch == epoch
 
@@ -103,7 +103,7 @@ class Ledger:
     def may_mark(self, key: Key, epoch: int, next_offset: int) -> bool:
         """Whether everything before `next_offset` may be marked under this epoch; False for a stale one.
 
-        Raises ValueError for an offset that no handler has been given yet.
+        Raises ValueError for an offset that no handler has received yet.
         """
         entry = self._entries.get(key)
         if entry is None or entry.epoch != epoch:
@@ -111,12 +111,12 @@ class Ledger:
         if entry.delivered is None or next_offset > entry.delivered:
             topic, partition = key
             raise ValueError(
-                f"offset {next_offset - 1} of {topic}[{partition}] cannot be marked: it has not been delivered yet"
+                f"offset {next_offset - 1} of {topic}[{partition}] cannot be marked: it is not delivered yet"
             )
         return True
 
     def all_done_before(self, key: Key, epoch: int, offset: int) -> bool:
-        """Whether nothing that was handed out before `offset` waits for a mark."""
+        """Whether no message handed out before `offset` waits for a mark."""
         entry = self._entries.get(key)
         if entry is None or entry.epoch != epoch:
             return False
@@ -149,29 +149,29 @@ class Ledger:
         return True
 
     def resume_at(self, key: Key) -> int | None:
-        """Return the first offset that was handed out and is not done; None when nothing was handed out."""
+        """Return the first offset that was handed out but is not done; None if nothing was handed out."""
         entry = self._entries.get(key)
         if entry is None:
             return None
         return entry.begun if entry.position is None else entry.position
 
     def plain_marks_arrived(self, key: Key) -> None:
-        """Note that none of them is under way any more."""
+        """Note that none of them is on its way any more."""
         if key in self._entries:
             self._entries[key].plain = False
 
     def committing(self, key: Key) -> None:
-        """Note that the present position is on its way to the broker outside of any transaction."""
+        """Note that the current position is on its way to the broker outside of any transaction."""
         if key in self._entries:
             self._entries[key].plain = True
 
     def has_plain_marks(self, key: Key) -> bool:
-        """Whether something was marked outside of transactions that may still be under way to the broker."""
+        """Whether a mark outside of transactions may still be on its way to the broker."""
         entry = self._entries.get(key)
         return entry is not None and entry.plain
 
     def doubt(self, key: Key, epoch: int, *, doubtful: bool) -> None:
-        """Note that nobody knows whether a transaction has committed an offset of this partition; or that it is known.
+        """Note whether it is unknown that a transaction has committed an offset of this partition.
 
         Until it is known nothing is committed for it: what is marked now may be behind what is committed.
         """
@@ -181,7 +181,7 @@ class Ledger:
             self._doubtful.discard(key)
 
     def is_doubtful(self, key: Key) -> bool:
-        """Whether nobody knows what a transaction has committed of this partition."""
+        """Whether it is unknown what a transaction has committed for this partition."""
         return key in self._doubtful
 
     def committed(
@@ -195,7 +195,7 @@ class Ledger:
         self._changed.discard(key)
 
     def position(self, key: Key) -> int | None:
-        """Return the next offset that is not done yet; None when nothing was done under the present epoch."""
+        """Return the next offset that is not done yet; None if nothing was done under the current epoch."""
         entry = self._entries.get(key)
         return entry.position if entry is not None else None
 

@@ -1,13 +1,13 @@
-"""Partitions that bring nothing although the broker has more: what to do about them. Pure.
+"""Stalled partitions, which deliver nothing although the broker has more: what to do about them. Pure.
 
     seen                                                    what follows
-    nothing came since the last look, the broker has more   remembered
-    the same at the next look                               SEEK: the fetch is begun anew where it stands
-    the same at the one after                               REMAKE: the client is made anew
-    the same again                                          REPORT: the node says so, to be replaced
-    the fetch position has moved, or nothing more is there  forgotten
+    nothing came since the last look, the broker has more   noted
+    the same at the next look                               SEEK: the fetch is restarted at its position
+    the same at the one after                               REMAKE: the client is recreated
+    the same again                                          REPORT: the node reports it, to be replaced
+    the fetch position has moved, or there is nothing more  forgotten
 
-Looks are half a minute apart. A partition is judged by where the client fetches, not by what came: behind the last
+Looks are half a minute apart. A partition is judged by the client's fetch position, not by its records: after the last
 record there may be offsets without any (markers of transactions), which the fetch position passes.
 """
 
@@ -20,14 +20,14 @@ from enum import Enum
 from swarm_consumer._scheduling.progress import Key
 
 GONE_LOOKS = 4
-"""A partition that was not there for so many looks in a row is forgotten: it is another node's."""
+"""A partition that was missing for this many looks in a row is forgotten: another node has it."""
 
 
 class Remedy(Enum):
-    """What is done about a stalled partition, one after the other."""
+    """The remedies for a stalled partition, in order."""
 
-    SEEK = "it is sought anew"
-    REMAKE = "its client is made anew"
+    SEEK = "the partition is fetched again"
+    REMAKE = "its client is recreated"
     REPORT = "the node asks to be replaced"
 
 
@@ -36,7 +36,7 @@ _LADDER = (Remedy.SEEK, Remedy.REMAKE, Remedy.REPORT)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at a silent partition saw: where the client fetches (None: nowhere yet) and the broker's end."""
+    """One look at a silent partition: the client's fetch position (None: none yet) and the broker's end."""
 
     fetched: int | None
     end: int
@@ -44,7 +44,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A partition that has stalled, and the remedy whose turn it is."""
+    """A stalled partition and its next remedy."""
 
     key: Key
     offset: int | None
@@ -62,7 +62,7 @@ class _Suspect:
 
 
 class StallWatch:
-    """What successive looks at the silent partitions of one group saw."""
+    """The history of looks at the silent partitions of one group."""
 
     def __init__(self) -> None:
         self._suspects: dict[Key, _Suspect] = {}
@@ -70,9 +70,9 @@ class StallWatch:
     def judge(
         self, silent: Mapping[Key, Look], stayed: Collection[Key], now: float, *, had_room: bool = True
     ) -> list[Stall]:
-        """Take one look; return the partitions for which something is to be done.
+        """Take one look; return the partitions that need a remedy.
 
-        silent: partitions that could bring something, brought nothing, and whose end the broker named. stayed: all that
+        silent: partitions that could deliver something but did not, with a known end. stayed: all that
         have been assigned since the last look. had_room: the client's queue was empty for a while since then; if it
         never was, the client had reason not to fetch.
         """
@@ -95,5 +95,5 @@ class StallWatch:
 
 
 def _moved(before: int | None, fetched: int | None) -> bool:
-    """Whether the fetch has come further. A client that was made anew may begin before where the last one stood."""
+    """Whether the fetch has advanced. A recreated client may start before the position of the last one."""
     return fetched is not None and before is not None and fetched > before

@@ -1,1 +1,1 @@
-"""Facts about librdkafka and its properties, for all that make or ask clients."""
+"""Facts about librdkafka and its properties, for all code that creates or queries clients."""

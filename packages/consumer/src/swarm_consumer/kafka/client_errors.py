@@ -1,4 +1,4 @@
-"""What an error of the client means for the node: wait, end, or tell and go on. Pure."""
+"""What an error of the client means for the node: wait, end, or log and continue. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from enum import Enum, auto
 from confluent_kafka import KafkaError, KafkaException
 
 REPEAT_AFTER_S = 60.0
-"""Trouble that still stands is told again after so long."""
+"""Seconds after which a lasting problem is logged again."""
 MOST_REMEMBERED = 100
-"""Kinds of trouble that are remembered; their number has no bound of its own."""
+"""Number of problems to remember, which would otherwise be unbounded."""
 
 PASSING_ERRORS = frozenset(
     {
@@ -24,7 +24,7 @@ PASSING_ERRORS = frozenset(
         KafkaError._TRANSPORT,
     }
 )
-"""A coordinator or a leader that moves or loads: to be asked again."""
+"""A coordinator or leader that moves or loads: ask again."""
 _PASSING_COMMIT_ERRORS = frozenset(
     {
         KafkaError.REBALANCE_IN_PROGRESS,
@@ -49,16 +49,16 @@ _UNRELEASED = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 
 
 class Consequence(Enum):
-    """What follows from an error."""
+    """The consequence of an error."""
 
-    TELL = auto()  # librdkafka goes on by itself
-    WAIT_FOR_OWN_ID = auto()  # the broker still holds our static id for its last holder
+    TELL = auto()  # librdkafka recovers on its own
+    WAIT_FOR_OWN_ID = auto()  # the broker still holds our static id for its previous holder
     END = auto()  # the client is dead, and so is the node
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What follows from an error, and the sentence that says so."""
+    """The consequence of an error, and the sentence for the log."""
 
     consequence: Consequence
     code: str
@@ -66,9 +66,9 @@ class Judgement:
 
 
 def judge(error: KafkaError, reason: str, group: str, instance_id: str | None) -> Judgement:
-    """Say what an error of the client of consumer group `group` means; `reason` is its text without secrets."""
+    """Judge an error of the client of consumer group `group`; `reason` is its text without secrets."""
     fatal = error.fatal() or error.code() == KafkaError._FATAL
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # told under initial_offset="error" alone
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # only reported under initial_offset="error"
         return Judgement(Consequence.END, error.name(), nowhere_to_begin(group, reason))
     if not fatal:
         return Judgement(Consequence.TELL, error.name(), reason)
@@ -76,12 +76,12 @@ def judge(error: KafkaError, reason: str, group: str, instance_id: str | None) -
         return Judgement(
             Consequence.WAIT_FOR_OWN_ID,
             "UNRELEASED_INSTANCE_ID",
-            f"the broker still holds the static member id {instance_id} in group {group} for its last holder; this "
-            f"node waits until that session ends. If this goes on, another process uses the id: give each swarm its "
+            f"the broker still holds the static member id {instance_id} in group {group} for its previous holder; this "
+            f"node waits until that session ends. If this lasts, another process uses the id: give each swarm its "
             f"own --group-instance-id (the property group.instance.id)",
         )
     if error.code() == KafkaError.FENCED_INSTANCE_ID or _FENCED in reason or "FENCED_INSTANCE_ID" in reason:
-        # librdkafka tells it as _FATAL, twice in one text.
+        # librdkafka reports it as _FATAL, twice in one text.
         return Judgement(
             Consequence.END,
             "FENCED_INSTANCE_ID",
@@ -92,32 +92,34 @@ def judge(error: KafkaError, reason: str, group: str, instance_id: str | None) -
 
 
 def nowhere_to_begin(group: str, reason: str) -> str:
-    """Say what to do where initial_offset="error" meets a partition without a usable offset."""
+    """Return the advice for a partition without a usable offset under initial_offset="error"."""
     return (
-        f"{reason}; initial_offset='error' leaves it at that: commit an offset that is there for group {group}, or let "
-        f"the topic begin at initial_offset='earliest' or 'latest'"
+        f"{reason}; initial_offset='error' forbids a default: commit an existing offset for group {group}, or let "
+        f"the topic start at initial_offset='earliest' or 'latest'"
     )
 
 
 def commit_refusal(error: KafkaError, group: str) -> str:
-    """Say what to do about a commit that the broker refused."""
-    remedy = _COMMIT_REMEDIES.get(error.code(), "what is handled again after a restart grows until one is taken")
+    """Return the advice for a commit that the broker refused."""
+    remedy = _COMMIT_REMEDIES.get(
+        error.code(), "until a commit succeeds, more and more records would be handled again after a restart"
+    )
     return f"{error.name()}: {error.str()}: {remedy.format(group=group)}"
 
 
 def commit_may_succeed_later(error: KafkaError) -> bool:
-    """Whether a commit that was refused may well be taken when it is tried again."""
+    """Whether a refused commit may succeed when it is retried."""
     return bool(error.retriable()) or error.code() in _PASSING_COMMIT_ERRORS
 
 
 class Repetitions:
-    """Trouble that was told lately: librdkafka reports an unreachable broker at every attempt to connect."""
+    """Recently logged problems: librdkafka reports an unreachable broker at every attempt to connect."""
 
     def __init__(self) -> None:
         self._told: dict[str, float] = {}
 
     def is_new(self, code: str, reason: str, now: float) -> bool:
-        """Whether to tell this trouble: it is new, or was last told a minute ago."""
+        """Whether to log this problem: it is new, or was last logged a minute ago."""
         what = f"{code} {_without_numbers(reason)}"
         if now - self._told.get(what, -REPEAT_AFTER_S) < REPEAT_AFTER_S:
             return False
@@ -128,14 +130,14 @@ class Repetitions:
 
 
 def _without_numbers(text: str) -> str:
-    """Return the text without what differs between reports of the same trouble, such as the milliseconds waited."""
+    """Return the text without parts that differ between reports of one problem, such as the milliseconds waited."""
     return re.sub(r"\bafter \d+ms\b.*|\d+ms|\(\d+[^)]*\)", "", text)
 
 
 def kafka_error_of(error: object) -> KafkaError | None:
     """Return the client's own error object behind an exception; None if there is none.
 
-    A fatal error that comes up while the client calls back for a delivery arrives as SystemError, with it as the cause.
+    A fatal error during a delivery callback arrives as SystemError with the original error as its cause.
     """
     if isinstance(error, KafkaError):
         return error
@@ -147,7 +149,7 @@ def kafka_error_of(error: object) -> KafkaError | None:
 
 
 def without_frames(error: BaseException) -> BaseException:
-    """Return an error without its frames, which would keep the client they had alive, with its threads."""
+    """Return an error without its frames, which would keep the client and its threads alive."""
     if error.__cause__ is not None:
         error.__cause__.__traceback__ = None
     if error.__context__ is not None:

@@ -1,6 +1,6 @@
-"""What librdkafka says while it cannot connect, as one reason fit for a sentence. Pure.
+"""Turn librdkafka's lines about a failed connection into one reason. Pure.
 
-A refused port alone makes it say the same thing three times: for the bootstrap server, with a count of identical
+For a refused port it reports the same thing three times: for the bootstrap server, with a count of identical
 errors, and as "1/1 brokers are down". Its lines look like this (rd_kafka_broker_set_state, rd_kafka_broker_fail):
     localhost:9999/bootstrap: Connect to ipv4#127.0.0.1:9999 failed: Connection refused (after 0ms in state CONNECT)
 """
@@ -18,7 +18,7 @@ _ATTEMPT = re.compile(r"^Connect to \S+ failed: ")
 
 
 def connection_reason(lines: Iterable[str], otherwise: str = "no answer") -> str:
-    """The distinct reasons in `lines`, each once; with the broker in front where brokers differ in their reasons."""
+    """The distinct reasons in `lines`, with the broker in front if brokers have different reasons."""
     reasons: dict[str, dict[str, None]] = {}
     for line in lines:
         text = _TIMING.sub("", _THREAD.sub("", line.strip())).rstrip(". ")

@@ -1,4 +1,4 @@
-"""Which properties are a consumer's, which a producer's: each client warns about those of the other."""
+"""Which properties belong to a consumer and which to a producer: each client warns about those of the other."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ _CONSUMER_ONLY = frozenset(
     ]
 )
 BROKERS_LARGEST = 1_048_588
-"""The default of message.max.bytes at brokers. librdkafka's own is 1,000,000: a record just below that could become no
-dead letter, because the letter's headers come on top, and its partition would stay at it for ever."""
+"""The brokers' default of message.max.bytes. librdkafka's own is 1,000,000: a record just below that could not become a
+dead letter, because the letter's headers are added, and its partition would be stuck for ever."""
 _PRODUCER_ONLY = frozenset(
     [
         "transactional.id",
@@ -86,7 +86,7 @@ def consumer_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
 def producer_properties(
     kafka: Mapping[str, Any], producer: Mapping[str, Any], client_id: str, node_id: int | None
 ) -> dict[str, Any]:
-    """Return what the producer is made with: the app's properties, its own on top, and ids of its own.
+    """Return the producer's properties: the app's, overridden by the producer's own, with its ids.
 
     A transactional.id gets the node's id appended: two producers with one id fence each other.
     """

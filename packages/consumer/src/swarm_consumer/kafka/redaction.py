@@ -1,4 +1,4 @@
-"""Secrets in client properties: which properties are secret, and how text is cleaned of their values."""
+"""Secrets in client properties: which properties are secret, and how to remove their values from text."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 MASK = "[redacted]"
 
-# Property names of librdkafka whose value is a credential. `*.location` names a file and is no secret itself.
+# Property names of librdkafka whose value is a credential. `*.location` names a file and is not a secret itself.
 _SECRET = re.compile(
     r"(pass|pa?s+w|pwd|user\.info|secret|token(?!\.endpoint)|credential|\.pem$|jaas|sasl\.oauthbearer\.config"
     r"|(^|[._-])(api)?keys?($|[._-]))"
 )
 _NOT_SECRET = re.compile(r"(\.location|\.url|\.cb|_cb|\.enable|\.method|\.algorithm)$")
-# All up to the last "@": a password may hold "@" and "/", and there may be a token and no user. Rather too much is
-# hidden than too little: of an address with an "@" in its path the host is hidden too.
+# All up to the last "@": a password may hold "@" and "/", and there may be a token and no user. It hides too much
+# rather than too little: for an address with an "@" in its path, the host is hidden too.
 _USER_INFO = re.compile(r"(?<=://)[^\s\"'<>]+(?=@)")
 
 
@@ -27,12 +27,12 @@ def is_secret(name: str) -> bool:
 
 
 def redacted(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of the properties fit to be shown."""
+    """Return a copy of the properties without secrets."""
     return {name: MASK if is_secret(name) else _clean_value(value) for name, value in properties.items()}
 
 
 def secrets_of(properties: Mapping[str, Any]) -> frozenset[str]:
-    """Return the secret values among the properties, to be cut out of text with `scrub`."""
+    """Return the secret values of the properties, to be removed from text with `scrub`."""
     found = {str(value) for name, value in properties.items() if is_secret(name)}
     # librdkafka repeats the part of this one, "key=value key=value", that it does not understand.
     found.update(str(properties.get("sasl.oauthbearer.config", "")).split())
@@ -47,7 +47,7 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 
 class ScrubbingFilter(logging.Filter):
-    """Cuts the secrets of every client made so far out of the records of a logger."""
+    """Removes the secrets of all clients created so far from the records of a logger."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which consumer gets what: routes, subscription groups, settings, dead-letter limits."""
+"""Which consumer gets which topics: routes, subscription groups, settings, dead-letter limits."""
 
 from swarm_consumer.routing.declared_topics import DeclaredTopic
 from swarm_consumer.routing.routes import Property, Route, SubscriptionGroup, placed

@@ -1,4 +1,4 @@
-"""Dead letters must end somewhere: a letter that comes back to a handler that diverts it again runs for ever. Pure."""
+"""Finds loops of dead letters: a letter that returns to a handler that diverts it again runs for ever. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def check_dead_letters(routes: Sequence[Route]) -> None:
-    """Raise ConfigurationError for dead letters that lead back to where they came from, directly or over others.
+    """Raise ConfigurationError for dead letters that return to their source, directly or through other topics.
 
-    A topic of dead letters may well be consumed, by a handler whose own letters go elsewhere or that has none.
+    A topic of dead letters may be consumed, by a handler whose own letters go elsewhere or that has none.
     """
     following = {id(route): _consumers_of_letters(route, routes) for route in routes if route.active}
     for start in routes:
@@ -47,6 +47,6 @@ def _sentence(start: Route, sender: Route) -> str:
     over = "" if sender is start else f", by way of {sender.topic!r} ({sender.handler})"
     return (
         f"the dead letters of {start.topic!r} go to {topic!r}, which {start.handler} consumes itself by {by}{over}: a "
-        f"message that always fails would be written for ever; name another topic, or set dead_letters=None where the "
+        f"message that always fails would be written for ever; use another topic, or set dead_letters=None where the "
         f"letters are consumed"
     )

@@ -10,20 +10,20 @@ from swarm_consumer.errors import ConfigurationError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetters:
-    """What becomes of a message that cannot be handled: ``@app.topic(..., dead_letters=DeadLetters(topic="dead"))``.
+    """What to do with a message that cannot be handled: ``@app.topic(..., dead_letters=DeadLetters(topic="dead"))``.
 
-    topic: where it goes, with key, value, headers and where it came from; None skips it.
-    max_retries: attempts after the first, before that.
-    independent: each message has its own count; otherwise the count is the batch's, and once it is used up further
-        messages of that batch that fail are diverted at once.
+    topic: the target, for key, value, headers and the source of the message; None skips the message.
+    max_retries: attempts after the first one, before the message is diverted.
+    independent: each message has its own count; otherwise the batch has one count, and once it is used up, further
+        failing messages of that batch are diverted at once.
     max_consecutive: at most this many in a row; None: any number.
     max_ratio: at most this share of the partition's recent messages (about the last thousand, and at least 100); half
         of them by default. 1 or None: no limit.
 
-    Beyond a limit nothing is diverted any more: the partition stays at the message and keeps trying, because a fault
-    that hits everything is a fault of the code, and a dead-letter topic is no place for a whole topic.
-    A failing batch is handed out again one message at a time before anything is diverted: only the message that fails
-    by itself is.
+    Above a limit nothing more is diverted: the partition stays at the message and keeps retrying, because a fault
+    in everything is a fault of the code, and a dead-letter topic is not meant for a whole topic.
+    A failing batch is first handed out again one message at a time, so that only the message that fails
+    alone is diverted.
     """
 
     topic: str | None = None

@@ -1,4 +1,4 @@
-"""What a topic is to be in the cluster, declared beside its handler. Tools compare and make it; a run never does."""
+"""A topic's form in the cluster, declared beside its handler. Tools compare and create it; a run never does."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MOST_PARTITIONS = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class DeclaredTopic:
-    """A topic as the application wants it.
+    """A topic as declared by the application.
 
-    partitions: how many at least; they are never taken away.
-    replication: replicas of each partition when the topic is made; None: the broker's default.
-    config: topic configurations, such as ``cleanup.policy``; those that are not named are left alone.
+    partitions: the minimum; partitions are never removed.
+    replication: replicas of each partition of a new topic; None: the broker's default.
+    config: topic configurations, such as ``cleanup.policy``; others are left alone.
     """
 
     name: str
@@ -28,7 +28,7 @@ class DeclaredTopic:
 
 
 def declared_topic(name: str, partitions: int, replication: int | None, config: Mapping[str, Any]) -> DeclaredTopic:
-    """Return a checked declaration; raises ConfigurationError for what no cluster could be like."""
+    """Return a checked declaration; raises ConfigurationError for impossible values."""
     where = f"topic {name!r}"
     check_topic(name)
     if name.startswith("^"):
@@ -40,7 +40,7 @@ def declared_topic(name: str, partitions: int, replication: int | None, config: 
     for key, value in config.items():
         if not isinstance(key, str) or not isinstance(value, str | int | float):
             raise ConfigurationError(
-                f"{where}: config must map names to texts, numbers or booleans, not {key!r} to {value!r}"
+                f"{where}: config must map names to strings, numbers or booleans, not {key!r} to {value!r}"
             )
         values[key] = str(value).lower() if isinstance(value, bool) else str(value)
     return DeclaredTopic(name=name, partitions=partitions, replication=replication, config=values)

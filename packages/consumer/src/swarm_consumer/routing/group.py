@@ -1,4 +1,4 @@
-"""A consumer group that is declared with properties and settings of its own."""
+"""A consumer group with its own properties and settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Declaring(Protocol):
 
 
 class Group:
-    """A consumer group with settings of its own: ``app.group("delays", kafka={...}).topic("flights")``."""
+    """A consumer group with its own settings: ``app.group("delays", kafka={...}).topic("flights")``."""
 
     def __init__(self, app: Declaring, name: str, kafka: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> None:
         check_name(name, "a consumer group's name", "group")

@@ -1,4 +1,4 @@
-"""Checks of Kafka properties that need no client: what is Swarm's own, and values that could never work."""
+"""Checks of Kafka properties without a client: properties that belong to Swarm, and values that cannot work."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from swarm_consumer.routing.settings import OWNED_PROPERTIES
 _DAY_MS = 86_400_000
 
 NUMBERS: Mapping[str, tuple[int, int]] = {
-    # librdkafka takes 0 and then commits on revocation and on close only, whatever is stored meanwhile.
+    # librdkafka accepts 0 and then only commits on revocation and on close, even if offsets are stored.
     "auto.commit.interval.ms": (1, _DAY_MS),
     "max.poll.interval.ms": (1, _DAY_MS),
     "session.timeout.ms": (1, 3_600_000),
     "heartbeat.interval.ms": (1, 3_600_000),
     "statistics.interval.ms": (0, _DAY_MS),
 }
-"""Properties that Swarm reads itself, with the least and the greatest value that work."""
+"""Properties that Swarm reads itself, with the smallest and the largest valid value."""
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "group.protocol": ("classic", "consumer"),
@@ -28,11 +28,11 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 
 TEXTS = ("bootstrap.servers", "group.instance.id", "transactional.id")
-"""Properties that are names: an empty one means nothing."""
+"""Properties that are names and must not be empty."""
 
 
 def check_properties(kafka: Mapping[str, Any], where: str, owned: Mapping[str, str] = OWNED_PROPERTIES) -> None:
-    """Raise ConfigurationError for a property that is ours or cannot work, with the place and what to do instead."""
+    """Raise ConfigurationError for a property that belongs to Swarm or cannot work, with its place and the remedy."""
     check_mapping(kafka, "Kafka properties", where)
     for name, value in kafka.items():
         if not isinstance(name, str):
@@ -45,7 +45,7 @@ def check_properties(kafka: Mapping[str, Any], where: str, owned: Mapping[str, s
             raise ConfigurationError(f"{where}: the property {name} must be a finite number, not {value!r}")
         if isinstance(value, (list, tuple, set, frozenset, Mapping)):
             raise ConfigurationError(
-                f"{where}: the property {name} must be a text, a number or a boolean, not a {type(value).__name__}; "
+                f"{where}: the property {name} must be a string, a number or a boolean, not a {type(value).__name__}; "
                 f"join several values with commas"
             )
         _check_known(name, value, where)
@@ -69,12 +69,12 @@ def _check_known(name: str, value: Any, where: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    """The value, fit for an error: a text may be a password that came to the wrong name, so that it is not repeated."""
-    return f"the text of {len(value)} characters that was given" if isinstance(value, str) else repr(value)
+    """The value for an error message. A string may be a password under the wrong name, so it is not shown."""
+    return f"the given string of {len(value)} characters" if isinstance(value, str) else repr(value)
 
 
 def _whole(value: Any) -> int | None:
-    """The number as librdkafka reads it: an int, or a text of digits; None for anything else."""
+    """The number as librdkafka reads it: an int or a string of digits; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     try:

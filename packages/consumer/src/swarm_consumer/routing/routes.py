@@ -1,4 +1,4 @@
-"""From what users declared to what is run: routes, and the subscription groups that share a client."""
+"""From the users' declarations to routes and to subscription groups that share a client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from swarm_consumer.routing.settings import DEFAULT_ASSIGNOR, DEFAULT_PROPERTIES
 
 @dataclass(frozen=True, kw_only=True)
 class Property:
-    """A client property and the place where it was set, for error messages."""
+    """A client property and its source, for error messages."""
 
     value: Any
     where: str
@@ -27,7 +27,7 @@ class Property:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One topic, or one pattern of topics, of one consumer group, and who handles it."""
+    """One topic, or pattern of topics, of one consumer group, with its handler."""
 
     topic: str  # a pattern starts with ^
     group: str
@@ -62,7 +62,7 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionGroup:
-    """Topics of one consumer group with equal client properties: they share one client and one owner thread."""
+    """Topics of one consumer group with equal client properties, which share one client and one owner thread."""
 
     name: str
     consumer_group: str
@@ -71,7 +71,7 @@ class SubscriptionGroup:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """What is subscribed to: topic names and patterns, sorted."""
+        """The subscribed topic names and patterns, sorted."""
         return tuple(sorted(route.topic for route in self.routes))
 
     @property
@@ -102,7 +102,8 @@ class SubscriptionGroup:
         for route in patterns:
             if route.covers(topic):
                 return route
-        # librdkafka's and the broker's regular expressions are not Python's: with one pattern there is no doubt.
+        # librdkafka's and the broker's regular expressions differ from Python's; with a single pattern there is no
+        # doubt.
         return patterns[0] if len(patterns) == 1 else None
 
 
@@ -114,7 +115,7 @@ class Routed(Protocol):
 
 
 def merge(*layers: Mapping[str, Property]) -> dict[str, Property]:
-    """Return the properties of all layers, later ones winning."""
+    """Return the properties of all layers; later ones override earlier ones."""
     merged: dict[str, Property] = {}
     for layer in layers:
         merged.update(layer)
@@ -122,16 +123,16 @@ def merge(*layers: Mapping[str, Property]) -> dict[str, Property]:
 
 
 def placed(kafka: Mapping[str, Any], where: str) -> dict[str, Property]:
-    """Return the properties with the place where they were set."""
+    """Return the properties with their source."""
     return {name: Property(value=value, where=where) for name, value in kafka.items()}
 
 
 def subscription_groups(routes: Iterable[Route], base: Mapping[str, Mapping[str, Property]]) -> list[SubscriptionGroup]:
     """Group routes that can share a client; `base` holds each consumer group's own properties.
 
-    The names do not depend on the order of definition nor on what is filtered out later, because static membership
-    hangs on them: topics with their group's own properties form the subscription group named like the group, others
-    one named after a digest of their properties, and an explicit name is kept.
+    The names do not depend on the order of definition or on later filters, because static membership
+    depends on them: topics with their group's properties form the subscription group named like the group, others
+    form one named after a digest of their properties, and an explicit name is kept.
     Raises ConfigurationError for two clients under one name and for a topic claimed twice in a group.
     """
     buckets: dict[tuple[str, str], list[Route]] = {}
@@ -171,7 +172,7 @@ def subscription_groups(routes: Iterable[Route], base: Mapping[str, Mapping[str,
 
 
 def _check_membership(groups: Iterable[SubscriptionGroup]) -> None:
-    """Raise ConfigurationError for clients of one consumer group that no broker takes into the same group."""
+    """Raise ConfigurationError for clients that no broker accepts in the same consumer group."""
     members: dict[str, SubscriptionGroup] = {}
     for group in groups:
         if not any(route.active for route in group.routes):
@@ -194,16 +195,16 @@ def _check_patterns(groups: Iterable[SubscriptionGroup]) -> None:
     """Raise ConfigurationError for a pattern that means one thing to librdkafka and another to the broker.
 
     Under the classic protocol the client matches beginnings of names; under group.protocol=consumer the broker matches
-    whole names (KIP-848), so that ``^flights-`` finds nothing, and nothing says so.
+    whole names (KIP-848), so that ``^flights-`` silently matches nothing.
     """
     for group in groups:
         if _choices(group, "group.protocol", "classic") == {"consumer"}:
             for route in group.routes:
                 if route.active and route.is_pattern and re.search(r"[\w.-]$", route.topic):
                     raise ConfigurationError(
-                        f"under group.protocol=consumer the pattern {route.topic!r} ({route.handler}) has to match "
-                        f"whole names: write {route.topic + '.*'!r} for all that begin so, or {route.topic + '$'!r} "
-                        f"for no more than that"
+                        f"under group.protocol=consumer the pattern {route.topic!r} ({route.handler}) must match "
+                        f"whole names: write {route.topic + '.*'!r} for all that start so, or {route.topic + '$'!r} "
+                        f"for exactly that name"
                     )
 
 

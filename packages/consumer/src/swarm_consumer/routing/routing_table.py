@@ -1,4 +1,4 @@
-"""The routing table as text: what is consumed, by whom, with which settings, and where each property was set."""
+"""The routing table as text: topics, handlers, settings, and the source of each property."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from swarm_consumer.routing.routes import Routed, SubscriptionGroup
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What to run. Empty means everything; what is included by name stays in even when a glob excludes it."""
+    """What to run. Empty means everything; a topic included by name stays even if a glob excludes it."""
 
     include_topics: Sequence[str] = row((), "Only these topics.", "Filters", unit="names")
     exclude_topics: Sequence[str] = row((), "All but these topics.", "Filters", unit="names")
@@ -28,7 +28,7 @@ class Selection:
     )
 
     def apply(self, groups: Sequence[SubscriptionGroup]) -> list[SubscriptionGroup]:
-        """Return the subscription groups, with the topics, that are to be run."""
+        """Return the subscription groups to run, with their topics."""
         chosen = []
         for group in groups:
             if not _wanted(group.consumer_group, self.include_consumer_groups, self.exclude_consumer_groups):
@@ -45,7 +45,7 @@ class Selection:
         return chosen
 
     def check(self, app: Routed) -> None:
-        """Raise ConfigurationError for a name or glob that matches nothing, and when nothing is left to run."""
+        """Raise ConfigurationError for a name or glob that matches nothing, and if nothing is left to run."""
         groups = app.subscription_groups()
         known = {
             "topics": sorted({route.topic for group in groups for route in group.routes}),

@@ -19,38 +19,38 @@ DEFAULT_PROPERTIES: Mapping[str, Any] = {
     # A full local queue makes librdkafka wait this long before it fetches the partition again; its own default of
     # 1000 ms cost a factor of seven in throughput here, 0 spins.
     "fetch.queue.backoff.ms": 10,
-    # The bound of the prefetch, per client: 16 MiB keeps up with 2 million small messages a second.
+    # The bound of the prefetch per client: 16 MiB is enough for 2 million small messages a second.
     "queued.max.messages.kbytes": 16384,
     "statistics.interval.ms": 5000,
     "auto.commit.interval.ms": 5000,
-    # Not an error for us: a topic that does not exist yet is reported once and taken up when it appears.
+    # Not an error here: a topic that does not exist yet is reported once and consumed when it appears.
     "topic.metadata.refresh.interval.ms": 30000,
 }
-"""What we set where the user says nothing; every one of them can be overridden."""
+"""Our defaults. All of them can be overridden."""
 
 DEFAULT_ASSIGNOR = "cooperative-sticky"
-"""The assignment strategy under the classic protocol: a rebalance takes only the partitions that move."""
+"""The assignment strategy under the classic protocol: a rebalance only takes the partitions that move."""
 
 OWNED_PROPERTIES: Mapping[str, str] = {
-    "enable.auto.offset.store": "offsets are stored by Swarm, only after the handler returned for them",
-    "enable.auto.commit": "Swarm commits what is done every auto.commit.interval.ms, on revocation and on stop",
-    "group.id": "the consumer group is the group= of a topic",
-    "client.id": "the client id is the first argument of App",
+    "enable.auto.offset.store": "Swarm stores offsets, and only after the handler has returned for them",
+    "enable.auto.commit": "Swarm commits finished work every auto.commit.interval.ms, on revocation and on stop",
+    "group.id": "set the consumer group with group= of a topic",
+    "client.id": "set the client id with the first argument of App",
     "error_cb": "subscribe to ClientError events instead",
     "stats_cb": "subscribe to StatisticsEmitted events instead",
     "on_commit": "subscribe to Committed events instead",
-    "logger": "librdkafka's log goes through the logger swarm_consumer.librdkafka",
-    "log_cb": "librdkafka's log goes through the logger swarm_consumer.librdkafka",
+    "logger": "librdkafka logs to the logger swarm_consumer.librdkafka",
+    "log_cb": "librdkafka logs to the logger swarm_consumer.librdkafka",
     "rebalance_cb": "subscribe to Assigned, Revoked and Lost events instead",
     "offset_commit_cb": "subscribe to Committed events instead",
-    "offset.store.method": "offsets are kept by the broker; any other method would switch commits off",
-    "auto.commit.enable": "Swarm commits what is done every auto.commit.interval.ms, on revocation and on stop",
+    "offset.store.method": "the broker keeps offsets; any other method would switch commits off",
+    "auto.commit.enable": "Swarm commits finished work every auto.commit.interval.ms, on revocation and on stop",
     "default.topic.config": "give its properties directly",
-    "enable.partition.eof": "define the hook eofed() in the consumer and it is switched on",
+    "enable.partition.eof": "it is switched on if the consumer defines the hook eofed()",
     "transactional.id": "it belongs to the producer: App(producer={'transactional.id': prefix})",
-    "auto.offset.reset": "the place to start is the initial_offset= of a topic or of App",
+    "auto.offset.reset": "set the start with initial_offset= of a topic or of App",
 }
-"""Properties that are ours, each with what to use instead."""
+"""Properties that belong to Swarm, each with its replacement."""
 
 INITIAL_OFFSETS = ("earliest", "latest", "error")
 
@@ -77,21 +77,21 @@ class GroupedTopicOptions(TopicOptions, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class TopicSettings:
-    """Settings of one topic; what is not given comes from the group, then from the app.
+    """Settings of one topic; missing ones come from the group, then from the app.
 
     max_messages: the most messages a handler is given at once.
-    max_wait: the longest wait for a first message, in seconds; messages that are there are never held back.
+    max_wait: the longest wait for a first message, in seconds; available messages are never held back.
     initial_offset: where a group without committed offsets starts: earliest, latest, or error.
     retry_backoff, retry_backoff_max: seconds after the first failure, doubled each time up to the maximum.
     manual_marking: offsets move only by mark_as_consumed, never by a handler's return.
     long_running: a batch may take longer than max.poll.interval.ms.
     consuming_ttl: seconds after which a batch counts as stuck; None follows max.poll.interval.ms.
-    max_held_messages: bound of the messages that wait in memory for a busy partition, above which it is paused.
+    max_held_messages: limit of the messages waiting in memory for a busy partition, above which it is paused.
     max_held_bytes: the same in bytes of values, for all partitions of a client together: each has an equal share.
     tick_interval: seconds between calls of the tick() hook.
-    revocation_timeout: seconds that this topic's handlers are waited for when their partitions are taken away; None: as
-        the app says, and at most 5 for a long_running topic, whose handlers would only hold the whole group up.
-    dead_letters: what becomes of messages that cannot be handled (see DeadLetters); None: they are retried for ever.
+    revocation_timeout: seconds to wait for this topic's handlers when their partitions are taken away; None: the app's
+        value, but at most 5 for a long_running topic, whose handlers would only block the whole group.
+    dead_letters: what to do with messages that cannot be handled (see DeadLetters); None: they are retried for ever.
     """
 
     max_messages: int = row(100, unit="messages", least=1, most=100_000)
@@ -142,8 +142,8 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
         )
     if settings.long_running and settings.consuming_ttl is None:
         raise ConfigurationError(
-            f"{where}: long_running=True needs a consuming_ttl of its own, the seconds after which a batch counts as "
-            f"stuck, because max.poll.interval.ms no longer bounds it"
+            f"{where}: long_running=True needs its own consuming_ttl, the seconds after which a batch counts as "
+            f"stuck, because max.poll.interval.ms no longer limits it"
         )
     return settings
 
@@ -157,7 +157,7 @@ def _check(setting: dataclasses.Field[Any], value: object, where: str) -> None:
 
 
 def check_defaults(given: Mapping[str, Any], where: str) -> None:
-    """Check settings that are defaults for topics to come: long_running may wait for the TTL that each topic gives."""
+    """Check settings that are defaults for later topics: long_running may get its TTL from each topic."""
     check_flag(given.get("long_running", False), "long_running", where)
     waits = given.get("long_running") and given.get("consuming_ttl") is None
     topic_settings({**given, "consuming_ttl": 1e6} if waits else given, where)

@@ -1,6 +1,6 @@
 """The public test kit: an embedded broker with fault injection, a real broker, and helpers for tests of consumers.
 
-Names are imported on first use: pytest loads this package at every start, and must not pay for a Kafka client.
+Names are imported on first use, because pytest loads this package at every start and must not import a Kafka client.
 """
 
 from importlib import import_module

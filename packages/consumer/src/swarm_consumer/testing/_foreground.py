@@ -58,7 +58,7 @@ def run_in_foreground(
         sys.stderr.write(f"Kafka ({description}) at {broker.bootstrap}; Ctrl-C ends it.\n")
         while not ending.wait(CRASH_CHECK_INTERVAL_S):
             if not broker.alive:
-                sys.stderr.write("The broker's process ended by itself; starting it again on the same address.\n")
+                sys.stderr.write("The broker's process ended unexpectedly; restarting it on the same address.\n")
                 broker.restart()
                 after_restart()
     except BrokerError as error:

@@ -39,7 +39,7 @@ def _message(**fields: Any) -> Message:
         return Message(**fields)
     except TypeError as error:
         raise UnsupportedByBroker(
-            "Messages can be made without a broker since confluent-kafka 2.13; install that or newer, "
+            "Messages without a broker need confluent-kafka 2.13 or newer; install that, "
             f"or use the embedded broker. ({error})"
         ) from None
 
@@ -179,7 +179,7 @@ class MemoryConsumer:
         self._paused.difference_update((each.topic, each.partition) for each in partitions)
 
     def seek(self, place: TopicPartition) -> None:
-        """Go on at an offset."""
+        """Continue at an offset."""
         key = (place.topic, place.partition)
         low, high = self.get_watermark_offsets(place)
         wanted = {OFFSET_BEGINNING: low, OFFSET_END: high}.get(place.offset, place.offset)

@@ -65,7 +65,7 @@ class EmbeddedBroker:
         if self._process is not None and self._process.alive:
             return self
         if self._process is not None:
-            self._process.kill()  # it ended by itself: reap it
+            self._process.kill()  # it ended unexpectedly: reap it
         self._process = HostProcess(HOST_MODULE, "embedded broker")
         try:
             self._start_cluster()
@@ -256,10 +256,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run an embedded broker in the foreground until SIGINT or SIGTERM; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m swarm_consumer.testing.embedded_broker", description=main.__doc__)
     parser.add_argument(
-        "--port", type=int, default=9092, help="of the first broker, the next ones follow; 0: free ones"
+        "--port",
+        type=int,
+        default=9092,
+        help="port of the first broker; the others use the following ports; 0: free ports",
     )
     parser.add_argument("--brokers", type=int, default=1)
-    parser.add_argument("--round-trip-time-ms", type=float, default=0.0, help="delay every response by this")
+    parser.add_argument("--round-trip-time-ms", type=float, default=0.0, help="delay every response by MS milliseconds")
     parser.add_argument(
         "--error", action="append", default=[], metavar="API:NAME[:COUNT]", help="inject request errors"
     )

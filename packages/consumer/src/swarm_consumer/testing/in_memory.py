@@ -1,4 +1,4 @@
-"""Run a consumer on messages given in a test: no broker, no waiting, and everything it did to look at afterwards."""
+"""Run a consumer on given messages in a test, without a broker or waiting, and inspect everything it did afterwards."""
 
 import dataclasses
 import functools
@@ -31,11 +31,11 @@ DRAIN_TIMEOUT_S = 1.0  # after the run's own deadline: a handler that hangs is l
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run of messages led to.
+    """The result of a run of messages.
 
-    ``committed`` is the offset at which the group would go on, by (topic, partition); ``metadata`` what was committed
-    beside it. ``produced`` holds what was produced, by topic, dead letters included. ``complaint`` is what a handler
-    gave to `Consumer.unhealthy`. ``events`` are the runtime's own.
+    ``committed`` is the offset at which the group would continue, by (topic, partition); ``metadata`` what was
+    committed beside it. ``produced`` holds what was produced, by topic, dead letters included. ``complaint`` is what a
+    handler gave to `Consumer.unhealthy`. ``events`` are the runtime's own.
     """
 
     committed: dict[Key, int] = field(default_factory=dict)
@@ -77,8 +77,8 @@ def run_messages(
     has its own. Back-offs take no time. With ``chain`` what is produced to a topic that the app consumes is handled
     too.
 
-    The run ends when every message is done with. When a batch has failed ``attempts`` times (1 by default; without end
-    for topics with dead letters), what the handler raised is raised here. Raises TimeoutError after timeout_s seconds,
+    The run ends when every message is handled. When a batch has failed ``attempts`` times (1 by default; no limit
+    for topics with dead letters), the handler's error is raised here. Raises TimeoutError after timeout_s seconds,
     and ConfigurationError for messages of a topic that nothing consumes.
     """
     app = target if isinstance(target, App) else _app(target, topic, options, producer)
@@ -168,7 +168,7 @@ class _Watch:
         self._taken += 1
 
     def polled(self) -> None:
-        """Note, after a poll without a message, whether everything is done with."""
+        """Note, after a poll without a message, whether everything is handled."""
         # Hooks such as eofed run one after the other on a thread of their own: when one that we queued behind them
         # has run, they have run too.
         connection = self._run.connection_of_this_thread()
@@ -239,8 +239,7 @@ class _Run:
             raise self._error
         if self._unfinished:
             raise TimeoutError(
-                f"The messages were not done with within {self._timeout_s:g} s; "
-                f"the last events were: {self._unfinished}"
+                f"Not all messages were handled within {self._timeout_s:g} s; the last events: {self._unfinished}"
             )
         committed = {key: place for each in self.consumers for key, place in each.committed_offsets.items()}
         return Outcome(
@@ -266,7 +265,7 @@ class _Run:
         with self.log.lock:
             over = len(self.idle) == len(self._runtime.polls()) and all(each.exhausted() for each in self.consumers)
         if over:
-            self._runtime.stop("every message is done with")
+            self._runtime.stop("every message is handled")
         elif time.monotonic() > self._deadline:
             if not self._unfinished:
                 self._unfinished = "; ".join(map(str, self._events[-3:]))

@@ -75,7 +75,7 @@ class KafkaBroker:
         self._process: HostProcess | None = None
 
     def start(self) -> Self:
-        """Start the broker and wait until it answers. Does nothing when it runs, or for a cluster of somebody else's.
+        """Start the broker and wait until it answers. Does nothing when it runs, or for an external cluster.
 
         Raises KafkaUnavailable when Java or Maven is missing, and BrokerError when Kafka does not start.
         """
@@ -119,12 +119,12 @@ class KafkaBroker:
 
     @property
     def external(self) -> bool:
-        """Whether this is a cluster of somebody else's, which is used and never stopped."""
+        """Whether this is an external cluster, which is used but never stopped."""
         return self._external is not None
 
     @property
     def alive(self) -> bool:
-        """Whether the broker's process runs; True for a cluster of somebody else's."""
+        """Whether the broker's process runs; True for an external cluster."""
         if self._external:
             return True
         return self._process is not None and self._process.alive and bool(self._request("status")["alive"])
@@ -177,7 +177,7 @@ class KafkaBroker:
     def _request(self, command: str, **arguments: object) -> Any:
         if self._external:
             raise UnsupportedByBroker(
-                f"{BOOTSTRAP_VARIABLE} names a cluster that is not ours to {command}; unset it to run a broker here."
+                f"{BOOTSTRAP_VARIABLE} names a foreign cluster, which is not ours to {command}; unset it."
             )
         if self._process is None:
             raise BrokerError(f"The Kafka broker does not run: start it before you {command} it.")

@@ -28,8 +28,8 @@ from swarm_consumer.testing.errors import BrokerError
 
 POLL_INTERVAL_S = 0.02  # between two questions to the broker; committed offsets are not announced
 REQUEST_TIMEOUT_S = 10.0
-ASK_S = 5.0  # for what a topic is; what follows finds out by itself
-_CLIENTS = KafkaClients(log_level=0)  # nobody watches these clients' logs; what fails is raised
+ASK_S = 5.0  # to ask what a topic is; later code finds out on its own
+_CLIENTS = KafkaClients(log_level=0)  # their logs are not watched; failures are raised
 
 
 @dataclass(frozen=True, slots=True)

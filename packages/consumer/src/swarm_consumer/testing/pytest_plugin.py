@@ -49,7 +49,7 @@ def pytest_runtest_makereport(
     if report.skipped and not hasattr(report, "wasxfail") and kafka_required() and item.get_closest_marker(MARKER):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome = "failed"
-        report.longrepr = f"{REQUIRE_VARIABLE}=1 demands a real Kafka broker, and this test was skipped. {reason}"
+        report.longrepr = f"{REQUIRE_VARIABLE}=1 requires a real Kafka broker, but this test was skipped. {reason}"
     return report
 
 
@@ -79,7 +79,7 @@ def kafka_broker() -> "Iterator[KafkaBroker]":
 
 @pytest.fixture
 def topic_name(request: pytest.FixtureRequest) -> Callable[..., str]:
-    """A function that makes topic and group names nobody used before: ``topic_name()`` or ``topic_name("orders")``."""
+    """A function that creates unused topic and group names: ``topic_name()`` or ``topic_name("orders")``."""
     test = re.sub(r"[^a-zA-Z0-9_-]+", "-", request.node.name).strip("-")[:80]
 
     def make(prefix: str = test) -> str:

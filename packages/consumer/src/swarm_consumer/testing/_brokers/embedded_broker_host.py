@@ -47,7 +47,7 @@ def main() -> None:
     try:
         channel.serve(Host().handle)
     except OwnerGone:
-        # The cluster is memory of this process: freeing it politely would only wait for librdkafka's threads.
+        # The cluster is memory of this process; freeing it would only wait for librdkafka's threads.
         os._exit(0)
 
 

@@ -21,7 +21,7 @@ MAX_REQUEST_BYTES = 1 << 20
 
 
 class OwnerGone(BaseException):
-    """Raised out of a wait when this process should end: whoever waits has only to clean up."""
+    """Raised by a wait when this process must end: the waiting code only has to clean up."""
 
 
 class Channel:
@@ -81,7 +81,7 @@ class Channel:
         return request
 
     def send(self, reply: Mapping[str, object]) -> None:
-        """Write one reply; raise OwnerGone when nobody reads any more."""
+        """Write one reply; raise OwnerGone if the owner no longer reads."""
         data = json.dumps(reply).encode() + b"\n"
         try:
             while data:
@@ -98,6 +98,6 @@ class Channel:
                 reply: dict[str, object] = {"result": handle(str(command), request)}
             except UnsupportedByBroker as error:
                 reply = {"error": str(error), "unsupported": True}
-            except Exception as error:  # noqa: BLE001 - whatever failed, the owner learns it and this process lives on
+            except Exception as error:  # noqa: BLE001 - the owner gets the error, and this process continues
                 reply = {"error": str(error) if isinstance(error, BrokerError) else f"{type(error).__name__}: {error}"}
             self.send({"id": number, **reply})

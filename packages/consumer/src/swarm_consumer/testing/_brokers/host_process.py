@@ -23,7 +23,7 @@ ERROR_OUTPUT_TAIL_BYTES = 2000
 class HostProcess:
     """A child process that hosts a broker and answers requests, each within a deadline. Safe to use from any thread.
 
-    The process belongs to whoever made this object: a process forked later may read its attributes, and that is all.
+    The process belongs to the process that created this object; one forked later may only read its attributes.
     """
 
     def __init__(self, module: str, description: str) -> None:
@@ -110,7 +110,7 @@ class HostProcess:
             size = self._errors.seek(0, os.SEEK_END)
             self._errors.seek(max(0, size - ERROR_OUTPUT_TAIL_BYTES))
             output = self._errors.read().decode(errors="replace").strip()
-        return f"The {self._description} (pid {self.pid}) {how}; restart it to go on." + (
+        return f"The {self._description} (pid {self.pid}) {how}; restart it to continue." + (
             f"\n{output}" if output else ""
         )
 
@@ -141,6 +141,6 @@ class HostProcess:
     def _check_owner(self) -> None:
         if os.getpid() != self._owner:
             raise BrokerError(
-                f"The {self._description} belongs to process {self._owner}, which started it; "
-                f"process {os.getpid()} was forked from that and may only use its address."
+                f"The {self._description} belongs to process {self._owner}, which started it. "
+                f"Process {os.getpid()} was forked from it and may only use the address."
             )

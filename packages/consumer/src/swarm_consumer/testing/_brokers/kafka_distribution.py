@@ -29,7 +29,7 @@ def find_program(name: str) -> str:
     need = f"Java {JAVA_VERSION} or newer" if name == "java" else "Maven"
     raise KafkaUnavailable(
         f"A real Kafka broker needs {need}, and there is no {name!r} on PATH; install it, or set "
-        "KAFKA_BOOTSTRAP_SERVERS to a cluster that runs."
+        "KAFKA_BOOTSTRAP_SERVERS to a running cluster."
     )
 
 
@@ -86,6 +86,6 @@ def _locked(path: Path, deadline: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise KafkaUnavailable(f"Another process holds {path} and does not finish; end it.") from None
+                    raise KafkaUnavailable(f"Another process holds {path} and does not finish: end it.") from None
                 time.sleep(0.1)  # flock(2) has no timeout of its own
         yield

@@ -1,8 +1,8 @@
 """The warden of a real Kafka broker: it keeps the data folder, starts Java and obeys its owner.
 
 `kafka_broker.py` is the owner's view. Started as ``python -m swarm_consumer.testing._brokers.kafka_host OWNER_PID``.
-It is a process of its own because somebody must outlive the owner by a moment: to kill Java and to remove the data,
-also when the owner was killed.
+It is a separate process because it must outlive the owner for a moment to kill Java and remove the data,
+even if the owner was killed.
 """
 
 import base64
@@ -64,7 +64,7 @@ def make_folder() -> tuple[Path, IO[bytes]]:
 
 
 def remove_abandoned_folders() -> None:
-    """Remove the data of brokers whose warden was killed and could not do it: nobody holds their lock any more."""
+    """Remove the data of brokers whose warden was killed: their lock is free."""
     for mark in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*/{IN_USE}"):
         with contextlib.suppress(OSError), mark.open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,7 +112,7 @@ class KafkaHost:
             return self._run(arguments["timeout_s"])
         if command == "status":
             return {"alive": self._java is not None and self._java.poll() is None, "pid": self._java and self._java.pid}
-        raise BrokerError(f"A Kafka host knows no command {command!r}.")
+        raise BrokerError(f"A Kafka host has no command {command!r}.")
 
     def _start(
         self, java: str, libraries: str, port: int, properties: Mapping[str, str], timeout_s: float
@@ -217,7 +217,7 @@ def _free_port(stack: contextlib.ExitStack, wanted: int) -> int:
     try:
         holder.bind((HOST, wanted))
     except OSError:
-        raise BrokerError(f"Port {wanted} on {HOST} is taken by another process; choose another, or 0.") from None
+        raise BrokerError(f"Port {wanted} on {HOST} is in use by another process; choose another, or 0.") from None
     port: int = holder.getsockname()[1]
     return port
 

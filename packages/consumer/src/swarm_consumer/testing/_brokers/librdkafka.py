@@ -134,7 +134,7 @@ def find_librdkafka() -> str:
     """Return the path of the librdkafka that confluent-kafka uses; raises BrokerError when it cannot be found."""
     specification = importlib.util.find_spec("confluent_kafka")
     if specification is None or specification.origin is None:
-        raise BrokerError("confluent-kafka is not installed; install it, its librdkafka hosts the embedded broker.")
+        raise BrokerError("confluent-kafka is not installed; install it: its librdkafka hosts the embedded broker.")
     folder = os.path.dirname(specification.origin)
     bundled = sorted(glob.glob(os.path.join(folder, os.pardir, "confluent_kafka.libs", "librdkafka*.so*")))
     if bundled:

@@ -14,7 +14,7 @@ class Listener:
 
     The mock binds 127.0.0.1:0 and its API has no word for another port. But its thread knows its listener only by the
     number of the descriptor: dup2() of a socket of ours over that number moves it. Two sockets that are bound and
-    never listen keep both ports from being given to anybody else while the broker is down (both sides set SO_REUSEADDR;
+    never listen reserve both ports while the broker is down (both sides set SO_REUSEADDR;
     Linux then lets a bound socket stand beside a listening one).
     """
 
@@ -24,7 +24,7 @@ class Listener:
         self._reserved = _bind(port)
         self.port: int = self._reserved.getsockname()[1]
         self.move()
-        # If somebody else had this port when the broker goes down, librdkafka would abort (assert in SET_UPDOWN).
+        # If another process had this port when the broker goes down, librdkafka would abort (assert in SET_UPDOWN).
         self._reserved_mock_port = _bind(mock_port)
 
     def move(self) -> None:
@@ -66,7 +66,7 @@ def _bind(port: int) -> socket.socket:
 
 
 def _port_taken(port: int) -> BrokerError:
-    return BrokerError(f"Port {port} on {HOST} is taken by another process; choose another port, or 0 for a free one.")
+    return BrokerError(f"Port {port} on {HOST} is in use by another process; choose another port, or 0 for a free one.")
 
 
 def _find_listening_descriptor(port: int) -> int | None:
