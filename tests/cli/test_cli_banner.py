@@ -18,7 +18,7 @@ def test_the_lines_name_application_page_control_and_the_way_to_stop() -> None:
     assert "shop:app on 3 nodes, Kafka at kafka:9092" in first
     assert "http://127.0.0.1:8089/" in page
     assert "--control /run/swarm/7.sock" in control
-    assert stop == "Ctrl-C or TERM stops it in order, within 75 s; a second one kills what is left"
+    assert stop == "Ctrl-C or TERM stops it gracefully, within 75 s; a second one kills the rest"
 
 
 @pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "localhost"), ("::", "localhost"), ("::1", "[::1]")])
@@ -62,6 +62,6 @@ def test_ready_is_said_once_and_the_stop_says_what_is_waited_for(caplog: pytest.
         supervisor.listeners["Stopping"](SimpleNamespace(reason="SIGINT"))
     assert [record.message for record in caplog.records] == [
         "ready after 2.0 s: 2 of 2 nodes run",
-        "2 nodes finish the batches in hand, within 75 s; Ctrl-C or TERM again kills them",
+        "2 nodes finish their current batches, within 75 s; Ctrl-C or TERM again kills them",
         "1 node finishes the batches in hand, within 75 s; Ctrl-C or TERM twice kills them",
     ]

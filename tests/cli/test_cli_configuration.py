@@ -112,20 +112,20 @@ def test_a_project_file_without_our_table_says_nothing(tmp_path: Path, text: str
     [
         ({"node": 1}, "there is no setting 'node'; did you mean nodes?"),
         ({"drain-timeot": 1}, "did you mean drain-timeout?"),
-        ({"zzz": 1}, "docs/configuration.md has them all"),
+        ({"zzz": 1}, "docs/configuration.md lists all settings"),
         ({"nodes": 0}, "neither a number of nodes"),
-        ({"nodes": True}, "nodes must be a text, not True"),
+        ({"nodes": True}, "nodes must be a string, not True"),
         ({"concurrency": 0}, "not a number of threads"),
         ({"concurrency": 1.5}, "must be a whole number"),
         ({"concurrency": True}, "must be a whole number"),
         ({"drain_timeout": "soon"}, "give seconds as a number"),
-        ({"drain_timeout": -1}, "is not an amount"),
-        ({"drain_timeout": float("nan")}, "is not an amount"),
+        ({"drain_timeout": -1}, "is not a valid amount"),
+        ({"drain_timeout": float("nan")}, "is not a valid amount"),
         ({"reload": "yes"}, "must be true or false"),
         ({"log_level": "loud"}, "is not one of debug"),
-        ({"memory_share": 2}, "is no share"),
-        ({"include_topics": []}, "must be a text"),
-        ({"include_topics": [1]}, "must be a text"),
+        ({"memory_share": 2}, "is not a share"),
+        ({"include_topics": []}, "must be a string"),
+        ({"include_topics": [1]}, "must be a string"),
         ({"app": 1}, "module:attribute"),
         ({"kafka": 1}, "kafka must be a table"),
         ({"kafka": ["=hunter2"]}, "takes KEY=VALUE"),
@@ -146,7 +146,7 @@ def test_each_wrong_file_is_one_sentence_that_names_file_and_key(table: Any, say
 @pytest.mark.parametrize("content", [b"nodes = ", b"nodes = \xff", b"[tool\n"])
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "swarm.toml").write_bytes(content)
-    with pytest.raises(UsageError, match="is not TOML"):
+    with pytest.raises(UsageError, match="is not valid TOML"):
         read_file(tmp_path)
 
 
@@ -307,8 +307,8 @@ def test_only_what_is_a_property_name_is_repeated(text: str, told: str) -> None:
     [
         (f"shutdown-timeout = 1{'0' * 400}", "too large"),
         (f"nodes = 0x{'f' * 4000}", "too large"),
-        (f"kafka.a = 0x{'f' * 4000}", "must be a text"),
-        (f"nodes = {'9' * 5000}", "is not TOML"),
+        (f"kafka.a = 0x{'f' * 4000}", "must be a string"),
+        (f"nodes = {'9' * 5000}", "is not valid TOML"),
         (f"kafka = {'[' * 3000}", "nested too deeply"),
         (f"kafka.{'a.' * 3000}b = 1", "nested too deeply"),
         ('"\\u001b[2J" = 1', "x1b"),

@@ -34,7 +34,7 @@ def test_a_folder_that_is_not_private_is_refused(tmp_path: Path, monkeypatch: py
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir(mode=0o700)
         folder.symlink_to(elsewhere)
-    with pytest.raises(UsageError, match="open to others or not yours"):
+    with pytest.raises(UsageError, match="accessible to other users or not yours"):
         control_path(None)
 
 

@@ -67,10 +67,10 @@ def report(**changes: object) -> Report:
     ("changes", "passed", "says"),
     [
         ({}, True, "Every record came out"),
-        ({"lost": 3}, False, "3 records are lost"),
+        ({"lost": 3}, False, "3 records were lost"),
         ({"wrong": 2}, False, "2 are wrong"),
         ({"replaced": False}, False, "was not replaced"),
-        ({"memory": MemoryComparison(swarm_mb=101, separate_mb=100, processes=2)}, False, "took no less memory"),
+        ({"memory": MemoryComparison(swarm_mb=101, separate_mb=100, processes=2)}, False, "did not use less memory"),
     ],
 )
 def test_the_verdict_follows_from_the_counts(changes: dict[str, object], passed: bool, says: str) -> None:

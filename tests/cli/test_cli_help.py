@@ -83,7 +83,7 @@ def test_an_error_that_nobody_expected_is_one_sentence_too() -> None:
         for more in ([], ["--debug"])
     )
     assert told.returncode == raised.returncode == 1
-    assert told.stderr.startswith("swarm-cli: unexpected KeyError: 'x' at <string>:6: repeat it with --debug")
+    assert told.stderr.startswith("swarm-cli: unexpected KeyError: 'x' at <string>:6: repeat the command with --debug")
     assert told.stderr.count("\n") == 1
     assert "Traceback" in raised.stderr
 

@@ -37,7 +37,7 @@ def test_an_app_of_the_working_directory_loads(folder: Path) -> None:
         ("raise RuntimeError('no\\nlicence')\n", "broken_b:app", "RuntimeError: no licence, at "),
         ("def broken(:\n", "broken_c:app", "SyntaxError: "),
         (APP.replace("app =", "application ="), "broken_d:app", "did you mean broken_d:application?"),
-        ("x = 1\n", "broken_e:app", "no swarm_consumer.App under another name either"),
+        ("x = 1\n", "broken_e:app", "no swarm_consumer.App under another name"),
         ("app = 1\n", "broken_f:app", "is of type int, not swarm_consumer.App"),
         (None, "folder/app.py", "must be written as module:attribute"),
         (None, "app.py", "must be written as module:attribute"),

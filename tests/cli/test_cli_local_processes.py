@@ -81,7 +81,7 @@ def test_a_process_that_is_no_node_of_the_one_who_listens_is_not_signalled(path:
 def test_a_node_of_its_own_is_signalled(path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], process_group=0) as child:
         client: Any = Client(path, os.getpid(), child.pid)
-        assert quiet_node(client, 0) == "node 0 is told to be quiet"
+        assert quiet_node(client, 0) == "node 0 is becoming quiet"
         deadline = time.monotonic() + 30
         while state_of(child.pid) != "T":  # TSTP stops a process that has no handler for it
             assert time.monotonic() < deadline

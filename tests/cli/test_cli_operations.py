@@ -127,7 +127,7 @@ LOOKS: list[tuple[list[str], str]] = [
     (["status", "--check", "ready"], "^ready\n$"),
     (
         ["memory"],
-        r"^PROCESS +PID +RSS MB[^\n]*\nsupervisor +{pid} .*\nnode 0 [\s\S]*\nsum .*\nIn all [\d.]+ MB[\s\S]*Estimate\.",
+        r"^PROCESS +PID +RSS MB[^\n]*\nsupervisor +{pid} .*\nnode 0 [\s\S]*\nsum .*\nTotal [\d.]+ MB[\s\S]*Estimate\.",
     ),
     (["trace"], r"^node 0 \(pid \d+\): in .* in work\n[\s\S]*\nnode 1 \(pid \d+\): in .* in work\n"),
     (["trace", "1"], r"^node 1 \(pid \d+\): in .* in work\n  .*innermost call first:\n"),
@@ -239,7 +239,7 @@ def test_each_option_reads_its_variable(
         (["status", "--check", "happy"], 2, "is not one of"),
         (["status", "--control", "/nowhere/at/all.sock"], 1, "no supervisor answers at /nowhere/at/all.sock"),
         (["status", "--control", "1"], 1, "no supervisor answers"),
-        (["status", "--control", "off"], 2, "name that of a running swarm with --control PATH"),
+        (["status", "--control", "off"], 2, "name a running swarm's socket with --control PATH"),
         (["restart", "7"], 2, "there is no node 7: there are 0, 1."),
         (["restart", "one"], 2, "invalid value for 'NODE'"),  # the rest is typer's, and differs between its versions
         (["trace", "7"], 2, "there is no node 7: there are 0, 1."),
@@ -497,7 +497,7 @@ class TestFinding:
         for control in ((), ("--control", "4711"), ("--control", "shop")):
             done = swarm_cli("status", *control, XDG_RUNTIME_DIR=str(tmp_path))
             assert done.returncode == 2
-            assert "open to others or not yours" in done.stderr
+            assert "accessible to other users or not yours" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["status", "top", "memory", "quiet", "stop", "restart", "scale", "trace", "events"])

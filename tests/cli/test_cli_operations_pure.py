@@ -399,7 +399,7 @@ class TestDone:
     def test_where_no_node_runs_nothing_is_restarted_or_traced_and_that_is_said(self) -> None:
         """As while a start waits for Kafka: "0 nodes restarted" and no line at all looked like a success."""
         waits = swarm(node(0, state="backing off", pid=None), state="starting", running=0)
-        with pytest.raises(CommandError, match=r"no node runs now, .* the swarm is starting"):
+        with pytest.raises(CommandError, match=r"no node is running, .* the swarm is starting"):
             asked_nodes(waits, None)
         with pytest.raises(CommandError, match="no node has a process now, the swarm is starting"):
             traceable(waits, None)
@@ -461,7 +461,7 @@ class TestStatusTable:
         text = headline(swarm(node(0), state="degraded", reason="node 0 is in a crash loop", rolling_restart=True))
         assert text == (
             "flights (pid 999): degraded, 1 of 1 node healthy, up 1 m 00 s, 0 restarts, 0 messages handled, "
-            "rolling restart under way. "
+            "rolling restart in progress. "
             "node 0 is in a crash loop"
         )
 
@@ -557,7 +557,7 @@ class TestMemory:
         assert (report.total_mb, report.shared_mb, report.shared) == (150, 90, 0.6)
         assert report.separate_mb == 15 + 80 + 70
         assert report.saved_mb == 15
-        assert "2 separate processes would hold about 165 MB: 15.0 MB (9%) are saved." in sentences(report)
+        assert "2 separate processes would use about 165 MB: 15.0 MB (9%) saved." in sentences(report)
 
     def test_the_measure_stands_in_for_what_was_inherited(self) -> None:
         report = self.report(fresh_mb=100.0)
@@ -565,12 +565,12 @@ class TestMemory:
         assert "Measured:" in sentences(report)[-1]
 
     def test_without_a_node_nothing_is_compared(self) -> None:
-        """It said that "0 separate processes would hold about 3.3 MB"."""
+        """It said that "0 separate processes would use about 3.3 MB"."""
         alone = MemoryReport([one for one in self.report().processes if one.role == "supervisor"])
         assert sentences(alone)[1:] == ["No node has a process now: there is nothing to compare with."]
 
     def test_no_saving_is_said_to_be_none(self) -> None:
-        assert "the swarm holds 30.0 MB more" in sentences(self.report(fresh_mb=37.5))[1]
+        assert "the swarm uses 30.0 MB more" in sentences(self.report(fresh_mb=37.5))[1]
 
 
 class TestWhatARestartWaitsFor:
@@ -580,7 +580,7 @@ class TestWhatARestartWaitsFor:
         before = swarm(node(0), node(1, state="stopping"))
         asked = asked_nodes(before, 0)
         assert obstacle(asked, before) == (
-            "node 0 waits for node 1 (stopping): a restart takes no more nodes down at once than max_unavailable"
+            "node 0 waits for node 1 (stopping): a restart takes down at most max_unavailable nodes at once"
         )
         assert obstacle(asked, swarm(node(0), node(1))) == ""
         assert obstacle(asked, swarm(node(0, spare_pid=7, spare_state="warming"), node(1, state="booting"))) == ""

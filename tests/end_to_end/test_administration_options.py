@@ -25,7 +25,7 @@ ROWS: list[tuple[str, int, Any]] = [
     ("routes --bootstrap-servers none:1", 0, "{legacy}"),
     ("topics plan --json --detailed-exitcode --include-topics *orders* --exclude-topics * " + HERE, 2,
      lambda told, _: [(each["action"], each["made"]) for each in told["changes"]] == [("repartition", False)]),
-    ("topics plan " + HERE, 0, "2 changes to make: swarm-cli topics migrate makes them."),
+    ("topics plan " + HERE, 0, "2 changes to make: swarm-cli topics migrate applies them."),
     ("topics create --detailed-exitcode --include-topics {refunds} --exclude-topics {refunds} " + HERE, 2,
      "+ {refunds}: create with 1 partition"),
     ("topics create --json " + HERE, 0, lambda told, _: told["changes"] == []),

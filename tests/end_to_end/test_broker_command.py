@@ -163,4 +163,4 @@ def test_a_port_that_is_taken_is_named() -> None:
             cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
     assert done.returncode == 2
-    assert f"Port {port} on 127.0.0.1 is taken by another process" in done.stderr
+    assert f"Port {port} on 127.0.0.1 is in use by another process" in done.stderr

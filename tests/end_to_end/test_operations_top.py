@@ -91,7 +91,7 @@ def test_keys_restart_trace_quiet_and_scale(swarm: Any, terminal: Callable[..., 
     shown.press("\x1b[B", "r")
     shown.shows(r"^restart node 1\? y/n$")
     shown.press("n")
-    shown.shows("nothing was done")
+    shown.shows("cancelled")
     shown.press("r", "y")
     shown.shows(r"rolling restart of node 1")
     new = shown.shows(rf"^ +1 running +(?!{old}\b)(\d+) .* 1$")[1]

@@ -96,7 +96,7 @@ def test_a_signal_while_it_waits_ends_it_with_the_documented_code_and_a_line(
     eventually(lambda: "no broker answers at 127.0.0.1:1: connection refused" in swarm.output(), 30, "the reason")
     swarm.popen.send_signal(number)
     assert swarm.popen.wait(30) == code, swarm.output()
-    interrupted = "swarm-cli: interrupted while it waited for Kafka at 127.0.0.1:1: nothing was started."
+    interrupted = "swarm-cli: interrupted while waiting for Kafka at 127.0.0.1:1: nothing was started."
     assert (interrupted in swarm.output()) is (number == signal.SIGINT)
     assert swarm.left_behind() == []
 

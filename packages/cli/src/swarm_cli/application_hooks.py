@@ -1,4 +1,4 @@
-"""The hooks of an application, joined to what runs it: warm-up before the fork, listeners of the supervisor."""
+"""Connect an application's hooks to the supervisor: warm-up before the fork, and listeners."""
 
 import difflib
 import logging
@@ -18,9 +18,9 @@ logger = logging.getLogger("swarm_cli")
 
 
 def check(app: "App") -> None:
-    """Raise UsageError (exit code 2) for a listener of an event that no supervisor has, with the nearest name."""
+    """Raise UsageError (exit code 2) when a listener names an unknown event; suggest the nearest name."""
     if not app.hooks.swarm:
-        return  # `server` works with nothing of the supervisor loaded
+        return  # `server` loads nothing of the supervisor
     from swarm_supervisor.events import every_event
 
     known = every_event()
@@ -28,7 +28,7 @@ def check(app: "App") -> None:
         if hook.event not in known:
             near = difflib.get_close_matches(hook.event, known, n=1)
             meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}."
-            raise UsageError(f"{hook.place}: @app.on_swarm names no event of the supervisor: {hook.event!r}; {meant}")
+            raise UsageError(f"{hook.place}: @app.on_swarm names an unknown supervisor event: {hook.event!r}; {meant}")
 
 
 def connect(app: "App", supervisor: "Supervisor") -> None:
@@ -41,7 +41,7 @@ def connect(app: "App", supervisor: "Supervisor") -> None:
 
 
 def warn_without_preload(app: "App") -> None:
-    """Say which hooks have no supervisor to be in: under --no-preload it never imports the application."""
+    """Warn about hooks that cannot run: under --no-preload the supervisor never imports the application."""
     if app.hooks.swarm:
         names = ", ".join(sorted({hook.event for hook in app.hooks.swarm}))
         logger.warning("the listeners of @app.on_swarm (%s) are not called under --no-preload: the supervisor does not "
@@ -49,7 +49,7 @@ def warn_without_preload(app: "App") -> None:
 
 
 def warm_up(app: "App") -> ExitCode | None:
-    """Call the application's warm-ups; None when that is done, an exit code when a signal asked for the end meanwhile.
+    """Call the application's warm-ups. Return None when they are done, or an exit code when a signal interrupted them.
 
     Raises CommandError (exit code 1), with the file and line of what failed.
     """
@@ -59,7 +59,7 @@ def warm_up(app: "App") -> ExitCode | None:
         with interruptible():
             app.hooks.warm_up()
     except WarmupError as error:
-        if isinstance(error.__cause__, Interrupted):  # it was raised in the midst of the application's code
+        if isinstance(error.__cause__, Interrupted):  # raised in the middle of the application's code
             return _interrupted(error.__cause__)
         if debugging():
             raise
@@ -78,7 +78,7 @@ def _interrupted(interrupted: Interrupted) -> ExitCode:
 
 @contextmanager
 def clients_refused() -> Iterator[None]:
-    """Refuse Kafka clients in this process, the supervisor's; its nodes make them as they like."""
+    """Refuse Kafka clients in this process, the supervisor's; its nodes may make them freely."""
     from swarm_consumer.client_guard import allow_clients, refuse_clients
 
     refuse_clients()
@@ -89,12 +89,12 @@ def clients_refused() -> Iterator[None]:
 
 
 def check_no_client() -> None:
-    """Raise UsageError (exit code 2) for a client that the import of the application has made all the same."""
+    """Raise UsageError (exit code 2) for a client that the application made on import anyway."""
     from swarm_supervisor.threads import other_threads
 
     native = [name for name in other_threads() if name.startswith("rdk:")]
     if native:
         raise UsageError(
             f"the application makes a Kafka client on import (thread {native[0]}), and librdkafka does not survive the "
-            f"fork of the nodes: make it in @app.lifespan, or where a node first needs it."
+            f"fork of the nodes: make it in @app.lifespan, or when a node first needs it."
         )

@@ -1,4 +1,4 @@
-"""What a swarm says of itself when it starts, is ready, and is told to stop: where to look and what to do."""
+"""The lines that a swarm logs when it starts, is ready and stops: where to look and what to do."""
 
 import logging
 import time
@@ -19,7 +19,7 @@ logger = logging.getLogger("swarm_cli")
 
 @dataclass(frozen=True)
 class Facts:
-    """What there is to say of a start."""
+    """The facts that the start lines show."""
 
     application: str
     nodes: int
@@ -30,7 +30,7 @@ class Facts:
 
 
 def lines(facts: Facts) -> list[str]:
-    """Return the lines of a start."""
+    """Return the start lines."""
     several = "s" if facts.nodes != 1 else ""
     found = [f"Swarm {__version__}: {facts.application} on {facts.nodes} node{several}, Kafka at {facts.servers}"]
     if facts.probe is not None:
@@ -38,7 +38,7 @@ def lines(facts: Facts) -> list[str]:
         found.append(f"page: http://{_in_url(host)}:{port}/, with /metrics, /status, /readyz and /livez beside it")
     if facts.control is not None:
         found.append(f"control: swarm-cli status, top, restart, stop (--control {facts.control})")
-    found.append(f"Ctrl-C or TERM stops it in order, within {facts.stop_within_s:g} s; a second one kills what is left")
+    found.append(f"Ctrl-C or TERM stops it gracefully, within {facts.stop_within_s:g} s; a second one kills the rest")
     return found
 
 
@@ -49,7 +49,7 @@ def _in_url(host: str) -> str:
 
 
 class Banner:
-    """Says it, through the log."""
+    """Logs the lines."""
 
     def __init__(self, facts: Facts, snapshot: "Callable[[], Snapshot]") -> None:
         self._facts = facts
@@ -58,7 +58,7 @@ class Banner:
         self._ready = False
 
     def attach(self, supervisor: "Supervisor") -> None:
-        """Say how it starts, and from now on what happens to it as a whole."""
+        """Log the start lines, and from then on what happens to the swarm as a whole."""
         from swarm_supervisor import events
 
         for line in lines(self._facts):
@@ -77,7 +77,7 @@ class Banner:
         at_work = sum(1 for node in self._snapshot().nodes if node.pid is not None)
         if at_work:
             within = self._facts.stop_within_s
-            # Only a second INT or TERM forces: the first one after a stop of another kind is the first of two.
+            # Only a second INT or TERM forces the end. After a stop of another kind, the next one counts as the first.
             times = "again kills" if event.reason in ("SIGINT", "SIGTERM") else "twice kills"
-            text = "%d nodes finish the batches in hand, within %g s; Ctrl-C or TERM %s them"
+            text = "%d nodes finish their current batches, within %g s; Ctrl-C or TERM %s them"
             logger.info(text if at_work > 1 else text.replace("nodes finish", "node finishes"), at_work, within, times)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 DRAIN_TIMEOUT_S: float = Settings.rows()["drain_timeout"].default
 """That of the consumer."""
 REPORT_SHARE = 0.8
-"""A wait for messages may take this share of node_report_timeout at most."""
+"""A wait for messages may take at most this share of node_report_timeout."""
 REJOIN_S = 10.0
-"""What a static member needs, on top of the restart delay, to be back before its session ends."""
+"""Time a static member needs, on top of the restart delay, to rejoin before its session ends."""
 SESSION_TIMEOUT_S = 45.0
 """librdkafka's default of session.timeout.ms."""
 
@@ -22,7 +22,7 @@ SESSION_TIMEOUT_S = 45.0
 def check(
     drain_timeout: float, shutdown_timeout: float, node_report_timeout: float, groups: "Sequence[SubscriptionGroup]"
 ) -> None:
-    """Refuse times that contradict one another. Raises UsageError naming both and the difference, in seconds."""
+    """Refuse times that contradict each other. Raises UsageError naming both and the difference in seconds."""
     if drain_timeout >= shutdown_timeout:
         raise UsageError(
             f"drain_timeout ({drain_timeout:g} s) must be below shutdown_timeout ({shutdown_timeout:g} s), or a node "
@@ -39,15 +39,15 @@ def check(
 
 
 def importing(took_s: float, boot_timeout: float) -> str:
-    """Refuse an import that each node has to repeat and cannot do in its time; a warning where it may not, else "".
+    """Refuse an import that a node cannot finish within boot_timeout. Return a warning if it might not, else "".
 
     Raises UsageError with both times.
     """
     both = (
-        f"the application took {took_s:.0f} s to import, each node imports it anew under --no-preload, and has "
+        f"the application took {took_s:.0f} s to import, each node imports it again under --no-preload, and has "
         f"boot_timeout ({boot_timeout:g} s) until its first report"
     )
-    remedy = "raise --boot-timeout, or leave --no-preload out to import it once"
+    remedy = "raise --boot-timeout, or remove --no-preload to import it only once"
     if took_s >= boot_timeout:
         raise UsageError(f"{both}: {remedy}.")
     return (
@@ -58,28 +58,28 @@ def importing(took_s: float, boot_timeout: float) -> str:
 def static_membership(
     node_restart_delay: float, restart_delay_max: float, groups: "Sequence[SubscriptionGroup]"
 ) -> Iterator[str]:
-    """Refuse a first restart delay that outlasts a static member's session; yield a warning where the longest does.
+    """Refuse a restart delay longer than a static member's session; yield a warning if only the longest delay is.
 
-    A static member that is back within session.timeout.ms finds its partitions waiting: no rebalance. Raises
+    A static member that is back within session.timeout.ms keeps its partitions, without a rebalance. Raises
     UsageError.
     """
     for group in groups:
         if "group.instance.id" not in group.properties:
             continue
         if _value(group, "group.protocol", "classic") == "consumer":
-            continue  # the broker sets that session's time, and the client does not know it
+            continue  # the broker sets the session timeout, and the client does not know it
         session = float(_value(group, "session.timeout.ms", 1000 * SESSION_TIMEOUT_S)) / 1000
         if node_restart_delay + REJOIN_S >= session:
             raise UsageError(
-                f"node_restart_delay ({node_restart_delay:g} s) and the {REJOIN_S:g} s to join again must be below "
-                f"session.timeout.ms ({session:g} s) of {group.name}, which has static members: they are "
+                f"node_restart_delay ({node_restart_delay:g} s) plus {REJOIN_S:g} s to rejoin must be below "
+                f"session.timeout.ms ({session:g} s) of {group.name}, which has static members: it is "
                 f"{node_restart_delay + REJOIN_S - session:g} s too long or more."
             )
         if restart_delay_max + REJOIN_S >= session:
             yield (
-                f"restart_delay_max ({restart_delay_max:g} s) and the {REJOIN_S:g} s to join again outlast "
-                f"session.timeout.ms ({session:g} s) of {group.name}: the partitions of a node that keeps dying go to "
-                f"other nodes, in a rebalance. To avoid that set --restart-delay-max below {session - REJOIN_S:g}, or "
+                f"restart_delay_max ({restart_delay_max:g} s) plus {REJOIN_S:g} s to rejoin is longer than "
+                f"session.timeout.ms ({session:g} s) of {group.name}: a node that keeps dying loses its partitions to "
+                f"other nodes, in a rebalance. To avoid that, set --restart-delay-max below {session - REJOIN_S:g}, or "
                 "a longer session with --kafka session.timeout.ms=MILLISECONDS"
             )
 

@@ -1,6 +1,6 @@
-"""The commands, in the order of the help. Only the modules of those that are asked for are imported.
+"""The commands, in the order of the help. Only the modules of the requested commands are imported.
 
-A supervisor lives for weeks: the options of twenty other commands would cost it start-up time and memory.
+A supervisor lives for weeks; the options of twenty other commands would cost it start-up time and memory.
 """
 
 from collections.abc import Callable, Collection
@@ -10,11 +10,11 @@ from swarm_cli.options import CLUSTER, ROUTES, registered
 from swarm_cli.program import Program
 
 OPERATIONS = "A running swarm"
-"""The group of commands for swarms that run."""
+"""The group of commands for a running swarm."""
 
 
 def _plain(module: str) -> Callable[[], Any]:
-    """A command whose options are its own: the function that has its module's name."""
+    """A command with its own options: the function named like its module."""
     return lambda: getattr(_module(module), module)
 
 
@@ -55,11 +55,11 @@ COMMANDS: dict[str, tuple[str | None, Callable[[], Any]]] = {
     "trace": (OPERATIONS, _plain("trace")),
     "events": (OPERATIONS, _plain("events")),
 }
-"""Each command's group in the help, and what makes it: a function, or a program of several commands."""
+"""For each command, its group in the help and its factory: a function, or a program with subcommands."""
 
 
 def asked_for(words: list[str]) -> list[str]:
-    """The commands that a command line needs: the one it names, or all, for a help or an error that lists them."""
+    """The commands that a command line needs: the one it names, or all of them for a help text or an error."""
     first = next((word for word in words if not word.startswith("-")), None)
     return [first] if first in COMMANDS else list(COMMANDS)
 

@@ -1,4 +1,4 @@
-"""How the packages are joined: what a node runs, and what one process runs. Nothing is decided here."""
+"""How the packages fit together: what a node runs, and what a single process runs. No decisions are made here."""
 
 import dataclasses
 import importlib
@@ -28,16 +28,16 @@ logger = logging.getLogger("swarm_cli")
 Load = Callable[[], "tuple[App, Selection]"]
 
 IMPORT_TIMEOUT_S = 120.0
-"""How long the application may take to import in a child, under --no-preload, so that its time can be told."""
+"""How long the import of the application in a child may take under --no-preload, so that its time can be reported."""
 
 
 def import_timeout_s(times: Any) -> float:
-    """How long a child may take to import the application; each node has the supervisor's boot_timeout (`times`)."""
+    """How long the import in a child may take; each node has the supervisor's boot_timeout (`times`)."""
     return max(IMPORT_TIMEOUT_S, float(times.boot_timeout))
 
 
 def configured_app(configuration: Configuration) -> "tuple[App, Selection]":
-    """The application with the properties of file, environment and command line, and what of it is to run.
+    """The application with the properties from file, environment and command line, and the part of it to run.
 
     Raises UsageError or ConfigurationError, both exit code 2, before anything is started.
     """
@@ -48,7 +48,7 @@ def configured_app(configuration: Configuration) -> "tuple[App, Selection]":
 
 
 def overridden_app(configuration: Configuration) -> "App":
-    """The application with the settings that win over its own. Raises UsageError or ConfigurationError."""
+    """The application with the settings that override its own. Raises UsageError or ConfigurationError."""
     from swarm_cli.loading import load_app
 
     app = load_app(configuration.application)
@@ -70,17 +70,17 @@ def selected(settings: Settings) -> "Selection":
 
 
 def listed(name: str, text: str | None) -> tuple[str, ...]:
-    """The parts of a comma list. Raises UsageError for one that has none."""
+    """The parts of a comma-separated list. Raises UsageError for an empty one."""
     if text is None:
         return ()
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
     if not parts:
-        raise UsageError(f"{option_name(name)} names nothing: give names or globs, parted by commas.")
+        raise UsageError(f"{option_name(name)} is empty: give names or globs, separated by commas.")
     return parts
 
 
 def outline(load: Load, times: Any, drain_timeout: float | None) -> Outline:
-    """Load the application, check its times against the supervisor's (`times`), and tell what it is.
+    """Load the application, check its times against the supervisor's (`times`), and describe it.
 
     Raises UsageError or ConfigurationError.
     """
@@ -107,7 +107,7 @@ def outline(load: Load, times: Any, drain_timeout: float | None) -> Outline:
 def outline_in_child(load: Load, times: Any, drain_timeout: float | None) -> Outline:
     """Do what `outline` does in a short-lived child, so that the application is never imported in this process.
 
-    Raises CommandError with what the child had to say.
+    Raises CommandError with the child's error.
     """
     import time
 
@@ -142,7 +142,7 @@ def outline_in_child(load: Load, times: Any, drain_timeout: float | None) -> Out
 
 
 def liveness(settings: Settings) -> "LivenessListener":
-    """The checks of one process, with the limits of the settings."""
+    """The health checks of one process, with the limits from the settings."""
     from swarm_liveness import LivenessListener, LivenessSettingsError
 
     try:
@@ -152,9 +152,9 @@ def liveness(settings: Settings) -> "LivenessListener":
 
 
 def limit_memory(supervisor: "Supervisor", listener: "LivenessListener", nodes: int) -> None:
-    """Settle the memory limit of a node, now and whenever the number of nodes changes.
+    """Set the memory limit of a node, now and whenever the number of nodes changes.
 
-    Raises LivenessSettingsError (exit code 2). A limit that was changed is that of the nodes forked from then on.
+    Raises LivenessSettingsError (exit code 2). A changed limit applies to nodes forked after the change.
     """
     from swarm_supervisor.events import Scaled
 
@@ -169,14 +169,14 @@ def say_settings(settings: Settings, listener: "LivenessListener", supervisor: M
     liveness = [name for name, row in settings.rows().items() if "liveness" in row.owners]
     force = {**supervisor, **{name: limits[name] if name in limits else getattr(listener, name) for name in liveness}}
     force["drain_timeout"] = settings.drain_timeout
-    logger.debug("settings in force: %s", " ".join(f"{name}={value}" for name, value in sorted(force.items())))
+    logger.debug("effective settings: %s", " ".join(f"{name}={value}" for name, value in sorted(force.items())))
 
 
 @contextmanager
 def outward(supervisor: "Supervisor", settings: Settings, application: str) -> Iterator[tuple[str, int] | None]:
-    """Serve probes and metrics from the supervisor's own loop, and tell systemd, where either was asked for.
+    """Serve probes and metrics from the supervisor's own loop, and notify systemd, each if requested.
 
-    Gives the host and port of the probes. Raises ProbeError (exit code 2) when the address cannot be served.
+    Returns the host and port of the probes. Raises ProbeError (exit code 2) if the address cannot be served.
     """
     if settings.probe is None and "NOTIFY_SOCKET" not in os.environ:
         yield None
@@ -203,7 +203,7 @@ def probes_of_process(
 ) -> Iterator[Callable[[str], None]]:
     """Serve the same endpoints for one process, from a thread of its own; raises ProbeError (exit code 2).
 
-    Gives what tells them what the start waits for, "" for nothing.
+    Returns the function that sets what the start is waiting for ("" for nothing).
     """
     if settings.probe is None:
         yield lambda reason: None
@@ -239,7 +239,7 @@ def application_version(application: str) -> str:
 
 
 class NodeTarget:
-    """What each node runs, after the fork: a Kafka runtime, and the checks that report on it."""
+    """What each node runs after the fork: a Kafka runtime, and the health checks that report on it."""
 
     def __init__(self, load: Load, settings: Settings, listener: "LivenessListener") -> None:
         self.load = load
@@ -248,12 +248,12 @@ class NodeTarget:
         _import_runtime()
 
     def __call__(self, node: "Node") -> int:
-        """Consume until told to stop; the exit code of the node."""
+        """Consume until told to stop. Returns the node's exit code."""
         from swarm_consumer import LifespanError, Runtime, WarmupError
         from swarm_consumer.folded_traceback import folded
 
         logs.name_node(node.id)
-        # For an application that wants to say in its output or its logs where it ran.
+        # For an application that wants to name the node in its output or logs.
         os.environ |= {"SWARM_NODE_ID": str(node.id), "SWARM_NODE_GENERATION": str(node.generation)}
         app, selection = self.load()
         given = self.settings.given("drain_timeout")
@@ -267,7 +267,7 @@ class NodeTarget:
                 node.ending(why)
             return code
         except (WarmupError, LifespanError) as error:
-            logger.error("%s\n%s", error, folded(error.__cause__ or error))  # without frames of ours
+            logger.error("%s\n%s", error, folded(error.__cause__ or error))  # without our own frames
             node.ending(str(error))
             return ExitCode.ERROR
         finally:
@@ -275,18 +275,18 @@ class NodeTarget:
 
 
 def _why(runtime: "Runtime", code: int) -> str:
-    """Why a node ends that has not done all that it was told to; "" for one that has."""
+    """Why a node ended before its work was done; "" if it finished."""
     from swarm_consumer.exit_codes import EXIT_DRAIN_OVERRUN
 
     if code == EXIT_DRAIN_OVERRUN:
-        return f"its drain timeout of {runtime.drain_timeout:g} s passed with work in flight"
+        return f"work was still in flight when its drain timeout of {runtime.drain_timeout:g} s ended"
     return (runtime.fatal_error() or "") if code else ""
 
 
 def _import_runtime() -> None:
-    """Import all of swarm_consumer, whose names are imported on first use, before there is any node.
+    """Import all of swarm_consumer before the first node exists; its names are otherwise imported on first use.
 
-    What a node imports by itself it does not share with the others, and it is the code that lies on the disk by then:
+    A module that a node imports itself is not shared with other nodes, and it is read from disk at that moment:
     after an upgrade under a running supervisor, restarted nodes would be half old and half new.
     """
     import swarm_consumer

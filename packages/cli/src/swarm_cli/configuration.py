@@ -1,4 +1,4 @@
-"""Where each setting comes from: option over environment over file over code.
+"""Where each setting comes from. An option overrides the environment, which overrides the file, which overrides code.
 
 The file is ``swarm.toml``, or ``[tool.swarm]`` in ``pyproject.toml``, in the working directory. Kafka properties are
 merged key by key, in the same order. `resolve` decides, and reads nothing.
@@ -28,7 +28,7 @@ Properties = Mapping[str, str]
 
 @dataclass(frozen=True)
 class FileSettings:
-    """What a file says: `name` is the file's, the values are checked and have the types of `Settings`."""
+    """The contents of a settings file called `name`; the values are checked and have the types of `Settings`."""
 
     name: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class FileSettings:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a command is to do: APP, its settings, where each was set, and Kafka properties, the weakest first."""
+    """The input of a command: APP, settings with their sources, and the layers of Kafka properties, weakest first."""
 
     app: str | None
     settings: Settings
@@ -46,10 +46,10 @@ class Configuration:
 
     @property
     def application(self) -> str:
-        """APP. Raises UsageError when nobody has named it."""
+        """APP. Raises UsageError if none was named."""
         if self.app is None:
             raise UsageError(
-                f"which application? Give APP as module:attribute, or set {APPLICATION} in {OWN_FILE} or in "
+                f"no application is named: give APP as module:attribute, or set {APPLICATION} in {OWN_FILE} or in "
                 f"[tool.swarm] of {PROJECT_FILE}, or SWARM_APP."
             )
         return self.app
@@ -75,7 +75,7 @@ def resolve(
     environment: Mapping[str, str],
     file: FileSettings,
 ) -> Configuration:
-    """Put the layers together. `parsed`: what options and environment say, as the parser has checked it.
+    """Merge the layers. `parsed` holds options and environment, as checked by the parser.
 
     Raises UsageError for a Kafka property that is not KEY=VALUE.
     """
@@ -108,8 +108,10 @@ def _environment_properties(environment: Mapping[str, str]) -> Properties:
 
     try:
         words = shlex.split(environment.get(name, ""))
-    except ValueError as error:  # the text may be a password: only the cause is repeated
-        raise UsageError(f"{name} is quoted wrongly ({str(error).lower()}): part KEY=VALUE by blanks.") from error
+    except ValueError as error:  # the text may be a password, so only the cause is shown
+        raise UsageError(
+            f"{name} is quoted wrongly ({str(error).lower()}): separate KEY=VALUE pairs by spaces."
+        ) from error
     short = {key: environment.get(variable_name(key)) for key in ("bootstrap_servers", "group_instance_id")}
     return _with_short_forms(_pairs(name, words), short)
 
@@ -130,16 +132,16 @@ def _pairs(where: str, texts: list[str]) -> Properties:
 
 
 def _without_value(key: str, number: int) -> str:
-    # What is no name of a property may be a part of a password, torn off at a blank: it is not repeated.
+    # Text that is not a property name may be part of a password that was split at a space, so it is not shown.
     words = key.strip().split(".")
     is_name = len(words) > 1 and all(word.isascii() and word.isalnum() and word.islower() for word in words)
     return repr(key.strip()) if is_name else f"number {number} of them"
 
 
 def read_file(folder: Path) -> FileSettings:
-    """The settings of the folder's file; nothing where there is none.
+    """The settings of the folder's file; none if there is no file.
 
-    Raises UsageError for a file that is no TOML, an unknown key (with the nearest one) and a value of the wrong kind.
+    Raises UsageError for invalid TOML, for an unknown key (with the nearest one) and for a value of the wrong kind.
     """
     own = folder / OWN_FILE
     if own.is_file():
@@ -157,8 +159,8 @@ def _toml(path: Path) -> dict[str, Any]:
 
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no UTF-8, no TOML, or a number of more digits than int() takes
-        raise UsageError(f"{path.name} is not TOML: {error}.") from error
+    except ValueError as error:  # not UTF-8, not TOML, or a number with more digits than int() accepts
+        raise UsageError(f"{path.name} is not valid TOML: {error}.") from error
     except RecursionError:
         raise UsageError(f"{path.name} is nested too deeply.") from None
     except OSError as error:
@@ -166,7 +168,7 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def checked(name: str, table: object) -> FileSettings:
-    """The table of a file with every key known and every value of its setting's kind. Raises UsageError."""
+    """The file's table, after checking every key and the kind of every value. Raises UsageError."""
     if not isinstance(table, dict):
         raise UsageError(f"{name} is not a table of settings.")
     hints = typing.get_type_hints(Settings, include_extras=True)
@@ -194,7 +196,7 @@ def _named(key: str) -> str:
 
 
 def _shown(value: object) -> str:
-    # Of a list or a table only the kind is said: in it may be anything, a number of any size too.
+    # For a list or a table only the kind is shown: its contents may be anything, even a number of any size.
     return repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 
@@ -202,7 +204,7 @@ def _nearest(name: str, known: list[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0].replace('_', '-')}?" if near else "; docs/configuration.md has them all."
+    return f"; did you mean {near[0].replace('_', '-')}?" if near else "; docs/configuration.md lists all settings."
 
 
 def _properties(name: str, value: object) -> Properties:
@@ -227,11 +229,11 @@ def _flat(name: str, prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[st
             yield f"{prefix}{key}", str(value)
         else:
             what = f"the Kafka property {_named(prefix + key)}"
-            raise UsageError(f"{name}: {what} must be a text, a number, true or false.")
+            raise UsageError(f"{name}: {what} must be a string, a number, true or false.")
 
 
 _HUGE = 2**64
-"""No setting is as large. Python refuses to write larger integers than this as text, or as float, from some size on."""
+"""No setting needs a larger number. Python cannot convert very large integers to text or to float."""
 _KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -243,7 +245,7 @@ def _value(where: str, value: object, hint: Any) -> Any:
     if kind is str and isinstance(value, list) and value and all(isinstance(part, str) for part in value):
         value = ",".join(value)
     if isinstance(value, int) and abs(value) >= _HUGE:
-        raise UsageError(f"{where} must be {_KINDS[kind]}, and this number is too large for anything.")
+        raise UsageError(f"{where} must be {_KINDS[kind]}, and this number is too large.")
     if kind is str and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Where the control socket of a swarm is: one rule for those who make it and those who look for it."""
+"""Where the control socket of a swarm is: one rule for creating it and for finding it."""
 
 import os
 import tempfile
@@ -7,11 +7,11 @@ from pathlib import Path
 from swarm_cli.errors import UsageError
 
 LONGEST = 107
-"""Bytes of a Unix socket's path: sun_path holds 108 with the closing zero (unix(7))."""
+"""Longest path of a Unix socket in bytes: sun_path holds 108 with the final zero byte (unix(7))."""
 
 
 def control_folder() -> Path:
-    """The folder of control sockets: $XDG_RUNTIME_DIR/swarm, or one of this user's own in the temporary folder."""
+    """The folder of control sockets: $XDG_RUNTIME_DIR/swarm, or a folder of this user in the temporary folder."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and Path(runtime).is_dir():
         return Path(runtime) / "swarm"
@@ -24,16 +24,16 @@ def is_path(control: str) -> bool:
 
 
 def control_path(chosen: str | None) -> Path | None:
-    """The socket's path: None when switched off, `chosen` when given, else <folder>/<pid>.sock in a folder made 0700.
+    """The socket's path: None if switched off, `chosen` if given, else <folder>/<pid>.sock in a folder with mode 0700.
 
     Raises UsageError when `chosen` is no path, the folder cannot be made or is someone else's, or the path is too long.
     """
     if chosen is not None and chosen.lower() == "off":
         return None
     if chosen and not is_path(chosen):
-        # SWARM_CONTROL=4711 is for the commands on a running swarm: here it would become a file of that name.
+        # SWARM_CONTROL=4711 is meant for the commands on a running swarm; here it would become a file of that name.
         raise UsageError(
-            f"--control {chosen} (or SWARM_CONTROL) names a running swarm, and a new one needs a path: give one with a "
+            f"--control {chosen} (or SWARM_CONTROL) names a running swarm, but a new one needs a path: give one with a "
             f"'/', like ./{chosen}.sock, or leave it out."
         )
     path = Path(chosen) if chosen else control_folder() / f"{os.getpid()}.sock"
@@ -48,9 +48,11 @@ def control_path(chosen: str | None) -> Path | None:
             raise UsageError(
                 f"cannot make {folder} for the control socket ({error.strerror}): use --control."
             ) from error
-        # Anybody may make a folder of this name in a shared temporary folder before we do.
+        # Another user may have created a folder of this name in a shared temporary folder.
         if status.st_uid != os.getuid() or status.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
-            raise UsageError(f"{folder} is open to others or not yours: remove it, or choose a place with --control.")
+            raise UsageError(
+                f"{folder} is accessible to other users or not yours: remove it, or choose a place with --control."
+            )
     elif not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent} for the control socket.")
     return path

@@ -30,7 +30,7 @@ ADVICE: dict[str, tuple[str, ExitCode]] = {
 
 
 class CommandError(Exception):
-    """A command cannot go on: the text is one sentence that says what to do, `exit_code` what the shell sees."""
+    """A command cannot continue. The text is one sentence that says what to do; `exit_code` is for the shell."""
 
     def __init__(self, message: str, exit_code: ExitCode = ExitCode.ERROR) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """What was asked for is wrong (exit code 2), and nothing has been started."""
+    """The request is wrong (exit code 2), and nothing has been started."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, ExitCode.USAGE)
@@ -50,9 +50,9 @@ def debugging() -> bool:
 
 
 def settled(command: Callable[P, int]) -> Callable[P, None]:
-    """A command whose int result is its exit code and whose expected errors are one sentence each.
+    """Make a command return its int result as exit code and show each expected error as one sentence.
 
-    Every package raises its configuration errors as a ValueError subclass named here, so that they read the same
+    Every package raises configuration errors as a ValueError subclass named here, so that they look the same
     from each command.
     """
 
@@ -63,7 +63,8 @@ def settled(command: Callable[P, int]) -> Callable[P, None]:
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
         except BrokenPipeError:
-            # Whoever read the output (head, less) has seen enough. The interpreter flushes stdout once more at exit.
+            # The reader of the output (head, less) has closed the pipe. The interpreter flushes stdout once more at
+            # exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = ExitCode.CLEAN
         except Exception as error:
@@ -77,7 +78,7 @@ def settled(command: Callable[P, int]) -> Callable[P, None]:
 
 
 def sentence(error: Exception) -> tuple[str, int] | None:
-    """What an expected error says, and its exit code; None for an error that nobody expected."""
+    """The text and exit code of an expected error; None for an unexpected one."""
     if isinstance(error, CommandError):
         return str(error), error.exit_code
     if _is_one_of(error, ("swarm_consumer.errors", "AdminError")):
@@ -101,7 +102,7 @@ def _unexpected(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"unexpected {what}{place}: repeat it with --debug to see the traceback, and report it."
+    return f"unexpected {what}{place}: repeat the command with --debug to see the traceback, and report it."
 
 
 def complain(sentence: str) -> None:
@@ -123,7 +124,7 @@ def _is_configuration_error(error: Exception) -> bool:
 
 
 def _is_one_of(error: Exception, *known: tuple[str, str]) -> bool:
-    # Only modules that are loaded can have raised: nothing is imported to find out.
+    # Only loaded modules can have raised, so nothing is imported to find out.
     classes = tuple(
         getattr(module, name) for package, name in known if (module := sys.modules.get(package)) is not None
     )

@@ -1,4 +1,4 @@
-"""Ask a supervisor for something, and follow what comes of it until it is done."""
+"""Send a request to a supervisor and follow it until it is done."""
 
 import time
 from collections.abc import Callable
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from swarm_supervisor import ControlClient, Snapshot
 
 LOOK_AGAIN_S = 0.5
-"""An event is followed by a look at the snapshot at once; without one the next look comes after so long."""
+"""An event triggers a look at the snapshot at once; without events there is one look per interval."""
 
 
 class SwarmEnded(Exception):
-    """The supervisor has ended while it was followed: for `stop`, what was wanted. `exit_code` is its own, if known."""
+    """The supervisor ended while it was followed; `stop` waits for this. `exit_code` is its exit code, if known."""
 
     def __init__(self, exit_code: int | None, reason: str) -> None:
         super().__init__(reason)
@@ -26,12 +26,12 @@ class SwarmEnded(Exception):
 
 
 class Following:
-    """A subscription, and a second connection that asks: events are missed by neither."""
+    """A subscription, and a second connection for requests, so that no event is missed."""
 
     def __init__(
         self, path: Path, tell: Callable[[Event], None], note: Callable[[str], None] = lambda line: None
     ) -> None:
-        """Connect and subscribe. Raises ControlError when nobody listens at `path`. `note` writes a line."""
+        """Connect and subscribe. Raises ControlError if no supervisor listens at `path`. `note` writes a line."""
         self._note = note
         self._events = connected(path)
         try:
@@ -50,9 +50,9 @@ class Following:
         failed: Callable[[Event], str] = lambda event: "",
         waiting: "Callable[[Snapshot], str]" = lambda snapshot: "",
     ) -> "Snapshot":
-        """Look until `done`. `failed` says of an event why there is no more hope, or "".
+        """Look until `done`. `failed` gives the reason if an event means failure, else "".
 
-        `waiting` says what it waits for beyond what the events tell, or "": told where two looks in a row see it.
+        `waiting` gives what the operation waits for, or "". It is printed if two looks in a row see the same.
 
         Raises CommandError when `what` has not happened within `timeout_s` or has failed, SwarmEnded when the
         supervisor is gone.
@@ -80,12 +80,13 @@ class Following:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise CommandError(
-                    f"{what} is not done after {timeout_s:g} s, and goes on: see `swarm-cli status`, or give it more "
+                    f"{what} is not done after {timeout_s:g} s but continues: see `swarm-cli status`, or give it more "
                     "time with --timeout SECONDS."
                 )
             for event in self._events.events(min(LOOK_AGAIN_S, left)):
                 ended = self._heed(event, failed) or ended
-                if noteworthy(event):  # asking makes events of its own (Controlled): they must not make us ask
+                # A request causes events itself (Controlled), which must not cause another request.
+                if noteworthy(event):
                     break
 
     def _heed(self, event: Event, failed: Callable[[Event], str]) -> tuple[int | None, str] | None:

@@ -1,4 +1,4 @@
-"""A process that loads an application and does nothing else: what a separate one costs, measured.
+"""A process that loads an application and does nothing else, to measure what a separate process costs.
 
 Parent and child in one file: `anonymous_mb` starts ``python -m swarm_cli.fresh_process FD APP`` and reads its memory.
 No client is made and nothing is consumed, so no group notices.
@@ -34,10 +34,10 @@ def anonymous_mb(app: str) -> float:
         ready, _, _ = select.select([told], [], [], TIMEOUT_S)
         if not ready:
             raise CommandError(
-                f"{app} was not loaded by a fresh process within {TIMEOUT_S:g} s, so there is no measure."
+                f"{app} was not loaded by a fresh process within {TIMEOUT_S:g} s, so there is no measurement."
             )
         if os.read(told, len(LOADED)) != LOADED:
-            raise CommandError(f"there is no measure: a fresh process could not load {app}.")
+            raise CommandError(f"there is no measurement: a fresh process could not load {app}.")
         figures = read("fresh", None, process.pid)
         if figures is None:
             raise CommandError(f"the fresh process that had loaded {app} ended before it was measured: try again.")
@@ -50,7 +50,7 @@ def anonymous_mb(app: str) -> float:
 
 @settled
 def main(descriptor: int, app: str) -> int:
-    """In the fresh process: load what `server` would, say so, wait for the end of stdin."""
+    """In the fresh process: load what `server` loads, report it, then wait for the end of stdin."""
     import gc
 
     from swarm_cli.loading import load_app

@@ -37,13 +37,13 @@ def load_app(reference: str) -> "App":
     if not isinstance(found, App):
         kind = type(found).__name__
         raise UsageError(
-            f"{module_name}:{attribute} is of type {kind}, not swarm_consumer.App: name the App of that module."
+            f"{module_name}:{attribute} is of type {kind}, not swarm_consumer.App: name an App of that module."
         )
     return found
 
 
 def _meant(path: str, attribute: str) -> str:
-    """What somebody means who has named a file: its module, by the folders that lead to it."""
+    """The module that belongs to a file name, as a hint."""
     parts = path.removesuffix(".py").removeprefix("./").split("/")
     if not all(part.isidentifier() for part in parts):
         return ", like my_app:app."
@@ -61,25 +61,25 @@ def _import(name: str) -> object:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise UsageError(
                 f"there is no module {error.name!r} on the Python path or in {Path.cwd()}: "
-                "start from the folder that holds it, or install it."
+                "run the command in the folder that contains it, or install it."
             ) from error
         raise UsageError(f"cannot import {name!r}: it needs {error.name!r}, which is not installed.") from error
-    except Exception as error:  # whatever the application's own code raises while it is imported
+    except Exception as error:  # anything that the application's own code raises during import
         if debugging():
             raise
-        if isinstance(error, (ConfigurationError, ForkError)):  # they name the line of the application that is meant
+        if isinstance(error, (ConfigurationError, ForkError)):  # they name the line in the application
             raise UsageError(f"{error}.") from error
         raise UsageError(f"cannot import {name!r}: {_cause(error)} (--debug shows the traceback).") from error
 
 
 def _cause(error: Exception) -> str:
-    """The exception in one line, with the place in the application that raised it."""
+    """The exception in one line, with the place in the application where it was raised."""
     text = " ".join(str(error).split()) or "no message"
     from swarm_consumer.place import place_in
 
     place = place_in(error)
     if isinstance(error, SyntaxError) and error.filename:
-        place = ""  # its message names file and line already
+        place = ""  # its message already names file and line
     return f"{type(error).__name__}: {text}{place}"
 
 
@@ -90,6 +90,4 @@ def _no_attribute(module_name: str, attribute: str, module: object) -> str:
     if apps:
         near = difflib.get_close_matches(attribute, apps, n=1) or apps
         return f"module {module_name!r} has no attribute {attribute!r}: did you mean {module_name}:{near[0]}?"
-    return (
-        f"module {module_name!r} has no attribute {attribute!r}, and no swarm_consumer.App under another name either."
-    )
+    return f"module {module_name!r} has no attribute {attribute!r}, and no swarm_consumer.App under another name."

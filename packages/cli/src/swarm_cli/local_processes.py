@@ -1,7 +1,7 @@
-"""Whether the pids that a supervisor names are processes of this machine that it may speak for.
+"""Check whether the pids that a supervisor names are its own processes on this machine.
 
-A control socket may lie on a path that containers share, or be somebody else's: a pid that is read from it may be an
-innocent process here. Nothing is done to a pid before these questions are answered.
+A control socket may be on a path shared by containers, or belong to another user: a pid read from it may be an
+unrelated process here. Nothing is done to a pid before these checks.
 """
 
 import socket
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def same_pids(client: "ControlClient | None", pid: int) -> bool:
-    """Whether the supervisor at the other end is process `pid` here: not when it lives in another pid namespace.
+    """Whether the supervisor at the other end is process `pid` here. It is not if it lives in another pid namespace.
 
-    The kernel tells who listens there, in the pids of the one who asks (SO_PEERCRED, unix(7)).
+    The kernel gives the listener's pid in the pid namespace of the caller (SO_PEERCRED, unix(7)).
     """
     if client is None:
         return False
@@ -26,9 +26,9 @@ def same_pids(client: "ControlClient | None", pid: int) -> bool:
 
 
 def parent_of(pid: int) -> int | None:
-    """The parent of a process; None when there is no such process."""
+    """The parent of a process; None if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    return int(stat.rpartition(")")[2].split()[1])  # state, ppid (proc(5)); the name before may hold anything
+    return int(stat.rpartition(")")[2].split()[1])  # state, ppid (proc(5)); the name before them may contain anything

@@ -1,8 +1,8 @@
-"""Log lines of a command: one line says when, how bad, which node, what and why; as text or as JSON.
+"""Log lines of a command, as text or as JSON: time, severity, node, what happened and why.
 
-The application's records, librdkafka's (through the client's logger) and the packages' own go to one handler on
-stderr, so no line appears twice. How a record is written, so that the lines of several processes never mix and a
-supervisor never waits, is `swarm_supervisor.logs.LineHandler`.
+Records of the application, of librdkafka (through the client's logger) and of the packages go to one handler on
+stderr, so no line appears twice. Lines of several processes never mix, and a supervisor never waits to write:
+see `swarm_supervisor.logs.LineHandler`.
 """
 
 import json
@@ -13,17 +13,17 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-# What a record may carry, as attributes of its own or of its event; also the fields of a JSON line, by these names.
+# Attributes that a record or its event may carry; also the field names of a JSON line.
 FIELDS = (
     "topic", "partition", "offset", "group", "subscription_group", "first_offset", "last_offset", "attempt",
     "retry_in_s", "reason", "code",
 )  # fmt: skip
-# The attributes that every record has, and our own: anything else came with `extra={...}`.
+# The attributes of every record, and our own; anything else came with `extra={...}`.
 _OF_A_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "event", "taskName"}
 OURS = ("swarm_cli", "swarm_supervisor", "swarm_consumer", "swarm_liveness", "swarm_health")
 
-# A terminal obeys escape sequences, and reorders text at marks of direction (https://trojansource.codes): a record may
-# quote what a message from Kafka says, so these are written as what they are.
+# A terminal obeys escape sequences and reorders text at direction marks (https://trojansource.codes). A record may
+# quote a message from Kafka, so such characters are written escaped.
 _INVISIBLE = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 HARMLESS = {code: repr(chr(code))[1:-1] for code in _INVISIBLE if chr(code) not in "\n\t"}
 
@@ -35,7 +35,7 @@ _left_to_the_app = False
 
 
 def name_node(node_id: int) -> None:
-    """From now on the lines of this process say which node it is; called in the node, after the fork."""
+    """Name the node in this process's lines from now on. Called in the node, after the fork."""
     global _node, _role
     _node, _role = node_id, f"node {node_id}"
 
@@ -43,9 +43,9 @@ def name_node(node_id: int) -> None:
 def configure(role: str, level: str, form: str, handler: logging.Handler | None = None) -> None:
     """Send every record of this process to one handler: stderr, or `handler`, at `level`, as "text" or "json".
 
-    `role` is what this process is in its lines: "supervisor", "server". A supervisor never waits for its stderr.
-    With the form "app" the application decides (structlog, ECS, a cloud's severity): our lines are text until it is
-    imported, then they go where its own records go. An application that sets nothing up gets text.
+    `role` names this process in its lines: "supervisor", "server". A supervisor never waits for its stderr.
+    With the form "app" the application decides (structlog, ECS, a cloud's severity). Our lines are text until it is
+    imported; then they go where its own records go. An application without logging set-up gets text.
     """
     global _role, _handler, _level, _left_to_the_app
     _role, _level = role, logging.getLevelNamesMapping()[level.upper()]
@@ -53,7 +53,7 @@ def configure(role: str, level: str, form: str, handler: logging.Handler | None 
     _handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(_colours(sys.stderr)))
     _left_to_the_app = form == "app"
     if _left_to_the_app:
-        # logging.basicConfig in the application does nothing where the root has a handler already: ours stays off it.
+        # logging.basicConfig in the application does nothing if the root has a handler, so ours is not put there.
         for name in OURS:
             logging.getLogger(name).addHandler(_handler)
             logging.getLogger(name).setLevel(_level)
@@ -67,7 +67,7 @@ def configure(role: str, level: str, form: str, handler: logging.Handler | None 
 
 
 def _on_stderr(role: str) -> logging.Handler:
-    if role == "server":  # one process, which may wait: it has no use for anything of a supervisor's
+    if role == "server":  # a single process may wait, and needs nothing of the supervisor
         return logging.StreamHandler(sys.stderr)
     from swarm_supervisor.logs import LineHandler
 
@@ -78,10 +78,10 @@ def _on_stderr(role: str) -> logging.Handler:
 
 
 def settle() -> None:
-    """Put right what the application set up for itself when it was imported, so that no line is lost or twice there.
+    """Adjust the logging that the application set up on import, so that no line is lost or printed twice.
 
-    Its own handlers for the terminal give way to the one handler; handlers that write elsewhere stay. Loggers that
-    logging.config disabled, because they were there before it, log again.
+    Its terminal handlers are replaced by the one handler; handlers that write elsewhere stay. Loggers that
+    logging.config disabled, because they existed before it, are enabled again.
     """
     if _handler is None:
         return
@@ -100,7 +100,7 @@ def settle() -> None:
             stream = getattr(handler, "stream", None)
             if handler is not _handler and stream in (sys.stderr, sys.stdout, sys.__stderr__, sys.__stdout__):
                 logger.removeHandler(handler)
-                # With its handler gone, a logger that does not propagate would be silent.
+                # Without its handler, a logger that does not propagate would be silent.
                 logger.propagate = True
     if _handler not in root.handlers:
         root.addHandler(_handler)
@@ -108,12 +108,12 @@ def settle() -> None:
 
 
 def _colours(stream: Any) -> bool:
-    # https://no-color.org: any value of NO_COLOR that is not empty turns colours off.
+    # https://no-color.org: any non-empty value of NO_COLOR turns colours off.
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
 
 
 def facts(record: logging.LogRecord) -> Mapping[str, Any]:
-    """What the record says about topic, partition, offset and so on: by attributes of its own, or of its event."""
+    """The record's topic, partition, offset and so on, from its own attributes or from its event."""
     event = getattr(record, "event", None)
     found = {}
     for name in FIELDS:
@@ -139,12 +139,12 @@ class TextFormatter(logging.Formatter):
         self.colours = colours
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line for the record; a traceback follows on lines of its own, in the same write."""
+        """One line for the record; a traceback follows on separate lines, in the same write."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         level = f"{record.levelname:<7}"
         if self.colours and (colour := self.COLOURS.get(record.levelno)):
             level = f"{colour}{level}\x1b[0m"
-        # A line break inside a message would make two lines of one record.
+        # A line break inside a message would turn one record into two lines.
         message = record.getMessage().rstrip("\n").replace("\n", "\n    ").translate(HARMLESS)
         line = f"{stamp}.{int(record.msecs):03d} {level} {_role} [{record.process}] {record.name}: {message}"
         if record.exc_info:
@@ -153,7 +153,7 @@ class TextFormatter(logging.Formatter):
         return line
 
     def formatException(self, ei: Any) -> str:
-        """The traceback, fit for a terminal: the text of an error may quote a message."""
+        """The traceback, made safe for a terminal, because the text of an error may quote a message."""
         return super().formatException(ei).translate(HARMLESS)
 
     def shorten(self, line: str, limit: int) -> str:
@@ -164,10 +164,10 @@ class TextFormatter(logging.Formatter):
 
 
 def _json(line: dict[str, Any]) -> str:
-    """One line of strict JSON, whatever an application gave as `extra`: the record must not be lost for it."""
+    """One line of strict JSON for any value of `extra`: a bad value must not lose the record."""
     try:
         return json.dumps(line, default=str, ensure_ascii=False, allow_nan=False)
-    except Exception:  # noqa: BLE001  NaN, a circle, keys that are no texts, a __str__ that raises
+    except Exception:  # noqa: BLE001  NaN, a circle, keys that are not strings, a __str__ that raises
         return json.dumps({name: _plain(value) for name, value in line.items()}, ensure_ascii=False)
 
 
@@ -178,12 +178,12 @@ def _plain(value: Any) -> Any:
         try:
             return str(value)
         except Exception as error:  # noqa: BLE001  as above
-            return f"a {type(value).__name__} whose text cannot be made ({type(error).__name__})"
+            return f"a {type(value).__name__} without text ({type(error).__name__})"
     return value
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; the field names are part of the contract."""
+    """One JSON object per line; the field names are part of the contract."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of JSON."""
@@ -201,14 +201,14 @@ class JsonFormatter(logging.Formatter):
         if event is not None:
             line["event"] = type(event).__name__
         line |= facts(record)
-        # What the application gave as `extra`; a name of ours is not replaced.
+        # The application's `extra`; it does not replace our own names.
         line |= {name: value for name, value in vars(record).items() if name not in _OF_A_RECORD and name not in line}
         if record.exc_info:
             line["exception"] = record.exc_text or self.formatException(record.exc_info)
         return _json(line)
 
     def shorten(self, line: str, limit: int) -> str:
-        """The object in at most `limit` bytes, still an object: its longest texts are cut."""
+        """The object in at most `limit` bytes, still valid JSON: its longest strings are cut."""
         from swarm_supervisor.logs import cut
 
         fields: dict[str, Any] = json.loads(line)
@@ -216,7 +216,7 @@ class JsonFormatter(logging.Formatter):
             longest = max(fields, key=lambda name: len(json.dumps(fields[name], ensure_ascii=False)))
             text = fields[longest] if isinstance(fields[longest], str) else json.dumps(fields[longest])
             size = len(text.encode("utf-8", "backslashreplace"))
-            # Quotes and line breaks take two bytes each, so a cut may not suffice at once; it always shortens.
+            # Quotes and line breaks take two bytes each, so one cut may not be enough; each cut shortens the object.
             fields[longest] = cut(text, max(0, size - excess - 64)) if size > 128 else ""
             line = json.dumps(fields, ensure_ascii=False)
         return line

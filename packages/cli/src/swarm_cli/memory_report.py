@@ -1,11 +1,11 @@
-"""How much memory a swarm holds, what of it is shared, and what separate processes would hold. Pure, but for `read`.
+"""How much memory a swarm uses, how much is shared, and what separate processes would use. Pure, except `read`.
 
-MB are of 2^20 bytes. The figures are the kernel's, from smaps_rollup (proc(5)):
+1 MB is 2^20 bytes. The figures come from the kernel's smaps_rollup (proc(5)):
 
-- PSS counts a page that n processes map as 1/n in each: the sum over all processes is what they hold together.
-- Anonymous memory is what a process has written, or inherited from one that had: fork() copies the page tables of it,
-  so it counts in every node though it is there once. Separate processes would each have it for themselves.
-- File pages (libraries, code) are in the page cache once, whoever maps them: separate processes share them too.
+- PSS counts a page mapped by n processes as 1/n in each, so the sum over all processes is their total memory.
+- Anonymous memory is what a process has written, or inherited from a process that wrote it: fork() copies its page
+  tables, so it counts in every node although it exists once. Separate processes would each have their own copy.
+- File pages (libraries, code) are in the page cache once for all processes; separate processes share them too.
 """
 
 import os
@@ -27,13 +27,13 @@ class Process:
     pss_mb: float
     uss_mb: float
     anonymous_mb: float
-    """Of RSS: memory that no file backs, inherited pages included."""
+    """Part of RSS: memory without a file behind it, including inherited pages."""
     file_pss_mb: float
-    """Of PSS: pages of files and shared memory."""
+    """Part of PSS: pages of files and shared memory."""
 
     @property
     def shared(self) -> float:
-        """The share of its resident memory that others map too."""
+        """The share of its resident memory that other processes map too."""
         return 1 - self.uss_mb / self.rss_mb if self.rss_mb else 0.0
 
 
@@ -43,44 +43,44 @@ class MemoryReport:
 
     processes: Sequence[Process]
     fresh_mb: float | None = None
-    """Anonymous memory of a fresh process that has loaded the application, where that was measured."""
+    """Anonymous memory of a fresh process with the application loaded, if measured."""
 
     @property
     def rss_mb(self) -> float:
-        """The sum of RSS: shared pages counted again and again."""
+        """The sum of RSS, which counts shared pages several times."""
         return sum(process.rss_mb for process in self.processes)
 
     @property
     def total_mb(self) -> float:
-        """What the swarm holds: the sum of PSS."""
+        """What the swarm uses: the sum of PSS."""
         return sum(process.pss_mb for process in self.processes)
 
     @property
     def uss_mb(self) -> float:
-        """What belongs to one process alone."""
+        """Memory that belongs to a single process."""
         return sum(process.uss_mb for process in self.processes)
 
     @property
     def shared_mb(self) -> float:
-        """What is there once and used by several."""
+        """Memory that exists once and is used by several processes."""
         return self.total_mb - self.uss_mb
 
     @property
     def shared(self) -> float:
-        """The shared part of all, 0 to 1."""
+        """The shared part of the total, 0 to 1."""
         return self.shared_mb / self.total_mb if self.total_mb else 0.0
 
     @property
     def nodes(self) -> Sequence[Process]:
-        """The processes that do the work: as many separate ones would be needed."""
+        """The processes that do the work; the same number of separate processes would be needed."""
         return [process for process in self.processes if process.role == "node"]
 
     @property
     def separate_mb(self) -> float:
-        """What as many separate processes would hold, without a supervisor.
+        """What the same number of separate processes would use, without a supervisor.
 
-        Each has its anonymous memory for itself; files they share as the nodes do. Where a fresh process was measured,
-        its memory stands in for what a node inherited, and what the node has grown by since comes on top.
+        Each would have its own anonymous memory; files are shared as in the nodes. If a fresh process was measured,
+        its memory replaces what a node inherited, and the node's growth since its fork is added.
         """
         files = sum(process.file_pss_mb for process in self.processes)
         if self.fresh_mb is None:
@@ -91,23 +91,23 @@ class MemoryReport:
 
     @property
     def saved_mb(self) -> float:
-        """What the swarm holds less than they would."""
+        """How much less memory the swarm uses than separate processes would."""
         return self.separate_mb - self.total_mb
 
     @property
     def saved(self) -> float:
-        """That as a part of what they would hold."""
+        """The saving as a part of what separate processes would use."""
         return self.saved_mb / self.separate_mb if self.separate_mb else 0.0
 
 
 def read(role: str, node: int | None, pid: int) -> Process | None:
-    """The figures of a process now; None when it has ended. PermissionError when it is another user's."""
+    """The current figures of a process; None if it has ended. Raises PermissionError for another user's process."""
     try:
         descriptor = os.open(f"/proc/{pid}/smaps_rollup", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        # One read: the figures are made when it is read, and two reads may not belong together.
+        # One read: the kernel computes the figures on each read, and two reads may not match.
         text = os.read(descriptor, 16384)
     except ProcessLookupError:
         return None
@@ -117,7 +117,7 @@ def read(role: str, node: int | None, pid: int) -> Process | None:
 
 
 def process_of(role: str, node: int | None, pid: int, figures: Mapping[str, float]) -> Process:
-    """A process by the fields of its smaps_rollup in MB."""
+    """A process from the fields of its smaps_rollup in MB."""
     return Process(
         role=role,
         node=node,
@@ -133,7 +133,7 @@ def process_of(role: str, node: int | None, pid: int, figures: Mapping[str, floa
 def rollup(text: bytes) -> dict[str, float]:
     """The fields of a smaps_rollup in MB; its kB are 1024 bytes."""
     figures = {}
-    for line in text.decode().splitlines()[1:]:  # the first has the address range
+    for line in text.decode().splitlines()[1:]:  # the first line has the address range
         name, _, rest = line.partition(":")
         amount, _, unit = rest.strip().partition(" ")
         if unit == "kB" and amount.isdigit():

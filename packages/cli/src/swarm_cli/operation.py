@@ -1,4 +1,4 @@
-"""What the commands on a running swarm have in common: their options, their errors, their output."""
+"""Shared by the commands on a running swarm: options, errors, output."""
 
 import functools
 import os
@@ -16,7 +16,7 @@ Control = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|PID|PATH",
-        help="The swarm's name, its supervisor's pid or its control socket (default: the only one that runs).",
+        help="The swarm's name, its supervisor's pid or its control socket (default: the only one running).",
         envvar="SWARM_CONTROL",
         show_envvar=False,
     ),
@@ -33,11 +33,11 @@ def timeout_option(text: str) -> Any:
     return typer.Option(metavar="SECONDS", min=0, help=text, envvar="SWARM_TIMEOUT", show_envvar=False)
 
 
-Timeout = Annotated[float, timeout_option("Stop waiting after SECONDS (exit 1); the swarm continues.")]
+Timeout = Annotated[float, timeout_option("Stop waiting after SECONDS (exit 1); the operation continues.")]
 
 
 def operation(command: Callable[P, int]) -> Callable[P, None]:
-    """A command on a running swarm: settled, and what its supervisor refuses is one sentence."""
+    """Make a command on a running swarm: expected errors, and refusals of its supervisor, are one sentence."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -52,7 +52,7 @@ def operation(command: Callable[P, int]) -> Callable[P, None]:
 
 
 def reason(command: str) -> str:
-    """Why the supervisor does it, for its log and its events: which command, and whose."""
+    """The reason for the supervisor's log and events: the command and the user."""
     user = os.environ.get("USER") or f"uid {os.getuid()}"
     return f"swarm-cli {command}, by {user}"
 
@@ -63,7 +63,7 @@ def sentence(text: str) -> str:
 
 
 def say(line: str) -> None:
-    """Write one line to stdout, now: it may be a pipe that somebody follows."""
+    """Write one line to stdout and flush it, because stdout may be a pipe with a live reader."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -76,5 +76,5 @@ def say_json(value: Any) -> None:
 
 
 def coloured() -> bool:
-    """Whether stdout is a terminal that wants colours (https://no-color.org)."""
+    """Whether stdout is a terminal with colours enabled (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,4 +1,4 @@
-"""Commands made from the table of settings: each takes APP, settings of the table, and options of its own."""
+"""Build commands from the table of settings: each takes APP, settings from the table, and its own options."""
 
 import dataclasses
 import inspect
@@ -20,18 +20,18 @@ FILTERS = tuple(name for name, row in ROWS.items() if row.section == "Filters")
 ROUTES = ("bootstrap_servers", "kafka", *FILTERS)
 """For a command that looks at an application."""
 CLUSTER = ("bootstrap_servers", "kafka", "connect_timeout", *FILTERS)
-"""For one that asks its cluster too."""
+"""For a command that also asks the cluster."""
 TOPICS = ("bootstrap_servers", "kafka", "connect_timeout", "include_topics", "exclude_topics")
-"""For one that is about topics, and no groups."""
+"""For a command about topics, not groups."""
 
 
 def registered(
     command: Callable[..., int], names: Collection[str] = ALL, without_effect: Collection[str] = ()
 ) -> Callable[..., None]:
-    """A Typer command made of ``command(configuration, ...)``: what else it takes are options of its own.
+    """Make a Typer command of ``command(configuration, ...)``; its other parameters are its own options.
 
-    The options of the settings in `names` come from the table; another setting may still be in the file. Those
-    `without_effect` are taken, so that one command line serves two commands, and no help shows them.
+    The options for the settings in `names` come from the table; the file may contain other settings too. Those
+    `without_effect` are accepted, so that one command line works for two commands, but hidden from the help.
     """
     own = {name: hint for name, hint in get_type_hints(command, include_extras=True).items() if name not in _NOT_OWN}
     defaults = {name: parameter.default for name, parameter in inspect.signature(command).parameters.items()}
@@ -43,7 +43,7 @@ def registered(
         arguments = {name: values.pop(name) for name in own}
 
         def on_command_line(name: str) -> bool:
-            # click's ParameterSource, by name: typer may bring a click of its own.
+            # click's ParameterSource, by name, because typer may have its own copy of click.
             source = context.get_parameter_source(name)
             return source is not None and source.name == "COMMANDLINE"
 
@@ -75,7 +75,7 @@ _NOT_OWN = ("configuration", "return")
 
 
 def _reflowed(text: str) -> str:
-    # Rich keeps the line breaks of the source, which fit no other width.
+    # Rich keeps the line breaks of the source, which only fit that width.
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
@@ -96,7 +96,7 @@ def _settings(names: Collection[str], without_effect: Collection[str]) -> list[i
     return parameters
 
 
-WITHOUT_EFFECT = "Without effect here"
+WITHOUT_EFFECT = "No effect here"
 """The panel of options that stay hidden."""
 
 
@@ -106,7 +106,7 @@ def _show_everything(context: typer.Context, wanted: bool) -> None:
     for parameter in context.command.params:
         shown = getattr(parameter, "rich_help_panel", None) != WITHOUT_EFFECT
         if shown and isinstance(getattr(parameter, "hidden", None), bool):
-            parameter.hidden = False  # type: ignore[attr-defined]  # an option's, and that is asked above
+            parameter.hidden = False  # type: ignore[attr-defined]  # only options have it, checked above
     typer.echo(context.get_help())
     raise typer.Exit
 
@@ -119,5 +119,5 @@ _APPLICATION = Annotated[
 ]
 _HELP_ALL = Annotated[
     bool,
-    typer.Option("--help-all", help="Show the rare options too.", callback=_show_everything, is_eager=True),
+    typer.Option("--help-all", help="Show rarely used options too.", callback=_show_everything, is_eager=True),
 ]

@@ -1,7 +1,7 @@
-"""What is asked of the brokers before the first node exists, how often, and what is made of the answer.
+"""Questions to the brokers before the first node exists: what, how often, and how the answer is judged.
 
-Does any broker answer, do all properties and all topics exist, are there partitions enough? A Kafka client may
-never live in a supervisor, so there a child process asks (`start_gate`); `server`, which forks nothing, asks by itself.
+Does any broker answer, do all properties and topics exist, are there enough partitions? A Kafka client must
+never live in a supervisor, so a child process asks (`start_gate`); `server`, which forks nothing, asks itself.
 """
 
 import logging
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger("swarm_cli")
 
 FIRST_ATTEMPT_S = 2.0
-"""How long the first attempt to reach a broker may take: short, since what is awaited is to be said at once."""
+"""Time limit of the first attempt to reach a broker: short, so that the wait is reported at once."""
 ATTEMPT_S = 5.0
-"""How long each other may take."""
+"""Time limit of each later attempt."""
 PAUSE_S = 2.0
-"""Between two attempts."""
+"""Pause between two attempts."""
 REPEAT_S = 60.0
-"""How often it is said again that no broker answers, while the reason is the same."""
+"""How often the log repeats that no broker answers, for an unchanged reason."""
 SERVERS = "bootstrap.servers"
 
 Ask = Callable[[float], "ClusterReport"]
-"""Ask the cluster within so many seconds, in this process."""
+"""Ask the cluster in this process, within the given number of seconds."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked for the end before there was anything to stop; its text is the signal's name."""
+    """A signal asked for the end before anything was started; the text is the signal's name."""
 
 
 @dataclass
 class Patience:
-    """How long each attempt may take, when to try again and when to give up. Pure but for its log lines."""
+    """How long each attempt may take, when to try again and when to give up. Pure except for its log lines."""
 
     servers: str
     connect_timeout: float | None
@@ -54,23 +54,23 @@ class Patience:
     attempts: int = 0
 
     def attempt_s(self, now: float) -> float:
-        """How long the attempt that begins now may take."""
+        """Time limit for an attempt that starts now."""
         most = ATTEMPT_S if self.attempts else FIRST_ATTEMPT_S
         self.attempts += 1
         left = most if self.connect_timeout is None else self.connect_timeout - (now - self.started)
         return max(0.1, min(most, left))
 
     def failed(self, reason: str, now: float) -> float:
-        """After an attempt that nobody answered: seconds until the next. Raises CommandError (exit 1) at the end."""
+        """Seconds from a failed attempt to the next. Raises CommandError (exit 1) when it is time to give up."""
         waited = now - self.started
         if self.connect_timeout is not None and waited >= self.connect_timeout:
             raise CommandError(
                 f"no broker answers at {self.servers} after {waited:.0f} s: {reason}. Check the address and that the "
-                "broker runs, or give it longer with --connect-timeout."
+                "broker runs, or wait longer with --connect-timeout."
             )
         if reason != self.told or now - self.told_at >= REPEAT_S:
             until = (
-                "until one answers (--connect-timeout sets an end)"
+                "until one answers (--connect-timeout sets a limit)"
                 if self.connect_timeout is None
                 else f"for {self.connect_timeout:g} s in all (--connect-timeout)"
             )
@@ -81,26 +81,26 @@ class Patience:
 
 
 def named_servers(outline: "Outline") -> str:
-    """The brokers of an application. Raises UsageError where none is named."""
+    """The brokers of an application. Raises UsageError if none is named."""
     if not outline.servers:
-        raise UsageError(f"no broker is named: set {SERVERS} in App(kafka=...) or give --bootstrap-servers HOST:PORT.")
+        raise UsageError(f"no broker is given: set {SERVERS} in App(kafka=...) or use --bootstrap-servers HOST:PORT.")
     return ", ".join(outline.servers)
 
 
 def waiting(servers: str, why: str | None = "") -> str:
-    """What a start says that it waits for."""
+    """The text for what a start is waiting for."""
     return f"waits for Kafka at {servers}: {why}" if why else f"waits for Kafka at {servers}"
 
 
 def settled(report: "ClusterReport") -> bool:
-    """Whether there is nothing more to wait for: a broker has answered, or the client has refused a property."""
+    """Whether the wait is over: a broker has answered, or the client has refused a property."""
     return report.reachable or bool(report.property_errors)
 
 
 def await_cluster(
     ask: Ask, servers: str, connect_timeout: float | None, clock: Callable[[], float] = time.monotonic
 ) -> "ClusterReport":
-    """Ask until a broker answers; the answer. Raises CommandError (exit 1) when none does within `connect_timeout`."""
+    """Ask until a broker answers, and return the answer. Raises CommandError (exit 1) after `connect_timeout`."""
     patience = Patience(servers, connect_timeout, clock())
     while True:
         report = ask(patience.attempt_s(clock()))
@@ -117,13 +117,13 @@ def examine(ask: Ask, outline: "Outline", nodes: int, settings: Settings) -> Non
 
 
 def _pause(seconds: float) -> None:
-    time.sleep(seconds)  # a signal handler that raises ends it at once
+    time.sleep(seconds)  # a signal handler that raises ends the wait at once
 
 
 def judge(
     report: "ClusterReport", groups: Mapping[str, Sequence[str]], nodes: int, servers: str, allow_missing_topics: bool
 ) -> None:
-    """Refuse what cannot work and warn of what will idle; `groups`: subscription groups and their topics.
+    """Refuse what cannot work and warn about idle nodes. `groups`: subscription groups and their topics.
 
     Raises UsageError (exit 2) for a property that the client refuses and for a topic that does not exist.
     """
@@ -144,9 +144,9 @@ def judge(
 
 
 def idle_warnings(report: "ClusterReport", groups: Mapping[str, Sequence[str]], nodes: int) -> Iterator[str]:
-    """One sentence for each subscription group whose partitions do not suffice for all nodes.
+    """One sentence for each subscription group with fewer partitions than nodes.
 
-    A group with a pattern is passed over: nobody knows what the pattern will find.
+    A group with a pattern is skipped, because it is unknown what the pattern will match.
     """
     for name, topics in sorted(groups.items()):
         if any(topic not in report.topics for topic in topics):
@@ -156,21 +156,21 @@ def idle_warnings(report: "ClusterReport", groups: Mapping[str, Sequence[str]], 
             yield (
                 f"{nodes - partitions} of {nodes} nodes will be idle in {name}: {', '.join(sorted(topics))} "
                 f"{'has' if len(topics) == 1 else 'have'} {partitions} partition{'s' if partitions > 1 else ''}, and a "
-                "partition goes to one node at a time"
+                "partition is consumed by one node at a time"
             )
 
 
 def interruption(servers: str) -> str:
-    """What is said of a Ctrl-C while the brokers were awaited."""
-    return f"interrupted while it waited for Kafka at {servers}: nothing was started."
+    """The text for a Ctrl-C during the wait for brokers."""
+    return f"interrupted while waiting for Kafka at {servers}: nothing was started."
 
 
 @contextmanager
 def interruptible(late: Callable[[], object] = lambda: None) -> Iterator[Callable[[], None]]:
-    """INT, TERM, QUIT and HUP raise Interrupted here: as PID 1 a process would not notice them without a handler.
+    """Raise Interrupted for INT, TERM, QUIT and HUP: as PID 1 a process ignores them without a handler.
 
-    A HUP that is ignored stays ignored: nohup has seen to it. What it yields is called by whoever brings handlers of
-    its own inside: a signal that has none there is as before this block. Once they are gone again the process is about
+    An ignored HUP stays ignored (nohup). Code that installs its own handlers inside calls the yielded function:
+    a signal without such a handler is as before this block. Once those handlers are gone, the process is about
     to end, and a signal only calls `late`.
     """
     handed_over = False
@@ -199,7 +199,7 @@ def interruptible(late: Callable[[], object] = lambda: None) -> Iterator[Callabl
 
 @contextmanager
 def ends_when_interrupted(during: str, late: Callable[[], object] = lambda: None) -> Iterator[Callable[[], None]]:
-    """End this process at a signal here, by SystemExit: after an INT with a line and exit code 130, else with 0.
+    """End this process by SystemExit on a signal: with a line and exit code 130 after an INT, else with 0.
 
     `late`, and what it yields: as `interruptible`.
     """

@@ -1,4 +1,4 @@
-"""Processor time and memory of other processes of this machine, from /proc: also of one that hangs."""
+"""CPU time and memory of other processes of this machine, from /proc, even of a hung process."""
 
 import os
 import time
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 MEMORY_INTERVAL_S = 2.0
 PRICE_FACTOR = 100
-"""The kernel holds the process's mmap lock while it counts PSS and USS: at most 1 % of the time goes into that."""
+"""The kernel holds the process's mmap lock while it counts PSS and USS, so at most 1 % of the time is spent on that."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """User and system time of a process; None when it is gone or not to be seen."""
+    """User and system time of a process; None if it has ended or cannot be read."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
     except OSError:
         return None
-    # Fields 14 and 15 (proc(5)); the name, field 2, may hold blanks and brackets.
+    # Fields 14 and 15 (proc(5)); the name, field 2, may contain spaces and brackets.
     fields = text.rpartition(b")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS if len(fields) > 12 else None
 
@@ -44,7 +44,7 @@ class ProcessFigures:
         self._observed: dict[int, _Observed] = {}
 
     def look(self, pids: Iterable[int]) -> None:
-        """Read the figures of these processes now; forget all others."""
+        """Read the figures of these processes now and forget all others."""
         self._observed = {pid: self._observed.get(pid) or _Observed() for pid in pids}
         for pid, observed in self._observed.items():
             if (used := cpu_seconds(pid)) is not None:
@@ -56,7 +56,7 @@ class ProcessFigures:
                 observed.memory_due = ended + max(MEMORY_INTERVAL_S, PRICE_FACTOR * (ended - began))
 
     def cpu(self, pid: int | None) -> float | None:
-        """The share of one CPU that the process uses; above 1 with several threads at work."""
+        """The share of one CPU that the process uses; above 1 with several busy threads."""
         observed = self._observed.get(pid) if pid is not None else None
         return None if observed is None else observed.cpu.per_second(time.monotonic())
 
@@ -67,7 +67,7 @@ class ProcessFigures:
 
 
 def memory_of(pid: int) -> "MemorySample | None":
-    """RSS, USS and PSS of a process in MB; None when it is gone or not ours to see."""
+    """RSS, USS and PSS of a process in MB; None if it has ended or cannot be read."""
     from swarm_liveness import ProcessMemory
 
     try:

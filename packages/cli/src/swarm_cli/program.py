@@ -1,4 +1,4 @@
-"""Commands whose help is plain text: quick to make, narrow, and grouped by what options are about.
+"""Commands with plain-text help: fast, narrow, with options grouped by subject.
 
 Typer's own help is drawn by rich, which takes longer to import than everything else that ``--help`` needs.
 """
@@ -11,12 +11,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 WIDEST = 100
-"""Columns of a help text: longer lines are hard to read."""
+"""Width of a help text in columns; longer lines are hard to read."""
 FIRST_COLUMN = 36
-"""Columns that an option and its value may take before its text goes on the next line."""
+"""Width of an option and its value before its text moves to the next line."""
 
 SENTENCE = 300
-"""Letters that the first sentence of a command's help may have: it is wrapped, not cut."""
+"""Longest first sentence of a command's help: it is wrapped, not cut."""
 
 
 def _grouped(items: Iterable[Any], otherwise: str) -> dict[str, list[Any]]:
@@ -27,7 +27,7 @@ def _grouped(items: Iterable[Any], otherwise: str) -> dict[str, list[Any]]:
 
 
 def _row(parameter: Any, context: Any) -> tuple[str, str] | None:
-    """What the help says of an argument or an option."""
+    """The help text of an argument or an option."""
     if parameter.hidden:
         return None
     text = parameter.help or ""
@@ -48,7 +48,7 @@ def _write(command: Any, context: Any, formatter: Any) -> None:
     parameters = command.get_params(context)
     arguments = [one for one in parameters if one.param_type_name == "argument"]
     options = [one for one in parameters if one.param_type_name == "option"]
-    # The general ones last: what is peculiar to a command comes first.
+    # General options come last, a command's own options first.
     groups = _grouped(options, OPTIONS)
     general = groups.pop(OPTIONS, [])
     for title, members in [("Arguments", arguments), *groups.items(), (OPTIONS, general)]:
@@ -62,7 +62,7 @@ OPTIONS = "Options"
 
 
 class Command(TyperCommand):
-    """A command whose options are grouped by what they are about."""
+    """A command with options grouped by subject."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each group of options."""
@@ -70,17 +70,17 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A command with commands below it, grouped likewise."""
+    """A command with subcommands, grouped the same way."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
-        """Run; --debug may stand anywhere, since it is an error that makes one think of it (`errors.debugging`)."""
+        """Run. --debug may stand anywhere, because people add it after an error (`errors.debugging`)."""
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
         kept = [word for word in words[:end] if word != "--debug"] + words[end:]
-        return super().main(kept, *(rest or (self.name,)), **extra)  # its name, also when run as python -m swarm_cli
+        return super().main(kept, *(rest or (self.name,)), **extra)  # the program's name, also for python -m swarm_cli
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the commands first: they are what somebody looks for here."""
+        """Write the commands first, because they matter most here."""
         self.format_commands(ctx, formatter)
         _write(self, ctx, formatter)
 
@@ -96,7 +96,7 @@ class Group(TyperGroup):
 
 
 class Program(typer.Typer):
-    """A `typer.Typer` whose help is plain."""
+    """A `typer.Typer` with plain help."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(

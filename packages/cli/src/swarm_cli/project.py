@@ -24,12 +24,12 @@ TEMPLATES: Mapping[str, str] = {
     "dockerignore": ".dockerignore",
 }
 TAKEN = ("test", "tests", "app", "swarm", "swarm_cli", "swarm_consumer", "swarm_supervisor", "swarm_liveness")
-"""Import names that would hide another module, or be hidden by one."""
+"""Import names that would hide another module or be hidden by one."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """A project's names, and its files by their path in its folder."""
+    """A project's names and its files, by path in its folder."""
 
     name: str
     package: str
@@ -37,17 +37,17 @@ class Project:
 
 
 def project(name: str) -> Project:
-    """The project of a name like ``order-totals``. Raises UsageError for a name that cannot be a package's."""
+    """The project of a name like ``order-totals``. Raises UsageError for a name that cannot be a package name."""
     package = re.sub(r"[-.\s]+", "_", name.strip()).lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", package) or keyword.iskeyword(package):
         raise UsageError(
-            f"{name!r} cannot be a project's name: give one of letters, digits and dashes that starts with a letter, "
+            f"{name!r} cannot be a project name: use letters, digits and dashes, starting with a letter, "
             "like order-totals."
         )
     if package in TAKEN or package in sys.stdlib_module_names or importlib.util.find_spec(package) is not None:
         raise UsageError(
-            f"{name!r} cannot be a project's name: there is a module {package!r} already, and one would hide the "
-            "other. Give another, like order-totals."
+            f"{name!r} cannot be a project name: a module {package!r} already exists, and one would hide the "
+            "other. Use another name, like order-totals."
         )
     names = {"PROJECT": package, "DISTRIBUTION": package.replace("_", "-"), "VERSION": __version__}
     folder = resources.files("swarm_cli") / "templates" / "project"
@@ -58,10 +58,10 @@ def project(name: str) -> Project:
 
 
 def write_project(folder: Path, name: str | None, *, into_existing: bool = False) -> Project:
-    """Write a project into a folder, which is made if need be.
+    """Write a project into a folder, which is created if needed.
 
-    Raises UsageError, with nothing written, when a file is there already, when the folder has files of somebody's and
-    `into_existing` is False, or when a module there has the package's name; CommandError when one cannot be written.
+    Raises UsageError and writes nothing if a file already exists, if the folder has other files and
+    `into_existing` is False, or if a module there has the package's name; CommandError if a file cannot be written.
     """
     made = project(folder.resolve().name if name is None else name)
     module = folder / f"{made.package}.py"
@@ -70,12 +70,10 @@ def write_project(folder: Path, name: str | None, *, into_existing: bool = False
     others = sorted(path.name for path in folder.iterdir() if not _comes_first(path)) if folder.is_dir() else []
     if others and not into_existing:
         shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        raise UsageError(
-            f"{folder} has files already ({shown}): choose a new one, or add --force to write beside them."
-        )
+        raise UsageError(f"{folder} already has files ({shown}): choose a new folder, or add --force to add to it.")
     there = sorted(path for path in made.files if (folder / path).exists())
     if there:
-        raise UsageError(f"{folder / there[0]} is there already, and nothing is overwritten: choose another folder.")
+        raise UsageError(f"{folder / there[0]} already exists and is not overwritten: choose another folder.")
     for path, text in made.files.items():
         try:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +85,7 @@ def write_project(folder: Path, name: str | None, *, into_existing: bool = False
 
 
 def _comes_first(path: Path) -> bool:
-    """Whether a file is one that a project's folder often has before its code."""
+    """Whether a project folder often has this file before any code."""
     return path.name.startswith(".") or path.name.upper().startswith(("README", "LICENSE", "LICENCE"))
 
 

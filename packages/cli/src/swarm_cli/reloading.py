@@ -1,7 +1,7 @@
-"""`--reload`: on a change of a source file the work is drained and the process executes itself anew.
+"""`--reload`: when a source file changes, the work is drained and the process re-executes itself.
 
-A fork of the old supervisor would run old code; execve(2) keeps the pid and forgets everything else. The files are
-watched by a process of their own (`source_watch`): watchfiles has a thread, and a supervisor has none.
+A fork of the old supervisor would run old code; execve(2) keeps the pid and discards everything else. The files are
+watched by a separate process (`source_watch`), because watchfiles uses a thread and a supervisor has none.
 """
 
 import importlib.util
@@ -29,7 +29,7 @@ READY_TIMEOUT_S = 20.0
 
 
 class SourceWatch:
-    """Our end of the watching process: its stdout has a line when it is ready, and one for each change."""
+    """Our end of the watching process. Its stdout has a line when it is ready and one for each change."""
 
     def __init__(self, folder: Path) -> None:
         if importlib.util.find_spec("watchfiles") is None:
@@ -38,7 +38,8 @@ class SourceWatch:
         self.ended = False
         """Whether a signal has asked for the end."""
         self.process = subprocess.Popen(
-            # A group of its own: Ctrl-C is for the swarm. It ends at the end of its stdin, which is our end.
+            # A separate process group, because Ctrl-C is for the swarm. It ends when its stdin ends, that is, when we
+            # end.
             [sys.executable, "-m", "swarm_cli.source_watch", str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0,
         )  # fmt: skip
@@ -46,13 +47,13 @@ class SourceWatch:
         self.fd = self.process.stdout.fileno()
         try:
             if self.line(READY_TIMEOUT_S) is None:
-                raise CommandError("the process that watches the sources does not answer: start without --reload.")
+                raise CommandError("the process that watches the source files does not answer: start without --reload.")
         except BaseException:
             self.close()
             raise
 
     def line(self, timeout_s: float | None) -> str | None:
-        """The next line: what has changed; None after `timeout_s` seconds, or when the watching process has ended."""
+        """The next line (the changed file); None after `timeout_s` seconds, or if the watching process has ended."""
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         if not poll.poll(None if timeout_s is None else 1000 * timeout_s):
@@ -60,18 +61,18 @@ class SourceWatch:
         return os.read(self.fd, 4096).decode("utf-8", "replace").partition("\n")[0] or None
 
     def wait(self) -> None:
-        """Wait for a change. Raises CommandError when nobody watches any longer."""
+        """Wait for a change. Raises CommandError if the watching process has ended."""
         changed = self.line(None)
         if changed is None:
-            raise CommandError("the process that watched the sources has ended: start again.")
+            raise CommandError("the process that watches the source files has ended: start again.")
         self.changed = changed
 
     def end(self) -> None:
-        """Take note that a signal asks for the end: nothing starts anew then, whatever changes before or after it."""
+        """Note that a signal asked for the end: then nothing restarts, whatever changes before or after it."""
         self.ended = True
 
     def stop_at_change(self, supervisor: "Supervisor") -> None:
-        """Have the supervisor stop in order at the first change."""
+        """Have the supervisor stop gracefully at the first change."""
         from swarm_supervisor import events
         from swarm_supervisor.signals import STOPPING
 
@@ -79,10 +80,10 @@ class SourceWatch:
             supervisor.remove_reader(self.fd)
             changed = self.line(0)
             if changed is None:
-                logger.warning("nobody watches the sources any longer: a change will not reload")
+                logger.warning("the source files are no longer watched: a change will not reload")
                 return
             self.changed = changed
-            logger.info("%s changed: the swarm drains and starts anew", changed)
+            logger.info("%s changed: the swarm drains and restarts", changed)
             supervisor.stop(f"{changed} changed")
 
         def signalled(event: events.SignalReceived) -> None:
@@ -90,7 +91,7 @@ class SourceWatch:
                 self.end()
 
         def stopping(_: events.Stopping) -> None:
-            # Whoever asked for it: what changes during a stop starts nothing anew.
+            # A change during a stop does not cause a restart, whatever caused the stop.
             supervisor.remove_reader(self.fd)
 
         supervisor.add_reader(self.fd, select.EPOLLIN, look)
@@ -98,13 +99,13 @@ class SourceWatch:
         supervisor.on(events.Stopping)(stopping)
 
     def stop_runtime_at_change(self, runtime: "Stoppable") -> "Stoppable":
-        """Stop a runtime at the first change, from a thread; what signals are to stop in its place."""
+        """Stop a runtime at the first change, from a thread. Returns the object that signals must stop instead."""
 
         def follow() -> None:
             changed = self.line(None)
             if changed is not None and not self.ended:
                 self.changed = changed
-                logger.info("%s changed: draining, to start anew", changed)
+                logger.info("%s changed: draining, then restarting", changed)
                 runtime.stop(f"{changed} changed")
 
         threading.Thread(target=follow, name="swarm-reload", daemon=True).start()
@@ -123,7 +124,7 @@ class SourceWatch:
 
 @dataclass(frozen=True)
 class _Signalled:
-    """A runtime as signals see it under `--reload`: they stop it for good."""
+    """A runtime as seen by signals under `--reload`: they stop it for good."""
 
     runtime: "Stoppable"
     watch: SourceWatch
@@ -137,9 +138,9 @@ class _Signalled:
 
 
 def perform(body: Callable[[SourceWatch | None], int], reload: bool) -> int:
-    """Run `body`; the exit code. With `reload` and a source that has changed, execute this program anew instead.
+    """Run `body` and return the exit code. With `reload`, after a source file changed, re-execute this program instead.
 
-    Code that does not load is no end then: the next change is waited for. A signal that asks for the end is one.
+    Code that does not load is not the end then: the next change is awaited. Only a signal ends it.
     """
     if not reload:
         return body(None)
@@ -154,7 +155,7 @@ def perform(body: Callable[[SourceWatch | None], int], reload: bool) -> int:
             complain(said[0])
             code = said[1]
             if not watch.ended:
-                logger.info("waiting for a change of the sources")
+                logger.info("waiting for a source file to change")
                 watch.wait()
     finally:
         watch.close()

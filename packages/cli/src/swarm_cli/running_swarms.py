@@ -1,4 +1,4 @@
-"""Finding the swarm that an operator means: the only one that runs, or the one that --control names."""
+"""Find the swarm that an operator means: the only one running, or the one that --control names."""
 
 import difflib
 import os
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from swarm_supervisor import ControlClient
 
 ANSWER_TIMEOUT_S = 5.0
-"""How long a supervisor may take to answer; it does so from its loop, in milliseconds."""
+"""How long a supervisor may take to answer; normally it answers from its loop within milliseconds."""
 
 
 class RunningSwarm(NamedTuple):
-    """A swarm whose control socket takes connections."""
+    """A swarm whose control socket accepts connections."""
 
     path: Path
     pid: int
@@ -29,12 +29,14 @@ class RunningSwarm(NamedTuple):
 def chosen_path(control: str | None) -> Path:
     """The control socket to talk to: `control` as a path, a supervisor's pid or a swarm's name, or the only one here.
 
-    Raises UsageError when several are meant, CommandError when there is none.
+    Raises UsageError if several match, CommandError if there is none.
     """
     if control is None:
         return _only_one(control_folder())
     if control.lower() == "off":
-        raise UsageError("the control socket is off (--control off): name that of a running swarm with --control PATH.")
+        raise UsageError(
+            "the control socket is off (--control off): name a running swarm's socket with --control PATH."
+        )
     if is_path(control):
         return Path(control)
     folder = control_folder()
@@ -45,7 +47,7 @@ def chosen_path(control: str | None) -> Path:
 
 
 def connected(path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> "ControlClient":
-    """A connection to the supervisor at `path`. Raises ControlError when nobody listens there."""
+    """A connection to the supervisor at `path`. Raises ControlError if no supervisor listens there."""
     from swarm_supervisor import ControlClient, ControlError
 
     try:
@@ -57,7 +59,7 @@ def connected(path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> "ControlClient
 
 
 def running_swarms(folder: Path) -> list[RunningSwarm]:
-    """Every swarm with a socket in `folder`; what dead supervisors have left there is passed over."""
+    """Every swarm with a socket in `folder`; sockets left by dead supervisors are skipped."""
     from swarm_supervisor import ControlError
 
     found = []
@@ -68,7 +70,7 @@ def running_swarms(folder: Path) -> list[RunningSwarm]:
             with connected(path, timeout_s=2.0) as client:
                 name = client.status().name
         except ControlError as error:
-            # A pid is used again: the socket of a dead supervisor may bear that of a living stranger.
+            # Pids are reused: the socket of a dead supervisor may be named after the pid of an unrelated process.
             if isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError):
                 continue
             name = "does not answer"
@@ -112,16 +114,16 @@ def _whose(path: Path) -> str:
     try:
         uid = path.stat().st_uid
     except OSError:
-        return "is in a folder that this user may not enter: ask as the swarm's own user, with sudo for one"
+        return "is in a folder that this user may not enter: run this command as the swarm's own user, as with sudo"
     try:
         owner = pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"belongs to user {uid}: ask as that user, as in sudo -u '#{uid}'"
-    return f"belongs to {owner}: ask as that user, as in sudo -u {owner}"
+        return f"belongs to user {uid}: run this command as that user, as in sudo -u '#{uid}'"
+    return f"belongs to {owner}: run this command as that user, as in sudo -u {owner}"
 
 
 def _check_owner(folder: Path) -> None:
-    # Anybody may make a folder of this name in a shared temporary folder, and a socket in it that says what he likes.
+    # Another user may create a folder of this name in a shared temporary folder, with a socket that sends anything.
     try:
         status = folder.lstat()
     except FileNotFoundError:
@@ -131,7 +133,9 @@ def _check_owner(folder: Path) -> None:
             f"cannot look into {folder} ({error.strerror}): name a socket with --control PATH."
         ) from error
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
-        raise UsageError(f"{folder} is open to others or not yours: remove it, or name a socket with --control PATH.")
+        raise UsageError(
+            f"{folder} is accessible to other users or not yours: remove it, or name a socket with --control PATH."
+        )
 
 
 def _sockets(folder: Path) -> Iterator[tuple[int, Path]]:

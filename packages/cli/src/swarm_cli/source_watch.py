@@ -10,11 +10,11 @@ import threading
 from collections.abc import Iterator
 
 LOOK_MS = 200
-"""How long one wait for changes may take: the first one that ends means that the watch is set up."""
+"""Length of one wait for changes. The end of the first wait means that the watch is set up."""
 
 
 def changes(folder: str) -> Iterator[str]:
-    """``ready``, then the path of a file of each change; caches, virtual environments and the like are left out."""
+    """Print ``ready``, then the path of each changed file; caches, virtual environments and the like are left out."""
     from watchfiles import PythonFilter, watch
 
     ready = False

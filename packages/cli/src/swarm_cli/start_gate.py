@@ -1,6 +1,6 @@
-"""The gate before the first fork: a supervisor's nodes are held until a child process has found Kafka in order.
+"""The gate before the first fork: no node starts until a child process has checked Kafka.
 
-The supervisor's loop turns meanwhile: probes, page, control socket, signals and systemd are answered from the start.
+The supervisor's loop runs meanwhile: it answers probes, page, control socket, signals and systemd from the start.
 """
 
 import time
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 MOST_LOST = 5
-"""So many children in a row that are killed or too slow are no accident of the machine."""
+"""This many killed or slow children in a row are not a coincidence."""
 
 
 class StartGate:
-    """Opens when the brokers have answered and have what the application needs; ends the swarm when they cannot."""
+    """Opens when the brokers have what the application needs; ends the swarm if they do not."""
 
     def __init__(
         self, supervisor: "Supervisor", load: "Load", outline: "Outline", nodes: int, settings: Settings, slack_s: float
     ) -> None:
-        """Hold the nodes of a supervisor that does not run yet. Raises UsageError where no broker is named.
+        """Hold the nodes of a supervisor that is not running yet. Raises UsageError if no broker is named.
 
-        `load` runs in the child: it may have the application, or import it there, within `slack_s` seconds.
+        `load` runs in the child: it returns the application or imports it there, within `slack_s` seconds.
         """
         from swarm_supervisor import events
 
@@ -51,7 +51,7 @@ class StartGate:
         supervisor.on(events.Stopping)(self._stopping)
 
     def exit_code(self, code: int) -> int:
-        """What the command returns after a run that ended with `code`. Raises what kept the gate shut."""
+        """The command's exit code after a run that ended with `code`. Raises the error that kept the gate shut."""
         if self._error is not None:
             raise self._error
         if not self._open and self._stopped_by == "SIGINT":
@@ -76,11 +76,11 @@ class StartGate:
             return msgspec.json.encode(check_cluster(*self._load(), timeout_s))
 
         try:
-            # The child may be slow to start on a busy machine: its own deadline is the timeout, ours comes after it.
+            # The child may start slowly on a busy machine: its own deadline is the timeout, and ours comes after it.
             self._supervisor.in_child(question, timeout_s + self._slack_s, self._answered)
         except OSError as error:
-            self._again(f"no process can be forked to ask ({error.strerror})")
-        except Exception as error:  # noqa: BLE001 - whatever it is, a gate that stays shut must end the swarm
+            self._again(f"no child process can be forked ({error.strerror})")
+        except Exception as error:  # noqa: BLE001 - after any error, a gate that stays shut must end the swarm
             self._refuse(error)
 
     def _answered(self, answer: "bytes | ChildFailed") -> None:
@@ -91,10 +91,10 @@ class StartGate:
         try:
             if not isinstance(answer, bytes):
                 self._lost += 1
-                if answer.lost and self._lost < MOST_LOST:  # as after a pause of the machine, or an OOM kill
+                if answer.lost and self._lost < MOST_LOST:  # for example after a pause of the machine or an OOM kill
                     self._again(str(answer))
                     return
-                raise CommandError(f"the brokers cannot be asked from a child process: {answer}.")
+                raise CommandError(f"asking the brokers from a child process failed: {answer}.")
             self._lost = 0
             report = msgspec.json.decode(answer, type=ClusterReport)
             if not preflight.settled(report):

@@ -1,4 +1,4 @@
-"""The session of `top`: it asks the supervisor, reads the keys, carries out what they demand, and paints.
+"""The session of `top`: it asks the supervisor, reads keys, acts on them, and paints.
 
 One thread, one wait: on the keyboard, the subscription and the next look.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from swarm_supervisor import ControlClient, Snapshot
 
 ANSWER_S = 2.0
-"""The picture stands still while the supervisor is asked: not for longer than this."""
+"""The picture freezes while the supervisor is asked, for at most this time."""
 EVENTS_S = 0.01
 LEAVING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 SUSPENDING = {signal.SIGTSTP}
@@ -35,7 +35,7 @@ class TopSession:
     """One `swarm-cli top`."""
 
     def __init__(self, path: Path, interval_s: float) -> None:
-        """Connect. Raises ControlError when nobody listens at `path`."""
+        """Connect. Raises ControlError if no supervisor listens at `path`."""
         self._path = path
         self._interval_s = interval_s
         self._client: ControlClient | None = None
@@ -46,12 +46,12 @@ class TopSession:
         self._state = TopState(snapshot, self._figures.cpu, self._figures.memory)
         self._answered = time.monotonic()
         for node in snapshot.nodes:
-            if node.statistics is not None:  # a rate needs two samples: do not wait for the second report
+            if node.statistics is not None:  # a rate needs two samples, and this avoids waiting for the second report
                 self._state.reported(node.id, node.generation, self._answered, node.statistics.messages)
         self._stopped: Event | None = None
 
     def run(self, terminal: Terminal) -> int:
-        """Show and obey until the operator quits or the swarm ends; the exit code."""
+        """Show the swarm and obey keys until the operator quits or the swarm ends. Returns the exit code."""
         self._look()
         look_at = time.monotonic() + self._interval_s
         painted, dirty = 0.0, True
@@ -81,7 +81,7 @@ class TopSession:
                         return ExitCode.CLEAN
                     self._carry_out(order)
             if happened.ready and self._read_events():
-                # Something has happened: the snapshot shows what has become of it.
+                # An event arrived: the snapshot shows its result.
                 look_at = min(look_at, time.monotonic() + PAINT_INTERVAL_S)
         return ExitCode.CLEAN
 
@@ -89,7 +89,7 @@ class TopSession:
         return None if self._subscription is None else self._subscription.fileno()
 
     def last_words(self) -> str:
-        """What remains to be said when the terminal is as before: how the swarm ended, if it did."""
+        """The last words after the terminal is restored: how the swarm ended, if it did."""
         return "" if self._stopped is None else line(self._stopped)
 
     def close(self) -> None:
@@ -115,12 +115,12 @@ class TopSession:
         try:
             snapshot = self._client.status() if self._client is not None else self._connect()
         except ControlError as error:
-            # An answer that comes too late would be taken for that to the next question: never ask here again.
+            # A late answer would be mistaken for the answer to the next question, so this connection is not used again.
             if self._subscription is not None:
                 self._read_events()
             self.close()
             if self._stopped is None and isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError):
-                raise CommandError("the swarm has ended without a word: its log says more.") from error
+                raise CommandError("the swarm has ended without giving a reason: see its log.") from error
             self._state.silent_s = time.monotonic() - self._answered
             return
         self._answered = self._state.now = time.monotonic()
@@ -130,7 +130,7 @@ class TopSession:
             self._figures.look(node.pid for node in snapshot.nodes if node.pid is not None)
 
     def _read_events(self) -> bool:
-        """Take in the events that have come; whether another look is due: for one of them, or because of the end."""
+        """Take in new events. Returns whether another look is due, because of an event or the end."""
         assert self._subscription is not None
         events = list(self._subscription.events(EVENTS_S))
         for event in events:
@@ -169,7 +169,7 @@ class TopSession:
             answer = self._client.request(order.what, reason=reason("top"), **arguments)
             if order.what == "trace" and not answer.get("asked"):
                 self._state.awaited = None
-                self._state.notice = f"node {order.node} cannot be asked for its stacks now"
+                self._state.notice = f"node {order.node} cannot dump its stacks now"
         except ControlError as error:
             self._state.notice = sentence(str(error))
 
@@ -179,7 +179,7 @@ class TopSession:
         terminal.paint(picture(self._state, width, height))
 
     def _fit(self, terminal: Terminal) -> tuple[int, int]:
-        """Columns and lines as they are now; what is read page by page is folded to them."""
+        """The current size in columns and lines; stacks are folded to it."""
         width, height = terminal.size()
         self._state.page = reading_page(height)
         if self._state.trace is not None:
@@ -188,7 +188,7 @@ class TopSession:
 
 
 def quiet_node(client: "ControlClient", node: int) -> str:
-    """Tell one node to take no more work, by the signal that means so; what was done."""
+    """Send one node the signal to take no more work. Returns what was done."""
     from swarm_pidfd import Pidfd
 
     snapshot = client.status()
@@ -196,17 +196,19 @@ def quiet_node(client: "ControlClient", node: int) -> str:
     if pid is None:
         return f"node {node} has no process now"
     if not same_pids(client, snapshot.pid):
-        return f"node {node} cannot be signalled from here: its pid is of another pid namespace, as in a container"
+        return f"node {node} cannot be signalled from here: its pid belongs to another pid namespace, as in a container"
     try:
         with Pidfd(pid) as process:
             if parent_of(pid) != snapshot.pid:
-                return f"node {node} is not signalled: process {pid} is no child of the supervisor (pid {snapshot.pid})"
-            # Looked up again with the process held: the signal cannot reach another one that got this pid meanwhile.
+                return (
+                    f"node {node} is not signalled: process {pid} is not a child of the supervisor (pid {snapshot.pid})"
+                )
+            # Looked up again while the process is held, so the signal cannot reach another process that got this pid.
             if _pid_of(client.status(), node) != pid or not process.signal("TSTP"):
-                return f"node {node} has ended meanwhile"
+                return f"node {node} has ended"
     except OSError as error:
         return f"node {node} (pid {pid}) cannot be signalled: {error.strerror}"
-    return f"node {node} is told to be quiet"
+    return f"node {node} is becoming quiet"
 
 
 def _pid_of(snapshot: "Snapshot", node: int) -> int | None:

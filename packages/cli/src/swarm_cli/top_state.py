@@ -1,4 +1,4 @@
-"""What `top` knows and what its keys do. Pure: `press` answers with what the session shall carry out."""
+"""What `top` knows and what its keys do. Pure: `press` returns what the session must carry out."""
 
 from collections import deque
 from collections.abc import Callable
@@ -15,14 +15,14 @@ KEPT_EVENTS = 200
 
 
 class Order(NamedTuple):
-    """What the operator wants: "restart", "quiet", "trace", "scale" or "quit"."""
+    """An action that the operator wants: "restart", "quiet", "trace", "scale" or "quit"."""
 
     what: str
     node: int | None = None
     nodes: int | None = None
 
     def question(self) -> str:
-        """What is asked before it is done."""
+        """The question to confirm it."""
         match self.what:
             case "scale":
                 return f"scale to {self.nodes} node{'s' if self.nodes != 1 else ''}?"
@@ -32,7 +32,7 @@ class Order(NamedTuple):
 
 @dataclass(slots=True)
 class Trace:
-    """Stacks that are being read."""
+    """Stacks that the operator is reading."""
 
     node: int
     text: str
@@ -41,7 +41,7 @@ class Trace:
     top: int = 0
 
     def fold(self, width: int) -> None:
-        """Break lines that are too long: the end of a frame's line has the name of the function."""
+        """Break lines that are too long, because a frame's line ends with the name of the function."""
         width = max(20, width)
         self.lines = [
             line[start : start + width]
@@ -56,33 +56,33 @@ class TopState:
 
     snapshot: "Snapshot"
     cpu: Callable[[int | None], float | None]
-    """The share of one CPU by pid; None: not known."""
+    """The share of one CPU by pid; None if not known."""
     memory: "Callable[[int | None], MemorySample | None]"
     now: float = 0.0
     rates: dict[int, Rate] = field(default_factory=dict)
-    """Messages by node id."""
+    """Message rates by node id."""
     topic_rates: dict[tuple[str, str], Rate] = field(default_factory=dict)
-    """Messages by group and topic."""
+    """Message rates by group and topic."""
     selected: int = 0
     """A node id."""
     asking: Order | None = None
     notice: str = ""
     awaited: int | None = None
-    """The node whose stacks have been asked for."""
+    """The node whose stacks were requested."""
     trace: Trace | None = None
     events: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=KEPT_EVENTS))
     """Line and level."""
     silent_s: float = 0.0
-    """For how long the supervisor has not answered; 0: it does."""
+    """How long the supervisor has not answered; 0 if it answers."""
     page: int = 10
-    """Lines of a page of stacks, by the last picture."""
+    """Lines per page of stacks, from the last picture."""
 
     def node(self) -> "NodeSnapshot | None":
         """The selected one."""
         return next((node for node in self.snapshot.nodes if node.id == self.selected), None)
 
     def take(self, snapshot: "Snapshot") -> None:
-        """A new look. The selection moves when its node has gone."""
+        """Take a new snapshot. The selection moves if its node has gone."""
         self.snapshot = snapshot
         ids = [node.id for node in snapshot.nodes]
         if ids and self.selected not in ids:
@@ -94,30 +94,30 @@ class TopState:
             self.topic_rates[place].add(None, self.now, messages)
 
     def reported(self, node: int, generation: int, at: float, messages: int) -> None:
-        """Statistics of a node have come."""
+        """Take new statistics of a node."""
         self.rates.setdefault(node, Rate()).add(generation, at, messages)
 
     def messages_per_second(self, node: "NodeSnapshot") -> float | None:
-        """The rate of a node's present process; None while it is not known, and where there is no process."""
+        """The rate of a node's current process; None if it is not known or there is no process."""
         rate = self.rates.get(node.id)
         if rate is None or node.pid is None or rate.life != node.generation:
             return None
         return rate.per_second(self.now)
 
     def topic_per_second(self, group: str, topic: str) -> float | None:
-        """The rate of a topic of a group; None while it is not known."""
+        """The rate of a topic of a group; None if it is not known."""
         rate = self.topic_rates.get((group, topic))
         return None if rate is None else rate.per_second(self.now)
 
 
 def press(state: TopState, key: str) -> Order | None:
-    """Change the state as a key demands; what is to be done about it, if anything."""
+    """Change the state for a key. Returns the action to carry out, if any."""
     if state.trace is not None:
         _read(state.trace, state, key)
         return None
     if state.asking is not None:
         order, state.asking = state.asking, None
-        state.notice = "" if key in ("y", "Y", "enter") else "nothing was done"
+        state.notice = "" if key in ("y", "Y", "enter") else "cancelled"
         return order if key in ("y", "Y", "enter") else None
     state.notice, state.awaited = "", None
     if key in ("q", "escape"):

@@ -9,18 +9,20 @@ from swarm_cli.errors import UsageError, settled
 
 LAST_PORT = 65535
 MOST = 100_000
-"""Partitions of a topic, or times of a fault: more is a slip of the keyboard."""
+"""Limit for partitions of a topic and repeats of a fault: more is a typing error."""
 
 
 @settled
 def broker(
-    port: Annotated[int, typer.Option(help="Port of the first broker; 0: a free one.", min=0, max=LAST_PORT)] = 9092,
-    brokers: Annotated[int, typer.Option(help="How many brokers; the next ports are theirs.", min=1, max=9)] = 1,
+    port: Annotated[
+        int, typer.Option(help="Port of the first broker; 0 picks a free one.", min=0, max=LAST_PORT)
+    ] = 9092,
+    brokers: Annotated[int, typer.Option(help="Number of brokers; they use the following ports.", min=1, max=9)] = 1,
     topic: Annotated[
         list[str] | None, typer.Option(help="A topic to create; repeatable.", metavar="NAME:PARTITIONS")
     ] = None,
     round_trip_time: Annotated[
-        float, typer.Option(help="Delay each response by so many ms.", metavar="MS", min=0)
+        float, typer.Option(help="Delay each response by MS milliseconds.", metavar="MS", min=0)
     ] = 0.0,
     fault: Annotated[
         list[str] | None,
@@ -29,7 +31,7 @@ def broker(
 ) -> int:
     """Run an embedded Kafka broker for development, until Ctrl-C.
 
-    All data is in memory and ends with it; a partition keeps about 5 MiB. Not for production.
+    All data is in memory and is lost at the end; a partition keeps about 5 MiB. Not for production.
 
     A fault names a request and an error of Kafka's protocol; _TRANSPORT drops the connection.
 
@@ -41,7 +43,7 @@ def broker(
         raise UsageError(f"{brokers} brokers from port {port} on need ports above {LAST_PORT}: give a lower --port.")
     topics = dict(_topic(text) for text in topic or [])
     if len(topics) < len(topic or []):
-        raise UsageError("a topic is given twice with --topic: give each once.")
+        raise UsageError("--topic names the same topic twice: name each once.")
     for text in fault or []:
         _check_fault(text)
     return run_embedded_broker(
@@ -58,7 +60,7 @@ def _topic(text: str) -> tuple[str, int]:
     if not name or not _is_count(partitions):
         raise UsageError(f"--topic takes NAME:PARTITIONS, as in flights:8, not {text!r}.")
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in (".", ".."):  # Kafka's own rule
-        raise UsageError(f"{name!r} is no topic's name: give at most 249 letters, digits, dots, dashes, underscores.")
+        raise UsageError(f"{name!r} is not a topic name: give at most 249 letters, digits, dots, dashes, underscores.")
     return name, int(partitions)
 
 

@@ -21,12 +21,12 @@ def events(
     control: Control = None,
     as_json: AsJson = False,
     every: Annotated[
-        bool, typer.Option("--all", help="Also reports and turns of the loop.", envvar="SWARM_ALL", show_envvar=False)
+        bool, typer.Option("--all", help="Also show reports and loop turns.", envvar="SWARM_ALL", show_envvar=False)
     ] = False,
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only events of this kind, like NodeExited; repeatable. An unknown one lists all.",
+            help="Show only this kind, like NodeExited; repeatable. An unknown kind lists all.",
             metavar="KIND",
             envvar="SWARM_KIND",
             show_envvar=False,
@@ -34,7 +34,9 @@ def events(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", min=1, help="End after so many.", envvar="SWARM_LIMIT", show_envvar=False),
+        typer.Option(
+            "--limit", metavar="N", min=1, help="End after N events.", envvar="SWARM_LIMIT", show_envvar=False
+        ),
     ] = None,
     for_seconds: Annotated[
         float | None,

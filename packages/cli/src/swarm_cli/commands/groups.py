@@ -1,4 +1,4 @@
-"""`swarm-cli groups seek|reset`: move the committed offsets of a group that is not at work."""
+"""`swarm-cli groups seek|reset`: move the committed offsets of a group without members."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +22,7 @@ To = Annotated[
     str,
     typer.Option(
         "--to",
-        help="earliest, latest, an offset, +N or -N from what is committed, or a time like 2026-11-21T06:00Z.",
+        help="earliest, latest, an offset, +N or -N from the committed offset, or a time like 2026-11-21T06:00Z.",
         metavar="POSITION",
         show_envvar=False,
     ),
@@ -31,7 +31,9 @@ Partitions = Annotated[
     list[int] | None,
     typer.Option("--partition", help="Only this partition; repeatable.", metavar="N", min=0, show_envvar=False),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, it is only shown.", show_envvar=False)]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Move the offsets; without it, only show the plan.", show_envvar=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)]
 
 
@@ -43,9 +45,9 @@ def seek(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
-    """Move a group to an offset, a time, the beginning or the end. A dry run, unless with --yes.
+    """Move a group to an offset, a time, the start or the end. This is a dry run unless you add --yes.
 
-    Stop the group's members first: the cluster moves no offsets of a group at work.
+    Stop the group's members first: Kafka refuses to move the offsets of an active group.
 
     Example: swarm-cli groups seek my_app:app --group billing --to 2026-11-21T06:00Z --include-topics orders
     """
@@ -62,7 +64,7 @@ def reset(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
-    """Move a group to where it would start anew: each topic's initial_offset. A dry run, unless with --yes.
+    """Move a group to where a new group would start: each topic's initial_offset.
 
     Example: swarm-cli groups reset my_app:app --group billing --yes
     """
@@ -72,7 +74,7 @@ def reset(
         start = initial_offset(groups, group, topic)
         if start == "error":
             raise UsageError(
-                f"topic {topic!r} has initial_offset 'error', so it says no place to start from: use groups seek --to."
+                f"topic {topic!r} has initial_offset 'error', which names no start position: use groups seek --to."
             )
         return Position.parse(start)
 
@@ -121,7 +123,7 @@ def _moves(
     asked = partitions_of(cluster, groups).get(name, [])
     for number in only or []:
         if all(number != partition for _, partition in asked):
-            raise UsageError(f"no topic of group {name!r} has a partition {number}.")
+            raise UsageError(f"no topic in group {name!r} has partition {number}.")
     asked = [each for each in asked if only is None or not only or each[1] in only]
     wanted = {each: place(groups, each[0]) for each in asked}
     times = {position.number for position in wanted.values() if position.word == "time"}

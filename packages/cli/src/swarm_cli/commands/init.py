@@ -1,4 +1,4 @@
-"""`swarm-cli init FOLDER`: a small project that works."""
+"""`swarm-cli init FOLDER`: a small working project."""
 
 import shlex
 from pathlib import Path
@@ -11,17 +11,20 @@ from swarm_cli.errors import settled
 
 @settled
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to; its name becomes the project's.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Target folder; its name becomes the project's name.")
+    ],
     name: Annotated[
-        str | None, typer.Option(help="The project's name, if not the folder's.", metavar="NAME", show_envvar=False)
+        str | None,
+        typer.Option(help="Project name, if it differs from the folder's.", metavar="NAME", show_envvar=False),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also write into a folder that has files.", show_envvar=False)
+        bool, typer.Option("--force", help="Write into a folder that already has files.", show_envvar=False)
     ] = False,
 ) -> int:
     """Write a small project: an app, tests that use the test kit, a Dockerfile and instructions.
 
-    It passes its own tests as it is. No existing file is ever overwritten.
+    Its tests pass unchanged. Existing files are never overwritten.
 
     Example: swarm-cli init order-totals
     """
@@ -32,5 +35,5 @@ def init(
     into = () if folder.resolve() == Path.cwd() else (f"cd {shlex.quote(str(folder))}",)
     for line in (*into, "pip install -e '.[test]'", "pytest"):
         typer.echo(f"    {line}")
-    typer.echo("README.md in it says how to run it.")
+    typer.echo("Its README.md explains how to run it.")
     return 0

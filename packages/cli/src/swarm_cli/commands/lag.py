@@ -13,7 +13,7 @@ def lag(
 ) -> int:
     """Show committed offset, end and lag of each group of APP, by partition.
 
-    A group that has committed nothing of a partition is behind by what its initial_offset makes it read.
+    Where a group has committed nothing, its lag is counted from the position that initial_offset gives.
 
     Example: swarm-cli lag my_app:app --include-consumer-groups billing
     """

@@ -1,4 +1,4 @@
-"""`swarm-cli memory`: what the swarm holds, what is shared, and what separate processes would hold."""
+"""`swarm-cli memory`: what the swarm uses, what is shared, and what separate processes would use."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,16 +22,16 @@ def memory(
         str | None,
         typer.Option(
             metavar="APP",
-            help="Load APP (module:attribute) in a fresh process and compare with that.",
+            help="Load APP (module:attribute) in a fresh process and compare with it.",
             envvar="SWARM_MEASURE",
             show_envvar=False,
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show the memory of every process, and what sharing saves.
+    """Show the memory of every process and how much sharing saves.
 
-    RSS counts shared pages in each process, PSS parts them, USS leaves them out. MB are of 2^20 bytes.
+    RSS counts shared pages in every process, PSS divides them, USS leaves them out. 1 MB is 2^20 bytes.
 
     Example: swarm-cli memory --measure my_app:app
     """  # fmt: skip
@@ -39,8 +39,8 @@ def memory(
         snapshot = client.status()
         if not same_pids(client, snapshot.pid):
             raise CommandError(
-                f"the supervisor (pid {snapshot.pid} there) runs in another pid namespace: ask where it runs, in its "
-                "container for one."
+                f"the supervisor (pid {snapshot.pid} there) is in another pid namespace: run this command there, "
+                "for example in its container."
             )
     processes = _processes(snapshot)
     fresh = None
@@ -73,12 +73,12 @@ def _processes(snapshot: "Snapshot") -> "list[Process]":
         found = [read(role, node, pid) for role, node, pid in wanted if pid is not None]
     except PermissionError as error:
         raise CommandError(
-            f"the memory of the swarm (pid {snapshot.pid}) may not be read by this user: ask as the swarm's own user."
+            f"the memory of the swarm (pid {snapshot.pid}) cannot be read: run this command as the swarm's own user."
         ) from error
     processes = [process for process in found if process is not None]
     if not processes or processes[0].role != "supervisor":
         raise CommandError(
-            f"there is no process {snapshot.pid} here: ask where the supervisor runs (in its container, for one)."
+            f"there is no process {snapshot.pid} here: run this command where the supervisor is, as in its container."
         )
     return processes
 
@@ -105,7 +105,7 @@ def _document(snapshot: "Snapshot", report: "MemoryReport") -> dict[str, Any]:
         "uss_mb": report.uss_mb,
         "shared_mb": report.shared_mb,
         "shared": report.shared,
-        # Without a node there is nothing to compare with: unknown, and not less than nothing.
+        # Without a node there is nothing to compare with: the saving is unknown, not negative.
         "separate_mb": report.separate_mb if report.nodes else None,
         "saved_mb": report.saved_mb if report.nodes else None,
         "saved": report.saved if report.nodes else None,

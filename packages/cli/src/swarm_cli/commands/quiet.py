@@ -1,4 +1,4 @@
-"""`swarm-cli quiet`: finish what there is and take no more, without leaving the groups."""
+"""`swarm-cli quiet`: finish the current work and take no more, without leaving the groups."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @operation
 def quiet(control: Control = None, wait: Wait = True, timeout: Timeout = 60.0, as_json: AsJson = False) -> int:
-    """Have every node finish its work and take no more.
+    """Let every node finish its work and take no more.
 
     The nodes stay members of their groups.
 
@@ -30,23 +30,23 @@ def quiet(control: Control = None, wait: Wait = True, timeout: Timeout = 60.0, a
             try:
                 snapshot = following.until(_is_quiet, timeout, "quieting")
             except SwarmEnded as ended:
-                raise CommandError(f"the swarm ended while it was quieting: {ended.reason}.") from ended
+                raise CommandError(f"the swarm ended before it was quiet: {ended.reason}.") from ended
         else:
             snapshot = following.client.status()
     if as_json:
         say_json({"name": snapshot.name, "pid": snapshot.pid, "state": snapshot.state})
     else:
-        say(f"{snapshot.name} (pid {snapshot.pid}) is {'quiet' if wait else 'told to be quiet'}")
+        say(f"{snapshot.name} (pid {snapshot.pid}) is {'quiet' if wait else 'becoming quiet'}")
     return ExitCode.CLEAN
 
 
 def _is_quiet(snapshot: "Snapshot") -> bool:
     if snapshot.state == "quiet":
         return True
-    # A degraded swarm says so instead of "quiet"; its nodes tell all the same.
+    # A degraded swarm shows that state instead of "quiet"; its nodes still show whether they are quiet.
     nodes = [node for node in snapshot.nodes if node.pid is not None]
     if snapshot.state == "starting" and not nodes:
-        return True  # it waits before its first node: nothing is taken, and the nodes that come begin quiet
+        return True  # it has no node yet: nothing is taken, and new nodes start quiet
     return snapshot.state == "degraded" and all(
         node.state == "running" and node.statistics is not None and node.statistics.state == "quiet" for node in nodes
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @operation
 def restart(
-    node: Annotated[int | None, typer.Argument(metavar="NODE", help="The id of one node (default: all).")] = None,
+    node: Annotated[int | None, typer.Argument(metavar="NODE", help="Id of one node (default: all).")] = None,
     control: Control = None,
     wait: Wait = True,
     timeout: Timeout = 300.0,
@@ -24,9 +24,9 @@ def restart(
 ) -> int:
     """Replace the process of one node, or of all in turn.
 
-    Renews processes from the loaded supervisor, never code: new code needs a new supervisor. A successor is ready
-    before the old process drains and goes; the first failure ends the round and leaves the rest as it is. In a quiet
-    swarm the new processes are quiet too.
+    The new processes are forked from the loaded supervisor, so they run the same code: new code needs a new supervisor.
+    A successor is ready before the old process drains and ends. The first failure ends the restart and leaves the rest
+    unchanged. In a quiet swarm the new processes are quiet too.
 
     Example: swarm-cli restart 2
     """
@@ -55,20 +55,20 @@ def restart(
     else:
         whom = f"node {node}" if node is not None else f"{len(asked)} nodes"
         quiet = ", and quiet as before" if before.state in ("quiet", "quieting") else ""
-        say(f"{whom} restarted{quiet}" if wait else f"restart of {whom} begun")
+        say(f"{whom} restarted{quiet}" if wait else f"restart of {whom} started")
     return ExitCode.CLEAN
 
 
 class Asked(NamedTuple):
-    """What a node was when it was asked to be renewed."""
+    """A node as it was when its restart was requested."""
 
     generation: int
-    """Of the last process that counts as old: one that is still booting, or waits to be forked, is new already."""
+    """The generation of the last old process. A process that is booting, or about to be forked, is already new."""
     done: bool
 
 
 def asked_nodes(snapshot: "Snapshot", node: int | None) -> dict[int, Asked]:
-    """The nodes that are to be renewed. Raises UsageError when there is no such node, CommandError when none runs."""
+    """The nodes to restart. Raises UsageError if there is no such node, CommandError if none is running."""
     there = {one.id: one for one in snapshot.nodes}
     if node is not None and node not in there:
         raise UsageError(f"there is no node {node}: there are {', '.join(map(str, sorted(there)))}.")
@@ -77,7 +77,7 @@ def asked_nodes(snapshot: "Snapshot", node: int | None) -> dict[int, Asked]:
     asked = {one.id: _asked(one) for one in snapshot.nodes if one.id < snapshot.wanted and one.state == "running"}
     if not asked:
         raise CommandError(
-            f"no node runs now, so there is none to restart: the swarm is {snapshot.state}, see `swarm-cli status`."
+            f"no node is running, so there is none to restart: the swarm is {snapshot.state}, see `swarm-cli status`."
         )
     return asked
 
@@ -87,21 +87,21 @@ def _asked(node: "NodeSnapshot") -> Asked:
 
 
 def renewed(asked: dict[int, Asked], now: "Snapshot") -> bool:
-    """Whether every node asked for runs in a newer process, or is gone for good, and no round goes on."""
+    """Whether every requested node has a newer process or has ended for good, and no restart is under way."""
     nodes = {node.id: node for node in now.nodes}
     return not now.rolling_restart and all(_is_new(nodes.get(id_), before) for id_, before in asked.items())
 
 
 def _is_new(node: "NodeSnapshot | None", before: Asked) -> bool:
     if node is None:
-        return True  # scaled away meanwhile
+        return True  # scaled away in the meantime
     if node.state == "done":
         return not before.done or node.generation > before.generation
     return node.state == "running" and node.generation > before.generation
 
 
 def obstacle(asked: dict[int, Asked], now: "Snapshot") -> str:
-    """What a node that is asked for waits for: others that are down, while it has not begun; "" if nothing."""
+    """What a requested node is waiting for (other nodes that are down), or "" if nothing."""
     down = {node.id: node.state for node in now.nodes if node.id < now.wanted and node.state not in ("running", "done")}
     queued = [
         node.id
@@ -112,11 +112,13 @@ def obstacle(asked: dict[int, Asked], now: "Snapshot") -> str:
     if not down or not queued or begun:
         return ""
     whom = ", ".join(f"node {id_} ({state})" for id_, state in sorted(down.items()))
-    return f"node {queued[0]} waits for {whom}: a restart takes no more nodes down at once than max_unavailable"
+    return f"node {queued[0]} waits for {whom}: a restart takes down at most max_unavailable nodes at once"
 
 
 def failure(event: "Event", asked: dict[int, Asked]) -> str:
-    """Why the restart has failed, by an event; "" while it has not."""
+    """The reason of a failed restart, from an event; "" for other events."""
     if event["event"] == "ReplacementAborted" and event["node_id"] in asked:
-        return f"the restart failed at node {event['node_id']}, the nodes after it are as before: {event['reason']}."
+        return (
+            f"the restart failed at node {event['node_id']}, the nodes after it were not restarted: {event['reason']}."
+        )
     return ""

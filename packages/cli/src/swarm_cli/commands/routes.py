@@ -1,4 +1,4 @@
-"""`swarm-cli routes APP`: what is consumed, by whom, and which of it would run."""
+"""`swarm-cli routes APP`: which topics are consumed by which handler, and which of them would run."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ def routes(
 ) -> int:
     """Show the topics of APP, their groups, their handlers, and which of them the filters select.
 
-    Asks no broker.
+    Needs no broker.
 
     Example: swarm-cli routes my_app:app --include-topics 'orders*'
     """

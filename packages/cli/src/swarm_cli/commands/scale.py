@@ -23,7 +23,7 @@ def scale(
 ) -> int:
     """Change the number of nodes.
 
-    New ones are forked, or those with the highest ids drain and leave.
+    New nodes are forked, or the nodes with the highest ids drain and end.
 
     Example: swarm-cli scale 8
     """
@@ -37,7 +37,7 @@ def scale(
             try:
                 following.until(lambda now: scaled(nodes, now), timeout, f"scaling to {nodes}")
             except SwarmEnded as ended:
-                raise CommandError(f"the swarm ended while it was scaled: {ended.reason}.") from ended
+                raise CommandError(f"the swarm ended during scaling: {ended.reason}.") from ended
     if as_json:
         say_json({"name": before.name, "pid": before.pid, "before": before.wanted, "nodes": nodes, "done": wait})
     else:
@@ -46,5 +46,5 @@ def scale(
 
 
 def scaled(nodes: int, now: "Snapshot") -> bool:
-    """Whether exactly the wanted nodes are there, and each of them runs (or has ended for good by itself)."""
+    """Whether exactly the wanted nodes exist and each of them runs (or has ended for good on its own)."""
     return now.wanted == nodes == len(now.nodes) and all(node.state in ("running", "done") for node in now.nodes)

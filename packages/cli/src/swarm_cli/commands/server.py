@@ -21,11 +21,11 @@ WITHOUT_EFFECT = tuple(name for name, row in Settings.rows().items() if row.swar
 
 
 def server(configuration: Configuration) -> int:
-    """Run APP in this one process.
+    """Run APP in a single process.
 
-    Takes the options of `swarm`; those that concern nodes and their supervisor have no effect here. INT and TERM stop
-    in order, TSTP quiets.
-    Each option may also come from SWARM_<OPTION>, swarm.toml or pyproject.toml.
+    Takes the options of `swarm`; those for nodes and their supervisor have no effect here. INT and TERM stop
+    gracefully, TSTP quiets.
+    Every option can also be set by SWARM_<OPTION>, swarm.toml or pyproject.toml.
 
     Example: swarm-cli server my_app:app
     """
@@ -35,7 +35,7 @@ def server(configuration: Configuration) -> int:
     logs.configure("server", settings.log_level, settings.log_format)
     code = reloading.perform(lambda watch: run(configuration, watch), settings.reload)
     if code == ExitCode.FORCED:
-        # A thread is stuck in user code or in the client: leaving by the ordinary way would wait for it.
+        # A thread is stuck in user code or in the client; an ordinary exit would wait for it.
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -44,7 +44,7 @@ def server(configuration: Configuration) -> int:
 
 
 def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
-    """Consume until stopped, or until the watch sees a change; the exit code."""
+    """Consume until stopped or until the watch sees a change. Returns the exit code."""
     from contextlib import ExitStack
 
     from swarm_cli import application_hooks, composition, preflight
@@ -61,7 +61,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
         listener = composition.liveness(settings)
         listener.without_fork()
         runtime = Runtime(application, selection=selection, **settings.given("drain_timeout"))
-        # Bound before anything else is done: a port in use costs a sentence.
+        # Bound before anything else, so that a port in use is reported at once.
         waits_for = closing.enter_context(
             composition.probes_of_process(listener, runtime, settings, configuration.application)
         )
@@ -70,7 +70,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
             return ended
 
         def ask(timeout_s: float) -> "ClusterReport":
-            # No fork follows in this process, so it may ask by itself.
+            # No fork follows in this process, so it may ask the brokers itself.
             report = check_cluster(application, selection, timeout_s)
             waits_for("" if preflight.settled(report) else preflight.waiting(servers, report.error))
             return report
@@ -96,16 +96,16 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
 
 
 class LoggedLiveness:
-    """Where a single process reports: its log. The listener has logged the reason; acting is the platform's part."""
+    """A single process reports to its log. The listener has logged the reason; acting on it is left to the platform."""
 
     def healthy(self) -> bool:
-        """A beat: nothing to say."""
+        """Ignore a beat."""
         return True
 
     def unhealthy(self, code: int, reason: str) -> bool:
-        """An unhealthy verdict, which the listener logs with its reason."""
+        """Ignore an unhealthy verdict: the listener logs it with its reason."""
         return True
 
     def report(self, statistics: "NodeStatistics") -> bool:
-        """Statistics go nowhere in a single process."""
+        """Ignore statistics: a single process has no supervisor to send them to."""
         return True

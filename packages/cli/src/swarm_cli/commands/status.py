@@ -1,4 +1,4 @@
-"""`swarm-cli status`: the swarm at this moment, or one yes or no for a script or a probe."""
+"""`swarm-cli status`: the current state of the swarm, or a yes or no for a script or a probe."""
 
 from enum import Enum
 from typing import Annotated
@@ -13,7 +13,7 @@ MOST_TOPICS = 100
 
 
 class Question(str, Enum):
-    """What --check may ask."""
+    """The questions of --check."""
 
     LIVE = "live"
     READY = "ready"
@@ -27,7 +27,7 @@ def status(
         Question | None,
         typer.Option(
             metavar="live|ready",
-            help="Exit 0 for yes, 1 for no: does it supervise; do all nodes work?",
+            help="Exit 0 for yes, 1 for no. live: the supervisor answers; ready: all nodes work.",
             envvar="SWARM_CHECK",
             show_envvar=False,
         ),
@@ -43,12 +43,12 @@ def status(
         ),
     ] = ANSWER_TIMEOUT_S,
 ) -> int:
-    """Show the state of the swarm, of each node, and of each topic of a group.
+    """Show the state of the swarm, its nodes, and each topic of each group.
 
-    Counters are since the start of the swarm, processes that have ended included. "≥12": a part of the sum is not
-    known; "-": nothing is.
+    Counters start with the swarm and include processes that have ended. "≥12": part of the sum is not
+    known; "-": none of it is.
 
-    --check asks one question instead, for a script or a probe: the answer is the exit code.
+    --check asks a single question instead, for a script or a probe. The exit code is the answer.
 
     Example: swarm-cli status --check ready
     """  # fmt: skip

@@ -1,4 +1,4 @@
-"""`swarm-cli stop`: the swarm drains, stops and is gone."""
+"""`swarm-cli stop`: drain and stop the swarm."""
 
 import time
 from contextlib import nullcontext
@@ -12,10 +12,10 @@ from swarm_cli.running_swarms import chosen_path
 
 @operation
 def stop(control: Control = None, wait: Wait = True, timeout: Timeout = 90.0, as_json: AsJson = False) -> int:
-    """Stop the swarm in order.
+    """Stop the swarm gracefully.
 
-    Every node finishes its work, commits and ends, then the supervisor. The exit code is the swarm's
-    own: 0, or 4 when its time ran out and nodes had to be killed; 1 when it ended without a word.
+    Every node finishes its work, commits and ends; then the supervisor ends. The exit code is the swarm's
+    own: 0, or 4 if nodes had to be killed when the time ran out; 1 if the swarm ended without an exit code.
 
     Example: swarm-cli stop --timeout 120
     """
@@ -26,8 +26,8 @@ def stop(control: Control = None, wait: Wait = True, timeout: Timeout = 90.0, as
     deadline = time.monotonic() + timeout
     with Following(chosen_path(control), teller(silent=as_json)) as following:
         before = following.client.status()
-        # Held from now on: a pid alone might be another process's by the time that we look. One of another pid
-        # namespace cannot be held; that it has closed its socket is all that is known then.
+        # Held from now on, because the pid alone might belong to another process later. A process of another pid
+        # namespace cannot be held; then all we know is that it closed its socket.
         with Pidfd(before.pid) if same_pids(following.client, before.pid) else nullcontext() as supervisor:
             following.client.request("stop", reason=reason("stop"))
             code: int | None = None
@@ -38,17 +38,17 @@ def stop(control: Control = None, wait: Wait = True, timeout: Timeout = 90.0, as
                     code = ended.exit_code
                 if supervisor is not None and supervisor.wait(max(1.0, deadline - time.monotonic())) is None:
                     raise CommandError(
-                        f"the supervisor (pid {before.pid}) has closed its socket and has not ended yet."
+                        f"the supervisor (pid {before.pid}) has closed its socket but has not ended yet."
                     )
-                if code is None:  # it says so as the last thing of all, unless it was killed or has failed itself
+                if code is None:  # the last event that it sends, unless it was killed or failed
                     raise CommandError(
-                        f"{before.name} (pid {before.pid}) is gone, but not in order: it was killed or has failed, and "
-                        "what was in hand is handled again. Its log, or who started it, tells more."
+                        f"{before.name} (pid {before.pid}) did not stop cleanly: it was killed or failed, and "
+                        "records in flight are handled again. See its log, or the log of the process that started it."
                     )
     if as_json:
         say_json({"name": before.name, "pid": before.pid, "stopped": wait, "exit_code": code})
     elif wait:
         say(f"{before.name} (pid {before.pid}) has stopped with exit code {code}")
     else:
-        say(f"{before.name} (pid {before.pid}) is told to stop")
+        say(f"{before.name} (pid {before.pid}) is stopping")
     return code or ExitCode.CLEAN

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def swarm(configuration: Configuration) -> int:
     """Run APP on N nodes under one supervisor.
 
-    APP is loaded once; the nodes are forked from it and share its memory. INT and TERM stop in order, a second one at
+    APP is loaded once; the nodes are forked from it and share its memory. INT and TERM stop gracefully, a second one at
     once; TSTP quiets; USR2 restarts the nodes one by one; TTIN dumps every thread's stack. Each option may also come
     from SWARM_<OPTION>, swarm.toml or pyproject.toml.
 
@@ -29,7 +29,7 @@ def swarm(configuration: Configuration) -> int:
 
 
 def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
-    """Supervise until stopped, or until the watch sees a change; the exit code."""
+    """Supervise until stopped or until the watch sees a change. Returns the exit code."""
     from swarm_cli import application_hooks
 
     with application_hooks.clients_refused():
@@ -48,7 +48,7 @@ def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int
 def _prepared(
     configuration: Configuration, watch: "SourceWatch | None", closing: ExitStack, handled: "Callable[[], None]"
 ) -> "Callable[[], int]":
-    """Everything up to the first fork: what supervises then, and returns the exit code.
+    """Do everything up to the first fork. Returns the function that supervises and returns the exit code.
 
     `handled` is called once the supervisor answers signals.
     """
@@ -72,7 +72,7 @@ def _prepared(
         load = lambda: loaded  # noqa: E731
         slack_s = 10.0
         outline = composition.outline(load, times, settings.drain_timeout)
-        # Before memory is measured for the limits of the nodes, which share what is loaded here.
+        # This comes before memory is measured for the nodes' limits, because the nodes share what is loaded here.
         ended = application_hooks.warm_up(loaded[0])
         if ended is not None:
             code = ended

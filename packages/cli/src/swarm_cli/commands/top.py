@@ -1,4 +1,4 @@
-"""`swarm-cli top`: the swarm, live, with keys to act on it."""
+"""`swarm-cli top`: a live view of the swarm, with keys to act on it."""
 
 import os
 import sys
@@ -16,12 +16,14 @@ def top(
     control: Control = None,
     interval: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=0.1, help="Look so often.", envvar="SWARM_INTERVAL", show_envvar=False),
+        typer.Option(
+            metavar="SECONDS", min=0.1, help="Refresh every SECONDS.", envvar="SWARM_INTERVAL", show_envvar=False
+        ),
     ] = 1.0,
 ) -> int:
-    """Show the swarm live: work, memory, lag, restarts, events.
+    """Show a live view of the swarm: work, memory, lag, restarts, events.
 
-    Keys restart, quiet or trace a node, scale, and quit; what changes the swarm is asked about first.
+    Keys restart, quiet or trace a node, scale, and quit; changes to the swarm ask for confirmation.
 
     Example: swarm-cli top --interval 0.5
     """

@@ -1,4 +1,4 @@
-"""`swarm-cli topics ...`: the topics of the cluster against those that the application declares."""
+"""`swarm-cli topics ...`: compare the cluster's topics with those that the application declares."""
 
 import functools
 import sys
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from swarm_consumer.admin import Cluster, TopicPlan
 
 program = Program(
-    help="Compare the topics of the cluster with those that APP declares, and make them so.",
+    help="Compare the cluster's topics with those APP declares, and apply the difference.",
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.", show_envvar=False)]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.", show_envvar=False)]
 DetailedExitCode = Annotated[
     bool,
     typer.Option(
         "--detailed-exitcode",
-        help="Exit with 0 when nothing was to be done, 1 for any error, 2 for changes.",
+        help="Exit with 0 for no changes, 1 for an error, 2 for changes.",
         show_envvar=False,
     ),
 ]
 
 
 def _detailed(command: Callable[..., int]) -> Callable[..., int]:
-    """With --detailed-exitcode an error is 1, whichever it is, so that 2 can only mean changes."""
+    """With --detailed-exitcode every error is 1, so that 2 always means changes."""
 
     @functools.wraps(command)
     def run(configuration: Configuration, *, detailed_exitcode: bool = False, **options: Any) -> int:
@@ -50,7 +50,7 @@ def _detailed(command: Callable[..., int]) -> Callable[..., int]:
 
 @_detailed
 def plan(configuration: Configuration, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False) -> int:
-    """Show what `topics migrate` would do, and what is different but never changed. Changes nothing.
+    """Show what `topics migrate` would do, and differences that it never changes. Changes nothing.
 
     Example: swarm-cli topics plan my_app:app --detailed-exitcode
     """
@@ -60,13 +60,13 @@ def plan(configuration: Configuration, as_json: AsJson = False, detailed_exitcod
         _print_json(plan, {})
     else:
         _show(plan)
-        typer.echo(_counted(plan, "to make: swarm-cli topics migrate makes them"))
+        typer.echo(_counted(plan, "to make: swarm-cli topics migrate applies them"))
     return _code(plan, detailed_exitcode)
 
 
 @_detailed
 def migrate(configuration: Configuration, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False) -> int:
-    """Create what is missing, add partitions, set configurations. Deletes nothing, takes no partition away.
+    """Create what is missing, add partitions, set configurations. Deletes no topics and no partitions.
 
     Example: swarm-cli topics migrate my_app:app
     """
@@ -75,7 +75,7 @@ def migrate(configuration: Configuration, as_json: AsJson = False, detailed_exit
 
 @_detailed
 def create(configuration: Configuration, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False) -> int:
-    """Create the declared topics that are missing, and change none that is there.
+    """Create the declared topics that are missing. Existing topics are not changed.
 
     Example: swarm-cli topics create my_app:app --include-topics 'orders*'
     """
@@ -86,7 +86,7 @@ def create(configuration: Configuration, as_json: AsJson = False, detailed_exitc
 def repartition(
     configuration: Configuration, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False
 ) -> int:
-    """Add partitions where more are declared than there are. Keys may go to other partitions from then on.
+    """Add partitions where more are declared than exist. Keys may go to other partitions afterwards.
 
     Example: swarm-cli topics repartition my_app:app
     """
@@ -97,7 +97,7 @@ def repartition(
 def delete(
     configuration: Configuration, yes: Yes = False, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False
 ) -> int:
-    """Delete the declared topics with all their records, after a question. Topics not declared are never touched.
+    """Delete the declared topics with all their records, after confirmation. Other topics are never touched.
 
     Example: swarm-cli topics delete my_app:app --include-topics results
     """
@@ -109,7 +109,9 @@ def delete(
             _show(plan)
         if plan.changes and not yes:
             if as_json or not sys.stdin.isatty():
-                raise UsageError("nothing was deleted: nobody can be asked here, so repeat it with --yes.")
+                raise UsageError(
+                    "nothing was deleted: there is no terminal to ask for confirmation, so repeat it with --yes."
+                )
             if not typer.confirm("Delete them with all their records?"):
                 typer.echo("Nothing was deleted.")
                 return 0
@@ -166,7 +168,7 @@ def _make(cluster: "Cluster", plan: "TopicPlan", as_json: bool, detailed: bool) 
             complain(failure)
         if len(plan.changes) == len(failures):
             raise CommandError(last)
-        raise CommandError(f"{len(failures)} of {len(plan.changes)} changes could not be made; the others are.")
+        raise CommandError(f"{len(failures)} of {len(plan.changes)} changes could not be made; the others were made.")
     if not as_json:
         typer.echo(_counted(plan, "made"))
     return _code(plan, detailed)

@@ -1,4 +1,4 @@
-"""`swarm-cli trace [NODE]`: what every thread of a node does at this moment."""
+"""`swarm-cli trace [NODE]`: what every thread of a node is doing."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @operation
 def trace(
-    node: Annotated[int | None, typer.Argument(metavar="NODE", help="The id of one node (default: all).")] = None,
+    node: Annotated[int | None, typer.Argument(metavar="NODE", help="Id of one node (default: all).")] = None,
     control: Control = None,
     timeout: Annotated[float, timeout_option("Stop waiting for the stacks after SECONDS.")] = 5.0,
     whole: Annotated[bool, typer.Option("--all", help="Show every thread and frame.", show_envvar=False)] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Print where the application is in one node, or in all: file, line and calls of each thread.
+    """Print where the application is in one node, or in all: file, line and call stack of each thread.
 
     It also works for a node that hangs in C code. --all shows the threads of Swarm and of libraries too.
 
@@ -54,22 +54,22 @@ def trace(
     if missing:
         raise CommandError(
             f"no stacks within {timeout:g} s from {_nodes(missing)}: see `swarm-cli status`; a stopped process cannot "
-            "answer, and one that swaps needs more --timeout."
+            "answer, and a swapped-out one needs a longer --timeout."
         )
     return ExitCode.CLEAN
 
 
 def traceable(snapshot: "Snapshot", node: int | None) -> dict[int, int]:
-    """The pid of each node to be asked. Raises UsageError for an unknown id, CommandError where there is no process."""
+    """The pid of each node to ask. Raises UsageError for an unknown id, CommandError if there is no process."""
     there = {one.id: one for one in snapshot.nodes}
     if node is not None and node not in there:
         raise UsageError(f"there is no node {node}: there are {', '.join(map(str, sorted(there)))}.")
     if node is not None and there[node].pid is None:
-        raise CommandError(f"node {node} has no process now, it is {there[node].state}: try again when it runs.")
+        raise CommandError(f"node {node} has no process now; it is {there[node].state}: try again when it runs.")
     found = {one.id: one.pid for one in snapshot.nodes if one.pid is not None and node in (None, one.id)}
     if not found:
         raise CommandError(
-            f"no node has a process now, the swarm is {snapshot.state}: see `swarm-cli status`, and try again."
+            f"no node has a process now; the swarm is {snapshot.state}: see `swarm-cli status`, and try again."
         )
     return found
 

@@ -1,7 +1,7 @@
 """The demo from end to end: broker, input, swarm, a kill, the comparison, the verdict.
 
 The driver is an ordinary process with Kafka clients of its own, so it is not the supervisor: it starts `swarm-cli
-swarm` like anybody would and looks at it through the control socket and the output topic.
+swarm` as any user would and observes it through the control socket and the output topic.
 """
 
 import os
@@ -36,13 +36,13 @@ TOPIC, OUTPUT = "flights", "flights-enriched"
 OUTPUT_OF_SEPARATE, OUTPUT_OF_ONE = "flights-enriched-by-separate-processes", "flights-enriched-by-one-process"
 STATUS_INTERVAL_S = 0.2
 RESTART_DELAY_S = 1.0
-"""Shorter than the default (5 s), so that the viewer sees the node come back."""
+"""Shorter than the default (5 s), so that the viewer sees the node return."""
 COMMIT_INTERVAL_MS = 500
 DEADLINE_S = 120.0
 
 
 class Demonstration:
-    """One run of the demo. `run()` returns the exit code; Ctrl-C ends all that it started."""
+    """One run of the demo. `run()` returns the exit code; Ctrl-C ends everything it started."""
 
     def __init__(self, nodes: int, console: Console) -> None:
         self.nodes = nodes
@@ -95,7 +95,7 @@ class Demonstration:
 
         _, pace_of_one = self._without_swarm(1, OUTPUT_OF_ONE, broker, folder, settings)
         separate_mb, pace_of_separate = self._without_swarm(self.nodes, OUTPUT_OF_SEPARATE, broker, folder, settings)
-        self.view.stage("The same file in one process, to compare record by record")
+        self.view.stage("Processing the same file in one process, to compare record by record")
         expected = {
             key.encode(): value
             for key, value in single_process.single_pass(
@@ -127,9 +127,9 @@ class Demonstration:
             APP,
             *("--nodes", str(self.nodes)),
             *("--node-restart-delay", str(RESTART_DELAY_S)),
-            # Should the demo be killed, its broker is gone with it, and nobody waits for a drain that cannot end.
+            # If the demo is killed, its broker is gone too, and a drain could never end.
             *("--drain-timeout", "5", "--shutdown-timeout", "10"),
-            # What is handled again after a kill is what was not committed yet: ten times less than with the default.
+            # Records not yet committed are handled again after a kill: ten times fewer than with the default.
             *("--kafka", f"auto.commit.interval.ms={COMMIT_INTERVAL_MS}"),
             *self._kafka_arguments(broker),
         ]
@@ -145,7 +145,7 @@ class Demonstration:
         return {"FLIGHTS_OUTPUT_TOPIC": output, "FLIGHTS_GROUP": group}
 
     def _consume(self, swarm: Swarm, reader: OutputReader, tally: Tally, pace: Pace) -> NodeSnapshot:
-        """Read the output until every record is out, and kill one node half-way; the node killed, as it was."""
+        """Read the output until it is complete, and kill one node half-way. Returns the killed node's last snapshot."""
         deadline = time.monotonic() + DEADLINE_S
         victim: NodeSnapshot | None = None
         while tally.distinct < tally.total:
@@ -179,7 +179,7 @@ class Demonstration:
     def _await_replacement(
         self, swarm: Swarm, reader: OutputReader, tally: Tally, victim: NodeSnapshot
     ) -> NodeSnapshot:
-        """Wait until the killed node is back and running; its entry in the snapshot then."""
+        """Wait until the killed node is running again. Returns its entry in the snapshot."""
         self.view.stage(f"Waiting for node {victim.id} to be back")
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
@@ -196,8 +196,8 @@ class Demonstration:
     def _without_swarm(
         self, count: int, output: str, broker: EmbeddedBroker, folder: Path, settings: Mapping[str, str | int]
     ) -> tuple[float, Pace]:
-        """PSS of `count` separate processes after the same work on the same records, in MB, and their pace."""
-        who = "One process does" if count == 1 else f"{count} separate processes do"
+        """PSS in MB of `count` separate processes after the same work on the same records, and their pace."""
+        who = "Running one process with" if count == 1 else f"{count} separate processes with"
         self.view.stage(f"{who} the same work, to compare")
         pace = Pace()
         command = ["server", APP, *self._kafka_arguments(broker)]
@@ -247,5 +247,5 @@ def _delay_rows(tally: Tally) -> list[tuple[str, ...]]:
 
 
 def cores() -> int:
-    """The nodes of the demo: one a core that this process may use, at least 2."""
+    """The number of nodes: one per core that this process may use, at least 2."""
     return max(2, len(os.sched_getaffinity(0)))

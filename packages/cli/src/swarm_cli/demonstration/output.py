@@ -1,4 +1,4 @@
-"""Read the output topic as it grows, from outside the swarm and of every consumer group."""
+"""Read the output topic as it grows, from outside the swarm and outside of any consumer group."""
 
 import time
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from swarm_consumer.kafka.clients import KafkaClients
 
 
 class OutputReader:
-    """A bare consumer assigned to all partitions of one topic; commits nothing."""
+    """A plain consumer assigned to all partitions of one topic; it commits nothing."""
 
     def __init__(self, settings: Mapping[str, str | int], topic: str, partitions: int) -> None:
         self._consumer = KafkaClients(log_level=6).consumer(
@@ -28,7 +28,7 @@ class OutputReader:
         self._consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
 
     def read_into(self, tally: Tally, seconds: float) -> int:
-        """Read for at most `seconds`; the number of records read. Raises CommandError on a client error."""
+        """Read for at most `seconds`. Returns the number of records read. Raises CommandError on a client error."""
         deadline = time.monotonic() + seconds
         count = 0
         while (left := deadline - time.monotonic()) > 0:

@@ -1,4 +1,4 @@
-"""The processes that the demo starts: a swarm, and the separate processes it is compared with."""
+"""The processes that the demo starts: a swarm, and separate processes to compare it with."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from swarm_supervisor import ControlClient, ControlError, Snapshot
 
 
 def _start(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    # A session of its own: Ctrl-C at the terminal reaches the demo alone, which stops everything in order.
+    # A session of its own: Ctrl-C at the terminal reaches only the demo, which stops everything gracefully.
     command = [sys.executable, "-m", "swarm_cli.demonstration._tied", str(os.getpid())]
     command += [sys.executable, "-m", "swarm_cli", *arguments]
     with log.open("ab") as stream:
@@ -29,28 +29,28 @@ def _start(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> 
 
 
 class Processes:
-    """Processes of `swarm-cli` started by the demo, their log, and their end."""
+    """Processes of `swarm-cli` that the demo starts, with their log and their end."""
 
     def __init__(self, commands: Sequence[Sequence[str]], log: Path, environment: dict[str, str]) -> None:
         self.log = log
         self._popen = [_start(command, log, environment) for command in commands]
 
     def pids(self) -> list[int]:
-        """The processes started here, those that live."""
+        """The living processes that were started here."""
         return [process.pid for process in self._popen if process.poll() is None]
 
     def check(self) -> None:
-        """Raise CommandError with the end of the log when one of them has ended by itself."""
+        """Raise CommandError with the end of the log if one of them has ended unexpectedly."""
         for process in self._popen:
             if process.poll() is not None:
-                raise CommandError(f"a process of the demo ended by itself ({process.returncode}):\n{self.tail()}")
+                raise CommandError(f"a process of the demo ended unexpectedly ({process.returncode}):\n{self.tail()}")
 
     def tail(self, lines: int = 15) -> str:
         """The last lines that they logged."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def stop(self, timeout_s: float = 30.0) -> list[int]:
-        """TERM to all, wait, KILL what is left after `timeout_s`; the exit codes."""
+        """Send TERM to all, wait, and KILL the rest after `timeout_s`. Returns the exit codes."""
         for process in self._popen:
             process.terminate()
         deadline = time.monotonic() + timeout_s
@@ -81,7 +81,7 @@ class Swarm(Processes):
         super().__init__([command], folder / "swarm.log", environment)
 
     def status(self) -> Snapshot | None:
-        """The supervisor's snapshot; None while it does not answer yet."""
+        """The supervisor's snapshot; None if it does not answer yet."""
         self.check()
         try:
             with ControlClient(self._control, timeout_s=2.0) as client:

@@ -16,7 +16,7 @@ class MemoryComparison:
     swarm_mb: float
     separate_mb: float
     processes: int
-    """How many separate processes did the same work: as many as the swarm has nodes."""
+    """Number of separate processes that did the same work: as many as the swarm has nodes."""
 
     @property
     def saving(self) -> float:
@@ -26,7 +26,7 @@ class MemoryComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that the last table says."""
+    """Everything that the last table shows."""
 
     records_in: int
     records_out: int
@@ -44,7 +44,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Nothing lost, nothing wrong, the killed node was replaced, and sharing has saved memory."""
+        """Whether nothing was lost or wrong, the killed node was replaced, and sharing saved memory."""
         return self.lost == 0 and self.wrong == 0 and self.replaced and self.memory.saving > 0
 
 
@@ -57,19 +57,19 @@ def show(report: Report, console: Console) -> None:
     console.print(_throughput(report.paces))
     console.print(_memory(report.memory))
     console.print(
-        "The more an application loads before the fork, the more is saved: 73 % with the tables of docs/memory.md.",
+        "The more an application loads before the fork, the more it saves: 73 % with the tables of docs/memory.md.",
         highlight=False,
     )
     console.print(_delays(report.delays))
     verdict = (
-        "Every record came out, equal to what one process makes of it."
+        "Every record came out, and each equals the output of a single process."
         if report.lost == 0 and report.wrong == 0
-        else f"{report.lost:,} records are lost and {report.wrong:,} are wrong."
+        else f"{report.lost:,} records were lost and {report.wrong:,} are wrong."
     )
     if not report.replaced:
         verdict += f" But {report.killed} was not replaced."
     if report.memory.saving <= 0:
-        verdict += " But the swarm took no less memory than separate processes."
+        verdict += " But the swarm did not use less memory than separate processes."
     console.print(verdict, style="bold green" if report.passed else "bold red", highlight=False)
 
 
@@ -84,15 +84,15 @@ def _records(report: Report) -> Table:
         ("wrong", f"{report.wrong:,}"),
         ("duplicated (handled again after the kill)", f"{report.duplicated:,}"),
     ]
-    rows += [(f"out of node {node}", f"{count:,}") for node, count in sorted(report.by_node.items())]
-    rows += [("consuming took, start and kill included", f"{report.consuming_s:.1f} s")]
+    rows += [(f"from node {node}", f"{count:,}") for node, count in sorted(report.by_node.items())]
+    rows += [("time to consume, with start and kill", f"{report.consuming_s:.1f} s")]
     for name, value in rows:
         table.add_row(name, value)
     return table
 
 
 def _throughput(paces: Mapping[str, Pace]) -> Table:
-    table = Table(title="Throughput (starts not counted)", title_justify="left")
+    table = Table(title="Throughput (without starts)", title_justify="left")
     table.add_column("")
     table.add_column("records/s", justify="right")
     for who, pace in paces.items():

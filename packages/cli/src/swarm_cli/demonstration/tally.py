@@ -1,4 +1,4 @@
-"""Count what came out against what had to come out: pure, fed one output record at a time."""
+"""Compare the output with the expected output, one record at a time. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Tally:
-    """Every record by its key: seen how often, from which node, and with the right value or not.
+    """For every key: how often it was seen, from which node, and whether the value was right.
 
-    `expected` is what one process makes of the same input: key → value, compared byte by byte.
+    `expected` is the output of one process for the same input (key → value), compared byte by byte.
     """
 
     total: int
@@ -32,7 +32,7 @@ class Tally:
 
     @property
     def duplicated(self) -> int:
-        """How many came out once more than they had to (a record that came out three times counts twice)."""
+        """How many extra copies came out (a record that came out three times counts twice)."""
         return self.seen.total() - len(self.seen)
 
     def lost(self, expected: Mapping[bytes, bytes]) -> int:
@@ -40,6 +40,6 @@ class Tally:
         return len(expected.keys() - self.values.keys())
 
     def wrong(self, expected: Mapping[bytes, bytes]) -> int:
-        """How many differ from what one process makes of them, from their own duplicate, or were never put in."""
+        """How many differ from the expected output, differ from their own duplicate, or were never put in."""
         differing = {key for key, value in self.values.items() if expected.get(key) != value}
         return len(differing | self.disagreeing)

@@ -1,4 +1,4 @@
-"""Plain columns, for people and for grep: a header, one line a row, no boxes, never cut by a terminal's width."""
+"""Plain columns for people and for grep: a header, one line per row, no boxes, never cut to the terminal's width."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ GAP = "  "
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> Iterator[str]:
-    """The lines of a table; the columns that `right` names are numbers and stand to the right."""
+    """The lines of a table. The columns in `right` are numbers and aligned to the right."""
     texts = [[_cell(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
     for line in [list(header), *texts]:

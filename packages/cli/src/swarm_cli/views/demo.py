@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a live bar and a line per node in a terminal, plain lines elsewhere."""
+"""The demo's output: a live bar and a line per node in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,23 +16,23 @@ Nodes = Sequence[NodeSnapshot]
 
 
 class DemoView(Protocol):
-    """What the driver tells its view."""
+    """What the driver reports to its view."""
 
     def stage(self, text: str) -> None:
-        """A new stage begins."""
+        """Start a new stage."""
 
     def event(self, text: str) -> None:
-        """Something happened that stays on the screen."""
+        """Show an event that stays on the screen."""
 
     def progress(self, done: int, total: int, nodes: Nodes, by_node: Mapping[str, int]) -> None:
-        """`done` of `total` records are out; `nodes` as the supervisor's snapshot has them."""
+        """Show that `done` of `total` records are out; `nodes` is from the supervisor's snapshot."""
 
     def close(self) -> None:
-        """No more progress: what follows is printed below."""
+        """End the progress display; further output is printed below."""
 
 
 def view_for(console: Console) -> "DemoView":
-    """A live view for a terminal, plain lines for anything else (a pipe, a CI log)."""
+    """A live view for a terminal, plain lines otherwise (a pipe, a CI log)."""
     return LiveView(console) if console.is_terminal else PlainView(console)
 
 
@@ -44,7 +44,7 @@ def node_line(node: NodeSnapshot, by_node: Mapping[str, int]) -> str:
 
 
 class PlainView:
-    """Plain lines: a stage or event each, and the progress at every quarter."""
+    """Plain lines: one per stage or event, and the progress at every quarter."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -64,7 +64,7 @@ class PlainView:
         self._line(text)
 
     def progress(self, done: int, total: int, nodes: Nodes, by_node: Mapping[str, int]) -> None:
-        """One line, and one per node, whenever another quarter is done."""
+        """Print one line, and one per node, whenever another quarter is done."""
         quarter = 4 * done // max(1, total)
         if quarter == self._quarter:
             return
@@ -74,13 +74,13 @@ class PlainView:
             self._line(f"  {node_line(node, by_node)}")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class LiveView:
-    """A progress bar, a line per node and the last events, drawn by the caller's own thread.
+    """A progress bar, a line per node and the last events, drawn by the caller's thread.
 
-    No refresh thread: the picture is drawn when something is told, at most ten times a second.
+    There is no refresh thread: it draws when it gets news, at most ten times a second.
     """
 
     INTERVAL_S = 0.1
@@ -96,22 +96,22 @@ class LiveView:
         self._drawn = 0.0
 
     def stage(self, text: str) -> None:
-        """The line above the bar."""
+        """Set the line above the bar."""
         self._stage, self._done, self._total = text, 0, 0
         self._draw(now=True)
 
     def event(self, text: str) -> None:
-        """A line above the live part, which stays."""
+        """Print a line above the live part; it stays."""
         self._console.print(Text(f"● {text}"))
         self._draw(now=True)
 
     def progress(self, done: int, total: int, nodes: Nodes, by_node: Mapping[str, int]) -> None:
-        """The bar and the lines of the nodes."""
+        """Draw the bar and the lines of the nodes."""
         self._done, self._total, self._nodes, self._by_node = done, total, nodes, by_node
         self._draw(now=done >= total)
 
     def close(self) -> None:
-        """The live part goes; what stood above it stays."""
+        """Remove the live part; the lines above it stay."""
         self._live.stop()
 
     def _draw(self, now: bool) -> None:

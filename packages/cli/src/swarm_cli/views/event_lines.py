@@ -1,4 +1,4 @@
-"""Events of a supervisor as an operator reads them: a line each, with the time of day."""
+"""Events of a supervisor for an operator: one line each, with the time of day."""
 
 import logging
 import time
@@ -17,12 +17,12 @@ Event = dict[str, Any]
 
 
 def noteworthy(event: Event) -> bool:
-    """Whether an event is more than the daily round (reports, turns of the loop): what a log shows at level info."""
+    """Whether an event is more than routine (reports, loop turns): the events that a log shows at level info."""
     return level(event) > logging.DEBUG
 
 
 def level(event: Event) -> int:
-    """How bad an event is, as a level of the logging module. One that this version does not know is worth telling."""
+    """The severity of an event, as a level of the logging module. An event that this version does not know is shown."""
     typed = _typed(event)
     if typed is not None:
         return typed.severity
@@ -44,7 +44,7 @@ def text(event: Event) -> str:
 
 
 def moment(event: Event) -> datetime:
-    """The time of day of an event: its age by the monotonic clock, which all processes of a machine share."""
+    """The time of day of an event, from its age by the monotonic clock, which all processes of a machine share."""
     age_s = time.monotonic() - float(event["at"])
     return datetime.fromtimestamp(time.time() - age_s, tz=UTC)
 
@@ -79,7 +79,7 @@ def _typed(event: Event) -> "TypedEvent | None":
 
 
 def teller(silent: bool) -> Callable[[Event], None]:
-    """What prints the noteworthy events of an operation that is waited for; nothing where the output is JSON."""
+    """The function that prints notable events while a command waits; it prints nothing if the output is JSON."""
 
     def tell(event: Event) -> None:
         if not silent and noteworthy(event):

@@ -7,7 +7,7 @@ UNKNOWN = "-"
 
 
 class Sum(NamedTuple):
-    """A sum of figures of which some may not be known."""
+    """A sum of figures, some of which may be unknown."""
 
     known: float
     counted: int
@@ -46,12 +46,12 @@ def megabytes(amount: float | None) -> str:
 
 
 def count(amount: float | None) -> str:
-    """A whole number with thousands parted."""
+    """A whole number with thousands separators."""
     return UNKNOWN if amount is None else f"{amount:,.0f}"
 
 
 def brief(amount: float | None) -> str:
-    """A figure in 7 characters at most: 0.4, 12,345, 123k, 4.57M, 12.3G."""
+    """A figure in at most 7 characters: 0.4, 12,345, 123k, 4.57M, 12.3G."""
     if amount is None:
         return UNKNOWN
     if 0 < amount < 9.95 and amount != int(amount):
@@ -66,7 +66,7 @@ def brief(amount: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share of 1 as per cent."""
+    """A share of 1 in per cent."""
     return UNKNOWN if share is None else f"{share * 100:.0f}%"
 
 
@@ -76,9 +76,9 @@ def plural(number: int, noun: str) -> str:
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """The text without control characters: what a node says may be anything, and a terminal obeys escape sequences.
+    """The text without control characters: a node may send any text, and a terminal obeys escape sequences.
 
-    Line ends are kept with `lines`, and become blanks without.
+    Line ends are kept with `lines`, else they become spaces.
     """
     if text.isprintable():
         return text
@@ -89,7 +89,7 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def summed(total: Sum, show: Callable[[float | None], str] = count) -> str:
-    """A sum: "-" where nothing is known of it, "≥12" where a part is not: what is left out must be seen."""
+    """A sum: "-" if nothing is known, "≥12" if a part is not known, so that the gap is visible."""
     if not total.counted:
         return UNKNOWN
     return f"≥{show(total.known)}" if total.unknown else show(total.known)

@@ -1,4 +1,4 @@
-"""What `info` shows: versions, settings with their sources, and Kafka properties with theirs; secrets masked."""
+"""The output of `info`: versions, settings and Kafka properties with their sources; secrets are masked."""
 
 import os
 import platform
@@ -52,7 +52,7 @@ def settings(configuration: Configuration, app: "App | None") -> Mapping[str, Ma
 
 
 def given_properties(configuration: Configuration) -> Mapping[str, Mapping[str, Any]]:
-    """The Kafka properties that file, environment and options give, merged, and where each was set."""
+    """The merged Kafka properties from file, environment and options, with their sources."""
     from swarm_consumer.kafka.redaction import redacted
 
     return {
@@ -67,14 +67,14 @@ def _layers(configuration: Configuration) -> str:
 
 
 def kafka_properties(app: "App", group: "SubscriptionGroup") -> Mapping[str, Mapping[str, Any]]:
-    """What the client of a subscription group gets, and where each property was set."""
+    """The properties of a subscription group's client, with their sources."""
     from swarm_consumer.admin import ClientProperties
     from swarm_consumer.kafka.redaction import redacted
 
     properties = ClientProperties(group, app.client_id, None)
     shown = redacted(properties.in_effect())
     prefix = group.properties.get("group.instance.id")
-    if prefix is not None:  # each node has an id of its own
+    if prefix is not None:  # each node has its own id
         shown["group.instance.id"] = f"{prefix.value}_<node>_{group.name}"
     return {name: {"value": _as_property(shown[name]), "source": properties.where(name)} for name in sorted(shown)}
 
@@ -84,7 +84,7 @@ def _as_property(value: Any) -> Any:
 
 
 def lines(facts: Facts) -> Iterator[str]:
-    """The text of it all."""
+    """The whole text."""
     yield from columns(("VERSION OF", "IS"), list(facts["versions"].items()))
     yield ""
     settings = facts["settings"]

@@ -1,4 +1,4 @@
-"""Bytes of a terminal as names of keys. Pure."""
+"""Translate a terminal's bytes to key names. Pure."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ ESCAPE = "escape"
 
 
 def keys(typed: bytes) -> Iterator[str]:
-    """Each key in what was read at once. A terminal writes a key's bytes together; unknown ones are skipped."""
+    """The keys in one read. A terminal writes a key's bytes together; unknown keys are skipped."""
     while typed:
         for sequence, name in SEQUENCES.items():
             if typed.startswith(sequence):

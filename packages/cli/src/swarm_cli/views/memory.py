@@ -15,7 +15,7 @@ COLUMNS = (
 
 
 def rows(report: MemoryReport) -> list[tuple[str, ...]]:
-    """A line for each process, and their sum."""
+    """A line for each process, and the sum."""
     lines = [
         (
             name(process),
@@ -47,23 +47,23 @@ def name(process: Process) -> str:
 
 def sentences(report: MemoryReport) -> list[str]:
     """What the figures mean."""
-    whole = f"In all {megabytes(report.total_mb)} MB (the sum of PSS), {megabytes(report.shared_mb)} MB of it shared."
+    whole = f"Total {megabytes(report.total_mb)} MB (the sum of PSS), {megabytes(report.shared_mb)} MB of it shared."
     if not report.nodes:
         return [whole, "No node has a process now: there is nothing to compare with."]
     separate = plural(len(report.nodes), "separate process").replace("processs", "processes")
     difference = (
-        f"{megabytes(report.saved_mb)} MB ({percent(report.saved)}) are saved"
+        f"{megabytes(report.saved_mb)} MB ({percent(report.saved)}) saved"
         if report.saved_mb >= 0
-        else f"the swarm holds {megabytes(-report.saved_mb)} MB more"
+        else f"the swarm uses {megabytes(-report.saved_mb)} MB more"
     )
     how = (
         "Estimate. For a measurement, run `swarm-cli memory --measure APP`."
         if report.fresh_mb is None
-        else f"Measured: a fresh process with the application has {megabytes(report.fresh_mb)} MB of its own. What "
-        "each node has grown by since its fork is added. Libraries and code are shared either way."
+        else f"Measured: a fresh process with the application uses {megabytes(report.fresh_mb)} MB of its own. "
+        "The growth of each node since its fork is added. Libraries and code are shared either way."
     )
     return [
         whole,
-        f"{separate} would hold about {megabytes(report.separate_mb)} MB: {difference}.",
+        f"{separate} would use about {megabytes(report.separate_mb)} MB: {difference}.",
         how,
     ]

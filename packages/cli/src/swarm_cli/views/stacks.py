@@ -1,6 +1,6 @@
-"""The stacks of a node as an operator wants them: what the application does first, Swarm's own threads after it. Pure.
+"""The stacks of a node for an operator: the application's threads first, then Swarm's own. Pure.
 
-The text is faulthandler's: "Thread 0x... (most recent call first):", then a line a frame, innermost first.
+The text is faulthandler's: "Thread 0x... (most recent call first):", then one line per frame, innermost first.
 """
 
 import re
@@ -12,9 +12,9 @@ _FRAME = re.compile(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 _LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen ")
 _INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+)")
 _NO_APPLICATION = frozenset({"confluent_kafka", "uvloop", "debugpy", "sentry_sdk", "opentelemetry"})
-"""Installed packages that Swarm, or a thread of their own, may call without any application."""
+"""Installed packages that may be on a stack without the application, called by Swarm or by their own thread."""
 _PACKAGES = re.compile(r"/swarm_(?:pidfd|health|supervisor|consumer|liveness|cli)/(?!_flights/)")
-# What a thread of Swarm's is there for, by a file that only its stack has; the first that matches counts.
+# The role of each Swarm thread, by a file that only its stack contains; the first match counts.
 _ROLES = (
     ("/swarm_consumer/event_loop.py", "event loop of async handlers"),
     ("/swarm_consumer/workers.py", "worker"),
@@ -40,7 +40,7 @@ class Frame:
 
     @property
     def of_application(self) -> bool:
-        """Whether it is neither Swarm's nor a library's."""
+        """Whether it belongs to neither Swarm nor a library."""
         return not self.of_swarm and not any(part in self.file for part in _LIBRARIES)
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Thread:
 
     @property
     def role(self) -> str:
-        """What it is there for; its name, or "thread", where its stack does not say."""
+        """Its role; its name, or "thread", if the stack does not show one."""
         for part, role in _ROLES:
             if any(part in frame.file for frame in self.frames):
                 return role
@@ -64,19 +64,19 @@ class Thread:
 
     @property
     def place(self) -> Frame | None:
-        """Where it is in the application: the innermost frame there; None if it is not in it."""
+        """The innermost frame in the application; None if there is none."""
         return self.frames[inside[0]] if (inside := self._inside()) else None
 
     @property
     def of_interest(self) -> list[Frame]:
-        """Frames from the innermost on, up to where Swarm has called the application."""
+        """The frames from the innermost to the one where Swarm called the application."""
         return [frame for frame in self.frames[: self._inside()[-1] + 1] if not frame.of_swarm]
 
     def _inside(self) -> list[int]:
         """The numbers of the application's frames.
 
-        An application that is installed like a library, as in many images, looks like one: it is the package that Swarm
-        has called, where no frame lies outside of all libraries.
+        An application that is installed as a package, as in many images, looks like a library. If no frame is outside
+        of all libraries, the application is the package that Swarm called.
         """
         found = [number for number, frame in enumerate(self.frames) if frame.of_application]
         called = next((number for number, frame in enumerate(self.frames) if frame.of_swarm), 0)
@@ -88,13 +88,13 @@ class Thread:
 
 
 def _package(frame: Frame) -> str:
-    """The installed package that a frame is in; "" for others."""
+    """The installed package of a frame; "" if none."""
     found = _INSTALLED.search(frame.file)
     return found[1].removesuffix(".py") if found else ""
 
 
 def threads_of(text: str) -> list[Thread]:
-    """Read a dump: a thread that is there twice counts once, a line that is no thread and no frame is passed over."""
+    """Read a dump. A repeated thread counts once; a line that is neither thread nor frame is skipped."""
     found: dict[str, tuple[str, list[Frame]]] = {}
     frames: list[Frame] = []
     for line in text.splitlines():
@@ -109,9 +109,9 @@ def threads_of(text: str) -> list[Thread]:
 
 
 def short(node: int, pid: object, text: str) -> str:
-    """Say where the application is in a node, thread by thread; one line for all the rest.
+    """Show where the application is in a node, thread by thread, with one line for all other threads.
 
-    A dump that cannot be read is returned as it is: better too much than a wrong answer.
+    A dump that cannot be parsed is returned unchanged: too much is better than a wrong answer.
     """
     threads = threads_of(text)
     if not any(thread.frames for thread in threads):
@@ -126,5 +126,5 @@ def short(node: int, pid: object, text: str) -> str:
     if rest:
         roles = [thread.role for thread in rest]
         told = ", ".join(f"{roles.count(role)} x {role}" for role in dict.fromkeys(roles))
-        lines.append(f"  not in the application: {told} (--all shows them)")
+        lines.append(f"  outside the application: {told} (--all shows them)")
     return "\n".join(lines) + "\n"

@@ -35,12 +35,12 @@ def headline(snapshot: "Snapshot") -> str:
         f"{plural(snapshot.totals.messages, 'message')} handled",
     ]
     if snapshot.rolling_restart:
-        parts.append("rolling restart under way")
+        parts.append("rolling restart in progress")
     return printable(", ".join(parts) + (f". {snapshot.reason}" if snapshot.reason else ""))
 
 
 def row(node: "NodeSnapshot", snapshot: "Snapshot") -> tuple[str, ...]:
-    """A node in the columns above. Messages and errors are those of all its processes."""
+    """A node in the columns above. Messages and errors include those of its earlier processes."""
     numbers = node.statistics
     return (
         str(node.id),
@@ -59,22 +59,24 @@ def row(node: "NodeSnapshot", snapshot: "Snapshot") -> tuple[str, ...]:
 
 
 def state(node: "NodeSnapshot") -> str:
-    """The state of the process, and beside "running" what its runtime says of itself, where that is not the same."""
+    """The state of the process and, if it is "running", the runtime's own state where it differs."""
     phase = node.statistics.state if node.statistics is not None else ""
     return phase if node.state == "running" and phase else node.state
 
 
 def lag(snapshot: "Snapshot", node: "NodeSnapshot") -> Sum:
-    """Records that wait, over all partitions that a node has."""
+    """The lag summed over all partitions of a node."""
     return lag_of(one for one in snapshot.partitions if one.node == node.id)
 
 
 def remark(node: "NodeSnapshot") -> str:
-    """Why it is not as it should be, and how the process before it ended."""
+    """Why the node is not well, and how its previous process ended."""
     parts = []
     if node.status != 0 and not node.reason:
         parts.append(f"status {node.status}")
-    if node.reason and (node.status != 0 or node.state != "running"):  # else it is why this process was started
+    if node.reason and (
+        node.status != 0 or node.state != "running"
+    ):  # otherwise it is the reason why this process was started
         parts.append(node.reason)
     if node.crash_loop:
         parts.append("crash loop")
@@ -88,7 +90,7 @@ def remark(node: "NodeSnapshot") -> str:
 
 
 def style(node: "NodeSnapshot") -> str:
-    """The colour of a node's line: "" for one that is well."""
+    """The colour of a node's line; "" for a healthy node."""
     if node.crash_loop or node.status != 0:
         return "red"
     return "" if node.state == "running" else "yellow"

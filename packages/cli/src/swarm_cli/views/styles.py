@@ -1,4 +1,4 @@
-"""Names of looks, and the control sequences that make them (ECMA-48, select graphic rendition). Pure."""
+"""Style names and their control sequences (ECMA-48, select graphic rendition). Pure."""
 
 STYLES = {
     "bold": "1",
@@ -15,6 +15,6 @@ RESET = "\x1b[0m"
 
 
 def sequence(style: str, coloured: bool) -> str:
-    """What switches a style on, like "bold red"; without colours only what is no colour."""
+    """The sequence that switches on a style like "bold red"; without colours, only the rest of it."""
     codes = ";".join(STYLES[name] for name in style.split() if coloured or name not in COLOURS)
     return f"\x1b[{codes}m" if codes else ""

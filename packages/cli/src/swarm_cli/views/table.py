@@ -1,4 +1,4 @@
-"""Tables: aligned plain text. On a terminal they fit its width, with colours; elsewhere nothing is left out."""
+"""Tables as aligned plain text. On a terminal they fit its width and have colours; elsewhere nothing is left out."""
 
 import sys
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ GAP = "  "
 
 
 class Column(NamedTuple):
-    """A column: its title, whether it holds figures (aligned to the right), and when it goes for want of room."""
+    """A column: its title, whether it holds figures (aligned to the right), and its rank when space is short."""
 
     title: str
     figures: bool = False
     rank: int = 0
-    """The highest goes first on a narrow terminal; 0 stays."""
+    """The highest rank is dropped first on a narrow terminal; 0 always stays."""
 
 
 Row = Sequence[str]
@@ -44,9 +44,10 @@ def plain_lines(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
 
 
 def fitted_lines(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[tuple[str, int | None]]:
-    """The table for a terminal: each line with the number of its row, None for the title. Pure.
+    """The table for a terminal: each line with its row number, None for the title. Pure.
 
-    What does not fit: a last column of sentences goes below its row, then columns go by their rank. Figures stay whole.
+    If it does not fit, a last column of sentences moves below its row, then columns are dropped by rank. Figures are
+    never cut.
     """
     kept = list(range(len(columns)))
     below = not columns[-1].figures and _span(columns, rows, kept) > width

@@ -1,6 +1,6 @@
-"""A terminal for one live picture: keys one by one, resizing, and everything as before when it is left.
+"""A terminal for a live picture: it reads single keys, follows resizing, and restores the terminal afterwards.
 
-No thread draws: the owner waits here for keys, signals and its own descriptors, and paints when it has reason to.
+No thread draws: the owner waits here for keys, signals and its own descriptors, and paints when needed.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ SIGNALS = (signal.SIGWINCH, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal
 
 
 class Line(NamedTuple):
-    """One line of a picture: its text, already as long as it may be, and names of `styles.STYLES`."""
+    """One line of a picture: its text, already cut to the width, and names of `styles.STYLES`."""
 
     text: str = ""
     style: str = ""
@@ -42,11 +42,11 @@ class Happened(NamedTuple):
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
-    """The wakeup descriptor tells of the signal."""
+    """The wakeup descriptor reports the signal."""
 
 
 class Terminal:
-    """The terminal of this process, as a context manager. To be made in the main thread."""
+    """The terminal of this process, as a context manager. Create it in the main thread."""
 
     def __init__(self) -> None:
         self._in = sys.stdin.fileno()
@@ -81,7 +81,7 @@ class Terminal:
         return (size.columns or 80), (size.lines or 24)
 
     def paint(self, lines: Sequence[Line]) -> None:
-        """Show the picture: line by line over the old one, without a flicker."""
+        """Show the picture, line by line over the old one, without flicker."""
         _, height = self.size()
         parts = ["\x1b[H"]
         for number, line in enumerate(lines[:height]):
@@ -92,7 +92,7 @@ class Terminal:
         self._write("".join(parts))
 
     def wait(self, fd: int | None, timeout_s: float) -> Happened:
-        """Wait for keys, a signal or `fd`, for so long at most."""
+        """Wait for keys, a signal or `fd`, for at most `timeout_s`."""
         watched = [self._in, self._wake] if fd is None else [self._in, self._wake, fd]
         ready, _, _ = select.select(watched, [], [], max(0.0, timeout_s))
         pressed: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ class Terminal:
         return Happened(pressed, signals, fd is not None and fd in ready)
 
     def suspend(self) -> None:
-        """Ctrl-Z: give the terminal back, stop, and take it again when this process is continued."""
+        """Handle Handle Ctrl-Z: give the terminal back, stop, and take it again when this process is continued."""
         self._close()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
@@ -119,7 +119,7 @@ class Terminal:
         self._open()
 
     def _open(self) -> None:
-        # cbreak: keys at once and unechoed, while Ctrl-C and Ctrl-Z still send their signals.
+        # cbreak: keys arrive at once and are not echoed, while Ctrl-C and Ctrl-Z still send their signals.
         tty.setcbreak(self._in)
         self._write(ENTER)
 

@@ -1,4 +1,4 @@
-"""The picture of `top`: lines for a width and a height. Pure."""
+"""The picture of `top` as lines for a given width and height. Pure."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 KEYS = "↑↓ select  r restart  R all  z quiet  Z all  t trace  +/- scale  q quit"
 READING_KEYS = "↑↓ PgUp PgDn scroll  q back"
 REMARK_BESIDE = 30
-"""With at least so many columns left, remarks stand beside their nodes; else below them."""
+"""With at least this many columns left, remarks stand beside their nodes, else below them."""
 LEAST_EVENTS = 3
 LEAST_TOPICS = 3
 ROOM_FOR_TOPICS = 16
-"""With fewer lines for nodes, topics and events together, topics are left out while there are events."""
+"""With fewer lines for nodes, topics and events together, topics are left out if there are events."""
 LITTLE_WEIGHT = 5
-"""The rank from which on a column is worth less than remarks."""
+"""Columns from this rank on matter less than remarks."""
 
 
 class Column(NamedTuple):
-    """A column of the nodes' table; `rank` says which ones go first where there is no room: the highest."""
+    """A column of the nodes' table. The highest `rank` is dropped first when space is short."""
 
     title: str
     width: int
@@ -63,7 +63,7 @@ TOPIC_FIGURES: "tuple[tuple[str, int, Callable[[TopState, Work], str]], ...]" = 
     ("PARTITIONS", 10, lambda top, one: count(one.partitions)),
 )
 LEAST_NAMES = 30
-"""Cells for the names of group and topic together before figures go."""
+"""Least width for the names of group and topic together before figures are dropped."""
 MOST_NAME = 30
 
 
@@ -99,12 +99,12 @@ def picture(top: TopState, width: int, height: int) -> list[Line]:
 
 
 def reading_page(height: int) -> int:
-    """Lines of stacks that fit into a height."""
+    """The number of stack lines that fit into a height."""
     return max(1, height - 2)
 
 
 def columns_for(width: int) -> tuple[Column, ...]:
-    """The columns that fit, in their order. Those of little weight make room for remarks where that suffices."""
+    """The columns that fit, in order. Less important ones make room for remarks if that is enough."""
     chosen = list(COLUMNS)
     while len(chosen) > 1 and _span(chosen) > width:
         chosen.remove(max(chosen, key=lambda column: column.rank))
@@ -131,7 +131,7 @@ def _head(top: TopState, width: int) -> list[Line]:
         f"{swarm.running}/{plural(swarm.wanted, 'node')}  up {duration(swarm.uptime_s)}  "
         f"{plural(swarm.restarts, 'restart')}"
     )
-    alive = [node for node in nodes if node.pid is not None]  # one without a process has nothing that could be unknown
+    alive = [node for node in nodes if node.pid is not None]  # a node without a process has no unknown figures
     second = (
         f"CPU {summed(Sum.of(_cpu(top, node) for node in alive), percent)}  "
         f"USS {summed(Sum.of(_memory(top, node, 'uss') for node in alive), megabytes)} MB  "
@@ -150,7 +150,7 @@ def _head(top: TopState, width: int) -> list[Line]:
 
 
 def _table(top: TopState, width: int) -> tuple[list[Line], tuple[int, int]]:
-    """The lines of the table, and which of them (from, to) belong to the selected node."""
+    """The lines of the table, and the range (from, to) that belongs to the selected node."""
     columns = columns_for(width)
     beside = _left(columns, width)
     titles = " ".join(
@@ -176,12 +176,12 @@ def _table(top: TopState, width: int) -> tuple[list[Line], tuple[int, int]]:
 
 
 def _topics(top: TopState, topics: list[Work], width: int, room: int) -> list[Line]:
-    """The topics that are furthest behind, as many as there is room for."""
+    """The topics with the most lag, as many as fit."""
     if room < 1:
         return []
     behind = sorted(topics, key=lambda one: (not one.remark, -one.lag.known, one.group, one.topic))
     shown = behind if len(behind) <= room else behind[: room - 1]
-    # What a narrow terminal has no room for goes, from the right; names give way before figures do.
+    # On a narrow terminal columns are dropped from the right, and names are shortened before figures.
     figures = list(TOPIC_FIGURES)
     needed = min(LEAST_NAMES, sum(_name_widths(shown, 2 * MOST_NAME)))
     while len(figures) > 3 and _names_room(figures, width) < needed:
@@ -202,12 +202,12 @@ def _topics(top: TopState, topics: list[Work], width: int, room: int) -> list[Li
 
 
 def _names_room(figures: Sequence[tuple[str, int, object]], width: int) -> int:
-    """The cells that group and topic have together, beside these figures."""
+    """The width for group and topic together, beside these figures."""
     return width - sum(size + 2 for _, size, _ in figures) - 2
 
 
 def _name_widths(shown: Sequence[Work], room: int) -> tuple[int, int]:
-    """The cells of group and topic: what they need, else half of the room or what the other one leaves."""
+    """The widths of group and topic: what they need, else half of the space or what the other leaves."""
     group = min(MOST_NAME, max([5, *(cell_len(one.group) for one in shown)]))
     topic = min(MOST_NAME, max([5, *(cell_len(one.topic) for one in shown)]))
     if group + topic <= room:
@@ -226,12 +226,12 @@ def _shortened(text: str, width: int) -> str:
 
 
 def _filled(text: str, width: int) -> str:
-    """Exactly so many cells, so that a coloured or reversed line goes to the edge."""
+    """The text padded to exactly `width` cells, so that a coloured or reversed line reaches the edge."""
     return set_cell_size(_shortened(text, width), width)
 
 
 def _window(table: list[Line], chosen: tuple[int, int], height: int) -> list[Line]:
-    """So many lines of the table: its title, and those around the selected node."""
+    """The part of the table that fits: its title, and the lines around the selected node."""
     if len(table) <= height:
         return table
     body, room = table[1:], max(1, height - 1)

@@ -10,7 +10,7 @@ from swarm_consumer.admin import ConfigureTopic, CreateTopic, TopicChange, Topic
 def as_data(plan: TopicPlan, failures: Mapping[int, str], made: bool) -> dict[str, Any]:
     """``{"changes": [{"action", "topic", ..., "made", "error"}], "notes": [...]}``.
 
-    `made`: whether it was tried to make them; `failures`: what kept one from being made, by its place in the plan.
+    `made`: whether the changes were attempted; `failures`: the error of each failed change, by position in the plan.
     """
     changes = [
         _change(change) | {"made": made and number not in failures, "error": failures.get(number)}

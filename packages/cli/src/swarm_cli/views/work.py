@@ -1,4 +1,4 @@
-"""What is done for each group and topic, and what waits: the same rows for `status` and for `top`. Pure."""
+"""The work and the lag of each group and topic: the same rows for `status` and `top`. Pure."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,17 +31,17 @@ class Work(NamedTuple):
     partitions: int
     lag: Sum
     oldest_s: float | None
-    """Age of the oldest record that waits."""
+    """Age of the oldest waiting record."""
     messages: int
     errors: int
     unowned: int
-    """How many of the partitions nobody has."""
+    """Number of partitions without an owner."""
     remark: str
-    """Partitions that nobody has, and for how long."""
+    """Partitions without an owner, and for how long."""
 
 
 def work(snapshot: "Snapshot") -> list[Work]:
-    """All topics of all groups, in order."""
+    """All topics of all groups, sorted."""
     parts: dict[tuple[str, str], list[PartitionAccount]] = {}
     for one in snapshot.partitions:
         parts.setdefault((one.group, one.topic), []).append(one)
@@ -72,12 +72,12 @@ def row(one: Work) -> tuple[str, ...]:
 
 
 def style(one: Work) -> str:
-    """The colour of a topic's line: "" for one that all is well with."""
+    """The colour of a topic's line; "" for a healthy one."""
     return "yellow" if one.remark else ""
 
 
 def lag_of(partitions: "Iterable[PartitionAccount]") -> Sum:
-    """The lag of several partitions: what is known of it, and of how many it is not known."""
+    """The lag of several partitions: the known part, and the number of partitions with unknown lag."""
     return Sum.of(one.lag for one in partitions)
 
 
