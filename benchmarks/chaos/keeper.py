@@ -64,7 +64,7 @@ class Keeper:
         self._started.wait(10)
 
     def status(self) -> Snapshot | None:
-        """Return the swarm at this moment, None while it cannot be asked."""
+        """Return the current snapshot of the swarm, None while it cannot be asked."""
         with contextlib.suppress(ControlError), ControlClient(self.control, timeout_s=2.0) as client:
             return client.status()
         return None

@@ -1,4 +1,4 @@
-"""Load a table once for all nodes, and tell of nodes that die: hooks of the supervisor's process."""
+"""Load a table once for all nodes, and report nodes that die: hooks of the supervisor's process."""
 
 import csv
 import logging
@@ -21,10 +21,10 @@ def load_prices() -> None:
 
 
 @app.on_swarm("NodeExited", "CrashLoop")
-def tell(event: Any) -> None:
-    """Tell of deaths. This runs in the supervisor, which supervises nothing meanwhile: write a line, call nobody."""
+def report(event: Any) -> None:
+    """Report deaths. This runs in the supervisor and blocks it: write a line, call no service."""
     if not getattr(event, "planned", False):
-        logger.error("page somebody: %s", event)
+        logger.error("page the operator: %s", event)
 
 
 @app.consume("orders", group="shop")

@@ -148,8 +148,8 @@ def test_the_table_is_loaded_once_and_deaths_are_told(
     caplog.clear()
     for planned in (True, False):
         event: Any = type("Event", (), {"planned": planned, "__str__": lambda self: "node 1 died"})()
-        module.tell(event)
-    assert [record.getMessage() for record in caplog.records] == ["page somebody: node 1 died"]
+        module.report(event)
+    assert [record.getMessage() for record in caplog.records] == ["page the operator: node 1 died"]
 
 
 def test_every_example_of_the_page_takes_the_node() -> None:

@@ -1,4 +1,4 @@
-"""The settings of `swarm` and `server`: one table, from which each command takes its options.
+"""The settings of `swarm` and `server`: one table, from which every command takes the options that concern it.
 
 A setting left at None is decided elsewhere: by the application's own code, or by the default of the package that it
 belongs to. Each may also come from SWARM_<OPTION> or from a file: `configuration` says which one wins.

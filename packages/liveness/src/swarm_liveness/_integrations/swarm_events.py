@@ -93,7 +93,7 @@ class SwarmEvents:
         if self._spares.get(event.node_id) == event.generation:
             del self._spares[event.node_id]
             return
-        # A node that was told to stop already has a reason; otherwise it ended by itself.
+        # A node that was told to stop already has a reason; otherwise it ended on its own.
         self._reasons.setdefault(event.node_id, "signal" if event.signal is not None else "exit")
 
     def _on_CrashLoop(self, event: Any) -> None:

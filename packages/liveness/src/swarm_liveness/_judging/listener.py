@@ -145,7 +145,7 @@ class LivenessListener:
             return Verdict()
         verdict = watch.judge(time.monotonic() if now is None else now).verdict
         if thread is not None and thread.gone:
-            # That thread never ends by itself. A probe must not report a process as healthy that no longer reports.
+            # That thread never ends on its own. A probe must not report a process as healthy that no longer reports.
             ended = Finding(Status.POLLING, "the thread that reports the health of this process has ended")
             return Verdict(ended.code, ended.reason, (ended, *verdict.findings), verdict.notes)
         return verdict

@@ -85,7 +85,7 @@ def add(
     if figure is None:
         if sample.rss_mb < SOFT_SHARE * limits.memory_limit:
             return replace(state, over=0, over_mb=None)
-        return state  # above the soft mark without an exact figure: this tells nothing
+        return state  # above the soft mark without an exact figure: this proves nothing
     if figure > limits.memory_limit:
         return replace(state, over=state.over + 1 if counts else max(1, state.over), over_mb=figure)
     return replace(state, over=0, over_mb=None)
