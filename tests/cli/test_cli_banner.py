@@ -62,6 +62,6 @@ def test_ready_is_said_once_and_the_stop_says_what_is_waited_for(caplog: pytest.
         supervisor.listeners["Stopping"](SimpleNamespace(reason="SIGINT"))
     assert [record.message for record in caplog.records] == [
         "ready after 2.0 s: 2 of 2 nodes run",
-        "2 nodes finish their current batches, within 75 s; Ctrl-C or TERM again kills them",
-        "1 node finishes the batches in hand, within 75 s; Ctrl-C or TERM twice kills them",
+        "2 nodes finish current batches, within 75 s; Ctrl-C or TERM again kills them",
+        "1 node finishes current batches, within 75 s; Ctrl-C or TERM twice kills them",
     ]

@@ -153,7 +153,7 @@ def test_required_options_and_the_values_of_a_choice_are_shown() -> None:
     [
         (["status", "--check", "liv"], "invalid value for '--check': 'liv' is not one of 'live', 'ready'"),
         (["server", "x:app", "--memory-limit", "150XB"], "'150XB' has no unit of memory: give kB, MB, GB or TB"),
-        (["swarm", "x:app", "--drain-timeout", "soon"], "'soon' is no amount: give seconds as a number"),
+        (["swarm", "x:app", "--drain-timeout", "soon"], "'soon' is not a valid amount: give seconds as a number"),
         (["swarm", "shop.py:app"], "not 'shop.py:app': did you mean shop:app?"),
         (["swarm", "./src/shop.py"], "did you mean src.shop:app?"),
         (["swarm", "../shop.py:main"], "like my_app:app."),

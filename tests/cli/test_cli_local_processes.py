@@ -63,7 +63,7 @@ def test_the_parent_is_read_whatever_the_name() -> None:
 
 @pytest.mark.parametrize(
     ("pid", "says"),
-    [(1, "another pid namespace"), (os.getpid(), "no child of the supervisor")],
+    [(1, "another pid namespace"), (os.getpid(), "not a child of the supervisor")],
     ids=["elsewhere", "here"],  # workers of one run have different pids, and must collect the same names
 )
 def test_a_process_that_is_no_node_of_the_one_who_listens_is_not_signalled(path: Path, pid: int, says: str) -> None:
@@ -97,7 +97,7 @@ def test_the_socket_of_another_user_is_said_with_the_owner(path: Path, monkeypat
         raise swarm_supervisor.ControlError("no supervisor answers") from PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(swarm_supervisor, "ControlClient", refused)
-    with pytest.raises(CommandError, match=r"belongs to \S+: ask as that user, as in sudo -u "):
+    with pytest.raises(CommandError, match=r"belongs to \S+: run this command as that user, as in sudo -u "):
         running_swarms.connected(path)
     with pytest.raises(CommandError, match="may not enter"):
         running_swarms.connected(path.parent / "missing.sock")

@@ -401,7 +401,7 @@ class TestDone:
         waits = swarm(node(0, state="backing off", pid=None), state="starting", running=0)
         with pytest.raises(CommandError, match=r"no node is running, .* the swarm is starting"):
             asked_nodes(waits, None)
-        with pytest.raises(CommandError, match="no node has a process now, the swarm is starting"):
+        with pytest.raises(CommandError, match="no node has a process now; the swarm is starting"):
             traceable(waits, None)
 
     def test_an_aborted_replacement_is_a_failure_of_those_asked_for(self) -> None:

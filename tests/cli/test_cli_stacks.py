@@ -30,7 +30,7 @@ def test_the_first_line_says_where_the_application_is() -> None:
     assert [line.strip().rpartition("/")[2] for line in lines[2:5]] == [
         "_client.py:10 in send", "prices.py:48 in lookup", "app.py:12 in consume",
     ]  # fmt: skip
-    assert lines[5] == "  not in the application: 1 x worker, 1 x Kafka client, 1 x main thread (--all shows them)"
+    assert lines[5] == "  outside the application: 1 x worker, 1 x Kafka client, 1 x main thread (--all shows them)"
     assert len(lines) == 6
 
 

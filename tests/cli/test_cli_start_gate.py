@@ -86,7 +86,7 @@ def test_so_many_in_a_row_are_no_accident(supervisor: Supervisor, gate: StartGat
     for _ in range(MOST_LOST):
         supervisor.answer(lost("it was killed by SIGSEGV"))
     ((reason, code),) = supervisor.stops
-    assert "cannot be asked from a child process: it was killed by SIGSEGV" in reason
+    assert "asking the brokers from a child process failed: it was killed by SIGSEGV" in reason
     assert code == 1
     with pytest.raises(CommandError, match="SIGSEGV"):
         gate.exit_code(0)

@@ -43,5 +43,5 @@ def test_a_number_alone_is_what_it_says(value: float) -> None:
 def test_a_file_takes_them_too() -> None:
     values = checked("swarm.toml", {"drain-timeout": "30s", "memory-limit": "1.5GB", "boot-timeout": 5}).values
     assert values == {"drain_timeout": 30.0, "memory_limit": 1536.0, "boot_timeout": 5.0}
-    with pytest.raises(UsageError, match=r"swarm\.toml: drain-timeout: 'soon' is no amount"):
+    with pytest.raises(UsageError, match=r"swarm\.toml: drain-timeout: 'soon' is not a valid amount"):
         checked("swarm.toml", {"drain-timeout": "soon"})

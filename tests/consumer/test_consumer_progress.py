@@ -149,7 +149,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.current.get(key) != epoch:
             assert self.ledger.mark(key, epoch, self.delivered[epoch] + beyond) is False
             return
-        with pytest.raises(ValueError, match="not been delivered"):
+        with pytest.raises(ValueError, match="not delivered yet"):
             self.ledger.mark(key, epoch, self.delivered[epoch] + beyond)
 
     @rule(which=consumes(epochs))

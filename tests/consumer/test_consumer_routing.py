@@ -116,7 +116,7 @@ def test_conflicts_and_mistakes_are_refused_in_sentences():
         r"retry_backoff \(10 s\) is longer than retry_backoff_max \(5 s\) by 5 s",
         lambda: app(retry_backoff=10, retry_backoff_max=5),
     )
-    refused("long_running=True needs a consuming_ttl", lambda: one.topic("b", long_running=True)(Handler))
+    refused("long_running=True needs its own consuming_ttl", lambda: one.topic("b", long_running=True)(Handler))
     refused("dead_letters must be a DeadLetters", lambda: one.topic("b", dead_letters="dead")(Handler))
     refused("dead letters need one topic", lambda: one.topic("b", dead_letters=DeadLetters(topic="^x"))(Handler))
     refused("concurrency must be a whole number", lambda: app(concurrency=0))

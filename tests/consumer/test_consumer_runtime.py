@@ -191,7 +191,7 @@ def test_the_library_starts_nothing_before_run_and_runs_once(make_app):
     assert set(threading.enumerate()) == before
     runtime.stop()
     assert runtime.run() == 0
-    with pytest.raises(RuntimeError, match="runs once"):
+    with pytest.raises(RuntimeError, match="runs only once"):
         runtime.run()
 
 

@@ -71,7 +71,7 @@ def test_a_group_without_offsets_says_so_when_told_to_take_that_as_an_error(worl
     error = running.wait_for_event(ClientError, lambda event: event.fatal)
     assert error.code == "_AUTO_OFFSET_RESET"
     assert topic in error.reason
-    assert "commit an offset" in error.reason
+    assert "commit an existing offset" in error.reason
     assert seen == []
     assert running.join() == 1
     assert world.committed(topic) == {}

@@ -233,7 +233,7 @@ def test_an_async_or_lazy_decoder_is_refused():
     async def decode(data):
         return data
 
-    assert "is async, and decoding is not awaited" in refused(lambda: app().topic("a", payload=decode)(Handler))
+    assert "is async, but decoding is not awaited" in refused(lambda: app().topic("a", payload=decode)(Handler))
     assert "contains yield" in refused(lambda: app().topic("a", key=lambda data: (yield data))(Handler))
     assert "headers must be a function" in refused(lambda: app().topic("a", headers=5)(Handler))
 
@@ -246,7 +246,7 @@ def test_a_listener_that_would_never_run_is_refused(listen):
     def lazy(event):
         yield event
 
-    assert "is async, and no event loop runs" in refused(lambda: listen(app(), listener))
+    assert "is async, but it is called without an event loop" in refused(lambda: listen(app(), listener))
     assert "contains yield" in refused(lambda: listen(app(), lazy))
     assert "must take one argument" in refused(lambda: listen(app(), no_arguments))
     assert "takes a function, not 5" in refused(lambda: listen(app(), 5))
@@ -298,7 +298,7 @@ def test_dead_letters_to_the_topic_itself_are_refused():
     sentence = refused(lambda: app().topic("orders", dead_letters=DeadLetters(topic="orders"))(Handler))
     assert re.match(
         r"the dead letters of 'orders' go to 'orders', which Handler at \S+:\d+ consumes itself by that name: a "
-        r"message that always fails would be written for ever; name another topic, or set dead_letters=None",
+        r"message that always fails would be written for ever; use another topic, or set dead_letters=None",
         sentence,
     )
 
@@ -338,7 +338,7 @@ def test_dead_letters_may_be_consumed_when_they_end_there():
 def test_a_pattern_without_an_end_is_refused_where_the_broker_matches_whole_names(pattern):
     one = App("test", {**KAFKA, "group.protocol": "consumer"})
     sentence = refused(lambda: one.topic(pattern)(Handler))
-    assert f"write {pattern + '.*'!r} for all that begin so, or {pattern + '$'!r} for exactly that name" in sentence
+    assert f"write {pattern + '.*'!r} for all that start so, or {pattern + '$'!r} for exactly that name" in sentence
     app().topic(pattern)(Handler)
 
 
@@ -456,7 +456,7 @@ def test_an_annotation_without_a_type_leaves_the_bytes_alone(annotation):
 )
 def test_a_payload_that_contradicts_the_annotation_is_refused(payload, annotation):
     sentence = refused(lambda: app().consume("orders", payload=payload)(handler_of(annotation)))
-    assert re.search(r"is annotated with Batch\[.*\], and the topic says payload=.*: make them the same", sentence)
+    assert re.search(r"is annotated with Batch\[.*\], but the topic has payload=.*: make them the same", sentence)
 
 
 @pytest.mark.parametrize(

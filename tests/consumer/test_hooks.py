@@ -269,7 +269,7 @@ def test_a_lifespan_that_fails_ends_the_run_with_its_reason(kind, asynchronously
 def test_a_lifespan_that_makes_no_context_manager_says_so(lifespan):
     app = make_app()
     app.lifespan(lifespan)
-    with pytest.raises(LifespanError, match=r"it returned .*, which is no context manager: use yield"):
+    with pytest.raises(LifespanError, match=r"it returned .*, which is not a context manager: use yield"):
         run(app)
 
 

@@ -34,7 +34,7 @@ def test_only_a_client_that_could_join_and_does_not_is_made_anew(states, made_an
     watch.lost(99.0)
     found = [text for text in looks(watch, states) if text]
     assert len(found) == made_anew
-    assert all("has not joined its group again" in text for text in found)
+    assert all("has not rejoined its group" in text for text in found)
 
 
 def test_without_a_loss_there_is_nothing_to_come_back_from():

@@ -29,7 +29,7 @@ def told_of(client: Client, seconds: int) -> list[str]:
 def test_the_wait_is_told_after_ten_seconds_and_then_each_time_it_has_doubled() -> None:
     told = told_of(Client(join_state="wait-join"), 100)
     assert [line.split(" for ")[2].split(" s ")[0] for line in told] == ["10", "20", "40", "80"]
-    assert told[0].startswith("pricing: waiting for the group to hand out partitions")
+    assert told[0].startswith("pricing: waiting for partitions from the group")
     assert "(join state wait-join)" in told[0]
     assert "join state" not in told_of(Client(), 12)[0]
 

@@ -18,7 +18,7 @@ def test_a_client_that_never_lets_go_ends_the_node(embedded_broker, make_app, st
     running = start(app)
     running.wait_for_event(Assigned)
     error = running.wait_for_event(ClientError, lambda event: event.fatal)
-    assert "has not let go of partitions" in error.reason
+    assert "has not released its partitions" in error.reason
     assert running.join() == 1
     while ending._abandoned:  # this one was not stuck: it can be closed
         ending._abandoned.pop().close()

@@ -104,7 +104,7 @@ def test_a_block_whose_error_is_swallowed_fails_the_batch_when_others_were_undon
             except ValueError:
                 pass
 
-    with pytest.raises(ConsumptionError, match="undid the blocks before it"):
+    with pytest.raises(ConsumptionError, match="undid the earlier blocks"):
         run_messages(Handler, TEN, producer=TX)
 
 

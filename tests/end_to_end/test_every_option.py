@@ -55,7 +55,7 @@ class Running:
 
     def setting(self, name: str) -> str:
         """A setting in force, as the process says it in its log."""
-        (line,) = re.findall(r'settings in force: ([^"\n]*)', self.process.output())
+        (line,) = re.findall(r'effective settings: ([^"\n]*)', self.process.output())
         return dict(word.partition("=")[::2] for word in line.split())[name]
 
     def records(self) -> list[dict[str, Any]]:

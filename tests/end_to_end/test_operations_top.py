@@ -145,7 +145,7 @@ def test_a_supervisor_that_was_killed_is_an_error(swarm: Any, terminal: Callable
     swarm.popen.kill()
     assert shown.ended(60) == 1
     assert shown.restored()
-    assert "the swarm has ended without a word" in shown.raw.decode()
+    assert "the swarm has ended without giving a reason" in shown.raw.decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

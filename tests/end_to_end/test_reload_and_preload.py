@@ -112,7 +112,9 @@ def test_a_change_drains_and_runs_the_new_code_under_the_same_pid(
     assert version == "two"
     assert (second == handler) is (command[0] == "server")
     (project.folder / "versions.py").write_text("def broken(:\n")
-    eventually(lambda: "waiting for a change" in project.log.read_text(), 60, "the notice of the broken code")
+    eventually(
+        lambda: "waiting for a source file to change" in project.log.read_text(), 60, "the notice of the broken code"
+    )
     assert "SyntaxError" in project.log.read_text()
     project.write("three")
     assert [version for version, _, _ in project.handled()] == ["three"]

@@ -192,7 +192,7 @@ except ForkRefusedError as error:
     assert "helper" not in ignored.stderr
     refused = start(script, "helper", "refuse")
     assert refused.end() == 42
-    assert "other threads run in the supervisor (helper)" in refused.stderr
+    assert "the supervisor has other threads (helper)" in refused.stderr
     kafka = start(script, "rdk:main", "ignore")
     assert kafka.end() == 42
     assert "the supervisor has a Kafka client (thread rdk:main)" in kafka.stderr

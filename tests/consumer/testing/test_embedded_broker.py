@@ -265,7 +265,7 @@ def test_a_forked_child_may_not_use_the_broker_and_does_not_end_it(embedded_brok
             embedded_broker.create_topic("t")
         except Exception as error:
             embedded_broker.close()
-            os._exit(7 if "was forked from that" in str(error) else 1)
+            os._exit(7 if "was forked from it" in str(error) else 1)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 7

@@ -249,5 +249,5 @@ def test_a_cluster_of_somebody_elses_is_used_and_never_stopped(monkeypatch):
         assert broker.bootstrap == "kafka.example:9092"
         assert broker.client_settings()["bootstrap.servers"] == "kafka.example:9092"
         for call in (broker.kill, broker.restart):
-            with pytest.raises(UnsupportedByBroker, match="names a cluster that is not ours"):
+            with pytest.raises(UnsupportedByBroker, match="names a foreign cluster"):
                 call()

@@ -79,5 +79,5 @@ class Banner:
             within = self._facts.stop_within_s
             # Only a second INT or TERM forces the end. After a stop of another kind, the next one counts as the first.
             times = "again kills" if event.reason in ("SIGINT", "SIGTERM") else "twice kills"
-            text = "%d nodes finish their current batches, within %g s; Ctrl-C or TERM %s them"
+            text = "%d nodes finish current batches, within %g s; Ctrl-C or TERM %s them"
             logger.info(text if at_work > 1 else text.replace("nodes finish", "node finishes"), at_work, within, times)

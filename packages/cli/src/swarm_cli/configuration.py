@@ -234,7 +234,7 @@ def _flat(name: str, prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[st
 
 _HUGE = 2**64
 """No setting needs a larger number. Python cannot convert very large integers to text or to float."""
-_KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _value(where: str, value: object, hint: Any) -> Any:
