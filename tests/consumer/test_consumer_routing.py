@@ -188,7 +188,7 @@ def test_a_refused_topic_leaves_the_app_as_it_was():
 def test_a_revocation_budget_beyond_the_poll_interval_is_refused():
     one = App("test", {**KAFKA, "max.poll.interval.ms": 10000}, revocation_timeout=15)
     one.topic("a")(Handler)
-    refused(r"revocation_timeout \(15 s\) must be shorter .* longer by 5 s", lambda: Runtime(one))
+    refused(r"revocation_timeout \(15 s\) must be shorter .* too long by 5 s", lambda: Runtime(one))
 
 
 def test_a_selection_names_what_it_does_not_know():

@@ -195,7 +195,7 @@ def test_the_watchdog_sees_a_dead_worker(embedded_broker, make_app, start, topic
     running.wait_for(lambda: running.runtime.phase == "running")
     running.runtime._workers._queue.put(None)  # as if it had been asked to stop
     assert running.join() == 1
-    assert "swarm-worker-0 ended without a word" in running.runtime.fatal_error()
+    assert "swarm-worker-0 ended unexpectedly" in running.runtime.fatal_error()
     assert "swarm-worker-0" in running.wait_for_event(ClientError, lambda event: event.fatal).reason
 
 
@@ -213,7 +213,7 @@ def test_the_watchdog_sees_a_dead_hook_thread(embedded_broker, make_app, start, 
     running.runtime._workers.submit_hook(lambda: None)
     running.runtime._workers._hooks.put(None)
     assert running.join() == 1
-    assert "swarm-worker-hooks ended without a word" in running.runtime.fatal_error()
+    assert "swarm-worker-hooks ended unexpectedly" in running.runtime.fatal_error()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -236,7 +236,7 @@ def test_the_watchdog_sees_a_dead_event_loop(embedded_broker, make_app, start, t
 
     loop._loop.call_soon_threadsafe(leave)
     assert running.join() == 1
-    assert "swarm-event-loop ended without a word" in running.runtime.fatal_error()
+    assert "swarm-event-loop ended unexpectedly" in running.runtime.fatal_error()
 
 
 def test_the_watchdog_sees_a_dead_owner(embedded_broker, make_app, start, topic_name):

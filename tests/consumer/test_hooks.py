@@ -110,7 +110,7 @@ def test_a_hook_that_cannot_work_is_refused_with_its_place(declare, sentence):
 def test_a_second_lifespan_is_refused_with_both_places():
     app = make_app()
     app.lifespan(generator)
-    with pytest.raises(ConfigurationError, match=r"py:\d+: the app has a lifespan already, generator \(.*py:\d+\)"):
+    with pytest.raises(ConfigurationError, match=r"py:\d+: the app already has a lifespan, generator \(.*py:\d+\)"):
         app.lifespan(generator)
 
 

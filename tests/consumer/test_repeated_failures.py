@@ -117,7 +117,7 @@ def test_what_a_kind_had_counted_is_told_when_it_makes_room_for_others() -> None
         repeated.judge(failed(raised(), topic="first"), 1.0)
     for number in range(MOST_KINDS):
         repeated.judge(failed(raised(), topic=f"t{number}"), 2.0)
-    assert [text for _, text in repeated.due(2.0)] == ["errors of many kinds, 5 more that are not told one by one"]
+    assert [text for _, text in repeated.due(2.0)] == ["5 more errors of many kinds, not logged one by one"]
     assert repeated.due(99.0) == []
 
 

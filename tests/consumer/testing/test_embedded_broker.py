@@ -116,7 +116,7 @@ def test_a_port_that_is_taken_is_refused_with_its_number():
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(BrokerError, match=f"Port {port} on 127.0.0.1 is taken"):
+        with pytest.raises(BrokerError, match=f"Port {port} on 127.0.0.1 is in use"):
             EmbeddedBroker(ports=[port]).start()
 
 

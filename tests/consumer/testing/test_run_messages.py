@@ -209,7 +209,7 @@ def test_a_handler_that_hangs_ends_with_a_timeout():
     def handle(batch):
         time.sleep(2.0)
 
-    with pytest.raises(TimeoutError, match=r"not done with within 0\.2 s; the last events: .*BatchStarted"):
+    with pytest.raises(TimeoutError, match=r"handled within 0\.2 s; the last events: .*BatchStarted"):
         run_messages(handle, [b"x"], timeout_s=0.2)
 
 

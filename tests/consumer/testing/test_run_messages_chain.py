@@ -107,7 +107,7 @@ def test_a_chain_without_an_end_is_ended_by_the_time():
     def echo(batch, consumer):
         consumer.produce("echo", b"again")
 
-    with pytest.raises(TimeoutError, match=r"were not done with within 0\.3 s"):
+    with pytest.raises(TimeoutError, match=r"handled within 0\.3 s"):
         run_messages(app, {"echo": [b"1"]}, chain=True, timeout_s=0.3)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def declared_topics(app: "App", configuration: Configuration) -> "list[DeclaredTopic]":
     """The declared topics that the topic filters let through; inclusion beats exclusion.
 
-    Raises UsageError where nothing is declared or left, and for a name that nothing has.
+    Raises UsageError where nothing is declared or left, and for an unknown name.
     """
     from swarm_consumer.checks import nearest
 
