@@ -27,14 +27,14 @@ BANNED = {
     r"anew": "say `again`, or a verb with re-: `restarts`, `recreated`",
     r"by itself": "say `on its own`, `unexpectedly`, `alone` or `automatically`",
     r"of others in": "a clause without a verb: say what happens",
-    r"for what there is not": "name what is missing",
+    r"for what there (?:is|are) not": "name what is missing",
     r"is (?:being )?made anew|sought anew": "say `recreated`, `fetched again`",
     r"holds? up": "say `blocks`",
     r"hurts? nobody": "say `affects nothing else`",
     r"blanks?": "say `space`",
     r"parted by": "say `separated by`",
     r"belongs? into": "say `belongs in`",
-    r"with nothing else prepared": "say `nothing else is needed`",
+    r"with nothing else (?:prepared|installed)": "say `nothing else is needed`",
     r"(?:stops?|stopped|ends?) (?:\w+ ){0,3}in order\b": "say `gracefully`",
 }
 """Turns that no user should read (regular expressions, any case) -> why, and what to write in their place."""

@@ -24,7 +24,7 @@ def words() -> ModuleType:
     [
         ("packages/cli/src/swarm_cli/x.py", 'raise ValueError("nobody answers")\n'),
         ("packages/cli/src/swarm_cli/x.py", 'def f(name):\n    print(f"node {name} ended by itself")\n'),
-        ("packages/cli/src/swarm_cli/commands/x.py", 'def top():\n    """Wait for so long at most."""\n'),
+        ("packages/cli/src/swarm_cli/commands/x.py", 'def top():\n    """Stop after so long."""\n'),
         ("docs/x.md", "# X\n\nWhoever reads this goes on.\n"),
         ("packages/cli/README.md", "`swarm-cli status` tells the pid.\n"),
     ],
