@@ -218,10 +218,10 @@ def test_events_as_json_keep_their_fields_and_tell_the_time(standing: PlainSwarm
         (["status"], "SWARM_CONTROL", "{control}", "NODE"),
         (["status"], "SWARM_JSON", "1", '"name":"plain"'),
         (["status"], "SWARM_CHECK", "ready", "ready\n"),
-        (["events", "--all"], "SWARM_LIMIT", "1", "node|everything"),
+        (["events", "--all"], "SWARM_LIMIT", "1", "node|idle"),
         (["events"], "SWARM_FOR", "0.1", "^$"),
         (["events", "--limit", "1"], "SWARM_KIND", "NodeReported", "reported"),
-        (["events", "--limit", "1"], "SWARM_ALL", "1", "node|everything"),
+        (["events", "--limit", "1"], "SWARM_ALL", "1", "node|idle"),
         (["trace", "0"], "SWARM_TIMEOUT", "20", "node 0"),
     ],
 )

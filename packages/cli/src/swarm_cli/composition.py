@@ -164,7 +164,7 @@ def limit_memory(supervisor: "Supervisor", listener: "LivenessListener", nodes: 
 
 
 def say_settings(settings: Settings, listener: "LivenessListener", supervisor: Mapping[str, Any]) -> None:
-    """Log, for those who debug, the settings in force: those of the supervisor, and those of each process' checks."""
+    """Log the effective settings of the supervisor and of the health checks at level debug."""
     limits = dataclasses.asdict(listener.limits)
     liveness = [name for name, row in settings.rows().items() if "liveness" in row.owners]
     force = {**supervisor, **{name: limits[name] if name in limits else getattr(listener, name) for name in liveness}}
@@ -294,7 +294,7 @@ def _import_runtime() -> None:
     folders: list[tuple[Sequence[str], str]] = [(swarm_consumer.__path__, "swarm_consumer.")]
     for path, prefix in folders:
         for module in pkgutil.iter_modules(path, prefix):
-            if module.name in ("swarm_consumer.testing", "swarm_consumer.admin"):  # no node has a use for them
+            if module.name in ("swarm_consumer.testing", "swarm_consumer.admin"):  # no node needs them
                 continue
             imported = importlib.import_module(module.name)
             if module.ispkg:

@@ -1,7 +1,7 @@
-"""The settings that the command line itself decides, one row for each, as in the packages that it joins.
+"""The settings that belong to the command line itself, one row each, as in the packages that it combines.
 
 A row is a field: name, type, default, and in its metadata the help ("{default}" stands for the default), its section,
-and by name what `swarm_cli.setting_row.Row` has. `hatch run settings` makes `swarm_cli.settings` of all rows.
+and the other fields of `swarm_cli.setting_row.Row`. `hatch run settings` generates `swarm_cli.settings` from all rows.
 """
 
 from dataclasses import dataclass, field
@@ -16,40 +16,38 @@ def _row(default: object, text: str, section: str, **more: object) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnSettings:
-    """What none of the packages takes as it is."""
+    """The settings that no package takes as they are."""
 
     nodes: str | None = _row(
-        None, "Nodes to fork; auto: one for each CPU it may use.", RUNNING,
+        None, "Number of nodes; auto: one per available CPU.", RUNNING,
         placeholder="N|auto", words=("auto",), swarm_only=True, unset="auto",
     )  # fmt: skip
     preload: bool = _row(True, "Import APP once, not in each node.", RUNNING, swarm_only=True)
-    reload: bool = _row(False, "Start anew when a source file changes.", RUNNING)
+    reload: bool = _row(False, "Restart when a source file changes.", RUNNING)
 
     bootstrap_servers: str | None = _row(
-        None, "Brokers, instead of the application's.", KAFKA, placeholder="HOST:PORT,...", unset="what APP says"
+        None, "Brokers to use instead of the application's.", KAFKA, placeholder="HOST:PORT,...", unset="set by APP"
     )
     kafka: list[str] | None = _row(  # noqa: RUF009 - a field
-        None, "A librdkafka property; repeatable.", KAFKA, placeholder="KEY=VALUE", unset="what APP says"
+        None, "A librdkafka property; repeatable.", KAFKA, placeholder="KEY=VALUE", unset="set by APP"
     )
     group_instance_id: str | None = _row(
-        None, "Static members: prefix of their ids.", KAFKA, placeholder="PREFIX", unset="what APP says"
+        None, "Use static membership, with this prefix for member ids.", KAFKA, placeholder="PREFIX", unset="set by APP"
     )
     connect_timeout: float | None = _row(
-        None, "Give up (exit 1) if no broker answers.", KAFKA, unit="seconds", least=0, unset="no end"
+        None, "Give up (exit 1) if no broker answers.", KAFKA, unit="seconds", least=0, unset="no limit"
     )
-    allow_missing_topics: bool = _row(
-        False, "Start although a topic does not exist, and wait for it.", KAFKA, rare=True
-    )
+    allow_missing_topics: bool = _row(False, "Start even if a topic does not exist, and wait for it.", KAFKA, rare=True)
 
     log_level: Literal["debug", "info", "warning", "error", "critical"] = _row(
-        "info", "Least severity shown.", LOG, placeholder="LEVEL"
+        "info", "Lowest level shown.", LOG, placeholder="LEVEL"
     )
-    log_format: Literal["text", "json", "app"] = _row("text", "The form of a log line.", LOG)
+    log_format: Literal["text", "json", "app"] = _row("text", "Format of log lines.", LOG)
     probe: str | None = _row(
         None, "Serve probes, metrics and a page at / (off).", LOG, placeholder="[HOST:]PORT", unset="off"
     )
     metrics_detail: Literal["partition", "topic", "node"] = _row(
-        "partition", "How far /metrics tells partitions apart.", LOG, rare=True
+        "partition", "Level of detail of partition metrics.", LOG, rare=True
     )
     control: str | None = _row(
         None, "The control socket's path (private, by pid).", LOG,

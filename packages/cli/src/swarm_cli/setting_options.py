@@ -1,4 +1,4 @@
-"""How a row of the table of settings is read from text: its option, its parser and its check."""
+"""The option of a setting, and the parser and the check of its text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,10 @@ from swarm_cli.setting_row import Row
 
 def option(row: Row) -> Any:
     """The Typer option of a setting."""
-    # The environment variable of each is SWARM_<OPTION>: said once, in the command's own help, not 40 times. What is
-    # rare is hidden, and shown by --help-all.
+    # The environment variable SWARM_<OPTION> is mentioned once, in the command's help, not 40 times. What is
+    # rarely used is hidden, and shown by --help-all.
     if row.kind == "flag":
-        # Both forms, --x and --no-x: what a file switches on can be switched off by an option.
+        # Both forms, --x and --no-x, so that an option can switch off what a file switches on.
         return typer.Option(
             help=row.help, rich_help_panel=row.section, show_envvar=False, show_default=False, hidden=row.rare
         )
@@ -27,7 +27,7 @@ def option(row: Row) -> Any:
 
 
 def metavar(row: Row) -> str:
-    """What stands for the value in the help."""
+    """The placeholder for the value in the help."""
     if row.placeholder or row.choices:
         return row.placeholder or "|".join(row.choices)
     by_unit = {"seconds": "SECONDS", "MB": "MB", "share": "SHARE", "names": "A,B*"}
@@ -35,12 +35,12 @@ def metavar(row: Row) -> str:
 
 
 def parser(row: Row) -> Callable[[str], Any] | None:
-    """What reads a number with its unit; None for what Typer reads."""
+    """The parser of a number with a unit; None if Typer parses the value itself."""
     return {"seconds": units.seconds, "MB": units.megabytes, "share": units.number}.get(row.unit)
 
 
 def check(row: Row) -> Callable[[Any], Any] | None:
-    """What refuses a wrong value, with BadParameter; None for any text. Bounds that are narrower are its owner's."""
+    """The check that refuses a wrong value with BadParameter; None accepts any text. Narrower bounds are its owner's."""
     if row.choices:
         return _one_of(*row.choices)
     if row.kind == "whole number":
@@ -51,19 +51,19 @@ def check(row: Row) -> Callable[[Any], Any] | None:
 
 def _amount(value: float | None) -> float | None:
     if value is not None and not 0 <= value < float("inf"):
-        raise typer.BadParameter(f"{value} is not an amount: give 0 or more.")
+        raise typer.BadParameter(f"{value} is not a valid amount: give 0 or more.")
     return value
 
 
 def _share(value: float | None) -> float | None:
     if value is not None and not 0 < value <= 1:
-        raise typer.BadParameter(f"{value} is no share: give more than 0 and at most 1, like 0.8.")
+        raise typer.BadParameter(f"{value} is not a share: give more than 0 and at most 1, like 0.8.")
     return value
 
 
 def _limit(value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
-        raise typer.BadParameter(f"{value} MB is no limit: give more than 0, or leave it out.")
+        raise typer.BadParameter(f"{value} MB is not a limit: give more than 0, or leave it out.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The settings of one process that consumes, one row for each."""
+"""The settings of one consuming process, one row each."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from swarm_consumer.checks import check_number
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSettings:
-    """Keywords of `App` and of `Runtime`, which explain them."""
+    """Keywords of `App` and `Runtime`, which explain them."""
 
-    concurrency: int = row(1, "Worker threads in each node.", "Running", unit="threads", least=1, most=1000)
+    concurrency: int = row(1, "Worker threads per node.", "Running", unit="threads", least=1, most=1000)
     drain_timeout: float = row(
-        45.0, "A node's time to finish its work ({default}).", "Times", unit="seconds", least=0.1, most=86400
+        45.0, "Time for a node to finish its work ({default}).", "Times", unit="seconds", least=0.1, most=86400
     )
 
 

@@ -1,8 +1,9 @@
-"""The settings of the checks, one row for each. A bad one is refused with a sentence before any node runs.
+"""The settings of the health checks, one row each. A bad value is refused with a sentence before any node runs.
 
 A row is a field of `LivenessSettings`: name, type, default, and in its metadata `unit`, the bounds `above` and `most`,
-and `otherwise`, the advice when it is wrong. For what the command line has too, there are the help, its section,
-`rare`, and `unset`, what applies without it. `hatch run settings` makes options and docs/configuration.md of them.
+and `otherwise`, the advice when it is wrong. Settings that the command line has too also have the help, its section,
+`rare`, and `unset`, the value that applies without it. `hatch run settings` generates options and
+docs/configuration.md from them.
 """
 
 from __future__ import annotations
@@ -34,30 +35,30 @@ def _row(default: object, text: str = "", section: str = "", **more: object) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class LivenessSettings:
-    """The keywords of `LivenessListener`, which explains them. What the supervisor has too has its help there."""
+    """The keywords of `LivenessListener`, which explains them. Those of the supervisor too have their help there."""
 
     polling_ttl: float | None = _row(
-        None, "Between two polls (max.poll.interval.ms).", "Health", unit="seconds", above=0, rare=True,
+        None, "Longest time between two polls (max.poll.interval.ms).", "Health", unit="seconds", above=0, rare=True,
         unset="max.poll.interval.ms", otherwise="leave it out to follow max.poll.interval.ms",
     )  # fmt: skip
     consuming_ttl: float | None = _row(
-        None, "A batch's time (max.poll.interval.ms).", "Health", unit="seconds", above=0,
+        None, "Longest time for a batch (max.poll.interval.ms).", "Health", unit="seconds", above=0,
         unset="max.poll.interval.ms", otherwise="leave it out to follow max.poll.interval.ms",
     )  # fmt: skip
     stability_ttl: float | None = _row(
-        None, "For a group to settle (twice that).", "Health", unit="seconds", above=0, rare=True,
+        None, "Longest time for a group to stabilise (twice that).", "Health", unit="seconds", above=0, rare=True,
         unset="twice max.poll.interval.ms", otherwise="leave it out to follow max.poll.interval.ms",
     )  # fmt: skip
     memory_limit: float | None = _row(
-        None, "A node above this is replaced (off).", "Health", unit="MB", above=0,
+        None, "Replace a node that uses more memory than this (off).", "Health", unit="MB", above=0,
         unset="off", otherwise="leave it out for no limit",
     )  # fmt: skip
     memory_share: float | None = _row(
-        None, "Instead: the nodes' share of the container, like 0.8.", "Health", unit="share", above=0, most=1,
+        None, "Or: the nodes' share of the container's memory, like 0.8.", "Health", unit="share", above=0, most=1,
         rare=True, unset="off",
     )  # fmt: skip
     memory_metric: MemoryMetric = _row(  # noqa: RUF009 - a field
-        "uss", "What the limit is compared with ({default}).", "Health", rare=True
+        "uss", "The figure that the limit applies to ({default}).", "Health", rare=True
     )
     liveness_interval: float = _row(10.0, unit="seconds", above=0, otherwise="leave it out for 10 s")
     statistics_interval: float = _row(1.0, unit="seconds", above=0, otherwise="leave it out for 1 s")

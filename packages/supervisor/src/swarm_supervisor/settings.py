@@ -1,8 +1,8 @@
-"""What a supervisor can be told, one row for each setting, and which combinations make no sense.
+"""The settings of a supervisor, one row each, and the check for combinations that make no sense.
 
 A row is a field of `Settings`: name, type, default, and in its metadata `unit` and the bounds `above`, `least` and
-`most`. For what the command line has too, there are the help ("{default}" stands for the default), its section, and
-`rare`. `hatch run settings` makes the keywords of `Supervisor`, the options and docs/configuration.md of them.
+`most`. Settings that the command line has too also have the help ("{default}" stands for the default), its section, and
+`rare`. `hatch run settings` generates the keywords of `Supervisor`, the options and docs/configuration.md from them.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ MOST_NODES = 4096
 
 
 MOST_SECONDS = 10**9
-"""More than a swarm will live, and less than what overflows in a wait."""
+"""Longer than any swarm will live, and below the overflow of a wait."""
 
 
 class SettingsError(ValueError):
@@ -41,78 +41,93 @@ class Settings:
     """The settings of a supervisor, times in seconds. `SettingsError` for values that contradict each other."""
 
     nodes: int | Literal["auto"] = _row("auto", unit="nodes", least=1, most=MOST_NODES)
-    """How many nodes to run; "auto": as many as this process may use CPUs, by affinity and cgroup quota."""
+    """Number of nodes; "auto": the number of CPUs that this process may use, by affinity and cgroup quota."""
     name: str = "swarm"
-    """Names the swarm in logs, snapshots and process titles."""
+    """Name of the swarm in logs, snapshots and process titles."""
     restart: Literal["always", "on-failure", "never"] = _row(
-        "always", "Whether a node that ends by itself is replaced.", "Running", rare=True
+        "always", "When to replace a node that ends on its own.", "Running", rare=True
     )
-    """Whether a target that returns is started again."""
+    """When to restart a node whose target returns."""
     on_crash_loop: Literal["degrade", "exit"] = _row(
-        "degrade", "A node keeps dying: go on trying, degraded, or exit with 5.", "Running", rare=True
+        "degrade", "If a node keeps dying: keep trying (degraded), or exit with 5.", "Running", rare=True
     )
     """degrade: keep trying at restart_delay_max. exit: stop all nodes and end with exit code 5."""
     max_unavailable: int = _row(
-        1, "Nodes that a restart may take down at once ({default}).", "Running", unit="nodes", least=1, rare=True
+        1, "Most nodes that a restart takes down at once ({default}).", "Running", unit="nodes", least=1, rare=True
     )
-    """How many nodes a rolling restart may take down at once."""
+    """Most nodes that a rolling restart may take down at once."""
     max_restarts: int = _row(
-        5, "Unplanned exits of a node that are a crash loop ({default}).", "Running", unit="exits", least=1, rare=True
+        5,
+        "Unplanned exits of a node that count as a crash loop ({default}).",
+        "Running",
+        unit="exits",
+        least=1,
+        rare=True,
     )
-    """So many unplanned exits of one node in a row, or within restart_window, are a crash loop."""
+    """Number of unplanned exits of a node, in a row or within restart_window, that count as a crash loop."""
     threads: Literal["warn", "refuse", "ignore"] = _row(
-        "warn", "What to do about other threads at a fork.", "Running", rare=True
+        "warn", "What to do if the supervisor has other threads at fork time.", "Running", rare=True
     )
     """What to do about another thread in the supervisor at a fork. Threads of librdkafka are always refused."""
-    subreaper: bool = _row(False, "Adopt and reap what nodes leave behind.", "Running", rare=True)
+    subreaper: bool = _row(False, "Adopt and reap orphaned child processes of nodes.", "Running", rare=True)
     """Adopt and reap orphaned descendants of the nodes (PR_SET_CHILD_SUBREAPER)."""
-    shutdown_timeout: float = _row(60.0, "From TERM to KILL ({default}).", "Times", unit="seconds", above=0)
-    """From TERM to KILL."""
+    shutdown_timeout: float = _row(60.0, "Time from TERM to KILL ({default}).", "Times", unit="seconds", above=0)
+    """Time from TERM to KILL."""
     shutdown_grace: float = _row(
-        15.0, "What the supervisor waits on top of that ({default}).", "Times", unit="seconds", least=0, rare=True
-    )
-    """What the supervisor waits on top of shutdown_timeout until it ends without its nodes."""
-    node_restart_delay: float = _row(
-        5.0, "From an unplanned death to the next start ({default}).", "Times", unit="seconds", least=0
-    )
-    """The least time between an unplanned death and the next start."""
-    restart_delay_max: float = _row(
-        60.0,
-        "What the delay doubles up to, if a node keeps dying ({default}).",
+        15.0,
+        "Extra time that the supervisor waits after that ({default}).",
         "Times",
         unit="seconds",
         least=0,
         rare=True,
     )
-    """What the delay of a node that keeps dying young doubles up to."""
+    """Extra time after shutdown_timeout before the supervisor ends without its nodes."""
+    node_restart_delay: float = _row(
+        5.0, "Delay between an unplanned death and the next start ({default}).", "Times", unit="seconds", least=0
+    )
+    """Shortest delay between an unplanned death and the next start."""
+    restart_delay_max: float = _row(
+        60.0,
+        "Upper limit of the delay, which doubles if a node keeps dying ({default}).",
+        "Times",
+        unit="seconds",
+        least=0,
+        rare=True,
+    )
+    """Upper limit of the delay, which doubles if a node keeps dying."""
     restart_window: float = _row(
-        600.0, "The window in which max_restarts are counted ({default}).", "Times", unit="seconds", above=0, rare=True
+        600.0, "Period in which max_restarts are counted ({default}).", "Times", unit="seconds", above=0, rare=True
     )
     """See max_restarts."""
     stable_after: float = _row(
         60.0, "Uptime after which a node counts as stable ({default}).", "Times", unit="seconds", least=0, rare=True
     )
-    """Healthy for so long, a node counts as stable."""
+    """Time of being healthy after which a node counts as stable."""
     stack_dump_timeout: float = _row(
-        2.0, "For a hung node to dump its stacks ({default}; 0: no dumps).", "Times", unit="seconds", least=0, rare=True
+        2.0,
+        "Time for a hung node to dump its stacks ({default}; 0: no dumps).",
+        "Times",
+        unit="seconds",
+        least=0,
+        rare=True,
     )
     """How long a hung node may take to dump its stacks, before TERM and again before KILL; 0: no dumps."""
     boot_timeout: float = _row(
-        60.0, "From fork to the first healthy report ({default}).", "Times", unit="seconds", above=0, rare=True
+        60.0, "Time from fork to the first healthy report ({default}).", "Times", unit="seconds", above=0, rare=True
     )
-    """From fork to the first healthy report."""
+    """Time from fork to the first healthy report."""
     node_report_timeout: float = _row(
-        60.0, "Silence after which a node is stopped ({default}).", "Health", unit="seconds", above=0
+        60.0, "Time without a report after which a node is stopped ({default}).", "Health", unit="seconds", above=0
     )
-    """Silence after which a node counts as hung."""
+    """Time without a report after which a node counts as hung."""
     liveness_interval: float = _row(
         10.0, "How often a node reports ({default}).", "Health", unit="seconds", above=0, rare=True
     )
     """How often a node reports."""
     statistics_interval: float = _row(
-        1.0, "How often a node's statistics travel ({default}).", "Health", unit="seconds", above=0, rare=True
+        1.0, "How often a node sends its statistics ({default}).", "Health", unit="seconds", above=0, rare=True
     )
-    """How often a node's statistics travel."""
+    """How often a node sends its statistics."""
     target_waits_for_go: bool = False
     """Whether the target itself calls node.ready() and waits for node.go in a warm replacement. False: a spare is
     held before the target is called."""

@@ -98,7 +98,7 @@ def _moved(
         raise UsageError(f"the application has no group {name!r}{nearest(name, known)} (there is {', '.join(known)}).")
     groups = [group for group in chosen_groups(app, configuration) if group.consumer_group == name]
     if not groups:
-        raise UsageError(f"the filters leave no topic of group {name!r}.")
+        raise UsageError(f"the filters exclude every topic of group {name!r}.")
     with connected(app, values_of(groups[0].properties), configuration) as cluster:
         moves = _moves(cluster, groups, name, place, only)
         members = cluster.group(name).members()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 WITHOUT_EFFECT = tuple(name for name, row in Settings.rows().items() if row.swarm_only)
-"""The settings of nodes and their supervisor: taken, so that one environment serves `swarm` and `server`."""
+"""Settings of nodes and their supervisor, accepted so that one environment works for `swarm` and `server`."""
 
 
 def server(configuration: Configuration) -> int:

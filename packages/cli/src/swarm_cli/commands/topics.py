@@ -151,7 +151,7 @@ def _carried_out(configuration: Configuration, actions: tuple[str, ...], as_json
 
 
 def _make(cluster: "Cluster", plan: "TopicPlan", as_json: bool, detailed: bool) -> int:
-    """Make every change; one that fails does not keep the others from being made."""
+    """Make every change; a failure does not stop the others."""
     from swarm_consumer.admin import AdminError
 
     failures: dict[int, str] = {}

@@ -37,7 +37,7 @@ def versions() -> Mapping[str, str]:
 
 
 def settings(configuration: Configuration, app: "App | None") -> Mapping[str, Mapping[str, Any]]:
-    """Each setting: its value, and where it was set."""
+    """Each setting with its value and source."""
     found = {}
     for name, row in Settings.rows().items():
         value, source = getattr(configuration.settings, name), configuration.source(name)

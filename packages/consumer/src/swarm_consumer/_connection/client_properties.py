@@ -73,7 +73,7 @@ class ClientProperties:
 
 
 def client_error(error: BaseException, properties: ClientProperties) -> ConfigurationError:
-    """Return what the client said when it was made, with the place where the property was set that it names."""
+    """Return the client's error from its creation, with the source of the property that it names."""
     cause = client_text(error)
     named = next(
         (name for name in properties.names if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", cause)), None

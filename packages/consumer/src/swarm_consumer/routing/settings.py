@@ -1,4 +1,4 @@
-"""Settings: what may be set, for the whole app and for one topic; a row for each, with its default and its bounds."""
+"""The settings of an app and of a topic, one row each, with defaults and bounds."""
 
 from __future__ import annotations
 

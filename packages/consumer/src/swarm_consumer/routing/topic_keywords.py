@@ -28,6 +28,6 @@ class TopicKeywords(TypedDict, total=False):
 
 
 class OneTopicKeywords(TopicKeywords, total=False):
-    """Those of one topic: App has a `revocation_timeout` of its own, as a parameter."""
+    """The settings of one topic. App has its own `revocation_timeout`, as a parameter."""
 
     revocation_timeout: float | None
