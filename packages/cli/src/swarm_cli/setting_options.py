@@ -40,7 +40,7 @@ def parser(row: Row) -> Callable[[str], Any] | None:
 
 
 def check(row: Row) -> Callable[[Any], Any] | None:
-    """The check that refuses a wrong value with BadParameter; None accepts any text. Narrower bounds are its owner's."""
+    """The check that refuses a wrong value with BadParameter; None accepts any text. The owner may be stricter."""
     if row.choices:
         return _one_of(*row.choices)
     if row.kind == "whole number":

@@ -1,4 +1,4 @@
-"""The settings of `swarm` and `server`: one table, from which every command takes the options that concern it.
+"""The settings of `swarm` and `server`: one table, from which each command takes its options.
 
 A setting of None is decided elsewhere: by the application's code, or by the default of the package that it
 belongs to. Each can also be set by SWARM_<OPTION> or a file; `configuration` decides which one wins.
