@@ -57,7 +57,7 @@ def check_topic(topic: Any) -> None:
 
 @contextlib.contextmanager
 def declared(place: Place) -> Iterator[None]:
-    """Let a ConfigurationError of the block begin with the place of the declaration, unless it names one already."""
+    """Prefix a ConfigurationError of the block with the place of the declaration, unless it already has one."""
     try:
         yield
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""The one place where clients of confluent-kafka are made: after the fork, with their callbacks, log and secrets."""
+"""The only place that creates clients of confluent-kafka: after the fork, with their callbacks, log and secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CommitCallback = Callable[[confluent_kafka.KafkaError | None, list[confluent_kaf
 
 
 class ClientFactory(Protocol):
-    """Makes the clients of a process: those of Kafka, or stand-ins that need no broker."""
+    """Creates the clients of a process: those of Kafka, or stand-ins that need no broker."""
 
     def consumer(
         self,
@@ -41,14 +41,14 @@ class ClientFactory(Protocol):
 
 
 class KafkaClients:
-    """Makes the clients of confluent-kafka.
+    """Creates the clients of confluent-kafka.
 
-    log_level: what librdkafka writes on standard error, from 0 (nothing) to 7; None: its log goes to the logger
+    log_level: how much librdkafka writes to standard error, from 0 (nothing) to 7; None: its log goes to the logger
         ``swarm_consumer.librdkafka`` instead, without the secrets among the properties.
-    logger: another logger to go to; what its handlers raise comes out of the client's poll().
+    logger: another logger for it; an exception of its handlers comes out of the client's poll().
 
-    Each method raises ForkError, with the file and line of its caller, in a process that will fork nodes, and what
-    confluent-kafka raises for properties that it refuses.
+    Each method raises ForkError, with the file and line of its caller, in a process that will fork nodes, and the
+    errors of confluent-kafka for properties that it refuses.
     """
 
     def __init__(self, log_level: int | None = None, logger: Any = None) -> None:
@@ -78,7 +78,7 @@ class KafkaClients:
     def admin(self, properties: Mapping[str, Any], *, error_cb: ErrorCallback | None = None) -> AdminClient:
         """Return a new client for administration."""
         check_clients_allowed("AdminClient")
-        from confluent_kafka.admin import AdminClient  # a node never needs it
+        from confluent_kafka.admin import AdminClient  # no node needs it
 
         return AdminClient(self._configuration(properties, {"error_cb": error_cb}))
 
@@ -89,5 +89,5 @@ class KafkaClients:
             configuration["logger"] = self._logger
         else:
             configuration["log_level"] = self._log_level
-            configuration.pop("debug", None)  # it would win over the level
+            configuration.pop("debug", None)  # it would override the level
         return configuration

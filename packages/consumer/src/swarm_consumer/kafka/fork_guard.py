@@ -1,7 +1,7 @@
-"""Refuses Kafka clients in a process that is going to fork: at the call that would make one, naming who calls.
+"""Refuses Kafka clients in a process that is going to fork, at the call that would create one, naming the caller.
 
-librdkafka's threads do not survive a fork, its locks do. A supervisor asks for this guard before it imports the
-application; processes forked from it make clients as they like.
+librdkafka's threads do not survive a fork, but its locks do. A supervisor sets this guard before it imports the
+application; processes forked from it may create clients.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NATIVE = ("Consumer", "Producer", "ShareConsumer", "_AdminClientImpl")
 def refuse_clients() -> None:
     """From now on, refuse every client of confluent-kafka in this process, and in this one alone.
 
-    Idempotent. A class that somebody has bound to a name of his own before is beyond it.
+    Idempotent. A class that other code has already bound to its own name is not covered.
     """
     global _guarded_pid
     if _guarded_pid == 0:
@@ -39,19 +39,19 @@ def allow_clients() -> None:
 
 
 def check_clients_allowed(what: str) -> None:
-    """Raise ForkError, with the file and line of the caller, where clients are refused."""
+    """Raise ForkError, with the file and line of the caller, if clients are refused."""
     if os.getpid() != _guarded_pid:
         return
     when = "on import" if _importing() else "in the supervisor"
     raise ForkError(
         f"{caller()} makes a Kafka client ({what}) {when}, and librdkafka does not survive the fork of the nodes: make "
-        f"it in the app's lifespan (@app.lifespan), or where a node first needs it"
+        f"it in the app's lifespan (@app.lifespan), or when a node first needs it"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The process in which something was made that no fork survives; 0: in none yet."""
+    """The process that created something that does not survive a fork; 0: none yet."""
 
     pid: int = field(default_factory=os.getpid)
 
@@ -74,7 +74,7 @@ def _guard_classes() -> None:
     import confluent_kafka
     from confluent_kafka import cimpl
 
-    # What is derived from the client's own classes by now; what is imported later derives from the guards.
+    # Existing subclasses of the client's classes; classes imported later derive from the guards.
     admin = sys.modules.get("confluent_kafka.admin")
     for module, name in (
         (confluent_kafka, "DeserializingConsumer"),
@@ -84,13 +84,13 @@ def _guard_classes() -> None:
     ):
         if hasattr(module, name):
             _guard_constructor(getattr(module, name))
-    # The classes of the C extension cannot be changed: the names that lead to them are.
+    # The classes of the C extension cannot be changed, so their names are rebound.
     natives = [native for name in _NATIVE if (native := getattr(cimpl, name, None)) is not None]
     _replace({each: _Guard(each.__name__, (each,), {"__module__": each.__module__, _MARK: each}) for each in natives})
 
 
 class _Guard(type):
-    """A class in place of a client's own: calling it checks, then makes an instance of the client's own class."""
+    """Replaces a client's class: a call checks, then creates an instance of the original class."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         check_clients_allowed(cls.__name__)

@@ -1,4 +1,4 @@
-"""librdkafka's own log: it goes to the logger ``swarm_consumer.librdkafka``, without the secrets of any client."""
+"""The log of librdkafka, sent to the logger ``swarm_consumer.librdkafka`` without the secrets of any client."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from swarm_consumer.kafka.redaction import ScrubbingFilter
 
 
 class ContainedLog:
-    """A logger for librdkafka, which calls it inside poll(): what its handlers raise would end the owner thread."""
+    """A logger for librdkafka, which calls it inside poll(), where an exception would end the owner thread."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._logger = log
         self._failures = 0
 
     def log(self, level: int, text: str, *arguments: Any) -> None:
-        """Log; what a handler or filter raises is told on standard error."""
+        """Log; an exception of a handler or filter is reported on standard error."""
         try:
             self._logger.log(level, text, *arguments)
         except BaseException as error:  # noqa: BLE001  see the class
