@@ -88,7 +88,7 @@ def test_a_lost_client_that_stays_out_is_made_anew_and_gets_its_partitions(
         owner._take_statistics(out)
 
     connection.requests.ask(stay_out, 5.0)
-    error = running.wait_for_event(ClientError, lambda event: "made anew" in event.reason)
+    error = running.wait_for_event(ClientError, lambda event: "recreated" in event.reason)
     assert not error.fatal
     running.wait_for(lambda: len(running.of(ClientCreated)) == 2, what="a second connection")
     running.wait_for(lambda: len(running.of(Assigned)) == 2, what="its partitions again")

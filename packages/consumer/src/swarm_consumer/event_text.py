@@ -23,11 +23,11 @@ def format_partitions(partitions: tuple[tuple[str, int], ...]) -> str:
 
 
 def tell_broken_log(count: int, what: object, error: BaseException) -> None:
-    """Say on standard error that the log failed: the first time, the tenth, the hundredth, and so on."""
+    """Report on standard error that logging failed: the first time, the tenth, the hundredth, and so on."""
     if count != 10 ** (len(str(count)) - 1):
         return
     try:
         text = f"swarm_consumer: a log handler or filter raised {describe(error)} ({count} times) for: {what}\n"
         os.write(2, text.encode("utf-8", "backslashreplace"))
-    except BaseException:  # noqa: BLE001  nowhere is left to tell it
+    except BaseException:  # noqa: BLE001  there is nowhere left to report it
         return

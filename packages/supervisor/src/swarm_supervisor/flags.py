@@ -55,7 +55,7 @@ class Flag:
 
     async def wait_async(self) -> None:
         """Wait in the running asyncio loop until the flag is set."""
-        import asyncio  # 50 ms to import: for those who have done it already
+        import asyncio  # takes 50 ms to import, which the caller has already done
 
         if self.is_set():
             return

@@ -39,7 +39,7 @@ class Execution:
     def work(self, connection: Connection, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
         """Do the next run of a lane, on a worker thread: `occupy` is called with it, and with None at its end."""
         former = connection.owing(lane)
-        if former is not None:  # the thread for hooks is busy with another one
+        if former is not None:  # the thread for hooks is busy with another hook
             self.hook(connection, former, "revoked")
         run = connection.take(lane)
         if run is None:
@@ -75,7 +75,7 @@ class Execution:
         return Batch(run.topic, run.partition, run.records, lane.decoders, end)
 
     def _divert(self, connection: Connection, run: Run, error: Exception) -> bool:
-        """Send the message of a failed run to the dead letters if its attempts are used up; whether that is done."""
+        """Send the message of a failed run to the dead letters if its attempts are used up. Returns whether it did."""
         record = connection.divertible(run)
         limits = run.lane.route.settings.dead_letters
         if record is None or limits is None:
@@ -186,7 +186,7 @@ class Execution:
             run.deferred = None
 
     def _prepared(self, connection: Connection, run: Run) -> Consumer:
-        """Return the lane's consumer, made and initialized if this is the first that is wanted of it."""
+        """Return the lane's consumer, created and initialized on first use."""
         lane = run.lane
         consumer = lane.consumer
         if consumer is None:

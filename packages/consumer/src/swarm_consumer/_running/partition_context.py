@@ -129,7 +129,7 @@ class PartitionContext:
 
     def pause(self, duration: float | None) -> None:
         """See Consumer.pause."""
-        if duration is not None and not duration >= 0:  # not a number is no duration either
+        if duration is not None and not duration >= 0:  # NaN is not a duration either
             raise ValueError(f"a pause of {duration} s is not possible")
         self._connection.pause(self._lane, float("inf") if duration is None else time.monotonic() + duration, duration)
 

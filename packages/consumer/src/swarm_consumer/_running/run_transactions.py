@@ -172,8 +172,8 @@ class RunTransactions:
         """
         key = self._lane.key
         plain = after_plain_marks and transaction_offsets.has_plain_marks(self._connection, key)
-        # A plain mark that the automatic commit sends later would take the group back behind this transaction. Once it
-        # is committed nothing is left to be sent; what has been sent meanwhile is waited for with the metadata.
+        # A plain mark that is committed later would take the group back behind this transaction. Once it
+        # is committed there is nothing left to send; commits already sent are awaited together with the metadata.
         if plain and not commits.commit_blocking(self._connection, key, run.epoch, timeout):
             raise _unsettled(run)
         try:

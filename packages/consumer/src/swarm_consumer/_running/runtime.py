@@ -195,12 +195,12 @@ class Runtime:
         return [*self._workers.occupied(), *hooks]
 
     def fatal_error(self) -> str | None:
-        """Return the reason why this node cannot go on (a client, the producer, a thread); None while it can."""
+        """Return the reason why this node cannot continue (a client, the producer, a thread); None if it can."""
         reasons = (self._fatal, self._watchdog.fatal, *(connection.fatal for connection in self._connections))
         return next((reason for reason in reasons if reason is not None), self.producer.fatal_error)
 
     def complaint(self) -> tuple[int, str] | None:
-        """Return the code and the reason that a handler gave to `Consumer.unhealthy`, None while there is none."""
+        """Return the code and reason that a handler gave to `Consumer.unhealthy`; None if there is none."""
         return next(
             (connection.complaint for connection in self._connections if connection.complaint is not None), None
         )
@@ -292,7 +292,7 @@ class Runtime:
             connection.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
         hanging = [connection for connection in self._connections if connection.thread.is_alive()]
         overrun = any(connection.overrun for connection in self._connections)
-        # Before the event loop ends: an async lifespan is on it.
+        # Before the event loop ends, because an async lifespan runs on it.
         self._lifespan.leave(raised, deadline - time.monotonic())
         unsent = 0
         if not hanging:

@@ -42,7 +42,7 @@ class Watchdog:
 
 
 def loss(connections: Iterable[Connection], workers: Workers, event_loop: EventLoop, lifespan: Lifespan) -> str | None:
-    """Say which owner, worker, hook or event-loop thread is no more, or that the lifespan is; None while all are."""
+    """Return which owner, worker, hook or event-loop thread, or the lifespan, has ended; None if all are alive."""
     owner = next((connection.thread.name for connection in connections if not connection.thread.is_alive()), None)
     dead = owner or workers.dead() or event_loop.dead()
     if dead is not None:
