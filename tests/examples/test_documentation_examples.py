@@ -21,7 +21,7 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 ANSWERED = (
     "quick-start.md", "concepts.md", "signals.md", "tuning.md", "memory.md", "kubernetes.md", "configuration.md",
     "exit-codes.md", "comparison.md", "non-goals.md", "metrics.md", "operations.md", "administration.md", "testing.md",
-    "fork-safety.md", "security.md", "guarantees.md", "hooks.md",
+    "fork-safety.md", "security.md", "guarantees.md", "hooks.md", "payloads.md",
 )  # fmt: skip
 """The pages of the questions that a user has."""
 
