@@ -2,8 +2,8 @@
 
 What is pure can be tested with a simulated clock and without a process; one import of the shell would end that without
 a test that fails. So each room has a list of what its modules may import, and everything else is an error, at whatever
-depth (imports inside functions and under TYPE_CHECKING count too). Values outside of a room that it may use are held to
-the same list.
+depth (imports inside functions count too). Values outside of a room that it may use are held to the same list. An
+import under TYPE_CHECKING runs nothing: a row says of which packages a room may name types.
 """
 
 import ast
@@ -14,13 +14,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HARMLESS = frozenset({
-    "collections", "collections.abc", "dataclasses", "difflib", "enum", "functools", "heapq", "itertools", "math",
-    "operator", "re", "typing",
-    "logging",  # the names of its levels
-    "pathlib",  # a path as a value
-    "random",   # the default of a setting: tests hand in numbers of their own
+    "bisect", "collections", "collections.abc", "dataclasses", "difflib", "enum", "functools", "heapq", "itertools",
+    "math", "operator", "re", "typing",
 })  # fmt: skip
-"""Modules of the standard library that decisions may use."""
+"""Modules of the standard library that all decisions may use."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,9 @@ class Room:
     values: frozenset[str]
     """Modules of the same package, held to the same rules."""
     foreign: frozenset[str]
-    """Names of other packages: ``module`` for all of one, ``module:name`` for a single name."""
+    """What else it may import: ``module`` for all of one, ``module:name`` for a single name."""
+    types: frozenset[str] = frozenset()
+    """Packages whose modules it may name for type checkers."""
 
 
 ROOMS = [
@@ -43,33 +42,55 @@ ROOMS = [
         foreign=frozenset({
             "msgspec", "swarm_health:Accounts", "swarm_health:NodeStatistics", "swarm_health:PartitionAccount",
             "swarm_health:Status", "swarm_health:TopicStatistics", "swarm_health:Totals",
+            "logging",  # the names of its levels
+            "pathlib",  # a path as a value
+            "random",   # the default of a setting: tests hand in numbers of their own
         }),
+    ),
+    Room(
+        package="swarm_consumer",
+        folder="_scheduling",
+        values=frozenset(),
+        foreign=frozenset({
+            "contextvars:ContextVar",  # the run that a thread has in hand: a value that starts none
+        }),
+        types=frozenset({"swarm_consumer", "confluent_kafka"}),
     ),
 ]  # fmt: skip
 
 
-def imports(path: Path) -> Iterator[tuple[int, str, str]]:
-    """(line, module, name) of every import of a file; the name is "" for ``import module``."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+def imports(path: Path) -> Iterator[tuple[int, str, str, bool]]:
+    """(line, module, name, for type checkers alone) of every import of a file; the name is "" for ``import module``."""
+    tree = ast.parse(path.read_text(), str(path))
+    typed = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name, "") for alias in node.names)
+            yield from ((node.lineno, alias.name, "", id(node) in typed) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
-            yield from ((node.lineno, module, alias.name) for alias in node.names)
+            yield from ((node.lineno, module, alias.name, id(node) in typed) for alias in node.names)
 
 
-def allowed(room: Room, module: str, name: str) -> bool:
+def allowed(room: Room, module: str, name: str, typed: bool) -> bool:
     """Whether a module of the room may import this."""
     wing = f"{room.package}.{room.folder}"
     values = {f"{room.package}.{value}" for value in room.values}
     return (
         module in HARMLESS
+        or module == "__future__"
         or module == wing
         or module.startswith(f"{wing}.")
         or module in values
         or (module == room.package and f"{module}.{name}" in values)
         or module in room.foreign
         or f"{module}:{name}" in room.foreign
+        or (typed and module.partition(".")[0] in room.types)
     )
 
 
@@ -81,8 +102,8 @@ def problems() -> Iterator[str]:
         if not paths:
             yield f"{source.relative_to(ROOT)}/{room.folder}: no module is there: move the row of ROOMS along"
         for path in [*paths, *(source / f"{value}.py" for value in sorted(room.values))]:
-            for line, module, name in imports(path):
-                if not allowed(room, module, name):
+            for line, module, name, typed in imports(path):
+                if not allowed(room, module, name, typed):
                     what = f"{module}.{name}" if name else module
                     yield f"{path.relative_to(ROOT)}:{line}: imports {what}, and decisions are pure"
 

@@ -39,7 +39,7 @@ def owners() -> list[tuple[str, type]]:
     """Each package that has settings, with the dataclass that declares them."""
     from swarm_cli.own_settings import OwnSettings
     from swarm_consumer import Selection
-    from swarm_consumer.process_settings import ProcessSettings
+    from swarm_consumer._running.process_settings import ProcessSettings
     from swarm_liveness.settings import LivenessSettings
     from swarm_supervisor import Settings
 

@@ -1,10 +1,14 @@
 """Check the rooms inside each package, and print them: `wings.py` prints, and fails with one sentence for each problem.
 
-A room is a wing (a sub-package) or a module beside them. The rules:
+A room is a wing (a sub-package) or a module beside the wings. An arrow from one room to another is drawn once, however
+many of their modules import each other, and one that only type checkers see counts too. The rules:
 - no circle of imports, neither of modules nor of rooms (imports for type checkers are no imports of modules);
-- what a package calls private (a name that begins with `_`) is imported by that package alone;
-- a pure wing imports no client, no thread, no clock, no socket and no process, and nothing that does;
+- the consumer stands on few floors, with few arrows: `LIMITS`;
+- what a package calls private (a name that begins with `_`) is used by that package alone, be it imported or reached as
+  an attribute. That holds for examples, benchmarks and documentation too; tests may look inside, and so may `INSIDERS`;
 - the lock of a consumer's connection, its lanes and their ledger are touched by the wing of the connection alone.
+
+What the rooms of pure decisions may import is checked by pure.py.
 """
 
 import argparse
@@ -17,27 +21,29 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pidfd", "health", "supervisor", "consumer", "liveness", "cli")
-PURE = {"swarm_consumer._scheduling"}
+LIMITS = {"swarm_consumer": (10, 70)}
+"""The most floors and arrows of a package."""
 SHARED = {"lanes", "ledger"}
 """What a connection's lock guards: not an attribute of anything outside of the wings that have it."""
 SHARING = ("swarm_consumer._connection", "swarm_consumer._scheduling")
-IMPURE = {
-    *("asyncio", "concurrent", "confluent_kafka", "ctypes", "datetime", "multiprocessing", "os", "psutil", "random"),
-    *("select", "signal", "socket", "subprocess", "sys", "threading", "time"),
+USERS = ("examples", "benchmarks", "docs")
+"""Folders of code that uses the packages as their users do."""
+INSIDERS = {
+    "benchmarks/health_reports.py": "measures the encoding of reports alone",
+    "benchmarks/histories/": "runs the runtime on simulated threads, and breaks it to see that this is noticed",
 }
+"""Code that may use private names, each with the reason."""
 
 
 @dataclass
 class Module:
-    """One file and what it imports: modules of the project and others, by dotted name."""
+    """One file and the modules of the project that it imports, by dotted name."""
 
     name: str
     room: str
     needs: set[str] = field(default_factory=set)
     typed: set[str] = field(default_factory=set)
     """Only for type checkers."""
-    foreign: set[str] = field(default_factory=set)
-    """Of other packages than the project's, as the first part of the name; for type checkers excepted."""
     reached: set[str] = field(default_factory=set)
     """What it reaches into of a connection, or of what that guards."""
 
@@ -52,9 +58,7 @@ def read() -> dict[str, Module]:
             if parts[-1] == "__init__":
                 parts.pop()
             name = ".".join(parts)
-            is_wing = len(parts) > 2 or (path.parent / parts[-1]).is_dir() or path.name == "__init__.py"
-            room = ".".join(parts[:2]) if len(parts) > 1 or is_wing else name
-            found[name] = Module(name, room), path
+            found[name] = Module(name, ".".join(parts[:2])), path
     for module, path in found.values():
         tree = ast.parse(path.read_text())
         _read_imports(module, tree, found.keys())
@@ -80,11 +84,8 @@ def _read_imports(module: Module, tree: ast.Module, known: Collection[str]) -> N
         else:
             continue
         for name in names:
-            if name in known:
-                if name != module.name:
-                    (module.typed if id(node) in guarded else module.needs).add(name)
-            elif id(node) not in guarded:
-                module.foreign.add(name.partition(".")[0])
+            if name in known and name != module.name:
+                (module.typed if id(node) in guarded else module.needs).add(name)
 
 
 def _reached(tree: ast.Module) -> Iterator[str]:
@@ -107,7 +108,10 @@ def circle(arrows: dict[str, set[str]]) -> list[str]:
 
 
 def rooms(modules: dict[str, Module], package: str) -> dict[str, set[str]]:
-    """The arrows between the rooms of one package, imports for type checkers included."""
+    """The arrows between the rooms of one package, imports for type checkers included.
+
+    The package's own `__init__` is no room: it says which names are public, and stands on all that have some.
+    """
     own = [module for module in modules.values() if module.name.partition(".")[0] == package and module.name != package]
     arrows: dict[str, set[str]] = {module.room: set() for module in own}
     for module in own:
@@ -135,31 +139,70 @@ def problems(modules: dict[str, Module]) -> Iterator[str]:
     # Importing a module imports the packages around it first: a face that is a list of imports is above all the rest.
     if found := circle({name: module.needs for name, module in modules.items()}):
         yield "these modules import each other: " + " -> ".join(found)
-    for package in sorted({module.name.partition(".")[0] for module in modules.values()}):
-        if found := circle(rooms(modules, package)):
+    for package in (f"swarm_{name}" for name in PACKAGES):
+        arrows = rooms(modules, package)
+        if found := circle(arrows):
             yield "these rooms import each other: " + " -> ".join(found)
+        elif package in LIMITS:
+            for most, has, what in zip(
+                LIMITS[package], (len(floors(arrows)), _count(arrows)), ("floors", "arrows"), strict=True
+            ):
+                if has > most:
+                    yield f"{package} has {has} {what}, {most} at most: find the module that stands in the wrong room"
     for module in modules.values():
-        package = module.name.partition(".")[0]
-        for name in sorted(module.needs | module.typed):
-            first, *inner = name.split(".")
-            if first != package and any(part.startswith("_") for part in inner):
-                yield f"{module.name} imports {name}, which is private to {first}"
         for reach in sorted(module.reached):
             yield f"{module.name} reaches into a connection: {reach}; it has methods for what others may do"
-        if any(module.name.startswith(f"{wing}.") for wing in PURE):
-            yield from _impurities(module, modules)
+    yield from private_uses()
 
 
-def _impurities(module: Module, modules: dict[str, Module]) -> Iterator[str]:
-    seen, waiting = {module.name}, [module.name]
-    while waiting:
-        name = waiting.pop()
-        for bad in sorted(modules[name].foreign & IMPURE):
-            yield f"{module.name} is to be pure, and imports {bad}" + (
-                "" if name == module.name else f" through {name}"
-            )
-        waiting += modules[name].needs - seen
-        seen |= modules[name].needs
+def _count(arrows: dict[str, set[str]]) -> int:
+    return sum(map(len, arrows.values()))
+
+
+def private_uses() -> Iterator[str]:
+    """One sentence for each private name of a package that code outside of it uses."""
+    for package in PACKAGES:
+        for path in sorted((ROOT / "packages" / package / "src").rglob("*.py")):
+            yield from _private_uses_in(path, f"swarm_{package}")
+    for folder in USERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if not str(path.relative_to(ROOT)).startswith(tuple(INSIDERS)):
+                yield from _private_uses_in(path, "")
+
+
+def _private_uses_in(path: Path, own: str) -> Iterator[str]:
+    packages = {f"swarm_{name}" for name in PACKAGES} - {own}
+    tree = ast.parse(path.read_text(), str(path))
+    bound: dict[str, str] = {}
+    """What each imported name of this file stands for, as far as it is of another package."""
+    for node in ast.walk(tree):
+        used = []
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                used.append(alias.name)
+                if alias.name.partition(".")[0] in packages:
+                    bound[alias.asname or alias.name.partition(".")[0]] = (
+                        alias.name if alias.asname else alias.name.partition(".")[0]
+                    )
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in packages:
+            for alias in node.names:
+                used.append(f"{node.module}.{alias.name}")
+                bound[alias.asname or alias.name] = used[-1]
+        yield from _sentences(path, node, used, packages)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
+            first, *rest = ast.unparse(node).split(".")
+            # Each link of a chain is a node of its own: the one that ends in the private name is told.
+            if first in bound and rest[-1].startswith("_"):
+                yield from _sentences(path, node, [".".join((bound[first], rest[-1]))], packages)
+
+
+def _sentences(path: Path, node: ast.AST, used: list[str], packages: Collection[str]) -> Iterator[str]:
+    for name in used:
+        first, *inner = name.split(".")
+        if first in packages and any(part.startswith("_") and not part.endswith("__") for part in inner):
+            line = getattr(node, "lineno", 0)
+            yield f"{path.relative_to(ROOT)}:{line}: uses {name}, which is private to {first}"
 
 
 def print_rooms(modules: dict[str, Module]) -> None:
@@ -167,8 +210,7 @@ def print_rooms(modules: dict[str, Module]) -> None:
     for package in (f"swarm_{name}" for name in PACKAGES):
         arrows = rooms(modules, package)
         levels = floors(arrows)
-        count = sum(map(len, arrows.values()))
-        print(f"{package}: {len(arrows)} rooms on {len(levels)} floors, {count} arrows")
+        print(f"{package}: {len(arrows)} rooms on {len(levels)} floors, {_count(arrows)} arrows")
         for number, level in reversed(list(enumerate(levels))):
             for room in level:
                 below = ", ".join(sorted(each.partition(".")[2] for each in arrows[room]))

@@ -25,7 +25,6 @@ from benchmarks.chaos.proxy import ProxyProcess
 from benchmarks.chaos.records import BatchBegun, Handled, Misbehaved, parse
 from benchmarks.chaos.sample import Sample
 from benchmarks.chaos.schedule import Fault, Times, faults
-from swarm_consumer._producing.letters import SOURCE_OFFSET, SOURCE_PARTITION
 from swarm_consumer.testing import KafkaBroker, read_all
 
 GIVE_UP_S = 90.0
@@ -286,7 +285,7 @@ class Run:
         """Enter every dead letter, by where it came from."""
         for record in read_all(bootstrap, topic):
             headers = dict(record.headers)
-            place = headers.get(SOURCE_PARTITION), headers.get(SOURCE_OFFSET)
+            place = headers.get("swarm-source-partition"), headers.get("swarm-source-offset")
             with self.lock:
                 self.audit.letter(*(int(text or -1) for text in place))
 

@@ -10,7 +10,7 @@ import pytest
 
 from swarm_cli.settings import Settings
 from swarm_consumer import App, Runtime
-from swarm_consumer.process_settings import ProcessSettings
+from swarm_consumer._running.process_settings import ProcessSettings
 from swarm_liveness import LivenessListener
 from swarm_liveness.settings import Limits, LivenessSettings
 from swarm_supervisor.settings import Settings as SupervisorSettings

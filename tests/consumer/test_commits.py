@@ -13,7 +13,6 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer import App, Consumer
 from swarm_consumer._connection import commits, transaction_offsets
-from swarm_consumer._connection.client_properties import ClientProperties
 from swarm_consumer._connection.connection import Connection
 from swarm_consumer._connection.due import Due
 from swarm_consumer._connection.ending import Ending
@@ -23,6 +22,7 @@ from swarm_consumer._connection.transaction_offsets import group_metadata
 from swarm_consumer._connection.workers import Workers
 from swarm_consumer._scheduling.commit_turns import REFUSED_S, CommitTurns
 from swarm_consumer.events import Assigned, BatchFinished, ClientError, CommitRefused, Committed
+from swarm_consumer.routing.client_properties import ClientProperties
 from swarm_consumer.testing import Record, committed_offsets, produce
 
 

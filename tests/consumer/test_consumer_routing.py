@@ -8,10 +8,10 @@ import re
 import pytest
 
 from swarm_consumer import App, ConfigurationError, Consumer, DeadLetters, Runtime, Selection
-from swarm_consumer._connection.client_properties import ClientProperties
 from swarm_consumer._payloads.codec import encode
 from swarm_consumer.kafka.producer_properties import producer_properties
 from swarm_consumer.kafka.redaction import MASK, ScrubbingFilter, is_secret, redacted, scrub, secrets_of
+from swarm_consumer.routing.client_properties import ClientProperties
 
 KAFKA = {"bootstrap.servers": "localhost:9092"}
 

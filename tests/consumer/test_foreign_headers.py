@@ -8,7 +8,7 @@ import confluent_kafka
 import pytest
 
 from swarm_consumer import Consumer, DeadLetters
-from swarm_consumer._payloads.record_headers import UNREADABLE_NAME, headers_of
+from swarm_consumer.kafka.record_headers import UNREADABLE_NAME, headers_of
 from swarm_consumer.testing.outside_client import read_all
 
 HEADERS = [(b"good", b"a"), (b"\xff\xfe", b"v"), (b"none", None), (b"b\xff", None), (b"last", b"z")]

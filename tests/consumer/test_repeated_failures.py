@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from swarm_consumer import App, events
 from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._reporting.repeated_failures import FORGET_S, MOST_KINDS, PERIOD_S, RepeatedFailures, kind_of
-from swarm_consumer.folded_traceback import folded
 from swarm_consumer.testing import run_messages
+from swarm_consumer.wording.folded_traceback import folded
 
 
 def raised(kind: type[BaseException] = ValueError, text: str = "bad") -> BaseException:
@@ -149,7 +149,7 @@ def test_an_error_that_is_ours_alone_keeps_its_frames() -> None:
     with pytest.raises(TypeError) as caught:
         events.format_partitions(3)  # type: ignore[arg-type]
     error = caught.value.with_traceback(caught.tb.tb_next)
-    assert "event_text.py" in folded(error)
+    assert "plain_text.py" in folded(error)
     assert "left out" not in folded(error)
 
 

@@ -186,10 +186,10 @@ class Silent:
 
 def test_partitions_without_a_single_record_are_no_stall(monkeypatch, embedded_broker, make_app):
     """And they are asked about together, whatever their number."""
-    from swarm_consumer._connection.client_properties import ClientProperties
     from swarm_consumer._connection.connection import Connection
     from swarm_consumer._connection.silent_partitions import SilentPartitions
     from swarm_consumer._connection.workers import Workers
+    from swarm_consumer.routing.client_properties import ClientProperties
 
     app = make_app()
     app.consume("flights")(lambda messages: None)

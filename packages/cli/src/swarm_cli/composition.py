@@ -250,7 +250,7 @@ class NodeTarget:
     def __call__(self, node: "Node") -> int:
         """Consume until told to stop. Returns the node's exit code."""
         from swarm_consumer import LifespanError, Runtime, WarmupError
-        from swarm_consumer.folded_traceback import folded
+        from swarm_consumer.wording.folded_traceback import folded
 
         logs.name_node(node.id)
         # For an application that wants to name the node in its output or logs.
@@ -276,7 +276,7 @@ class NodeTarget:
 
 def _why(runtime: "Runtime", code: int) -> str:
     """Why a node ended before its work was done; "" if it finished."""
-    from swarm_consumer.exit_codes import EXIT_DRAIN_OVERRUN
+    from swarm_consumer.process.exit_codes import EXIT_DRAIN_OVERRUN
 
     if code == EXIT_DRAIN_OVERRUN:
         return f"work was still in flight when its drain timeout of {runtime.drain_timeout:g} s ended"

@@ -75,7 +75,7 @@ def _import(name: str) -> object:
 def _cause(error: Exception) -> str:
     """The exception in one line, with the place in the application where it was raised."""
     text = " ".join(str(error).split()) or "no message"
-    from swarm_consumer.place import place_in
+    from swarm_consumer.wording.place import place_in
 
     place = place_in(error)
     if isinstance(error, SyntaxError) and error.filename:

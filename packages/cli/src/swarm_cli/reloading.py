@@ -20,7 +20,7 @@ from swarm_cli.errors import CommandError, UsageError, complain, sentence
 from swarm_cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from swarm_consumer.signals import Stoppable
+    from swarm_consumer.process.signals import Stoppable
     from swarm_supervisor import Supervisor
 
 logger = logging.getLogger("swarm_cli")

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
         SwarmConsumerError,
         WarmupError,
     )
+    from swarm_consumer.process.signals import Flag
     from swarm_consumer.routing.dead_letters import DeadLetters
     from swarm_consumer.routing.group import Group
     from swarm_consumer.routing.selection import Selection
-    from swarm_consumer.signals import Flag
 
 __version__ = "0.1.0"
 
@@ -79,7 +79,7 @@ _MODULES = {
     "DeliveryError": "errors",
     "DeserializationError": "errors",
     "Encoded": "_payloads.codec",
-    "Flag": "signals",
+    "Flag": "process.signals",
     "ForkError": "errors",
     "Group": "routing.group",
     "Json": "_payloads.deserialization",

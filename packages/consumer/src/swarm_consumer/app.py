@@ -12,17 +12,17 @@ from swarm_consumer._handling.consumer import Consumer, FunctionConsumer
 from swarm_consumer._handling.hooks import Hooked, Hooks
 from swarm_consumer._payloads.deserialization import check_decoder, compile_decoders
 from swarm_consumer._reporting.bus import Bus, Listener
-from swarm_consumer.checks import check_flag, check_mapping, check_name, check_number, check_topic, declared
+from swarm_consumer._running.process_settings import ProcessSettings, check_process_setting
+from swarm_consumer.declaring.checks import check_flag, check_mapping, check_name, check_number, check_topic, declared
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Event
 from swarm_consumer.kafka.redaction import redacted
-from swarm_consumer.place import Place, caller
-from swarm_consumer.process_settings import ProcessSettings, check_process_setting
 from swarm_consumer.routing.declared_topics import DeclaredTopic, declared_topic
 from swarm_consumer.routing.group import Group
 from swarm_consumer.routing.property_checks import check_properties
 from swarm_consumer.routing.routes import Property, Route, SubscriptionGroup, merge, placed, subscription_groups
 from swarm_consumer.routing.settings import DEFAULT_PROPERTIES, check_defaults, topic_settings
+from swarm_consumer.wording.place import Place, caller
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -317,7 +317,7 @@ class App(Hooked):
         KeyboardInterrupt drains before it is raised. The options are those of `Runtime`.
         """
         from swarm_consumer._running.runtime import Runtime
-        from swarm_consumer.signals import handling
+        from swarm_consumer.process.signals import handling
 
         runtime = Runtime(self, selection=selection, **options)
         if not signals:

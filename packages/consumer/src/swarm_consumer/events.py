@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from swarm_consumer.event_text import describe as describe
-from swarm_consumer.event_text import format_partitions as format_partitions
+from swarm_consumer.wording.plain_text import describe as describe
+from swarm_consumer.wording.plain_text import format_partitions as format_partitions
 
 
 @dataclass(frozen=True, kw_only=True)

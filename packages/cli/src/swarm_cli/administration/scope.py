@@ -18,7 +18,7 @@ def declared_topics(app: "App", configuration: Configuration) -> "list[DeclaredT
 
     Raises UsageError where nothing is declared or left, and for an unknown name.
     """
-    from swarm_consumer.checks import nearest
+    from swarm_consumer.declaring.checks import nearest
 
     if not app.declared_topics:
         raise UsageError(

@@ -90,7 +90,7 @@ def _moved(
     from swarm_cli.administration.connection import connected, values_of
     from swarm_cli.administration.scope import chosen_groups
     from swarm_cli.composition import overridden_app
-    from swarm_consumer.checks import nearest
+    from swarm_consumer.declaring.checks import nearest
 
     app = overridden_app(configuration)
     known = sorted({group.consumer_group for group in app.subscription_groups()})

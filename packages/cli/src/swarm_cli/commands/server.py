@@ -49,7 +49,7 @@ def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
 
     from swarm_cli import application_hooks, composition, preflight
     from swarm_consumer import Runtime, check_cluster
-    from swarm_consumer.signals import handling
+    from swarm_consumer.process.signals import handling
 
     settings = configuration.settings
     late = (lambda: None) if watch is None else watch.end

@@ -16,7 +16,6 @@ from dataclasses import replace
 
 import confluent_kafka
 
-from swarm_consumer._connection.client_properties import ClientProperties
 from swarm_consumer._connection.client_statistics import ClientStatistics
 from swarm_consumer._connection.owner import Owner
 from swarm_consumer._connection.partition_ends import PartitionEnds
@@ -33,6 +32,7 @@ from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientError, PartitionPaused, PartitionResumed
 from swarm_consumer.kafka.client_errors import Repetitions
 from swarm_consumer.kafka.clients import ClientFactory
+from swarm_consumer.routing.client_properties import ClientProperties
 from swarm_consumer.routing.routes import SubscriptionGroup
 
 

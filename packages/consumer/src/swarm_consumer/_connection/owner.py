@@ -16,7 +16,6 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException
 
 from swarm_consumer._connection import commits
-from swarm_consumer._connection.client_properties import ClientProperties, client_error
 from swarm_consumer._connection.client_statistics import UNREADABLE
 from swarm_consumer._connection.due import Due
 from swarm_consumer._connection.ending import Ending
@@ -35,6 +34,7 @@ from swarm_consumer.events import (
 )
 from swarm_consumer.kafka.client_errors import Consequence, Repetitions, judge
 from swarm_consumer.kafka.clients import ClientFactory
+from swarm_consumer.routing.client_properties import ClientProperties, client_error
 
 if TYPE_CHECKING:
     from swarm_consumer._connection.connection import Connection

@@ -14,8 +14,8 @@ import confluent_kafka
 from swarm_consumer._handling.message import Message
 from swarm_consumer._payloads.codec import Codec
 from swarm_consumer._payloads.deserialization import Decoders
-from swarm_consumer._payloads.record_headers import headers_of
 from swarm_consumer.errors import DeserializationError
+from swarm_consumer.kafka.record_headers import headers_of
 
 Payload = TypeVar("Payload")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from swarm_consumer._handling.consumer import Consumer, FunctionConsumer
 from swarm_consumer.errors import ConfigurationError
-from swarm_consumer.place import place_of
+from swarm_consumer.wording.place import place_of
 
 HOOKS = ("initialized", "revoked", "shutdown", "tick", "eofed")
 """The hooks that are called without an argument."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from swarm_consumer._handling import handlers
-from swarm_consumer.checks import check_name, declared
+from swarm_consumer.declaring.checks import check_name, declared
 from swarm_consumer.errors import ConfigurationError, SwarmConsumerError, WarmupError
-from swarm_consumer.events import describe
-from swarm_consumer.place import Place, caller, place_in
+from swarm_consumer.wording.place import Place, caller, place_in
+from swarm_consumer.wording.plain_text import describe
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 MakeContext = Callable[[Any], Any]

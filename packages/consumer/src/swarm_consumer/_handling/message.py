@@ -10,8 +10,8 @@ import msgspec
 
 from swarm_consumer._payloads.codec import Headers
 from swarm_consumer._payloads.deserialization import Decoders
-from swarm_consumer._payloads.record_headers import headers_of
 from swarm_consumer.errors import DeserializationError
+from swarm_consumer.kafka.record_headers import headers_of
 
 Payload = TypeVar("Payload")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import confluent_kafka
 
-from swarm_consumer._payloads.record_headers import headers_of
-from swarm_consumer.events import describe
+from swarm_consumer._payloads.codec import DEFAULT
+from swarm_consumer.kafka.record_headers import headers_of
+from swarm_consumer.wording.plain_text import describe
 
 SOURCE_TOPIC = "swarm-source-topic"
 SOURCE_PARTITION = "swarm-source-partition"
@@ -15,6 +18,14 @@ SOURCE_TIMESTAMP = "swarm-source-timestamp"
 ATTEMPTS = "swarm-attempts"
 ERROR = "swarm-error"
 _MAX_ERROR_BYTES = 1000
+
+
+def letter(record: confluent_kafka.Message, group: str, attempts: int, error: BaseException) -> dict[str, Any]:
+    """Return what `Producer.produce` is given beside the value, which is sent as it came, whatever codec it is in.
+
+    The record's timestamp is left out: a letter as old as its record may be past the retention of its topic.
+    """
+    return {"key": record.key(), "headers": letter_headers(record, group, attempts, error), "codec": DEFAULT}
 
 
 def letter_headers(

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from swarm_consumer._reporting.repeated_failures import RepeatedFailures
-from swarm_consumer.event_text import tell_broken_log
 from swarm_consumer.events import ErrorOccurred, Event
-from swarm_consumer.folded_traceback import folded
+from swarm_consumer.wording.folded_traceback import folded
+from swarm_consumer.wording.plain_text import tell_broken_log
 
 logger = logging.getLogger("swarm_consumer")
 

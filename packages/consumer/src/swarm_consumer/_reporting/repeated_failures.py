@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from swarm_consumer.events import ClientError, Committed, Event, describe
-from swarm_consumer.folded_traceback import is_ours
+from swarm_consumer.wording.folded_traceback import is_ours
 
 PERIOD_S = 10.0
 """Failures of one kind within this time are one line."""

@@ -10,9 +10,8 @@ from typing import Any
 from swarm_consumer._connection.connection import Connection
 from swarm_consumer._handling.batch import Batch
 from swarm_consumer._handling.consumer import Consumer
-from swarm_consumer._payloads.codec import DEFAULT
 from swarm_consumer._producing.deliveries import produced_by
-from swarm_consumer._producing.letters import letter_headers
+from swarm_consumer._producing.letters import letter
 from swarm_consumer._producing.producer import Producer
 from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._running import batch_events
@@ -82,10 +81,8 @@ class Execution:
             return False
         if limits.topic is not None:
             try:
-                # Without the record's timestamp: a letter as old as its record may be past the retention of its topic.
-                headers = letter_headers(record, run.lane.route.group, run.attempt, error)
-                letter: dict[str, Any] = {"key": record.key(), "headers": headers, "codec": DEFAULT}
-                produce = functools.partial(self._producer.produce, limits.topic, record.value(), told=True, **letter)
+                options = letter(record, run.lane.route.group, run.attempt, error)
+                produce = functools.partial(self._producer.produce, limits.topic, record.value(), told=True, **options)
                 if self._producer.transactional and run.lane.consumer is not None:
                     transactions = _context(run).transactions
                     transactions.letter(run, produce, SETTLE_TIMEOUT_S, mark=connection.letter_moves(run))

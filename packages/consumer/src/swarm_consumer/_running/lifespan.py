@@ -13,7 +13,7 @@ from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._running.event_loop import EventLoop
 from swarm_consumer.errors import LifespanError
 from swarm_consumer.events import ErrorOccurred, describe
-from swarm_consumer.place import place_in
+from swarm_consumer.wording.place import place_in
 
 END_S = 5.0
 """Least time for the end of an async lifespan, if the drain has used up its time."""

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from swarm_consumer._connection.client_properties import ClientProperties
 from swarm_consumer._connection.connection import Connection
 from swarm_consumer._connection.rebalances import revocation_timeout_s
 from swarm_consumer._connection.workers import Workers
@@ -25,20 +24,21 @@ from swarm_consumer._running.application import Application
 from swarm_consumer._running.event_loop import EventLoop
 from swarm_consumer._running.execution import Execution
 from swarm_consumer._running.lifespan import Lifespan, NodeInfo
+from swarm_consumer._running.process_settings import ProcessSettings, check_process_setting
 from swarm_consumer._running.watchdog import Watchdog, loss
 from swarm_consumer._scheduling.lane import Run
-from swarm_consumer.checks import check_number
+from swarm_consumer.declaring.checks import check_number
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientError, StateChanged
-from swarm_consumer.exit_codes import EXIT_CLEAN, EXIT_DRAIN_OVERRUN, EXIT_FATAL
 from swarm_consumer.kafka.clients import ClientFactory, KafkaClients
 from swarm_consumer.kafka.fork_guard import Origin, check_clients_allowed
 from swarm_consumer.kafka.producer_properties import producer_properties
-from swarm_consumer.process_settings import ProcessSettings, check_process_setting
+from swarm_consumer.process.exit_codes import EXIT_CLEAN, EXIT_DRAIN_OVERRUN, EXIT_FATAL
+from swarm_consumer.process.signals import Flag
+from swarm_consumer.routing.client_properties import ClientProperties
 from swarm_consumer.routing.codecs import TopicCodecs
 from swarm_consumer.routing.routes import SubscriptionGroup
 from swarm_consumer.routing.selection import Selection
-from swarm_consumer.signals import Flag
 
 WATCH_S = 1
 """How often the threads of the node are checked."""

@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from swarm_consumer._connection.client_properties import ClientProperties as ClientProperties
     from swarm_consumer.admin.cluster import Cluster as Cluster
     from swarm_consumer.admin.cluster_check import ClusterReport as ClusterReport
     from swarm_consumer.admin.cluster_check import check_cluster as check_cluster
@@ -30,11 +29,12 @@ if TYPE_CHECKING:
     from swarm_consumer.admin.topic_plan import plan_deletions as plan_deletions
     from swarm_consumer.admin.topic_plan import plan_topics as plan_topics
     from swarm_consumer.errors import AdminError as AdminError
+    from swarm_consumer.routing.client_properties import ClientProperties as ClientProperties
 
 _MODULES = {
     "AddPartitions": "admin.topic_plan",
     "AdminError": "errors",
-    "ClientProperties": "_connection.client_properties",
+    "ClientProperties": "routing.client_properties",
     "Cluster": "admin.cluster",
     "ClusterReport": "admin.cluster_check",
     "ConfigureTopic": "admin.topic_plan",

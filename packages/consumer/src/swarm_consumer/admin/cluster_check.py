@@ -13,8 +13,8 @@ from typing import Protocol
 import msgspec
 from confluent_kafka import KafkaException
 
-from swarm_consumer._connection.client_properties import ClientProperties, client_error
 from swarm_consumer.admin._questions import CLIENTS, Questions, UnansweredError, always
+from swarm_consumer.routing.client_properties import ClientProperties, client_error
 from swarm_consumer.routing.routes import Routed
 from swarm_consumer.routing.selection import Selection
 

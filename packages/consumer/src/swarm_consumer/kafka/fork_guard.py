@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from swarm_consumer.errors import ForkError
-from swarm_consumer.place import caller
+from swarm_consumer.wording.place import caller
 
 _guarded_pid = 0
 _MARK = "_swarm_native"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from swarm_consumer.event_text import tell_broken_log
 from swarm_consumer.kafka.redaction import ScrubbingFilter
+from swarm_consumer.wording.plain_text import tell_broken_log
 
 
 class ContainedLog:

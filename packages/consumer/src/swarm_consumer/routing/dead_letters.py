@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swarm_consumer.checks import check_flag, check_number, check_topic
+from swarm_consumer.declaring.checks import check_flag, check_number, check_topic
 from swarm_consumer.errors import ConfigurationError
 
 

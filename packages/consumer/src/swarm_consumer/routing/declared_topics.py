@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm_consumer.checks import check_number, check_topic
+from swarm_consumer.declaring.checks import check_number, check_topic
 from swarm_consumer.errors import ConfigurationError
 
 MOST_PARTITIONS = 100_000

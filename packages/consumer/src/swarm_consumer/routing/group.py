@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from swarm_consumer._handling.consumer import Consumer
-from swarm_consumer.checks import check_name
+from swarm_consumer.declaring.checks import check_name
 from swarm_consumer.routing.property_checks import check_properties
 from swarm_consumer.routing.routes import placed
 from swarm_consumer.routing.settings import check_defaults

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from swarm_consumer.checks import check_mapping
+from swarm_consumer.declaring.checks import check_mapping
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.routing.settings import OWNED_PROPERTIES
 

@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from swarm_consumer._setting_row import row
-from swarm_consumer.checks import nearest
+from swarm_consumer.declaring.checks import nearest
+from swarm_consumer.declaring.setting_row import row
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.routing.routes import Routed, SubscriptionGroup
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_consumer._setting_row import row
-from swarm_consumer.checks import check_flag, check_number, nearest
+from swarm_consumer.declaring.checks import check_flag, check_number, nearest
+from swarm_consumer.declaring.setting_row import row
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.routing.dead_letters import DeadLetters
 from swarm_consumer.routing.topic_keywords import OneTopicKeywords as OneTopicKeywords

@@ -15,7 +15,7 @@ from swarm_consumer._payloads.codec import DEFAULT, Encoded, encode_json
 from swarm_consumer._running.application import Application
 from swarm_consumer._running.runtime import Runtime
 from swarm_consumer.app import App
-from swarm_consumer.checks import nearest
+from swarm_consumer.declaring.checks import nearest
 from swarm_consumer.errors import ConfigurationError, ConsumptionError
 from swarm_consumer.events import BatchFailed, DeadLettered, DeadLetterLimitReached, Event
 from swarm_consumer.kafka.clients import CommitCallback, ErrorCallback

@@ -20,10 +20,10 @@ from confluent_kafka import (
 )
 
 from swarm_consumer._payloads.codec import Encoded
-from swarm_consumer._payloads.record_headers import headers_of
 from swarm_consumer.admin.cluster import Cluster
 from swarm_consumer.errors import AdminError
 from swarm_consumer.kafka.clients import KafkaClients
+from swarm_consumer.kafka.record_headers import headers_of
 from swarm_consumer.testing.errors import BrokerError
 
 POLL_INTERVAL_S = 0.02  # between two questions to the broker; committed offsets are not announced

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from swarm_consumer.errors import ConfigurationError
-from swarm_consumer.place import Place
+from swarm_consumer.wording.place import Place
 
 _TOPIC = re.compile(r"^[a-zA-Z0-9._-]{1,249}$")
 

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-_OWN_FOLDER = f"{Path(__file__).resolve().parent}/"
+_OWN_FOLDER = f"{Path(__file__).resolve().parent.parent}/"
 
 
 def folded(error: BaseException) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from swarm_consumer._setting_row import row
-from swarm_consumer.checks import check_number
+from swarm_consumer.declaring.checks import check_number
+from swarm_consumer.declaring.setting_row import row
 
 
 @dataclass(frozen=True, kw_only=True)
