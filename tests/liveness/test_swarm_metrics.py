@@ -416,6 +416,25 @@ class TestTruth:
         assert values["swarm_topic_batch_seconds_count", labels] == 15
         assert values["swarm_topic_batch_seconds_sum", labels] == 4.5
 
+    def test_a_histogram_of_other_classes_takes_no_other_figure_with_it(self, swarm: Any, node: Any) -> None:
+        """All of /metrics was a 500 because of one row that a target had made by hand."""
+        accounts = Accounts()
+        rows = [TopicStatistics("g", "odd", messages=3, durations=[1, 2]), TopicStatistics("g", "good", messages=4)]
+        accounts.take(0, 1, NodeStatistics(topics=rows), 0.0)
+        snapshot = swarm(nodes=[node(0)])
+        snapshot.topics = accounts.topics()
+        text = text_of(SwarmCollector(lambda: snapshot))
+        assert samples_of(text)["swarm_topic_messages_total", (("group", "g"), ("topic", "odd"))] == 3
+        assert 'swarm_topic_batch_seconds_count{group="g",topic="odd"}' not in text
+
+    def test_no_counter_is_below_0_whatever_a_node_reports(self, swarm: Any, node: Any) -> None:
+        accounts = Accounts()
+        accounts.take(0, 1, NodeStatistics(partitions=[PartitionStatistics("t", 0, group="g", messages=-3)]), 0.0)
+        snapshot = swarm(nodes=[node(0)], partitions=accounts.partitions(0.0))
+        values = samples_of(text_of(SwarmCollector(lambda: snapshot)))
+        labels = (("group", "g"), ("partition", "0"), ("topic", "t"))
+        assert values["swarm_partition_messages_total", labels] == 0
+
     @settings(max_examples=150, deadline=None)
     @given(
         st.sampled_from(["partition", "topic"]),

@@ -36,6 +36,7 @@ Sample = tuple[tuple[str, ...], float | int | TopicStatistics | None]
 Samples = dict[str, list[Sample]]
 SAMPLES_A_PART = 100
 PARTITIONS_A_PART = 200
+_CLASSES = len(DURATION_BOUNDS_S) + 1
 MOST_TOPICS = 100
 """How many topics have their own series: a histogram counts as much as seventeen other metrics."""
 
@@ -194,7 +195,7 @@ class SwarmCollector:
             sums[shown] = topic if shown not in sums else _together(sums[shown], topic)
         for shown, topic in sums.items():
             for one in reported("topic"):
-                if one.kind == "histogram" and topic.durations:
+                if one.kind == "histogram" and len(topic.durations) == _CLASSES:
                     samples[f"swarm_topic_{one.ending}"].append((shown, topic))
                 elif one.kind != "histogram" and one.metric != "-":
                     samples[f"swarm_topic_{one.ending}"].append((shown, _value(one, topic)))

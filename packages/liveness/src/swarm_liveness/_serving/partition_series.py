@@ -25,6 +25,7 @@ _ENDINGS = tuple((one.ending, one.without) for one in _GAUGES)
 _gauges_of = attrgetter(*(one.name for one in _GAUGES))
 _NAMES = tuple(one.ending for one in figures("partition", "counter"))
 _counts = attrgetter(*counters("partition"))
+_NOTHING = (0,) * len(_NAMES)
 
 
 class PartitionSeries:
@@ -47,7 +48,7 @@ class PartitionSeries:
             key = one.group, one.topic, one.partition
             here[self._of(key)].append(one)
             counts = _counts(one)
-            self._counted[key] = tuple(map(max, self._counted.get(key, counts), counts))
+            self._counted[key] = tuple(map(max, self._counted.get(key, _NOTHING), counts))
         sums: dict[Labels, list[int]] = {}
         for key, counts in self._counted.items():
             total = sums.setdefault(self._labels[key], [0] * len(counts))
