@@ -108,6 +108,14 @@ def test_offsets_are_seen_and_moved_and_lag_is_what_is_left(embedded_broker):
     assert second.committed is None
 
 
+def test_with_a_timeout_of_0_each_question_is_asked_once_all_the_same(embedded_broker):
+    embedded_broker.create_topic("orders", 2)
+    with Cluster({"bootstrap.servers": embedded_broker.bootstrap}, timeout_s=0) as cluster:
+        assert cluster.partitions()["orders"] == 2
+    with Cluster(NOWHERE, timeout_s=0) as cluster, pytest.raises(AdminError, match="connection refused"):
+        cluster.partitions()
+
+
 def test_a_topic_that_a_group_reads_and_that_is_not_there_is_named(embedded_broker):
     app = App("shop", kafka={"bootstrap.servers": embedded_broker.bootstrap})
     app.consume("missing", group="billing")(lambda messages: None)

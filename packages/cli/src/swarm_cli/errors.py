@@ -23,7 +23,7 @@ ADVICE: dict[str, tuple[str, ExitCode]] = {
     "no-controller": ("With swarm-cli broker: --topic NAME:PARTITIONS.", ExitCode.ERROR),
     "not-shown": ("Look again with swarm-cli topics plan.", ExitCode.ERROR),
     "has-members": ("swarm-cli stop ends a swarm.", ExitCode.ERROR),
-    "no-topic": ("Leave it out with --exclude-topics.", ExitCode.USAGE),
+    "no-topic": ("The option for that is --exclude-topics.", ExitCode.USAGE),
     "position": ("", ExitCode.USAGE),
 }
 """For each kind of AdminError: what the command line has to add, and the exit code."""

@@ -17,6 +17,8 @@ from swarm_consumer.kafka.redaction import secrets_of
 TopicNumber = tuple[str, int]
 """A topic and the number of one of its partitions."""
 
+LEAST_S = 0.1
+"""What every question is given: enough for a broker nearby, so that a timeout of 0 means "at once or not at all"."""
 _NEW_LEADER = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.OFFSET_NOT_AVAILABLE})
 """What a broker says that was named as leader a moment ago, and does not lead yet."""
 
@@ -44,7 +46,7 @@ class Clients:
         servers = str(given.get("bootstrap.servers", ""))
         if not servers:
             raise AdminError("no broker is named: set bootstrap.servers.", "no-servers")
-        self.questions = Questions(servers, timeout_s, secrets_of(given), on_wait)
+        self.questions = Questions(servers, max(LEAST_S, timeout_s), secrets_of(given), on_wait)
         read_all = str(given.get("isolation.level", "read_committed")) == "read_uncommitted"
         self._isolation = IsolationLevel.READ_UNCOMMITTED if read_all else IsolationLevel.READ_COMMITTED
         self._properties = self.questions.client_properties({**given, "client.id": client_id})

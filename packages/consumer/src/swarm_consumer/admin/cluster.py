@@ -67,7 +67,7 @@ class Cluster:
         self._clients = Clients(kafka, client_id, timeout_s, on_wait)
         self._questions = self._clients.questions
         self.servers = self._questions.servers
-        self.timeout_s = timeout_s
+        self.timeout_s: float = self._questions.timeout_s
 
     @classmethod
     def of_group(
