@@ -151,6 +151,7 @@ class Swarm:
     wanted: int = 2
     uptime_s: float = 60.0
     restarts: int = 0
+    report_timeout_s: float | None = 60.0
     nodes: list[Node] = field(default_factory=lambda: [Node(0), Node(1)])
     running: int = -1
     totals: Totals = field(default_factory=Totals)

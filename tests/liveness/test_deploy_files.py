@@ -226,6 +226,14 @@ class TestPrometheus:
             assert set(rule["annotations"]) == {"summary", "description"}
             assert rule["labels"]["severity"] in ("info", "warning", "critical")
 
+    def test_a_silent_node_is_told_of_by_the_timeout_that_is_set(self) -> None:
+        """It was 45 s: with a longer node_report_timeout it fired for healthy nodes, with a shorter one never."""
+        (document,) = documents(self.ALERTS)
+        rules = {rule["alert"]: rule for group in document["groups"] for rule in group["rules"]}
+        assert metric_names(rules["SwarmNodeSilent"]["expr"]) == {
+            "swarm_node_report_age_seconds", "swarm_report_timeout_seconds"
+        }  # fmt: skip
+
     def test_prometheus_accepts_the_alerts(self) -> None:
         assert accepted_by("promtool", "check", "rules", str(self.ALERTS))
 

@@ -64,6 +64,7 @@ METRICS: tuple[Metric, ...] = (
     _swarm("ready", "gauge", "1 if /readyz answers 200, else 0"),
     _swarm("degraded", "gauge", "1 if a node is in a crash loop, has failed permanently or cannot be forked, else 0"),
     _swarm("uptime_seconds", "gauge", "seconds since the supervisor started"),
+    _swarm("report_timeout_seconds", "gauge", "silence after which a node is stopped (node_report_timeout)"),
     _swarm("nodes_wanted", "gauge", "number of nodes that should run"),
     _swarm("nodes_healthy", "gauge", "number of wanted nodes that run and report healthy"),
     _swarm("restarts_total", "counter", "processes started to replace others"),

@@ -233,6 +233,10 @@ class SnapshotView(Protocol):
         """Processes started to replace others."""
 
     @property
+    def report_timeout_s(self) -> float | None:
+        """Silence in seconds after which a node is stopped; None where no supervisor does that."""
+
+    @property
     def nodes(self) -> Sequence[NodeView]:
         """All nodes."""
 

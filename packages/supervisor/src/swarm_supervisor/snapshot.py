@@ -57,6 +57,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
     rolling_restart: bool
     listener_errors: int
     nodes: list[NodeSnapshot]
+    report_timeout_s: float | None = None
+    """Silence after which a node is stopped (the setting node_report_timeout)."""
     totals: Totals = msgspec.field(default_factory=Totals)
     """The work of the swarm since its start, including dead processes."""
     topics: list[TopicStatistics] = []

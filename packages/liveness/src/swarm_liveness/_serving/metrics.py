@@ -124,10 +124,11 @@ class SwarmCollector:
             samples[name] = [(labels, value) for labels, value in of_metric if value is not None]
 
     def _swarm(self, snapshot: SnapshotView, samples: Samples) -> None:
-        single: dict[str, float | int] = {
+        single: dict[str, float | int | None] = {
             "swarm_ready": int(ready(snapshot).ok),
             "swarm_degraded": int(snapshot.state == "degraded"),
             "swarm_uptime_seconds": snapshot.uptime_s,
+            "swarm_report_timeout_seconds": snapshot.report_timeout_s,
             "swarm_nodes_wanted": snapshot.wanted,
             "swarm_nodes_healthy": snapshot.running,
             "swarm_restarts_total": snapshot.restarts,

@@ -44,6 +44,7 @@ class ProcessSnapshot:
     running: int = 0
     uptime_s: float = 0.0
     restarts: int = 0
+    report_timeout_s: float | None = None
     nodes: Sequence[ProcessNode] = field(default_factory=tuple)
     totals: Totals = field(default_factory=Totals)
     topics: Sequence[TopicStatistics] = field(default_factory=tuple)

@@ -21,6 +21,7 @@ def take_snapshot(fleet: Fleet, now: float, *, pid: int, listener_errors: int = 
         rolling_restart=fleet.rollout is not None,
         listener_errors=listener_errors,
         nodes=[_node(fleet, member, now) for member in members],
+        report_timeout_s=fleet.settings.node_report_timeout,
         totals=fleet.accounts.total(),
         topics=fleet.accounts.topics(),
         partitions=fleet.accounts.partitions(now),
