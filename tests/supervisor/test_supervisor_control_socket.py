@@ -158,6 +158,28 @@ def test_clients_are_bounded(swarm, connect):
         assert time.monotonic() < deadline
 
 
+def test_idle_clients_make_room_for_one_that_asks(start, connect):
+    """All were refused until the idle ones were sent away, after 30 s: nobody could stop the swarm until then."""
+    swarm = start("""
+import swarm_supervisor.control as control
+control.MAKES_ROOM_S = 0.5
+sys.exit(supervise(beat, control_socket="c.sock").run())
+""")
+    swarm.running(1)
+    follower = connect()
+    follower.sendall(b'{"command": "subscribe"}\n')
+    assert follower.recv(100)
+    idle = [connect() for _ in range(31)]
+    idle[0].sendall(b'{"command": "sta')
+    deadline = time.monotonic() + 10.0
+    while not connect_works(connect):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    follower.settimeout(0.0)
+    with contextlib.suppress(BlockingIOError):
+        assert follower.recv(100) != b"", "a subscriber that reads keeps its place"
+
+
 def test_subscribers_that_read_nothing_do_not_lock_everybody_out(start, connect):
     """Followers that somebody has suspended (Ctrl-Z) kept their places for ever: nobody could stop the swarm."""
     swarm = start("""

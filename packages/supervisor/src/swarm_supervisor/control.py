@@ -27,6 +27,8 @@ MAX_CLIENTS = 32
 IDLE_TIMEOUT_S = 30.0
 """How long a client may stay connected without a complete request, or without reading its answer. A subscriber
 that has read nothing for this time makes room for others."""
+MAKES_ROOM_S = 2.0
+"""How long a client that is not a subscriber may be idle while others are refused."""
 _ACCEPT_PAUSE_S = 1.0
 _CHUNK_BYTES = 65536
 _MOST_AT_ONCE = 64
@@ -150,12 +152,17 @@ class ControlServer:
                 self._sweep = self._loop.call_at(client.active_at + IDLE_TIMEOUT_S, self._sweep_idle)
 
     def _make_room(self) -> bool:
-        """To make room, disconnect the subscriber that has not read for the longest time, if that is too long."""
-        since = time.monotonic() - IDLE_TIMEOUT_S
-        stuck = [client for client in self._clients.values() if client.writing and client.active_at <= since]
-        if stuck:
-            self._drop(min(stuck, key=lambda client: client.active_at))
-        return bool(stuck)
+        """Disconnect the client that has been idle for longest; a subscriber only if it no longer reads its events."""
+        now = time.monotonic()
+        idle = [
+            client
+            for client in self._clients.values()
+            if now - client.active_at >= (IDLE_TIMEOUT_S if client.subscribed else MAKES_ROOM_S)
+            and (client.writing or not client.subscribed)
+        ]
+        if idle:
+            self._drop(min(idle, key=lambda client: client.active_at))
+        return bool(idle)
 
     def _accept_again(self) -> None:
         if self._listener.fileno() < 0:
