@@ -29,6 +29,8 @@ NOT_REACHED = {
     "control:ControlServer._accept:sock.close": SHORTAGE,
     "control:ControlServer._accept_again": SHORTAGE,
     "control:ControlServer._refuse": "a client of another user: test_supervisor_control_socket.py",
+    "signals:SignalInbox.close:signal.raise_signal": "a signal that came too late: test_supervisor_host.py",
+    "signals:SignalInbox._unanswered:": "the run of the driver is ended by a signal: test_supervisor_host.py",
     "control:ControlServer._take:os.geteuid#1": "a client of another user: test_supervisor_control_socket.py",
     "control:ControlServer.close_in_child": IN_THE_CHILD,
     "control_path:_bind_locked:listener.close": SHORTAGE,

@@ -47,6 +47,31 @@ os.kill(os.getpid(), signal.SIGTERM)
     assert swarm.all("Told")[0]["same"] == [True, True]
 
 
+@pytest.mark.parametrize("first", ["stop", "signal"])
+def test_a_signal_that_comes_too_late_for_a_run_is_the_applications(start, first):
+    """It was dropped: `run` returned as if nobody had asked for the end. Behind one that was answered it is dropped."""
+    swarm = start(
+        TELL
+        + """
+signal.signal(signal.SIGTERM, lambda *arguments: tell(late=True))
+supervisor = supervise(beat)
+@supervisor.on(events.NodeRunning)
+def begin(event):
+    supervisor.stop() if sys.argv[1] == "stop" else os.kill(os.getpid(), signal.SIGTERM)
+@supervisor.on(events.Stopped)
+def send(event):
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+code = supervisor.run()
+tell(code=code)
+""",
+        first,
+    )
+    assert swarm.end() == 0
+    late = [{"event": "Told", "late": True}] if first == "stop" else []
+    assert swarm.all("Told") == [*late, {"event": "Told", "code": 0}]
+
+
 def test_handlers_of_the_application_are_inherited_and_come_back_those_in_c_too(start):
     swarm = start(
         TELL

@@ -75,6 +75,7 @@ class SignalAnswers:
     def _answer(self, number: signal.Signals) -> str:
         name = number.name
         if number in STOPPING:
+            self._inbox.stop_answered = True
             if number in FORCING and self._asked:
                 self._command(messages.ForceStop(f"second {name}"))
                 return "killing all nodes"

@@ -42,10 +42,13 @@ class SignalInbox:
         self._mask: set[int] | None = None
         self._terminal_fd = -1
         self._stops = 0
+        self._pid = -1
         self.foreign = ForeignHandlers(self.wake, lambda handler: handler == self._notice)
         """The application's handlers."""
         self.interruptible = False
         """Whether a second INT or TERM raises `Interrupted`: while the application's own code runs."""
+        self.stop_answered = False
+        """Whether a signal that asks for the end was answered; further ones then ask for nothing new."""
 
     def open(self, *, children: bool) -> None:
         """Install the handlers. ``children``: report SIGCHLD too. Only in the main thread. All or nothing."""
@@ -56,6 +59,7 @@ class SignalInbox:
             raise
 
     def _open(self, children: bool) -> None:
+        self._pid = os.getpid()
         self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # PEP 475: a Python handler alone does not end epoll_wait, but the byte in the pipe does.
         self._wakeup_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
@@ -115,7 +119,11 @@ class SignalInbox:
         return typed
 
     def close(self) -> None:
-        """Restore everything that was changed."""
+        """Restore everything that was changed, then raise the signals that came too late for the run to answer them.
+
+        Only signals that ask for the end, and only if none of them was answered. They go to the handlers that were
+        there before `open`, which may raise.
+        """
         self.foreign.put_back()
         if self._mask is not None:
             self._discard_pending()  # a late TSTP would stop the process when the mask is restored
@@ -127,7 +135,16 @@ class SignalInbox:
         if self._wakeup_fd is not None:
             signal.set_wakeup_fd(self._wakeup_fd)
             self._wakeup_fd = None
+        late = self._unanswered()
         self._close_descriptors()
+        for number in late:
+            signal.raise_signal(number)
+
+    def _unanswered(self) -> list[int]:
+        # In a process that was forked meanwhile, the pipe belongs to the parent.
+        if self._read_fd < 0 or self.stop_answered or os.getpid() != self._pid:
+            return []
+        return [number for number in dict.fromkeys(self.take()) if number in STOPPING]
 
     def close_in_child(self) -> None:
         """In a forked child: close the pipe, and restore those application handlers that only a supervisor replaces.
@@ -158,4 +175,5 @@ class SignalInbox:
         if number in FORCING:
             self._stops += 1
             if self.interruptible and self._stops > 1:
+                self.stop_answered = True
                 raise Interrupted
