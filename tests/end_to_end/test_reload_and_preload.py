@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from swarm_consumer.testing import await_committed, produce
+from swarm_supervisor import ControlClient
 
 SOURCE = """
 import os
@@ -65,8 +66,8 @@ class Project:
     def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "swarm_cli", *arguments, *self.arguments, "--control", "off",
-                 "--kafka", "auto.commit.interval.ms=100"],
+                [sys.executable, "-m", "swarm_cli", *arguments, *self.arguments,
+                 "--kafka", "auto.commit.interval.ms=100", *([] if "--control" in arguments else ["--control", "off"])],
                 cwd=self.folder, stdout=log, stderr=log,
                 env=os.environ | self.names | {"OUTPUT": str(self.output), "PYTHONDONTWRITEBYTECODE": "1"},
             )  # fmt: skip
@@ -155,6 +156,26 @@ def test_a_signal_ends_it_whatever_changes_during_the_drain(
         popen.send_signal(signal.SIGTERM)
         if command[0] == "swarm":
             logged("received SIGTERM: stopping already")
+    (project.folder / "release").write_text("x")
+    assert popen.wait(60) == 0, project.log.read_text()
+    assert project.lines().count(["loaded"]) == 1
+
+
+def test_a_stop_through_the_control_socket_ends_it_during_the_drain(project: Project, eventually: Any) -> None:
+    """It drained, executed itself anew and went on, although `swarm-cli stop` had been answered."""
+    project.broker.create_topic(project.names["TOPIC"] + "-held", 1)
+    (project.folder / "versions.py").write_text(SOURCE + HELD)
+    (project.folder / "watchfiles.py").write_text(WATCHFILES)
+    for pipe in ("change", "release"):
+        os.mkfifo(project.folder / pipe)
+    produce(project.broker.bootstrap, project.names["TOPIC"] + "-held", [b"x"])
+    path = project.folder / "c.sock"
+    popen = project.start("swarm", "versions:app", "--reload", "--nodes", "1", "--control", str(path))
+    eventually(lambda: ["begun"] in project.lines(), 60, "a handler at work")
+    (project.folder / "change").write_text("x")
+    eventually(lambda: "stopping: versions.py changed" in project.log.read_text(), 60, "the drain")
+    with ControlClient(path) as client:
+        client.stop()
     (project.folder / "release").write_text("x")
     assert popen.wait(60) == 0, project.log.read_text()
     assert project.lines().count(["loaded"]) == 1

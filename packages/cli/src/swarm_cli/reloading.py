@@ -36,7 +36,7 @@ class SourceWatch:
             raise UsageError("--reload needs watchfiles: pip install 'swarm-cli[reload]'.")
         self.changed = ""
         self.ended = False
-        """Whether a signal has asked for the end."""
+        """Whether a signal or `swarm-cli stop` has asked for the end."""
         self.process = subprocess.Popen(
             # A separate process group, because Ctrl-C is for the swarm. It ends when its stdin ends, that is, when we
             # end.
@@ -68,7 +68,7 @@ class SourceWatch:
         self.changed = changed
 
     def end(self) -> None:
-        """Note that a signal asked for the end: then nothing restarts, whatever changes before or after it."""
+        """Note that someone asked for the end: then nothing restarts, whatever changes before or after it."""
         self.ended = True
 
     def stop_at_change(self, supervisor: "Supervisor") -> None:
@@ -94,9 +94,14 @@ class SourceWatch:
             # A change during a stop does not cause a restart, whatever caused the stop.
             supervisor.remove_reader(self.fd)
 
+        def stopped(_: events.Stopped) -> None:
+            if supervisor.stop_was_requested:
+                self.end()
+
         supervisor.add_reader(self.fd, select.EPOLLIN, look)
         supervisor.on(events.SignalReceived)(signalled)
         supervisor.on(events.Stopping)(stopping)
+        supervisor.on(events.Stopped)(stopped)
 
     def stop_runtime_at_change(self, runtime: "Stoppable") -> "Stoppable":
         """Stop a runtime at the first change, from a thread. Returns the object that signals must stop instead."""

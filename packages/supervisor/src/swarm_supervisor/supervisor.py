@@ -57,6 +57,8 @@ class Supervisor:
         self._runner: Runner | None = None
         self._readers: dict[int, tuple[int, Callable[[int], None], tuple[int, int] | None]] = {}
         self._held = ""
+        self.stop_was_requested = False
+        """Whether a client of the control socket has asked for the end, be it of a swarm that was stopping already."""
         self._children: list[ChildTask] = []
         self._close_in_child: list[Callable[[], None]] = []
 
@@ -279,11 +281,15 @@ class Supervisor:
         return ControlCommands(
             snapshot=self.snapshot,
             quiet=self.quiet,
-            stop=self.stop,
+            stop=self._stop_on_request,
             restart=self.restart,
             scale=self.scale,
             trace=self.trace,
         )
+
+    def _stop_on_request(self, reason: str) -> None:
+        self.stop_was_requested = True
+        self.stop(reason)
 
     def _running(self, *, any_thread: bool = False) -> Runner:
         runner = self._runner
