@@ -8,6 +8,8 @@ import pytest
 
 from swarm_cli import preflight
 from swarm_cli.errors import CommandError, UsageError
+from swarm_cli.outline import Outline
+from swarm_cli.settings import Settings
 from swarm_consumer import ClusterReport
 
 
@@ -122,3 +124,13 @@ def test_once_handed_over_a_signal_that_nobody_takes_is_as_before_and_a_late_one
         signal.raise_signal(signal.SIGTERM)
         assert late == ["late"]
     assert {number: signal.getsignal(number) for number in numbers} == before
+
+
+def test_one_process_looks_again_for_a_topic_that_is_missing(clock: Clock) -> None:
+    without = ClusterReport(reachable=True, topics={"orders": None})
+    outline = Outline(client_id="shop", servers=["k:9092"], topics={"g": ["orders"]})
+    answers = [without, THERE]
+    preflight.examine(lambda timeout_s: answers.pop(0), outline, 1, Settings())
+    assert not answers
+    with pytest.raises(UsageError, match="topic does not exist"):
+        preflight.examine(lambda timeout_s: without, outline, 1, Settings())

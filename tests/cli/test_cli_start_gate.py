@@ -9,6 +9,7 @@ import pytest
 
 from swarm_cli.errors import CommandError
 from swarm_cli.outline import Outline
+from swarm_cli.preflight import LOOKS
 from swarm_cli.settings import Settings
 from swarm_cli.start_gate import MOST_LOST, StartGate
 from swarm_consumer import ClusterReport
@@ -96,3 +97,24 @@ def test_an_error_that_a_child_tells_is_final(supervisor: Supervisor, gate: Star
     supervisor.answer(ChildFailed("it raised ValueError: no"))
     assert supervisor.stops
     assert not supervisor.released
+
+
+def test_a_topic_that_is_missing_in_the_first_answer_is_looked_for_again(
+    supervisor: Supervisor, gate: StartGate
+) -> None:
+    """A broker that had just started did not know all topics yet, and the start ended with exit code 2."""
+    without = msgspec.json.encode(ClusterReport(reachable=True, topics={"orders": None}))
+    supervisor.answer(without)
+    assert supervisor.held[-1] == "waits for Kafka at kafka:9092: it does not know 'orders' yet"
+    assert not supervisor.stops
+    supervisor.answer(GOOD)
+    assert supervisor.released == 1
+
+
+def test_a_topic_that_stays_missing_ends_the_start(supervisor: Supervisor, gate: StartGate) -> None:
+    for _ in range(LOOKS):
+        assert not supervisor.stops
+        supervisor.answer(msgspec.json.encode(ClusterReport(reachable=True, topics={"orders": None})))
+    ((reason, code),) = supervisor.stops
+    assert "topic does not exist at kafka:9092: 'orders'" in reason
+    assert code == 2

@@ -29,6 +29,10 @@ ATTEMPT_S = 5.0
 """Time limit of each later attempt."""
 PAUSE_S = 2.0
 """Pause between two attempts."""
+LOOKS = 3
+"""How many answers in a row must lack a topic: a broker that has just started does not know all topics at once."""
+LOOK_S = 1.0
+"""Pause between two of these answers."""
 REPEAT_S = 60.0
 """How often the log repeats that no broker answers, for an unchanged reason."""
 SERVERS = "bootstrap.servers"
@@ -112,8 +116,23 @@ def await_cluster(
 def examine(ask: Ask, outline: "Outline", nodes: int, settings: Settings) -> None:
     """Wait for the brokers and judge what they say. Raises CommandError or UsageError."""
     servers = named_servers(outline)
-    report = await_cluster(ask, servers, settings.connect_timeout)
+    for look in range(LOOKS):
+        if look:
+            _pause(LOOK_S)
+        report = await_cluster(ask, servers, settings.connect_timeout)
+        if not in_doubt(report, settings):
+            break
     judge(report, outline.topics, nodes, servers, settings.allow_missing_topics)
+
+
+def missing_topics(report: "ClusterReport") -> list[str]:
+    """The topics that the brokers do not have, or do not know yet."""
+    return sorted(name for name, partitions in report.topics.items() if partitions is None)
+
+
+def in_doubt(report: "ClusterReport", settings: Settings) -> bool:
+    """Whether to ask once more before a start is refused because of this answer."""
+    return bool(missing_topics(report)) and not (report.property_errors or settings.allow_missing_topics)
 
 
 def _pause(seconds: float) -> None:
@@ -129,7 +148,7 @@ def judge(
     """
     if report.property_errors:
         raise UsageError("; ".join(report.property_errors))
-    missing = sorted(name for name, partitions in report.topics.items() if partitions is None)
+    missing = missing_topics(report)
     if missing:
         names = ", ".join(repr(name) for name in missing)
         verb = "topics do" if len(missing) > 1 else "topic does"

@@ -43,6 +43,7 @@ class StartGate:
         self._servers = preflight.named_servers(outline)
         self._patience = preflight.Patience(self._servers, settings.connect_timeout, time.monotonic())
         self._lost = 0
+        self._looks = 0
         self._open = False
         self._stopped_by = ""
         self._error: CommandError | None = None
@@ -100,6 +101,10 @@ class StartGate:
             if not preflight.settled(report):
                 self._again(report.error or "no answer")
                 return
+            self._looks += 1
+            if preflight.in_doubt(report, self._settings) and self._looks < preflight.LOOKS:
+                self._look_again(preflight.missing_topics(report))
+                return
             preflight.judge(
                 report, self._outline.topics, self._nodes, self._servers, self._settings.allow_missing_topics
             )
@@ -108,6 +113,11 @@ class StartGate:
             return
         self._open = True
         self._supervisor.release()
+
+    def _look_again(self, missing: list[str]) -> None:
+        names = ", ".join(map(repr, missing))
+        self._supervisor.hold(preflight.waiting(self._servers, f"it does not know {names} yet"))
+        self._supervisor.call_at(time.monotonic() + preflight.LOOK_S, self._ask)
 
     def _again(self, reason: str) -> None:
         now = time.monotonic()
