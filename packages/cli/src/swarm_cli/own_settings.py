@@ -26,13 +26,13 @@ class OwnSettings:
     reload: bool = _row(False, "Restart when a source file changes.", RUNNING)
 
     bootstrap_servers: str | None = _row(
-        None, "Brokers to use instead of the application's.", KAFKA, placeholder="HOST:PORT,...", unset="set by APP"
+        None, "Override the application's brokers.", KAFKA, placeholder="HOST:PORT,...", unset="set by APP"
     )
     kafka: list[str] | None = _row(  # noqa: RUF009 - a field
         None, "A librdkafka property; repeatable.", KAFKA, placeholder="KEY=VALUE", unset="set by APP"
     )
     group_instance_id: str | None = _row(
-        None, "Use static membership, with this prefix for member ids.", KAFKA, placeholder="PREFIX", unset="set by APP"
+        None, "Use static members with this id prefix.", KAFKA, placeholder="PREFIX", unset="set by APP"
     )
     connect_timeout: float | None = _row(
         None, "Give up (exit 1) if no broker answers.", KAFKA, unit="seconds", least=0, unset="no limit"

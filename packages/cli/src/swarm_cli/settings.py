@@ -59,7 +59,7 @@ class Settings(SettingsTable):
         kind="flag", default=False, rare=True, swarm_only=True,
     )] = False
     bootstrap_servers: Annotated[str | None, Row(
-        help="Brokers to use instead of the application's.", section="Kafka", owners=("cli",), kind="text",
+        help="Override the application's brokers.", section="Kafka", owners=("cli",), kind="text",
         placeholder="HOST:PORT,...", unset="set by APP",
     )] = None
     kafka: Annotated[list[str] | None, Row(
@@ -67,7 +67,7 @@ class Settings(SettingsTable):
         placeholder="KEY=VALUE", unset="set by APP",
     )] = None
     group_instance_id: Annotated[str | None, Row(
-        help="Use static membership, with this prefix for member ids.", section="Kafka", owners=("cli",), kind="text",
+        help="Use static members with this id prefix.", section="Kafka", owners=("cli",), kind="text",
         placeholder="PREFIX", unset="set by APP",
     )] = None
     connect_timeout: Annotated[float | None, Row(
@@ -111,8 +111,8 @@ class Settings(SettingsTable):
         kind="number", default=15.0, unit="seconds", least=0, rare=True, swarm_only=True,
     )] = None
     node_restart_delay: Annotated[float | None, Row(
-        help="Delay between an unplanned death and the next start (5).", section="Times", owners=("supervisor",),
-        kind="number", default=5.0, unit="seconds", least=0, swarm_only=True,
+        help="Delay before a dead node is restarted (5).", section="Times", owners=("supervisor",), kind="number",
+        default=5.0, unit="seconds", least=0, swarm_only=True,
     )] = None
     restart_delay_max: Annotated[float | None, Row(
         help="Upper limit of the delay, which doubles if a node keeps dying (60).", section="Times",
@@ -135,8 +135,8 @@ class Settings(SettingsTable):
         default=60.0, unit="seconds", above=0, rare=True, swarm_only=True,
     )] = None
     node_report_timeout: Annotated[float | None, Row(
-        help="Time without a report after which a node is stopped (60).", section="Health", owners=("supervisor",),
-        kind="number", default=60.0, unit="seconds", above=0, swarm_only=True,
+        help="Stop a node without reports for SECONDS (60).", section="Health", owners=("supervisor",), kind="number",
+        default=60.0, unit="seconds", above=0, swarm_only=True,
     )] = None
     liveness_interval: Annotated[float | None, Row(
         help="How often a node reports (10).", section="Health", owners=("supervisor", "liveness"), kind="number",
@@ -147,20 +147,20 @@ class Settings(SettingsTable):
         kind="number", default=1.0, unit="seconds", above=0, rare=True,
     )] = None
     polling_ttl: Annotated[float | None, Row(
-        help="Longest time between two polls (max.poll.interval.ms).", section="Health", owners=("liveness",),
+        help="Time limit between two polls (max.poll.interval.ms).", section="Health", owners=("liveness",),
         kind="number", unit="seconds", above=0, rare=True, unset="max.poll.interval.ms",
     )] = None
     consuming_ttl: Annotated[float | None, Row(
-        help="Longest time for a batch (max.poll.interval.ms).", section="Health", owners=("liveness",), kind="number",
+        help="Time limit of a batch (max.poll.interval.ms).", section="Health", owners=("liveness",), kind="number",
         unit="seconds", above=0, unset="max.poll.interval.ms",
     )] = None
     stability_ttl: Annotated[float | None, Row(
-        help="Longest time for a group to stabilise (twice that).", section="Health", owners=("liveness",),
-        kind="number", unit="seconds", above=0, rare=True, unset="twice max.poll.interval.ms",
+        help="Time limit for a group to stabilise (twice that).", section="Health", owners=("liveness",), kind="number",
+        unit="seconds", above=0, rare=True, unset="twice max.poll.interval.ms",
     )] = None
     memory_limit: Annotated[float | None, Row(
-        help="Replace a node that uses more memory than this (off).", section="Health", owners=("liveness",),
-        kind="number", unit="MB", above=0, unset="off",
+        help="Replace a node that uses more than this (off).", section="Health", owners=("liveness",), kind="number",
+        unit="MB", above=0, unset="off",
     )] = None
     memory_share: Annotated[float | None, Row(
         help="Or: the nodes' share of the container's memory, like 0.8.", section="Health", owners=("liveness",),

@@ -38,19 +38,19 @@ class LivenessSettings:
     """The keywords of `LivenessListener`, which explains them. Those of the supervisor too have their help there."""
 
     polling_ttl: float | None = _row(
-        None, "Longest time between two polls (max.poll.interval.ms).", "Health", unit="seconds", above=0, rare=True,
+        None, "Time limit between two polls (max.poll.interval.ms).", "Health", unit="seconds", above=0, rare=True,
         unset="max.poll.interval.ms", otherwise="leave it out to follow max.poll.interval.ms",
     )  # fmt: skip
     consuming_ttl: float | None = _row(
-        None, "Longest time for a batch (max.poll.interval.ms).", "Health", unit="seconds", above=0,
+        None, "Time limit of a batch (max.poll.interval.ms).", "Health", unit="seconds", above=0,
         unset="max.poll.interval.ms", otherwise="leave it out to follow max.poll.interval.ms",
     )  # fmt: skip
     stability_ttl: float | None = _row(
-        None, "Longest time for a group to stabilise (twice that).", "Health", unit="seconds", above=0, rare=True,
+        None, "Time limit for a group to stabilise (twice that).", "Health", unit="seconds", above=0, rare=True,
         unset="twice max.poll.interval.ms", otherwise="leave it out to follow max.poll.interval.ms",
     )  # fmt: skip
     memory_limit: float | None = _row(
-        None, "Replace a node that uses more memory than this (off).", "Health", unit="MB", above=0,
+        None, "Replace a node that uses more than this (off).", "Health", unit="MB", above=0,
         unset="off", otherwise="leave it out for no limit",
     )  # fmt: skip
     memory_share: float | None = _row(

@@ -83,7 +83,7 @@ class Settings:
     )
     """Extra time after shutdown_timeout before the supervisor ends without its nodes."""
     node_restart_delay: float = _row(
-        5.0, "Delay between an unplanned death and the next start ({default}).", "Times", unit="seconds", least=0
+        5.0, "Delay before a dead node is restarted ({default}).", "Times", unit="seconds", least=0
     )
     """Shortest delay between an unplanned death and the next start."""
     restart_delay_max: float = _row(
@@ -117,7 +117,7 @@ class Settings:
     )
     """Time from fork to the first healthy report."""
     node_report_timeout: float = _row(
-        60.0, "Time without a report after which a node is stopped ({default}).", "Health", unit="seconds", above=0
+        60.0, "Stop a node without reports for SECONDS ({default}).", "Health", unit="seconds", above=0
     )
     """Time without a report after which a node counts as hung."""
     liveness_interval: float = _row(
