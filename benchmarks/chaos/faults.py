@@ -236,7 +236,7 @@ def _node_restart(fault: Fault, scene: Scene, injected: Injected) -> None:
     node = scene.node(fault)
     pid = _pid(node)
     if not scene.keeper.command(lambda client: client.restart(node.id)):
-        raise NotSeen("nobody answered at the control socket")
+        raise NotSeen("there was no answer at the control socket")
     limit = scene.times.stop + scene.times.boot_timeout
     _expect(lambda: processes.gone(pid), f"pid {pid} gone", limit)
     _seen(injected, f"pid {pid}, gone after {time.monotonic() - injected.started:.1f} s")
@@ -251,7 +251,7 @@ def _scale(fault: Fault, scene: Scene, injected: Injected) -> None:
 
     def to(nodes: int) -> None:
         if not scene.keeper.command(lambda client: client.scale(nodes)):
-            raise NotSeen("nobody answered at the control socket")
+            raise NotSeen("there was no answer at the control socket")
         _expect(lambda: is_scaled(nodes), f"{nodes} nodes", scene.times.stop + scene.times.boot_timeout)
 
     try:

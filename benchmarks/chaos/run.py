@@ -241,7 +241,7 @@ class Run:
                 return handled >= produced and not self.audit.missing(self.ledger.acknowledged())
 
         if not wait_until(all_handled, 60.0, 1.0):
-            self.problems.append("60 s after the last fault there were still records that nobody had handled")
+            self.problems.append("60 s after the last fault some records were still not handled")
 
     def _caught_up(self, targets: list[int]) -> bool:
         with self.lock:

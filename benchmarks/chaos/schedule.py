@@ -66,7 +66,7 @@ KINDS: dict[str, Kind] = {
             "SIGSTOP of a node until the supervisor has replaced it",
             recovery=("node_report_timeout", "stop", "rejoin"),
         ),
-        Kind("node-term", "SIGTERM to a node, by somebody", recovery=("stop", "rejoin")),
+        Kind("node-term", "SIGTERM to a node, from outside", recovery=("stop", "rejoin")),
         Kind("node-exit", "a handler calls os._exit(7) in mid-batch", recovery=("rejoin",)),
         Kind(
             "handler-hang",
@@ -101,7 +101,12 @@ KINDS: dict[str, Kind] = {
             recovery=("stuck_client", "rejoin"),
         ),
         Kind("network-delay", "every packet 50 to 300 ms late, both ways", (3.0, 6.0), recovery=("rejoin",)),
-        Kind("network-stall", "nothing goes through, nobody is told", (1.0, 8.0), recovery=("stuck_client", "rejoin")),
+        Kind(
+            "network-stall",
+            "nothing goes through, and no error is reported",
+            (1.0, 8.0),
+            recovery=("stuck_client", "rejoin"),
+        ),
     )
 }
 

@@ -83,7 +83,7 @@ class SoakLedger:
         span = slice(batch.first, batch.last + 1)
         partition.counts[span] = partition.counts[span].translate(_ONE_MORE)
         if batch.first > partition.high + 1:
-            self._problem(batch, f"it begins behind offset {partition.high + 1}, which nobody had handled")
+            self._problem(batch, f"it begins behind offset {partition.high + 1}, which was never handled")
         elif batch.first <= partition.high:
             self._replayed(batch, partition)
         if batch.last > partition.high:

@@ -115,7 +115,7 @@ class FakeConsumer(Committing, Fetching):
     ) -> list[TopicPartition] | None:
         """Commit offsets."""
         self._enter()
-        assert offsets, "what is stored is nobody's business here"
+        assert offsets, "stored offsets do not matter here"
         places = sorted(offsets, key=key_of)
         if asynchronous:
             self._send(places, "an explicit commit")

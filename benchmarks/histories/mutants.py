@@ -106,7 +106,7 @@ def _beside_the_former(original: Callable[..., Any]) -> Callable[..., Any]:
 
 MUTANTS: dict[str, tuple[tuple[Any, str, Mutant], ...]] = {
     "an old epoch counts": ((Ledger, "mark", _any_epoch), (Ledger, "owns", _owns_all)),  # each guards for the other
-    "what nobody was given may be marked": ((Ledger, "mark", _not_delivered), (Ledger, "may_mark", _owned)),
+    "messages that were not delivered may be marked": ((Ledger, "mark", _not_delivered), (Ledger, "may_mark", _owned)),
     "one offset too many is committed": ((commits, "send", _one_more),),
     "no delivery fails": ((Deliveries, "answered", _nothing_fails),),
     "deliveries are not awaited": ((Producer, "settle", _no_waiting),),

@@ -1,7 +1,7 @@
 """The ledger is proven before it is believed: it must flag whoever drops, doubles, reorders or replays too much.
 
 A small model of a swarm (nodes that take batches from a partition, commit now and then, die, stand still) feeds it;
-an honest one must come out clean whatever happens to its nodes, a dishonest one must not.
+an honest one must come out clean under every fault of its nodes, a dishonest one must not.
 """
 
 import random

@@ -72,6 +72,6 @@ def test_a_move_ends_within_what_is_there_and_says_when_it_could_not_be_met(
         "earliest": partition.start, "latest": partition.end, "offset": number,
         "relative": (partition.committed or 0) + number, "time": partition.end if at_time is None else at_time,
     }[word]  # fmt: skip
-    assert (move.after == wanted) or move.note == f"{wanted} is not there"
+    assert (move.after == wanted) or move.note == f"{wanted} does not exist"
     if word == "time" and at_time is None:
-        assert move.note == "no record so late"
+        assert move.note == "no record after that time"

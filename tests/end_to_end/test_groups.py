@@ -67,7 +67,7 @@ def test_a_seek_is_shown_first_and_done_with_yes(
 
     told = json.loads(seek("--to", "99", "--json").stdout)
     assert told["done"] is False
-    assert [(move["after"], move["note"]) for move in told["moves"]] == [(10, "99 is not there")] * 2
+    assert [(move["after"], move["note"]) for move in told["moves"]] == [(10, "99 does not exist")] * 2
 
 
 def test_what_a_group_reads_again_after_a_reset_is_everything(
@@ -112,7 +112,7 @@ def test_a_group_at_work_is_not_moved(
     ("arguments", "says"),
     [
         (["seek", "--group", "biling", "--to", "earliest"], "did you mean 'billing'?"),
-        (["seek", "--group", "billing", "--to", "yesterday"], "is no position: give earliest, latest"),
+        (["seek", "--group", "billing", "--to", "yesterday"], "is not a position: give earliest, latest"),
         (["seek", "--group", "billing", "--to", "2026-11-21T06:00"], "has no time zone"),
         (["seek", "--group", "billing", "--to", "+5"], "has no committed offset to go +5 from"),
         (["seek", "--group", "billing", "--to", "1", "--partition", "7"], "has a partition 7"),

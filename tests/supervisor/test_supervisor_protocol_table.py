@@ -15,7 +15,7 @@ from swarm_supervisor.settings import Settings
 NOT_BEGUN_AGAIN = {Cue.BEGIN}
 MAIN_IS_OVER = {Cue.MAIN_GONE, Cue.MAIN_DONE}
 IMPOSSIBLE = {
-    # No replacement in progress: whatever happens to the node is none of the protocol's business.
+    # No replacement in progress: the protocol ignores everything that happens to the node.
     Phase.NONE: set(Cue) - {Cue.BEGIN},
     # The old process is there. It may stop only once the spare is ready, and a spare that is warm was forked.
     Phase.WARMING: NOT_BEGUN_AGAIN | MAIN_IS_OVER | {Cue.MAY_STOP, Cue.HEALTHY},

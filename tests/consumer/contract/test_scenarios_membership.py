@@ -20,7 +20,7 @@ def consume_into(app, topic, journal, delay_s=0.0, **options):
 
 
 def members(cluster, start, topic, journal, count, **settings):
-    """Start so many nodes of one new group; each notes what it handles in the same journal."""
+    """Start `count` nodes of one new group; each notes what it handles in the same journal."""
     group, nodes = None, []
     for _ in range(count):
         app = cluster.app(group, **settings)

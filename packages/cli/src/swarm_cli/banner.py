@@ -58,7 +58,7 @@ class Banner:
         self._ready = False
 
     def attach(self, supervisor: "Supervisor") -> None:
-        """Log the start lines, and from then on what happens to the swarm as a whole."""
+        """Log the start lines, and afterwards each event of the swarm as a whole."""
         from swarm_supervisor import events
 
         for line in lines(self._facts):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What is to be known of an application before nodes run it; plain values, which a child process can answer."""
+    """The facts about an application that a start needs, as plain values that a child process can return."""
 
     client_id: str
     servers: list[str]

@@ -159,7 +159,7 @@ class Settings(SettingsTable):
         unit="seconds", above=0, rare=True, unset="twice max.poll.interval.ms",
     )] = None
     memory_limit: Annotated[float | None, Row(
-        help="Replace a node that uses more than this (off).", section="Health", owners=("liveness",), kind="number",
+        help="Replace a node that exceeds this (off).", section="Health", owners=("liveness",), kind="number",
         unit="MB", above=0, unset="off",
     )] = None
     memory_share: Annotated[float | None, Row(

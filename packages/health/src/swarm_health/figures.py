@@ -15,7 +15,7 @@ Level = Literal["node", "topic", "partition"]
 LABELS: dict[Level, tuple[str, ...]] = {
     "node": ("node",), "topic": ("group", "topic"), "partition": ("group", "topic", "partition"),
 }  # fmt: skip
-"""What tells two figures of a level apart."""
+"""The part of a key that distinguishes the figures of a level."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class LivenessSettings:
         unset="twice max.poll.interval.ms", otherwise="leave it out to follow max.poll.interval.ms",
     )  # fmt: skip
     memory_limit: float | None = _row(
-        None, "Replace a node that uses more than this (off).", "Health", unit="MB", above=0,
+        None, "Replace a node that exceeds this (off).", "Health", unit="MB", above=0,
         unset="off", otherwise="leave it out for no limit",
     )  # fmt: skip
     memory_share: float | None = _row(

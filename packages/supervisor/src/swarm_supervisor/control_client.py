@@ -85,7 +85,7 @@ class ControlClient:
     def trace(self, node: int | None = None, wait_s: float = 3.0) -> dict[int, str]:
         """Return the stacks of every thread by node id; nodes that did not answer within ``wait_s`` are missing.
 
-        The connection is subscribed to events from then on.
+        Afterwards the connection is subscribed to events.
         """
         self.request("subscribe")
         answer = self.request("trace", **({} if node is None else {"node": node}))

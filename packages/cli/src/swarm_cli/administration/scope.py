@@ -1,4 +1,4 @@
-"""What of an application a command is about: its declared topics and its groups, by the filters."""
+"""The declared topics and the groups of an application that the filters select."""
 
 import fnmatch
 from collections.abc import Collection

@@ -69,7 +69,7 @@ def take_last(connection: Connection, keys: Iterable[Key]) -> list[Storable]:
     keys = list(keys)
     _collect(connection)
     ledger = connection.lanes.ledger
-    # What is under way may have been refused: inside a callback nobody hears of it before the partition has gone.
+    # What is under way may have been refused: inside a callback that is not known before the partition has gone.
     left = [key for key in keys if connection.turns.wanted([key]) or connection.turns.under_way(key)]
     last = [present for key in left if (present := ledger.present(key)) is not None]
     connection.turns.forget(keys)
@@ -77,7 +77,7 @@ def take_last(connection: Connection, keys: Iterable[Key]) -> list[Storable]:
 
 
 def commit_due(connection: Connection, client: confluent_kafka.Consumer) -> KafkaException | None:
-    """Send what is to be committed now, in one commit; return what kept it from being sent."""
+    """Send everything that is due in one commit; return the error if it could not be sent."""
     now = time.monotonic()
     with connection._lock:
         due = connection.turns.due(now, at_last=connection.unpolled)
@@ -226,7 +226,7 @@ def ask_for_answers(connection: Connection, client: confluent_kafka.Consumer) ->
 
 
 def _answer(connection: Connection, key: Key, number: int, refused: KafkaError | None) -> None:
-    """Tell those who wait for a commit of a partition sent after `count`; this one has the number `number`."""
+    """Notify waiters for a commit of a partition sent after `count`; this one has the number `number`."""
     left = []
     for count, answer in connection.awaited.pop(key, ()):
         if number > count and answer.set_running_or_notify_cancel():

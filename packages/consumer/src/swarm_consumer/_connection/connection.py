@@ -43,7 +43,7 @@ class Connection:
     join_state_since.
 
     `_lock` guards lanes, ledger and counters; `_changed` is notified when the owner has to look. Both, and the lanes
-    with their ledger, are for this wing alone (`.ci/wings.py` sees to that): others have the methods.
+    with their ledger, are for this wing alone (`.ci/wings.py` checks that); others use the methods.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class Connection:
         return outcome
 
     def divertible(self, run: Run) -> confluent_kafka.Message | None:
-        """Return the message that a failed run gives up, None when it is to be tried again."""
+        """Return the message that a failed run gives up, or None if it is retried."""
         with self._lock:
             return self.lanes.divertible(run)
 
@@ -247,7 +247,7 @@ class Connection:
             return self.lanes.ledger.mark(key, epoch, next_offset, metadata, leader_epoch)
 
     def go_back(self, lane: Lane, epoch: int) -> None:
-        """Have everything of a lane that is not marked handled anew, at once or at the end of its run."""
+        """Have all unmarked messages of a lane handled again, at once or at the end of its run."""
         with self._lock:
             lane.going_back = lane.epoch == epoch
             if lane.going_back and lane.running is None and go_back(self.lanes, lane, time.monotonic()):
@@ -285,7 +285,7 @@ class Connection:
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that came is done with, but for partitions that are paused without an end."""
+        """Whether everything that came is handled, except in partitions that are paused without an end."""
         with self._lock:
             return self.lanes.caught_up
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from swarm_consumer._connection.connection import Connection
 
 SEEKS_S = 1.0
-"""How long seeks may take in a turn: a broker that does not answer holds each of them up, and polls have to go on."""
+"""Time limit for seeks in a turn: each blocks on an unresponsive broker, but polls must continue."""
 
 
 class Due:
@@ -77,7 +77,7 @@ class Due:
                 lane.eof = self._ends_reached = True
 
     def tell_ends(self) -> None:
-        """Call eofed() where the end was reached and everything before it is done with."""
+        """Call eofed() where the end was reached and everything before it has been handled."""
         connection = self._connection
         with connection._lock:
             reached = [lane for lane in connection.lanes.by_key.values() if lane.eof]

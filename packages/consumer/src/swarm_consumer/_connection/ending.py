@@ -38,9 +38,9 @@ class Ending:
     def drain(
         self, client: confluent_kafka.Consumer | None, housekeep: Callable[[confluent_kafka.Consumer], None]
     ) -> None:
-        """Finish what is at work, run the shutdown hooks, commit; polls go on, so that the membership lives on.
+        """Finish running work, run the shutdown hooks, commit; polls continue, which keeps the membership.
 
-        Without a client, which was closed to be made anew, only handlers that outlived it are waited for.
+        Without a client, which was closed to be recreated, only handlers that outlived it are awaited.
         """
         connection = self._connection
         if connection.fatal is not None:

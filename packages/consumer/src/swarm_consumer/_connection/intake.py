@@ -63,7 +63,7 @@ class Intake:
         self._fetch_size = max(largest, min(2 * largest, self._least_bound))
         self._single_topic = routes[0].topic if len(routes) == 1 and not routes[0].is_pattern else None
         self._max_wait = min(route.settings.max_wait for route in routes)
-        self._enough = self._fetch_size * connection.workers.count  # so much for each worker; more would only grow cold
+        self._enough = self._fetch_size * connection.workers.count  # enough for each worker; more would only wait
 
     def turn(self, client: confluent_kafka.Consumer, now: float) -> None:
         """Fetch available messages, or wait until some of the held ones are handled."""
@@ -174,7 +174,7 @@ class Intake:
     def _see_cuts(self, client: confluent_kafka.Consumer, records: list[confluent_kafka.Message]) -> None:
         """Void running work where the log was cut: its offsets now mean other messages, even if none is taken.
 
-        What was done before is void as well: it is committed where the client goes on.
+        What was done before is void as well: it is committed at the place where the client continues.
         """
         cut: list[Key] = []
         with self._connection._lock:

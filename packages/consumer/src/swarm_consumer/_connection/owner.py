@@ -174,7 +174,7 @@ class Owner:
         if self.silent.look(client, time.monotonic(), self.intake.empty_since):
             self.intake.empty_since = None
 
-    # -- what the client tells -----------------------------------------------------------------------------------
+    # -- callbacks of the client ---------------------------------------------------------------------------------
 
     def _report_error(self, error: KafkaError, topic: str | None) -> None:
         connection = self.connection

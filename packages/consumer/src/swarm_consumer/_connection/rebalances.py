@@ -84,7 +84,7 @@ class Rebalances:
                 assert route is not None
                 lane = connection.lanes.assign(key, route, now)
                 connection.counters.assigned(key)
-                # Nobody knows then whether the first record is below what is committed: it is committed where it is.
+                # Then it is unknown whether the first record is below the committed offset, so its offset is committed.
                 lane.start_unknown = key not in (found or {})
                 start = pinned.get(key, (found or {}).get(key))
                 if start is not None:
@@ -98,7 +98,7 @@ class Rebalances:
         connection.bus.emit(Assigned(subscription_group=connection.subscription_group, partitions=tuple(sorted(keys))))
 
     def _refuse(self, client: confluent_kafka.Consumer, keys: list[Key]) -> None:
-        """Tell of partitions that nobody here handles, and fetch nothing of them."""
+        """Report partitions without a handler, and do not fetch them."""
         connection = self._connection
         for topic in sorted({topic for topic, _ in keys}):
             error = ConfigurationError(
@@ -174,7 +174,7 @@ class Rebalances:
         settings = lane.route.settings
         if settings.revocation_timeout is not None:
             return settings.revocation_timeout
-        # A job of minutes or hours does not end within any such time: it would only hold up the connection.
+        # A job of minutes or hours does not end within any such time: it would only block the connection.
         return min(self._revocation_timeout_s, LONG_RUNNING_S) if settings.long_running else self._revocation_timeout_s
 
     def _worth_waiting(self, lanes: list[Lane], started: float) -> bool:

@@ -67,7 +67,7 @@ class SilentPartitions:
                 del looks[key]
         had_room = empty_since is not None and now - empty_since >= ROOM_S
         if connection.statistics.join_state is None:
-            return True  # statistics are off: nobody knows where the client fetches
+            return True  # statistics are off, so it is unknown where the client fetches
         for stall in self._watch.judge(looks, stayed, now, had_room=had_room):
             self._help(client, lanes[stall.key], stall, now)
         return True

@@ -18,7 +18,7 @@ from swarm_consumer._scheduling.progress import Key
 from swarm_consumer.events import Committed
 
 ANSWER_S = 0.05
-"""Between two looks whether a commit is answered, if nobody tells it."""
+"""Pause between two checks for the answer to a commit, without a notification."""
 ASK_S = 2.0
 """How long the owner's thread waits for what the broker says about a group's offsets."""
 
@@ -76,7 +76,7 @@ def group_metadata(connection: Connection, key: Key, epoch: int, timeout_s: floa
 
 
 def doubt(connection: Connection, key: Key, epoch: int, *, doubtful: bool) -> None:
-    """Note that nobody knows whether a transaction has committed an offset of this partition; or that it is known."""
+    """Note whether it is unknown if a transaction has committed an offset of this partition."""
     with connection._lock:
         connection.lanes.ledger.doubt(key, epoch, doubtful=doubtful)
 

@@ -126,7 +126,7 @@ class Consumer:
     def is_revoked(self) -> bool:
         """Whether the partition is being, or has been, taken away.
 
-        A handler that has seen True may return early: from then on its return marks nothing, only its own
+        A handler that has seen True may return early: afterwards its return marks nothing, only its own
         `mark_as_consumed` calls count, up to the moment the partition is handed over.
         """
         return self._context.is_revoked()

@@ -162,7 +162,7 @@ def can_be_called(function: Any, arguments: int) -> bool:
 
 
 def _positional(function: Any) -> int | None:
-    """How many arguments a handler function is to be given: 1, 2, 0 for none that works; None when unknown."""
+    """The number of arguments to pass to a handler function: 1, 2, 0 if neither works; None if unknown."""
     signature = _signature(function)
     if signature is None:
         return 1

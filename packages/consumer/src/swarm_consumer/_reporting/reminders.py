@@ -45,7 +45,7 @@ class PartitionWait:
         self._told_empty = False
 
     def look(self, has_partitions: bool, join_state: str | None, now: float) -> float | None:
-        """Return the length of the wait in seconds, if it is to be reported now.
+        """Return the length of the wait in seconds, if it should be reported now.
 
         A member with an empty assignment is not waiting; that is reported once.
         """

@@ -111,7 +111,7 @@ class Execution:
         return True
 
     def hook(self, connection: Connection, lane: Lane, action: str) -> None:
-        """Call one of the hooks without messages; what it raises is reported and hurts nobody.
+        """Call one of the hooks without messages; an exception is reported and affects nothing else.
 
         A partition without messages so far gets its consumer here.
         """

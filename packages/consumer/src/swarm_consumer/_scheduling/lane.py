@@ -113,7 +113,7 @@ class Run:
         self.seek: Any = None
         self.deferred: Mark | None = None  # a mark that waits for acknowledgements
         self.again = False  # some of it has failed before
-        self.alone = False  # a message of a failed batch, by itself, to find out which one fails
+        self.alone = False  # one message of a failed batch, to find out which one fails
         self.resume_state: LaneState | None = None  # where a hook found the lane
         self.produced: Deliveries | None = None  # what it has produced, once it has
         self.transaction: RunTransaction | None = None

@@ -286,7 +286,7 @@ class Lanes:
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that came is done with, but for lanes that are paused without an end."""
+        """Whether everything that came is handled, except in lanes that are paused without an end."""
         return not any(map(_unfinished, self.by_key.values()))
 
     def is_free(self, lane: Lane) -> bool:

@@ -39,7 +39,7 @@ class Storable:
 
 
 class Ledger:
-    """What is delivered, what is done, and what of it may be committed, for each assigned partition.
+    """The delivered, the finished and the committable offsets of each assigned partition.
 
     Not thread-safe: the group's lock guards it.
     """

@@ -20,7 +20,7 @@ TopicNumber = tuple[str, int]
 LEAST_S = 0.1
 """What every question is given: enough for a broker nearby, so that a timeout of 0 means "at once or not at all"."""
 _NEW_LEADER = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.OFFSET_NOT_AVAILABLE})
-"""What a broker says that was named as leader a moment ago, and does not lead yet."""
+"""Errors of a broker that was named as leader a moment ago and does not lead yet."""
 
 
 def _is_connection(name: str) -> bool:
@@ -87,7 +87,7 @@ class Clients:
 
     def close(self) -> None:
         """Let go of the clients, whose threads end by then."""
-        # Explicitly: an error that somebody keeps holds the frames it came through, and with them this object.
+        # Explicitly: an error that is kept holds the frames it came through, and with them this object.
         self.questions.poll = None
         self._admin = None
         while self._consumers:

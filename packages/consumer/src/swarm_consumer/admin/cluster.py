@@ -216,7 +216,7 @@ class Cluster:
         )
 
     def await_leaders(self, name: str, partitions: int) -> None:
-        """Wait until each of so many partitions of a topic has a leader that answers. Raises AdminError."""
+        """Wait until `partitions` partitions of a topic have a leader that answers. Raises AdminError."""
 
         def led() -> bool:
             topic = self._topics().get(name)
@@ -260,6 +260,6 @@ class Cluster:
         if not shows(led, min(CONTROLLER_S, self.timeout_s)):
             raise AdminError(
                 f"the cluster at {self.servers} names no controller, so its topics cannot be managed; an embedded "
-                "broker is given its topics at its start.",
+                "broker gets its topics when it starts.",
                 "no-controller",
             )

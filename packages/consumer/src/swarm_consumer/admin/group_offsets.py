@@ -87,7 +87,7 @@ class GroupOffsets:
         except UnansweredError as error:
             if error.code in _AT_WORK:
                 raise AdminError(
-                    f"group {self.name!r} has members, and the offsets of a group at work cannot be moved: stop them "
+                    f"group {self.name!r} has members, and the offsets of an active group cannot be moved: stop them "
                     "first; static members count until their session ends.",
                     "has-members",
                 ) from None

@@ -35,13 +35,13 @@ class Position:
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            raise AdminError(f"{text!r} is no position: give {FORMS}.", "position") from None
+            raise AdminError(f"{text!r} is not a position: give {FORMS}.", "position") from None
         if moment.tzinfo is None:
             full = text if ":" in text else f"{text[:10]}T00:00"
             raise AdminError(f"{text!r} has no time zone: write {full}Z for UTC, or an offset like +01:00.", "position")
         milliseconds = round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
         if milliseconds < 0:
-            raise AdminError(f"{text!r} lies before 1970, and no record does.", "position")
+            raise AdminError(f"{text!r} is before 1970, and there are no such records.", "position")
         return cls("time", milliseconds)
 
 
@@ -80,10 +80,10 @@ class PartitionOffsets:
                 wanted = self.committed + position.number
             case "time":
                 wanted = self.end if at_time is None else at_time
-                note = "no record so late" if at_time is None else ""
+                note = "no record after that time" if at_time is None else ""
         after = min(max(wanted, self.start), self.end)
         if after != wanted:
-            note = f"{wanted} is not there"
+            note = f"{wanted} does not exist"
         return Move(topic=self.topic, partition=self.partition, before=self.committed, after=after, note=note)
 
 

@@ -50,7 +50,7 @@ class AddPartitions:
     action = "repartition"
 
     def __str__(self) -> str:
-        return f"~ {self.name}: {self.before} -> {self.after} partitions (keys may go to other partitions from then on)"
+        return f"~ {self.name}: {self.before} -> {self.after} partitions (keys may go to other partitions afterwards)"
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def plan_deletions(declared: Sequence[DeclaredTopic], present: Mapping[str, Topi
 
 
 def means_the_same(now: str | None, wanted: str) -> bool:
-    """Whether two values of a configuration mean the same: order and blanks of a list, or 1.0 and 1, do not matter."""
+    """Whether two values of a configuration mean the same: order and spaces of a list, or 1.0 and 1, do not matter."""
     if now is None:
         return False
     if now == wanted:

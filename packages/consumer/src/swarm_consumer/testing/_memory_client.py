@@ -136,7 +136,7 @@ class MemoryConsumer:
         return any(_covers(topic, key[0]) for topic in self._topics)
 
     def consume(self, count: int, timeout: float) -> list[Message]:
-        """Return the next messages that are there, at most so many."""
+        """Return the next available messages, at most `count`."""
         messages: list[Message] = []
         while len(messages) < count and (message := self._next()) is not None:
             messages.append(message)

@@ -171,7 +171,7 @@ class KafkaBroker:
         self._request("kill")
 
     def restart(self) -> None:
-        """Start the broker again on the same port with its data; one that runs is stopped in order first."""
+        """Start the broker again on the same port with its data; a running one is stopped gracefully first."""
         self._request("restart")
 
     def _request(self, command: str, **arguments: object) -> Any:

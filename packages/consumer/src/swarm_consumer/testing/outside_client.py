@@ -65,7 +65,7 @@ def produce(
     # One request in flight keeps the order as well.
     ordered = {"max.in.flight.requests.per.connection": 1, "linger.ms": 1000}
     producer = _CLIENTS.producer({"bootstrap.servers": bootstrap, **ordered})
-    # A few records are to be one batch on the broker, so that they come to a consumer together: they wait for each
+    # A few records should be one batch on the broker, so that they come to a consumer together: they wait for each
     # other until flush() sends them. Records of a topic that the client does not know yet are handed over one by one
     # when it does, and the first would be sent alone: hence the question before.
     with contextlib.suppress(KafkaException):

@@ -272,7 +272,7 @@ class ProbeServer:
         if connection.state is State.CLOSED:
             self._drop(connection)
             return
-        # Within a phase a client gets no more time, whatever it does (another byte sent, a part of the answer read).
+        # Within a phase a client gets no more time, even if it sends another byte or reads a part of the answer.
         if not connection.enter_phase(time.monotonic()):
             return
         now = connection.since

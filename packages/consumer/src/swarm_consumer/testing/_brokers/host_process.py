@@ -36,7 +36,7 @@ class HostProcess:
         source = str(Path(__file__).parents[3])  # so that the child imports this very package, installed or not
         path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
         # -P: a json.py in the user's working directory must not shadow the standard library's.
-        # A process group of its own: a terminal's Ctrl-C reaches the owner, which then stops this process in order.
+        # A process group of its own: a terminal's Ctrl-C reaches the owner, which then stops this process gracefully.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, str(self._owner)],
             stdin=subprocess.PIPE,
