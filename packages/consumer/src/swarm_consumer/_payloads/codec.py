@@ -83,7 +83,7 @@ def encoded(codec: Codec, payload: Any) -> tuple[bytes | None, Sequence[tuple[st
     if isinstance(made, Encoded) and isinstance(made.value, bytes):
         return made
     raise TypeError(
-        f"{type(codec).__qualname__}.encode() returned {made!r:.100}: it has to return bytes, or "
+        f"{type(codec).__qualname__}.encode() returned {type(made).__qualname__}: it has to return bytes, or "
         f"swarm_consumer.Encoded(bytes, headers)"
     )
 
@@ -101,7 +101,9 @@ def _plain(value: Any) -> Any:
     """What msgspec is given for a pydantic model; pydantic itself is never imported here."""
     dump = getattr(value, "model_dump", None)
     if dump is None:
-        raise TypeError(f"an object of type {type(value).__qualname__} cannot become JSON: produce bytes instead")
+        raise TypeError(
+            f"an object of type {type(value).__qualname__} cannot be encoded as JSON: produce bytes instead"
+        )
     return dump(mode="json")
 
 

@@ -93,7 +93,7 @@ class Producer:
         For a direct call only the `Delivery` can wait for the message; a failure that no one waits for
         is reported as ErrorOccurred. `deliveries` and `told` are for the runtime, which waits for its runs' messages.
         """
-        payload, added = encoded(codec or self._codec_of(topic), value)
+        payload, added = encoded(self._codec_of(topic) if codec is None else codec, value)
         encoded_key = encode(key)
         client = self.client
         delivery = Delivery(self.await_all, topic, deliveries, None if told else self._on_undelivered)

@@ -1,1 +1,1 @@
-"""Facts about librdkafka and its properties, for all code that creates or queries clients."""
+"""Facts about librdkafka and its properties, and the factory of its clients."""
