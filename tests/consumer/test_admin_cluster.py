@@ -1,6 +1,7 @@
 """A cluster and the offsets of its groups: what is asked and moved, and one sentence for whatever fails."""
 
 import os
+import time
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -114,6 +115,37 @@ def test_with_a_timeout_of_0_each_question_is_asked_once_all_the_same(embedded_b
         assert cluster.partitions()["orders"] == 2
     with Cluster(NOWHERE, timeout_s=0) as cluster, pytest.raises(AdminError, match="connection refused"):
         cluster.partitions()
+
+
+@pytest.mark.parametrize("name", ["", None, 5, "\ud800"])
+def test_a_name_that_no_group_can_have_is_refused(name):
+    """The client's C code ended the whole process with an assertion."""
+    with Cluster(NOWHERE) as cluster, pytest.raises(AdminError, match="is not the name of a group"):
+        cluster.group(name)
+
+
+def test_a_partition_that_is_refused_is_no_partition_without_a_commit(embedded_broker):
+    """It was shown as one of which nothing is committed, or as offset 0: lag and the plan of a seek were wrong."""
+    embedded_broker.create_topic("orders", 1)
+    kafka = {"bootstrap.servers": embedded_broker.bootstrap}
+    with Cluster(kafka, timeout_s=1.0) as cluster:
+        group = cluster.group("billing")
+        for call in (lambda: group.offsets([("orders", 9)]), lambda: group.at_time([("orders", 0), ("orders", 9)], 0)):
+            with pytest.raises(AdminError, match=r"not known: .*[Uu]nknown"):
+                call()
+        assert group.at_time([], 0) == {}
+        group.commit({})
+        with pytest.raises(AdminError, match=r"^the committed offsets are not known: .*[Uu]nknown"):
+            group.offsets([("orders", 0), ("orders", 9)])
+
+
+def test_a_commit_keeps_the_timeout_too():
+    """It took 45 s."""
+    began = time.monotonic()
+    refused = pytest.raises(AdminError, match="the offsets of group 'billing' were not changed")
+    with Cluster(NOWHERE, timeout_s=0.5) as cluster, refused:
+        cluster.group("billing").commit({("orders", 0): 1})
+    assert time.monotonic() - began < 20.0
 
 
 def test_a_topic_that_a_group_reads_and_that_is_not_there_is_named(embedded_broker):

@@ -95,7 +95,12 @@ class Cluster:
         self.close()
 
     def group(self, name: str) -> GroupOffsets:
-        """Return a consumer group, to see and to move its offsets; it does not have to exist, and is not joined."""
+        """Return a consumer group, to see and to move its offsets; it does not have to exist, and is not joined.
+
+        Raises AdminError ("refused") for a name that no group can have: the client would end the process.
+        """
+        if not isinstance(name, str) or not name or name.encode(errors="replace").decode() != name:
+            raise AdminError(f"{name!r} is not the name of a group: give a text that is not empty.")
         return GroupOffsets(self._clients, name)
 
     # -- asking ---------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class GroupOffsets:
             if found.error is not None:
                 raise KafkaException(found.error)
             asked = [TopicPartition(topic, number) for number in found.partitions]
-            return self._clients.group_client(self.name).committed(asked, timeout=left)
+            return _whole(self._clients.group_client(self.name).committed(asked, timeout=left))
 
         unknown = f"the offsets of group {self.name!r} in {topic!r} are not known"
         return {each.partition: each.offset for each in self._questions.ask(question, unknown) if each.offset >= 0}
@@ -51,10 +51,7 @@ class GroupOffsets:
         if not asked:
             return []
         places = [TopicPartition(topic, number) for topic, number in asked]
-        answer = self._questions.ask(
-            lambda left: self._clients.group_client(self.name).committed(places, timeout=left),
-            "the committed offsets are not known",
-        )
+        answer = self._committed(places, "the committed offsets are not known")
         committed = {(each.topic, each.partition): each.offset for each in answer if each.offset >= 0}
         starts, ends = self._clients.starts(asked), self._clients.ends(asked)
         return [
@@ -71,8 +68,10 @@ class GroupOffsets:
         Raises AdminError.
         """
         places = [TopicPartition(topic, number, milliseconds) for topic, number in wanted]
+        if not places:
+            return {}
         found = self._questions.ask(
-            lambda left: self._clients.group_client(self.name).offsets_for_times(places, timeout=left),
+            lambda left: _whole(self._clients.group_client(self.name).offsets_for_times(places, timeout=left)),
             "the offsets of that time are not known",
         )
         return {(each.topic, each.partition): each.offset if each.offset >= 0 else None for each in found}
@@ -80,6 +79,10 @@ class GroupOffsets:
     def commit(self, offsets: Mapping[TopicNumber, int]) -> None:
         """Commit the offset of each (topic, partition). Raises AdminError, "has-members" while the group is at work."""
         places = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+        if not places:
+            return
+        # A commit takes no time limit, and waits 45 s for a coordinator: this question finds it, or fails, in time.
+        self._committed(places, f"the offsets of group {self.name!r} were not changed")
         try:
             answers = self._questions.until(
                 lambda _: self._clients.group_client(self.name).commit(offsets=places, asynchronous=False)
@@ -98,6 +101,11 @@ class GroupOffsets:
                     f"{answer.topic}[{answer.partition}] of group {self.name!r} was not changed: {answer.error.str()}."
                 )
 
+    def _committed(self, places: list[TopicPartition], failure: str) -> list[TopicPartition]:
+        return self._questions.ask(
+            lambda left: _whole(self._clients.group_client(self.name).committed(places, timeout=left)), failure
+        )
+
     def members(self) -> int | None:
         """Return how many members the group has; None where the cluster does not say."""
         timeout_s = self._questions.timeout_s
@@ -107,3 +115,11 @@ class GroupOffsets:
         except (KafkaException, FutureTimeoutError):
             return None
         return 0 if described.state == ConsumerGroupState.DEAD else len(described.members)
+
+
+def _whole(found: list[TopicPartition]) -> list[TopicPartition]:
+    """Return an answer without errors: the error of one partition would look like "nothing committed"."""
+    for each in found:
+        if each.error is not None:
+            raise KafkaException(each.error)
+    return found
