@@ -247,6 +247,19 @@ class TestQueries:
         assert server.counters.failed == 0
         assert get(server, "/echo?node=1").status == 200
 
+    def test_a_bad_parameter_that_a_body_in_parts_reads_is_400_too(self, serve: Serve) -> None:
+        """It was a 500 and a traceback in the log: the body begins when the endpoint has returned."""
+
+        def parts(request: Request) -> Iterator[bytes]:
+            yield f"node {request.integer('node')}".encode()
+
+        server = serve({"/parts": Endpoint(lambda request: Answer(200, "text/plain", parts(request)), ("node",))})
+        response = get(server, "/parts?node=x")
+        assert response.status == 400
+        assert response.body.startswith(b"node is 'x': give an integer")  # type: ignore[attr-defined]
+        assert get(server, "/parts?node=3").body == b"node 3"  # type: ignore[attr-defined]
+        assert (server.counters.refused, server.counters.failed) == (1, 0)
+
     def test_a_broken_query_is_400_at_every_path(self, serve: Serve, swarm: Any) -> None:
         server = serve(endpoints(swarm))
         for path in ("/", "/livez", "/readyz", "/status"):

@@ -227,8 +227,7 @@ class ProbeServer:
                 rendering = self._renderings.begin(asked, answer, answer.body)
             rendering.waiting.append(connection)
         except RefusedError as error:
-            self.counters.refused += 1
-            connection.respond(error.status, TEXT, f"{error}\n".encode(), error.headers)
+            self._refuse(connection, error)
         except BaseException as error:  # noqa: BLE001  an endpoint must not end the loop
             self._fail([connection], path, error)
 
@@ -247,12 +246,21 @@ class ProbeServer:
 
     def _deliver(self, rendering: Rendering) -> None:
         """Answer all connections that wait for a body."""
-        if rendering.error is not None:
-            self._fail(rendering.waiting, rendering.request.path, rendering.error)
+        error = rendering.error
+        if error is not None and not isinstance(error, RefusedError):
+            self._fail(rendering.waiting, rendering.request.path, error)
         for connection in rendering.waiting:
-            if connection.state is State.WAITING:
+            if connection.state is not State.WAITING:
+                pass
+            elif isinstance(error, RefusedError):  # a body in parts may read a parameter when it begins
+                self._refuse(connection, error)
+            else:
                 self._respond(connection, rendering.answer, rendering.body)
             self._settle(connection)
+
+    def _refuse(self, connection: ProbeConnection, error: RefusedError) -> None:
+        self.counters.refused += 1
+        connection.respond(error.status, TEXT, f"{error}\n".encode(), error.headers)
 
     def _respond(self, connection: ProbeConnection, answer: Answer, body: bytes) -> None:
         self.counters.answered += 1
