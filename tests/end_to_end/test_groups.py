@@ -115,7 +115,7 @@ def test_a_group_at_work_is_not_moved(
         (["seek", "--group", "billing", "--to", "yesterday"], "is not a position: give earliest, latest"),
         (["seek", "--group", "billing", "--to", "2026-11-21T06:00"], "has no time zone"),
         (["seek", "--group", "billing", "--to", "+5"], "has no committed offset to go +5 from"),
-        (["seek", "--group", "billing", "--to", "1", "--partition", "7"], "has a partition 7"),
+        (["seek", "--group", "billing", "--to", "1", "--partition", "7"], "has partition 7"),
         (["reset", "--group", "strict"], "initial_offset 'error'"),
     ],
 )
