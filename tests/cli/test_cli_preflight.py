@@ -134,3 +134,7 @@ def test_one_process_looks_again_for_a_topic_that_is_missing(clock: Clock) -> No
     assert not answers
     with pytest.raises(UsageError, match="topic does not exist"):
         preflight.examine(lambda timeout_s: without, outline, 1, Settings())
+    answers = [without, AWAY]
+    with pytest.raises(UsageError, match="topic does not exist"):
+        preflight.examine(lambda timeout_s: answers.pop(0), outline, 1, Settings(connect_timeout=0.0))
+    assert not answers

@@ -111,6 +111,17 @@ def test_a_topic_that_is_missing_in_the_first_answer_is_looked_for_again(
     assert supervisor.released == 1
 
 
+def test_a_broker_that_is_too_slow_to_be_asked_again_has_answered_all_the_same(supervisor: Supervisor) -> None:
+    settings = Settings(connect_timeout=0.0)
+    StartGate(supervisor, lambda: None, OUTLINE, 2, settings, 10.0)  # type: ignore[arg-type,return-value]
+    supervisor.listeners["AfterWarmup"](SimpleNamespace(at=0.0))
+    supervisor.answer(msgspec.json.encode(ClusterReport(reachable=True, topics={"orders": None})))
+    supervisor.answer(msgspec.json.encode(ClusterReport(error="timed out")))
+    ((reason, code),) = supervisor.stops
+    assert "topic does not exist at kafka:9092: 'orders'" in reason
+    assert code == 2
+
+
 def test_a_topic_that_stays_missing_ends_the_start(supervisor: Supervisor, gate: StartGate) -> None:
     for _ in range(LOOKS):
         assert not supervisor.stops

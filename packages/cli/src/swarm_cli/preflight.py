@@ -116,12 +116,15 @@ def await_cluster(
 def examine(ask: Ask, outline: "Outline", nodes: int, settings: Settings) -> None:
     """Wait for the brokers and judge what they say. Raises CommandError or UsageError."""
     servers = named_servers(outline)
-    for look in range(LOOKS):
-        if look:
-            _pause(LOOK_S)
-        report = await_cluster(ask, servers, settings.connect_timeout)
+    report = await_cluster(ask, servers, settings.connect_timeout)
+    for _ in range(LOOKS - 1):
         if not in_doubt(report, settings):
             break
+        _pause(LOOK_S)
+        try:
+            report = await_cluster(ask, servers, settings.connect_timeout)
+        except CommandError:
+            break  # the answer before stands: a broker did answer
     judge(report, outline.topics, nodes, servers, settings.allow_missing_topics)
 
 

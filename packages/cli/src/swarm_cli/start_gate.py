@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from swarm_cli import preflight
-from swarm_cli.errors import CommandError, complain, sentence
+from swarm_cli.errors import CommandError, UsageError, complain, sentence
 from swarm_cli.exit_codes import ExitCode
 from swarm_cli.settings import Settings
 
@@ -44,6 +44,7 @@ class StartGate:
         self._patience = preflight.Patience(self._servers, settings.connect_timeout, time.monotonic())
         self._lost = 0
         self._looks = 0
+        self._missing: UsageError | None = None
         self._open = False
         self._stopped_by = ""
         self._error: CommandError | None = None
@@ -102,12 +103,16 @@ class StartGate:
                 self._again(report.error or "no answer")
                 return
             self._looks += 1
-            if preflight.in_doubt(report, self._settings) and self._looks < preflight.LOOKS:
+            try:
+                preflight.judge(
+                    report, self._outline.topics, self._nodes, self._servers, self._settings.allow_missing_topics
+                )
+            except UsageError as error:
+                if self._looks == preflight.LOOKS or not preflight.in_doubt(report, self._settings):
+                    raise
+                self._missing = error
                 self._look_again(preflight.missing_topics(report))
                 return
-            preflight.judge(
-                report, self._outline.topics, self._nodes, self._servers, self._settings.allow_missing_topics
-            )
         except Exception as error:  # noqa: BLE001 - as above
             self._refuse(error)
             return
@@ -124,7 +129,7 @@ class StartGate:
         try:
             pause_s = self._patience.failed(reason, now)
         except CommandError as error:
-            self._refuse(error)
+            self._refuse(self._missing or error)  # if a broker did answer, it is the topic
             return
         self._supervisor.hold(preflight.waiting(self._servers, reason))
         self._supervisor.call_at(now + pause_s, self._ask)
