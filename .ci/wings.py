@@ -93,7 +93,7 @@ def _reached(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Attribute):
             value = node.value
             name = value.id if isinstance(value, ast.Name) else value.attr if isinstance(value, ast.Attribute) else ""
-            is_private = node.attr.startswith("_") or node.attr == "lock"
+            is_private = node.attr.startswith("_") or node.attr in ("lock", "partitions")
             if node.attr in SHARED or (name.strip("_") == "connection" and is_private):
                 yield ast.unparse(node)
 

@@ -248,7 +248,8 @@ class History:
             for key, log in self.broker.logs.items()
             if not log.done
         )
-        lanes = {lane.key: lane.state for one in node.runtime._connections for lane in one.lanes.by_key.values()}
+        partitions = [one for each in node.runtime._connections for one in each.partitions.by_key.values()]
+        lanes = {lane.key: lane.state for partition in partitions for lane in partition.lanes}
         raise Broken(f"{CALM_S:g} s without any fault: {left}; {lanes}; {self.scheduler.describe()}")
 
     def _heal(self) -> None:

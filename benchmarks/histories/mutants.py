@@ -7,30 +7,36 @@ from typing import Any
 from swarm_consumer._connection import commits
 from swarm_consumer._producing.deliveries import Deliveries
 from swarm_consumer._producing.producer import Producer
-from swarm_consumer._scheduling.lanes import Lanes
-from swarm_consumer._scheduling.progress import Ledger, Storable
+from swarm_consumer._scheduling.backlog import Backlog
+from swarm_consumer._scheduling.ledger import Committable, Ledger
+from swarm_consumer._scheduling.partitions import Partitions
 
 Mutant = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _any_epoch(original: Callable[..., Any]) -> Callable[..., Any]:
-    def mark(self: Ledger, key: Any, epoch: int, next_offset: int, *rest: Any, **options: Any) -> Any:
+    def note(self: Ledger, key: Any, epoch: int, *offsets: Any, **options: Any) -> Any:
         entry = self._entries.get(key)
         if entry is not None and entry.epoch != epoch:  # what that epoch was given counts too: else it is refused
-            entry.delivered = max(entry.delivered or 0, next_offset)
-        return original(self, key, epoch if entry is None else entry.epoch, next_offset, *rest, **options)
+            entry.delivered = max(entry.delivered or 0, _next_of(offsets))
+        return original(self, key, epoch if entry is None else entry.epoch, *offsets, **options)
 
-    return mark
+    return note
 
 
 def _not_delivered(original: Callable[..., Any]) -> Callable[..., Any]:
-    def mark(self: Ledger, key: Any, epoch: int, next_offset: int, *rest: Any, **options: Any) -> Any:
+    def note(self: Ledger, key: Any, epoch: int, *offsets: Any, **options: Any) -> Any:
         entry = self._entries.get(key)
         if entry is not None:
-            entry.delivered = max(entry.delivered or 0, next_offset)
-        return original(self, key, epoch, next_offset, *rest, **options)
+            entry.delivered = max(entry.delivered or 0, _next_of(offsets))
+        return original(self, key, epoch, *offsets, **options)
 
-    return mark
+    return note
+
+
+def _next_of(offsets: Any) -> int:
+    """The next offset among the arguments of `Ledger.mark` or `Ledger.complete`."""
+    return max(one for one in offsets[:2] if isinstance(one, int))
 
 
 def _owns_all(_: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,7 +49,7 @@ def _owned(_: Callable[..., Any]) -> Callable[..., Any]:
 
 def _one_more(original: Callable[..., Any]) -> Callable[..., Any]:
     def send(group: Any, client: Any, places: Any) -> Any:
-        return original(group, client, [Storable(one.topic, one.partition, one.offset + 1) for one in places])
+        return original(group, client, [Committable(one.topic, one.partition, one.offset + 1) for one in places])
 
     return send
 
@@ -61,24 +67,23 @@ def _no_waiting(_: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _failures_pass(original: Callable[..., Any]) -> Callable[..., Any]:
-    def finish(self: Lanes, run: Any, failed: bool, now: float, **options: Any) -> Any:
+    def finish(self: Partitions, run: Any, failed: bool, now: float, **options: Any) -> Any:
         return original(self, run, failed and run.attempt < 3, now, **options)
 
     return finish
 
 
 def _rest_is_dropped(original: Callable[..., Any]) -> Callable[..., Any]:
-    def failed(self: Lanes, lane: Any, run: Any, *rest: Any) -> Any:
-        outcome = original(self, lane, run, *rest)
-        if lane.retry is not None and len(lane.retry) > 1:
-            del lane.retry[0]
-        return outcome
+    def put_back(self: Backlog, records: Any, first: int) -> None:
+        original(self, records, first)
+        if self.retry is not None and len(self.retry) > 1:
+            del self.retry[0]
 
-    return failed
+    return put_back
 
 
 def _last_is_held_back(original: Callable[..., Any]) -> Callable[..., Any]:
-    def take(self: Lanes, lane: Any, now: float) -> Any:
+    def take(self: Partitions, lane: Any, now: float) -> Any:
         run = original(self, lane, now)
         if run is not None and len(run.records) > 2:
             run.records.pop(1)
@@ -88,7 +93,7 @@ def _last_is_held_back(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _never_woken(original: Callable[..., Any]) -> Callable[..., Any]:
-    def wake(self: Lanes, now: float) -> Any:
+    def wake(self: Partitions, now: float) -> Any:
         woken = original(self, now)
         return woken[:1]
 
@@ -96,25 +101,29 @@ def _never_woken(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _beside_the_former(original: Callable[..., Any]) -> Callable[..., Any]:
-    def close(self: Lanes, key: Any, **options: Any) -> Any:
-        lane = original(self, key, **options)
+    def close(self: Partitions, key: Any, **options: Any) -> Any:
+        partition = original(self, key, **options)
         self._former.clear()
-        return lane
+        return partition
 
     return close
 
 
 MUTANTS: dict[str, tuple[tuple[Any, str, Mutant], ...]] = {
-    "an old epoch counts": ((Ledger, "mark", _any_epoch), (Ledger, "owns", _owns_all)),  # each guards for the other
+    "an old epoch counts": (  # each guards for the others
+        (Ledger, "mark", _any_epoch),
+        (Ledger, "complete", _any_epoch),
+        (Ledger, "owns", _owns_all),
+    ),
     "messages that were not delivered may be marked": ((Ledger, "mark", _not_delivered), (Ledger, "may_mark", _owned)),
     "one offset too many is committed": ((commits, "send", _one_more),),
     "no delivery fails": ((Deliveries, "answered", _nothing_fails),),
     "deliveries are not awaited": ((Producer, "settle", _no_waiting),),
-    "the third attempt counts as done": ((Lanes, "finish", _failures_pass),),
-    "a failed batch loses its first message": ((Lanes, "_failed", _rest_is_dropped),),
-    "a message is left out of its batch": ((Lanes, "take", _last_is_held_back),),
-    "a partition does not wait for its former assignment": ((Lanes, "close", _beside_the_former),),
-    "only one lane at a time is woken": ((Lanes, "wake", _never_woken),),
+    "the third attempt counts as done": ((Partitions, "finish", _failures_pass),),
+    "a failed batch loses its first message": ((Backlog, "put_back", _rest_is_dropped),),
+    "a message is left out of its batch": ((Partitions, "take", _last_is_held_back),),
+    "a partition does not wait for its former assignment": ((Partitions, "close", _beside_the_former),),
+    "only one lane at a time is woken": ((Partitions, "wake", _never_woken),),
 }
 
 

@@ -166,7 +166,7 @@ def test_the_owner_may_stop_while_it_waits_for_its_own_id(embedded_broker, make_
 
 def test_a_commit_that_cannot_even_be_sent_leaves_nobody_waiting():
     """Each attempt left an answer behind, which every later revocation asked the broker about."""
-    from swarm_consumer._scheduling.progress import Ledger
+    from swarm_consumer._scheduling.ledger import Ledger
 
     class Client:
         def commit(self, **options):
@@ -174,10 +174,10 @@ def test_a_commit_that_cannot_even_be_sent_leaves_nobody_waiting():
 
     key, ledger = ("flights", 3), Ledger()
     epoch = ledger.assign(key)
-    ledger.deliver(key, epoch, 6, 0)
+    ledger.deliver(key, epoch, 0, 6)
     ledger.mark(key, epoch, 6)
     connection = Reported()
-    connection.lanes = SimpleNamespace(ledger=ledger)
+    connection.partitions = SimpleNamespace(ledger=ledger)
     connection.requests = SimpleNamespace(ask=lambda function, timeout_s: function(Client()))
     for _ in range(5):
         assert commits.commit_blocking(connection, key, epoch, 1.0) is False
@@ -245,8 +245,8 @@ def test_seeks_of_many_partitions_leave_room_for_polls(monkeypatch):
     monkeypatch.setattr("swarm_consumer._connection.seeks.seek", lambda connection, client, lane: sought.append(lane))
     connection = a_connection()
     for partition in range(3):
-        lane = connection.lanes.assign(("flights", partition), connection.group.route_of("flights"), 0.0)
-        lane.pending_seek = 5
+        lane = connection.partitions.assign(("flights", partition), connection.group.route_of("flights"), 0.0).lanes[0]
+        lane.partition.pending_seek = 5
     Due(connection).attend(None, time.monotonic())
     assert len(sought) == 1
     assert connection.attention, "the others are sought at the next turns"
@@ -265,12 +265,12 @@ class Recording:
 
 def gone_back(connection, make_records, partition=3):
     """Return a lane whose client went back from 10 to 0, and whose handler has done what is before 2."""
-    lane = connection.lanes.assign(("flights", partition), connection.group.route_of("flights"), 0.0)
-    connection.lanes.begin(lane, 10, commit=False)
-    connection.lanes.receive(lane, make_records(0, 2, partition=partition))
-    assert lane.went_back
-    run = connection.lanes.take(lane, 0.0)
-    connection.lanes.finish(run, False, 0.0)
+    lane = connection.partitions.assign(("flights", partition), connection.group.route_of("flights"), 0.0).lanes[0]
+    connection.partitions.begin(lane.partition, 10, commit=False)
+    connection.partitions.receive(lane.partition, make_records(0, 2, partition=partition))
+    assert lane.partition.went_back
+    run = connection.partitions.take(lane, 0.0)
+    connection.partitions.finish(run, False, 0.0)
     return lane
 
 
@@ -304,11 +304,11 @@ def test_a_going_back_that_nobody_confirmed_is_committed_before_the_partition_le
 def test_a_log_that_is_cut_during_the_drain_takes_back_what_was_done(make_records):
     """What was done before was committed afterwards, past the records that have its offsets now."""
     connection, client = a_connection(), Recording()
-    lane = connection.lanes.assign(("flights", 3), connection.group.route_of("flights"), 0.0)
-    connection.lanes.receive(lane, make_records(0, 17, partition=3))
-    connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+    lane = connection.partitions.assign(("flights", 3), connection.group.route_of("flights"), 0.0).lanes[0]
+    connection.partitions.receive(lane.partition, make_records(0, 17, partition=3))
+    connection.partitions.finish(connection.partitions.take(lane, 0.0), False, 0.0)
     commits.collect(connection)
-    connection.lanes.frozen = True
+    connection.partitions.frozen = True
     client.poll = lambda timeout: make_records(0, 1, partition=3)[0]
     Intake(connection, None, None).poll(client, 0.0, drain=False)
     assert client.sent == [(3, 0)]
@@ -369,9 +369,9 @@ def test_a_blocking_mark_stays_taken(embedded_broker, make_app, start, topic_nam
 def with_a_commit_under_way(make_records):
     """Return a connection, its client and a lane whose four messages are done and not answered for."""
     connection, client = a_connection(), Recording()
-    lane = connection.lanes.assign(("flights", 3), connection.group.route_of("flights"), 0.0)
-    connection.lanes.receive(lane, make_records(0, 4, partition=3))
-    connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+    lane = connection.partitions.assign(("flights", 3), connection.group.route_of("flights"), 0.0).lanes[0]
+    connection.partitions.receive(lane.partition, make_records(0, 4, partition=3))
+    connection.partitions.finish(connection.partitions.take(lane, 0.0), False, 0.0)
     commits.commit_now(connection, client, [lane.key])
     return connection, client, lane
 
@@ -424,9 +424,9 @@ def test_a_revocation_waits_for_a_commit_that_is_under_way(make_records):
 def test_requests_that_come_all_the_time_do_not_keep_the_owner_from_polling():
     """Each ended the wait for room early, before a poll was due: the membership was lost, and no answer came."""
     connection, polls = a_connection(), []
-    lane = connection.lanes.assign(("flights", 3), connection.group.route_of("flights"), 0.0)
-    lane.held_bytes = connection.lanes.held_bytes = 2**30
-    lane.held, connection.lanes.held_total = [None] * 10_000, 10_000
+    lane = connection.partitions.assign(("flights", 3), connection.group.route_of("flights"), 0.0).lanes[0]
+    lane.backlog.held_bytes = connection.partitions.held_bytes = 2**30
+    lane.backlog.held, connection.partitions.held_total = [None] * 10_000, 10_000
     client = SimpleNamespace(poll=polls.append, pause=lambda where: None)
     intake = Intake(connection, None, None)
     until = time.monotonic() + 30
@@ -450,13 +450,13 @@ def test_the_last_commit_of_a_partition_takes_what_was_done_and_nothing_that_a_t
     connection, client = a_connection(), Recording()
     lanes = []
     for partition in (3, 4):
-        lane = connection.lanes.assign(("flights", partition), connection.group.route_of("flights"), 0.0)
-        connection.lanes.receive(lane, make_records(0, 4, partition=partition))
-        connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+        lane = connection.partitions.assign(("flights", partition), connection.group.route_of("flights"), 0.0).lanes[0]
+        connection.partitions.receive(lane.partition, make_records(0, 4, partition=partition))
+        connection.partitions.finish(connection.partitions.take(lane, 0.0), False, 0.0)
         lanes.append(lane)
     commits.collect(connection)
     with connection._lock:  # as a transaction does when it has committed more
-        connection.lanes.ledger.committed(lanes[0].key, lanes[0].epoch, 4)
+        connection.partitions.ledger.committed(lanes[0].key, lanes[0].epoch, 4)
         connection.turns.forget([lanes[0].key])
     Rebalances(connection, 0.0, lambda: None).revoke(client, [TopicPartition(*lane.key) for lane in lanes])
     assert client.sent == [(4, 4)]
@@ -466,9 +466,9 @@ def test_one_refused_partition_is_no_refusal_of_the_others(make_records):
     """librdkafka gives its error as that of the whole request: blocking marks of all the others returned False."""
     connection, client = a_connection(), Recording()
     for partition in (3, 4):
-        lane = connection.lanes.assign(("flights", partition), connection.group.route_of("flights"), 0.0)
-        connection.lanes.receive(lane, make_records(0, 4, partition=partition))
-        connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+        lane = connection.partitions.assign(("flights", partition), connection.group.route_of("flights"), 0.0).lanes[0]
+        connection.partitions.receive(lane.partition, make_records(0, 4, partition=partition))
+        connection.partitions.finish(connection.partitions.take(lane, 0.0), False, 0.0)
     told = []
     connection.bus.subscribe(told.append)
     commits.commit_now(connection, client, [("flights", 3), ("flights", 4)])
@@ -504,10 +504,10 @@ def a_blocking_mark(connection, client, lane):
 def test_a_blocking_mark_is_not_answered_by_a_commit_from_before_a_seek_back(make_records):
     """The mark of offset 0 was answered by the commit of 4, which it had just been sought back from."""
     connection, client, lane = with_a_commit_under_way(make_records)
-    lane.pending_seek = 0
-    connection.lanes.sought(lane, 0)
-    connection.lanes.receive(lane, make_records(0, 1, partition=3))
-    connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+    lane.partition.pending_seek = 0
+    connection.partitions.sought(lane.partition, 0)
+    connection.partitions.receive(lane.partition, make_records(0, 1, partition=3))
+    connection.partitions.finish(connection.partitions.take(lane, 0.0), False, 0.0)
     asking, answers = a_blocking_mark(connection, client, lane)
     commits.report(connection, None, [place(4)])
     commits.commit_due(connection, client)
@@ -521,10 +521,10 @@ def test_a_blocking_mark_is_not_answered_by_a_commit_from_before_a_seek_back(mak
 def test_a_mark_beyond_a_transaction_that_is_under_way_is_committed(make_records):
     """Another thread of the handler made it: the transaction's answer had it forgotten for good."""
     connection, client = a_connection(), Recording()
-    lane = connection.lanes.assign(("flights", 3), connection.group.route_of("flights"), 0.0)
-    connection.lanes.receive(lane, make_records(0, 10, partition=3))
-    run = connection.lanes.take(lane, 0.0)
-    connection.lanes.ledger.mark(lane.key, run.epoch, 8)
+    lane = connection.partitions.assign(("flights", 3), connection.group.route_of("flights"), 0.0).lanes[0]
+    connection.partitions.receive(lane.partition, make_records(0, 10, partition=3))
+    run = connection.partitions.take(lane, 0.0)
+    connection.partitions.ledger.mark(lane.key, run.epoch, 8)
     commits.collect(connection)
     transaction_offsets.committed(connection, run, (6, None, None))
     assert connection.turns.wanted([lane.key]) == [lane.key]
@@ -537,8 +537,8 @@ def test_a_transaction_waits_for_what_was_marked_since_it_asked(make_records):
     """It was forgotten, or would have arrived after the transaction and taken the group back."""
     connection, client, lane = with_a_commit_under_way(make_records)
     commits.report(connection, None, [place(4)])
-    connection.lanes.receive(lane, make_records(4, 2, partition=3))
-    connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+    connection.partitions.receive(lane.partition, make_records(4, 2, partition=3))
+    connection.partitions.finish(connection.partitions.take(lane, 0.0), False, 0.0)
     commits.collect(connection)
     client.consumer_group_metadata = lambda: "metadata"
     client.committed = lambda partitions, timeout: None
@@ -585,9 +585,9 @@ def test_a_blocking_mark_of_a_lost_partition_ends_at_once(make_records):
 def test_a_refusal_during_the_drain_is_tried_again_before_the_client_is_closed(make_records):
     """Inside close() nobody hears of it: what a node had done was done again by the next owner."""
     connection, client = a_connection(), Recording()
-    lane = connection.lanes.assign(("flights", 3), connection.group.route_of("flights"), 0.0)
-    connection.lanes.receive(lane, make_records(0, 4, partition=3))
-    connection.lanes.finish(connection.lanes.take(lane, 0.0), False, 0.0)
+    lane = connection.partitions.assign(("flights", 3), connection.group.route_of("flights"), 0.0).lanes[0]
+    connection.partitions.receive(lane.partition, make_records(0, 4, partition=3))
+    connection.partitions.finish(connection.partitions.take(lane, 0.0), False, 0.0)
     answers = [KafkaError(KafkaError.STALE_MEMBER_EPOCH), KafkaError(KafkaError.STALE_MEMBER_EPOCH), None]
 
     def poll(client, timeout):
@@ -625,7 +625,7 @@ def test_a_node_that_a_handler_ends_has_committed_what_was_done(kafka_broker, to
         return start(app, drain_timeout=30.0)
 
     def partitions(running):
-        return sorted(key[1] for connection in running.runtime._connections for key in connection.lane_states())
+        return sorted(key[1] for connection in running.runtime._connections for key in connection.assigned())
 
     def put(partition, *values):
         produce(kafka_broker.bootstrap, topic, [Record(value, partition=partition) for value in values])

@@ -11,8 +11,8 @@ from swarm_consumer import App, Consumer
 from swarm_consumer._connection.client_statistics import NOTHING, ClientStatistics, KnownPartition
 from swarm_consumer._connection.partition_figures import partition_figures
 from swarm_consumer._scheduling.counters import DURATION_BOUNDS_S, Counters
-from swarm_consumer._scheduling.lanes import Lanes
-from swarm_consumer._scheduling.progress import Ledger
+from swarm_consumer._scheduling.ledger import Ledger
+from swarm_consumer._scheduling.partitions import Partitions
 
 KEY = ("flights", 3)
 
@@ -33,21 +33,21 @@ def told(**partition):
 
 
 @pytest.fixture
-def lanes():
+def partitions():
     app = App("lag", {"bootstrap.servers": "nowhere:1"})
     app.topic(KEY[0], max_messages=3)(Handler)
-    lanes = Lanes(Ledger())
-    lanes.assign(KEY, app.routes[0], 0.0)
-    return lanes
+    partitions = Partitions(Ledger())
+    partitions.assign(KEY, app.routes[0], 0.0)
+    return partitions
 
 
-def figures(lanes, known=NOTHING, committed=None, end=None):
-    return partition_figures(lanes.by_key[KEY], lanes.ledger.position(KEY), known, committed, end)
+def figures(partitions, known=NOTHING, committed=None, end=None):
+    return partition_figures(partitions.by_key[KEY], partitions.ledger.position(KEY), known, committed, end)
 
 
-def handle(lanes, failed=False):
-    run = lanes.take(lanes.by_key[KEY], 0.0)
-    lanes.finish(run, failed, 0.1)
+def handle(partitions, failed=False):
+    run = partitions.take(partitions.by_key[KEY].lanes[0], 0.0)
+    partitions.finish(run, failed, 0.1)
 
 
 def oldest(lane, marked):
@@ -55,68 +55,73 @@ def oldest(lane, marked):
 
 
 class TestPosition:
-    def test_it_begins_at_what_is_committed(self, lanes):
-        assert figures(lanes, KnownPartition(committed=7, end=12), 7).position == 7
+    def test_it_begins_at_what_is_committed(self, partitions):
+        assert figures(partitions, KnownPartition(committed=7, end=12), 7).position == 7
 
-    def test_it_begins_at_the_first_record_that_comes_where_nothing_is_committed(self, lanes, make_records):
-        lanes.receive(lanes.by_key[KEY], make_records(40, 5))
-        handle(lanes, failed=True)
-        assert figures(lanes, KnownPartition(end=50)).position == 40, "of a handler that fails from its first record"
-        assert figures(lanes, KnownPartition(end=50)).lag == 10
+    def test_it_begins_at_the_first_record_that_comes_where_nothing_is_committed(self, partitions, make_records):
+        partitions.receive(partitions.by_key[KEY], make_records(40, 5))
+        handle(partitions, failed=True)
+        assert figures(partitions, KnownPartition(end=50)).position == 40, (
+            "of a handler that fails from its first record"
+        )
+        assert figures(partitions, KnownPartition(end=50)).lag == 10
 
-    def test_it_begins_where_the_policy_says_before_anything_comes(self, lanes):
-        assert figures(lanes, KnownPartition(end=9, fetched=9)).position == 9
-        assert figures(lanes, KnownPartition(end=9, fetched=9, waiting=4)).position is None, "it is further back"
+    def test_it_begins_where_the_policy_says_before_anything_comes(self, partitions):
+        assert figures(partitions, KnownPartition(end=9, fetched=9)).position == 9
+        assert figures(partitions, KnownPartition(end=9, fetched=9, waiting=4)).position is None, "it is further back"
 
-    def test_then_it_is_what_was_handled(self, lanes, make_records):
-        lanes.receive(lanes.by_key[KEY], make_records(40, 5))
-        handle(lanes)
-        assert (figures(lanes, KnownPartition(end=50)).position, figures(lanes, KnownPartition(end=50)).lag) == (43, 7)
+    def test_then_it_is_what_was_handled(self, partitions, make_records):
+        partitions.receive(partitions.by_key[KEY], make_records(40, 5))
+        handle(partitions)
+        assert (
+            figures(partitions, KnownPartition(end=50)).position,
+            figures(partitions, KnownPartition(end=50)).lag,
+        ) == (43, 7)
 
-    def test_a_seek_begins_anew(self, lanes, make_records):
-        lane = lanes.by_key[KEY]
-        lanes.receive(lane, make_records(40, 2))
-        lanes.sought(lane, 10)
-        assert figures(lanes, KnownPartition(end=50)).lag == 40
-        lanes.receive(lane, make_records(10, 2))
-        assert figures(lanes, KnownPartition(end=50)).position == 10
+    def test_a_seek_begins_anew(self, partitions, make_records):
+        partition = partitions.by_key[KEY]
+        partitions.receive(partition, make_records(40, 2))
+        partitions.sought(partition, 10)
+        assert figures(partitions, KnownPartition(end=50)).lag == 40
+        partitions.receive(partition, make_records(10, 2))
+        assert figures(partitions, KnownPartition(end=50)).position == 10
 
 
 class TestLag:
-    def test_what_nobody_knows_is_not_zero(self, lanes, make_records):
-        assert figures(lanes).lag is None
-        assert figures(lanes, NOTHING, committed=5).lag is None, "the end is not known"
-        assert figures(lanes, KnownPartition(end=5)).lag is None, "the position is not known"
-        lanes.receive(lanes.by_key[KEY], make_records(0, 3))
-        assert figures(lanes).lag == 3, "at least what is here"
-        handle(lanes)
-        assert figures(lanes).lag is None, "whether more has come, nobody knows"
+    def test_what_nobody_knows_is_not_zero(self, partitions, make_records):
+        assert figures(partitions).lag is None
+        assert figures(partitions, NOTHING, committed=5).lag is None, "the end is not known"
+        assert figures(partitions, KnownPartition(end=5)).lag is None, "the position is not known"
+        partitions.receive(partitions.by_key[KEY], make_records(0, 3))
+        assert figures(partitions).lag == 3, "at least what is here"
+        handle(partitions)
+        assert figures(partitions).lag is None, "whether more has come, nobody knows"
 
-    def test_what_has_come_since_the_statistics_counts(self, lanes, make_records):
-        lanes.receive(lanes.by_key[KEY], make_records(0, 6))
-        assert figures(lanes, KnownPartition(end=2)).lag == 6
+    def test_what_has_come_since_the_statistics_counts(self, partitions, make_records):
+        partitions.receive(partitions.by_key[KEY], make_records(0, 6))
+        assert figures(partitions, KnownPartition(end=2)).lag == 6
 
     @pytest.mark.parametrize("last", [5, 9])
-    def test_offsets_without_records_at_the_end_are_no_lag(self, lanes, make_records, last):
+    def test_offsets_without_records_at_the_end_are_no_lag(self, partitions, make_records, last):
         """The marker of a transaction, an aborted one, a record that compaction took: nothing of it ever comes."""
-        lanes.receive(lanes.by_key[KEY], make_records(0, 3))
+        partitions.receive(partitions.by_key[KEY], make_records(0, 3))
         at_the_end = KnownPartition(end=last, fetched=last)
-        assert figures(lanes, at_the_end).lag == last, "not before the records are handled"
-        handle(lanes)
-        assert figures(lanes, at_the_end).lag == 0
-        assert figures(lanes, KnownPartition(end=last, fetched=3)).lag == last - 3, "nor before it was fetched"
-        assert figures(lanes, KnownPartition(end=last, fetched=last, waiting=1)).lag == last - 3
+        assert figures(partitions, at_the_end).lag == last, "not before the records are handled"
+        handle(partitions)
+        assert figures(partitions, at_the_end).lag == 0
+        assert figures(partitions, KnownPartition(end=last, fetched=3)).lag == last - 3, "nor before it was fetched"
+        assert figures(partitions, KnownPartition(end=last, fetched=last, waiting=1)).lag == last - 3
 
-    def test_what_a_batch_in_work_holds_is_lag(self, lanes, make_records):
-        lanes.receive(lanes.by_key[KEY], make_records(0, 3))
-        lanes.take(lanes.by_key[KEY], 0.0)
-        assert figures(lanes, KnownPartition(end=4, fetched=4)).lag == 4
+    def test_what_a_batch_in_work_holds_is_lag(self, partitions, make_records):
+        partitions.receive(partitions.by_key[KEY], make_records(0, 3))
+        partitions.take(partitions.by_key[KEY].lanes[0], 0.0)
+        assert figures(partitions, KnownPartition(end=4, fetched=4)).lag == 4
 
-    def test_what_retention_has_deleted_is_no_lag(self, lanes):
-        assert figures(lanes, KnownPartition(committed=2, start=10, end=12), 2).lag == 2
+    def test_what_retention_has_deleted_is_no_lag(self, partitions):
+        assert figures(partitions, KnownPartition(committed=2, start=10, end=12), 2).lag == 2
 
-    def test_an_end_that_was_asked_for_counts(self, lanes):
-        assert figures(lanes, KnownPartition(committed=2, end=5, fetched=5), 2, end=20).lag == 18
+    def test_an_end_that_was_asked_for_counts(self, partitions):
+        assert figures(partitions, KnownPartition(committed=2, end=5, fetched=5), 2, end=20).lag == 18
 
     @settings(max_examples=300, deadline=None)
     @given(
@@ -133,18 +138,20 @@ class TestLag:
     ):
         app = App("lag", {"bootstrap.servers": "nowhere:1"})
         app.topic(KEY[0], max_messages=3)(Handler)
-        lanes = Lanes(Ledger())
-        lane = lanes.assign(KEY, app.routes[0], 0.0)
+        partitions = Partitions(Ledger())
+        partition = partitions.assign(KEY, app.routes[0], 0.0)
         if held:
-            lanes.receive(lane, [Message(topic=KEY[0], partition=3, offset=first + one) for one in range(held)])
+            partitions.receive(
+                partition, [Message(topic=KEY[0], partition=3, offset=first + one) for one in range(held)]
+            )
         for _ in range(min(handled, -(-held // 3))):
-            handle(lanes)
+            handle(partitions)
         known = KnownPartition(committed=committed, end=end, fetched=fetched, waiting=waiting)
-        now = figures(lanes, known, committed)
+        now = figures(partitions, known, committed)
         assert now.lag is None or now.lag >= 0
         if now.lag == 0:
             assert end is not None
-            assert lane.drained
+            assert partition.drained
             position = now.position if now.position is not None else 0
             assert position >= end or (fetched is not None and fetched >= end and not waiting)
         if held and not handled:
@@ -152,18 +159,18 @@ class TestLag:
 
 
 class TestOldest:
-    def test_it_is_the_first_record_that_is_not_handled(self, lanes, make_records):
-        lane = lanes.by_key[KEY]
-        assert figures(lanes).oldest_at is None
-        lanes.receive(lane, make_records(0, 6))
-        run = lanes.take(lane, 0.0)
+    def test_it_is_the_first_record_that_is_not_handled(self, partitions, make_records):
+        lane = partitions.by_key[KEY].lanes[0]
+        assert figures(partitions).oldest_at is None
+        partitions.receive(lane.partition, make_records(0, 6))
+        run = partitions.take(lane, 0.0)
         assert oldest(lane, None) == 0
-        lanes.ledger.mark(KEY, run.epoch, 2)
-        assert oldest(lane, lanes.ledger.position(KEY)) == 2
-        lanes.finish(run, True, 0.1)
-        assert oldest(lane, lanes.ledger.position(KEY)) == 2, "it waits for its next attempt"
-        lanes.ledger.mark(KEY, run.epoch, 3)
-        assert oldest(lane, lanes.ledger.position(KEY)) == 3
+        partitions.ledger.mark(KEY, run.epoch, 2)
+        assert oldest(lane, partitions.ledger.position(KEY)) == 2
+        partitions.finish(run, True, 0.1)
+        assert oldest(lane, partitions.ledger.position(KEY)) == 2, "it waits for its next attempt"
+        partitions.ledger.mark(KEY, run.epoch, 3)
+        assert oldest(lane, partitions.ledger.position(KEY)) == 3
 
 
 class TestClientStatistics:

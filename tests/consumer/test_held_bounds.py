@@ -10,9 +10,10 @@ import pytest
 
 from swarm_consumer import App, Consumer
 from swarm_consumer._scheduling import flow
-from swarm_consumer._scheduling.lane import size_of
-from swarm_consumer._scheduling.lanes import Lanes, LaneState
-from swarm_consumer._scheduling.progress import Ledger
+from swarm_consumer._scheduling.backlog import size_of
+from swarm_consumer._scheduling.lane import LaneState
+from swarm_consumer._scheduling.ledger import Ledger
+from swarm_consumer._scheduling.partitions import Partitions
 
 ENOUGH = 10
 
@@ -26,54 +27,54 @@ def route(**options):
 
 
 @pytest.fixture
-def lanes():
-    return Lanes(Ledger())
+def partitions():
+    return Partitions(Ledger())
 
 
-def decide(lanes, now, concurrency=1):
-    return flow.decide(lanes.by_key.values(), now, concurrency, ENOUGH)
+def decide(partitions, now, concurrency=1):
+    return flow.decide(partitions.by_key.values(), now, concurrency, ENOUGH)
 
 
-def test_a_lane_over_its_bound_that_no_worker_comes_to_is_paused(lanes, make_records):
+def test_a_lane_over_its_bound_that_no_worker_comes_to_is_paused(partitions, make_records):
     """All workers are at long batches of other partitions; polls that keep the membership brought ten a second more."""
-    lane = lanes.assign(("flights", 0), route(), 0.0)
-    lanes.receive(lane, make_records(0, 12))
-    first = decide(lanes, 100.0)
+    lane = partitions.assign(("flights", 0), route(), 0.0).lanes[0]
+    partitions.receive(lane.partition, make_records(0, 12))
+    first = decide(partitions, 100.0)
     assert not first.pause
     assert not first.fetch
-    assert not decide(lanes, 100.9).pause
-    assert decide(lanes, 101.1).pause == [lane]
+    assert not decide(partitions, 100.9).pause
+    assert decide(partitions, 101.1).pause == [lane.partition]
 
 
-def test_a_lane_that_is_worked_off_in_time_is_not_paused(lanes, make_records):
-    lane = lanes.assign(("flights", 0), route(), 0.0)
-    lanes.receive(lane, make_records(0, 12))
-    decide(lanes, 100.0)
-    run = lanes.take(lane, 101.0)
-    lanes.receive(lane, make_records(12, 8))
-    assert not decide(lanes, 101.1).pause, "a worker is at it"
-    lanes.finish(run, False, 101.2)  # at 25 messages a second
-    assert not decide(lanes, 101.3).pause, "the wait begins anew"
+def test_a_lane_that_is_worked_off_in_time_is_not_paused(partitions, make_records):
+    lane = partitions.assign(("flights", 0), route(), 0.0).lanes[0]
+    partitions.receive(lane.partition, make_records(0, 12))
+    decide(partitions, 100.0)
+    run = partitions.take(lane, 101.0)
+    partitions.receive(lane.partition, make_records(12, 8))
+    assert not decide(partitions, 101.1).pause, "a worker is at it"
+    partitions.finish(run, False, 101.2)  # at 25 messages a second
+    assert not decide(partitions, 101.3).pause, "the wait begins anew"
 
 
-def test_nothing_is_fetched_while_every_lane_waits(lanes, make_records):
+def test_nothing_is_fetched_while_every_lane_waits(partitions, make_records):
     """A fault that hits every handler: nobody can work on more."""
     for number in range(3):
-        lane = lanes.assign(("flights", number), route(), 0.0)
-        lanes.receive(lane, make_records(0, 5, partition=number))
-        lanes.finish(lanes.take(lane, 0.0), True, 0.1)
+        lane = partitions.assign(("flights", number), route(), 0.0).lanes[0]
+        partitions.receive(lane.partition, make_records(0, 5, partition=number))
+        partitions.finish(partitions.take(lane, 0.0), True, 0.1)
         assert lane.state is LaneState.WAITING
-    assert not decide(lanes, 0.2).fetch
-    lanes.wake(60.0)
-    assert decide(lanes, 60.0).fetch
+    assert not decide(partitions, 0.2).fetch
+    partitions.wake(60.0)
+    assert decide(partitions, 60.0).fetch
 
 
-def test_one_lane_that_can_go_on_keeps_the_fetch_going(lanes, make_records):
-    blocked = lanes.assign(("flights", 0), route(), 0.0)
-    lanes.receive(blocked, make_records(0, 5))
-    lanes.finish(lanes.take(blocked, 0.0), True, 0.1)
-    lanes.assign(("flights", 1), route(), 0.0)
-    assert decide(lanes, 0.2).fetch
+def test_one_lane_that_can_go_on_keeps_the_fetch_going(partitions, make_records):
+    blocked = partitions.assign(("flights", 0), route(), 0.0).lanes[0]
+    partitions.receive(blocked.partition, make_records(0, 5))
+    partitions.finish(partitions.take(blocked, 0.0), True, 0.1)
+    partitions.assign(("flights", 1), route(), 0.0)
+    assert decide(partitions, 0.2).fetch
 
 
 def big(first, count, size, partition=0):
@@ -83,34 +84,34 @@ def big(first, count, size, partition=0):
     ]
 
 
-def test_bytes_are_bounded_too(lanes):
+def test_bytes_are_bounded_too(partitions):
     options = {"max_held_messages": 2000, "max_held_bytes": 4 * 2**20}
     for number in range(4):
-        lane = lanes.assign(("flights", number), route(**options), 0.0)
-        lanes.receive(lane, big(0, 30, 50_000, number))
-        lanes.finish(lanes.take(lane, 0.0), True, 0.1)
-    over = decide(lanes, 0.2)
+        lane = partitions.assign(("flights", number), route(**options), 0.0).lanes[0]
+        partitions.receive(lane.partition, big(0, 30, 50_000, number))
+        partitions.finish(partitions.take(lane, 0.0), True, 0.1)
+    over = decide(partitions, 0.2)
     assert len(over.pause) == 4, "each holds more than its quarter of 4 MiB"
-    for lane in over.pause:
-        lane.flow_paused = True
-    for lane in lanes.wake(60.0):
+    for partition in over.pause:
+        partition.flow_paused = True
+    for lane in partitions.wake(60.0):
         for _ in range(4):
-            lanes.finish(lanes.take(lane, 60.0), False, 60.1)
-    assert len(decide(lanes, 61.0).resume) == 4
+            partitions.finish(partitions.take(lane, 60.0), False, 60.1)
+    assert len(decide(partitions, 61.0).resume) == 4
 
 
-def test_held_bytes_come_back_to_nothing(lanes):
-    lane = lanes.assign(("flights", 0), route(max_held_messages=2000), 0.0)
-    other = lanes.assign(("flights", 1), route(max_held_messages=2000), 0.0)
-    lanes.receive(lane, big(0, 23, 1000))
-    lanes.receive(other, big(0, 9, 70, 1))
-    assert lanes.held_bytes == lane.held_bytes + other.held_bytes > 0
-    while (run := lanes.take(lane, 1.0)) is not None:
-        lanes.finish(run, False, 1.1)
-        assert 0 <= lane.held_bytes <= 23_000
-    assert lane.held_bytes == 0
-    lanes.close(("flights", 1))
-    assert lanes.held_bytes == lanes.held_total == 0
+def test_held_bytes_come_back_to_nothing(partitions):
+    lane = partitions.assign(("flights", 0), route(max_held_messages=2000), 0.0).lanes[0]
+    other = partitions.assign(("flights", 1), route(max_held_messages=2000), 0.0).lanes[0]
+    partitions.receive(lane.partition, big(0, 23, 1000))
+    partitions.receive(other.partition, big(0, 9, 70, 1))
+    assert partitions.held_bytes == lane.partition.held_bytes + other.partition.held_bytes > 0
+    while (run := partitions.take(lane, 1.0)) is not None:
+        partitions.finish(run, False, 1.1)
+        assert 0 <= lane.partition.held_bytes <= 23_000
+    assert lane.partition.held_bytes == 0
+    partitions.close(("flights", 1))
+    assert partitions.held_bytes == partitions.held_total == 0
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 100, 1000])
@@ -162,12 +163,14 @@ def test_of_large_messages_fewer_are_taken_at_once(make_app):
     app = make_app(max_messages=100)
     app.consume("flights")(lambda messages: None)
     (group,) = app.subscription_groups()
-    connection = type("C", (), {"group": group, "lanes": Lanes(Ledger()), "workers": type("W", (), {"count": 1})})
+    connection = type(
+        "C", (), {"group": group, "partitions": Partitions(Ledger()), "workers": type("W", (), {"count": 1})}
+    )
     intake = Intake(connection, None, None)
     assert intake._fetch_count() == 200
     for number in range(8):
-        lane = connection.lanes.assign(("flights", number), group.routes[0], 0.0)
-        connection.lanes.receive(lane, big(0, 10, 50_000, number))
+        lane = connection.partitions.assign(("flights", number), group.routes[0], 0.0).lanes[0]
+        connection.partitions.receive(lane.partition, big(0, 10, 50_000, number))
     assert intake._fetch_count() == 32 * 2**20 // 8 // 2 // 50_000
-    connection.lanes.receive(lane, big(10, 2, 10_000_000, 7))
+    connection.partitions.receive(lane.partition, big(10, 2, 10_000_000, 7))
     assert 1 <= intake._fetch_count() < 10

@@ -433,7 +433,7 @@ def test_a_hook_that_hangs_holds_up_no_partition_that_comes_back(embedded_broker
     one = start(make("one"), drain_timeout=10.0)
 
     def keys():
-        return sorted(key[1] for connection in one.runtime._connections for key in connection.lane_states())
+        return sorted(key[1] for connection in one.runtime._connections for key in connection.assigned())
 
     one.wait_for(lambda: keys() == [0, 1])
     two = start(make("two"))

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from swarm_consumer import Consumer, ConsumptionError, DeadLetters, DeliveryError, DeserializationError
-from swarm_consumer._scheduling.progress import Ledger
+from swarm_consumer._scheduling.ledger import Ledger
 from swarm_consumer.events import BatchFailed, DeadLettered, ErrorOccurred
 from swarm_consumer.testing import Record, produce, run_messages
 from swarm_consumer.testing.outside_client import await_committed, committed_offsets, read_all
@@ -215,18 +215,18 @@ def test_a_dead_letter_has_a_time_of_its_own_and_its_messages_time_in_a_header()
 def test_metadata_belongs_to_one_position():
     ledger = Ledger()
     epoch = ledger.assign(KEY)
-    ledger.deliver(KEY, epoch, 10)
+    ledger.deliver(KEY, epoch, 0, 10)
     ledger.mark(KEY, epoch, 2, "after 1", 4)
     assert ledger.mark(KEY, epoch, 9, "after 8", 5)
     assert ledger.mark(KEY, epoch, 3, "after 2", 3)
-    (storable,) = ledger.take_storable()
-    assert (storable.offset, storable.metadata, storable.leader_epoch) == (9, "after 8", 5)
+    (committable,) = ledger.take_committable()
+    assert (committable.offset, committable.metadata, committable.leader_epoch) == (9, "after 8", 5)
     ledger.mark(KEY, epoch, 9, "after 8, once more")
-    assert [each.metadata for each in ledger.take_storable()] == ["after 8, once more"]
+    assert [each.metadata for each in ledger.take_committable()] == ["after 8, once more"]
     ledger.mark(KEY, epoch, 9)
-    assert ledger.take_storable() == []
+    assert ledger.take_committable() == []
     ledger.mark(KEY, epoch, 10)
-    assert [each.metadata for each in ledger.take_storable()] == [None]
+    assert [each.metadata for each in ledger.take_committable()] == [None]
 
 
 def test_metadata_of_a_mark_does_not_stay_on_what_the_return_marks():

@@ -48,7 +48,7 @@ def test_a_partition_that_left_paused_is_fetched_when_it_is_back(
     )
     second = start(other)
     (connection,) = running.runtime._connections
-    running.wait_for(lambda: any(lane.revoking for lane in list(connection.lanes.by_key.values())))
+    running.wait_for(lambda: any(one.revoking for one in list(connection.partitions.by_key.values())))
     gate.set()
     second.wait_for_event(Assigned, lambda event: event.partitions)
     assert second.stop() == 0
@@ -136,7 +136,7 @@ def test_a_stop_during_a_revocation_keeps_its_own_time(embedded_broker, make_app
     topic = topic_name("flights")
     running, gate = two_members(embedded_broker, make_app, start, topic, 5.0)
     (connection,) = running.runtime._connections
-    running.wait_for(lambda: any(lane.revoking for lane in list(connection.lanes.by_key.values())))
+    running.wait_for(lambda: any(one.revoking for one in list(connection.partitions.by_key.values())))
     begun = time.monotonic()
     code = running.stop(timeout=25)
     took = time.monotonic() - begun

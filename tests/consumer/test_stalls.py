@@ -144,9 +144,9 @@ def test_the_lag_of_a_paused_partition_is_asked_for(stalled, embedded_broker):
     """The connection knows the end as of its last fetch: the lag of a paused partition stood still."""
     topic, _, running, _ = stalled()
     (connection,) = running.runtime._connections
-    lane = connection.lanes.by_key[topic, 0]
-    connection.pause(lane, float("inf"), None)
-    connection.requests.ask(lambda native: connection._owner.intake._pause(native, lane, paused=True), 10.0)
+    partition = connection.partitions.by_key[topic, 0]
+    connection.pause(partition, float("inf"), None)
+    connection.requests.ask(lambda native: connection._owner.intake._pause(native, partition, paused=True), 10.0)
     produce(embedded_broker.bootstrap, topic, [b"%d" % number for number in range(10, 17)])
 
     def lag():
@@ -200,7 +200,7 @@ def test_partitions_without_a_single_record_are_no_stall(monkeypatch, embedded_b
     told = []
     app.bus.subscribe(told.append, PartitionStalled)
     for number in range(4):
-        state.lanes.assign(("flights", number), group.routes[0], 0.0)
+        state.partitions.assign(("flights", number), group.routes[0], 0.0)
     client = Silent(ends=[0, 7, 7, 9], beginnings=[0, 7, 2, 9])  # 1 and 3: retention took all; 2: there is something
     looks, now = SilentPartitions(state), 0.0
     looks._next_look = 0.0

@@ -15,7 +15,7 @@ from swarm_consumer._connection import transaction_offsets
 from swarm_consumer._producing.transactions import Transactions
 from swarm_consumer._producing.turns import Turns
 from swarm_consumer._running.run_transactions import RunTransactions
-from swarm_consumer._scheduling.progress import Ledger
+from swarm_consumer._scheduling.ledger import Ledger
 from swarm_consumer.events import Assigned, BatchFailed, Committed, ErrorOccurred, StatisticsEmitted
 from swarm_consumer.testing import Record, await_committed, committed_offsets, produce, read_all, run_messages
 
@@ -157,7 +157,7 @@ def test_output_of_a_partition_that_is_gone_is_undone_with_or_without_a_mark(mar
                 self.produce("out", b"the next owner makes it again")
                 connection = self._context._connection
                 with connection._lock:
-                    connection.lanes.ledger.release(KEY)
+                    connection.partitions.ledger.release(KEY)
                 if marks:
                     assert self.mark_as_consumed(messages[-1]) is False
 
@@ -171,7 +171,7 @@ def test_an_explicit_commit_counts_as_a_plain_mark_until_it_has_arrived():
     epoch = ledger.restart(KEY, 5)
     ledger.committing(KEY)
     assert ledger.has_plain_marks(KEY)
-    ledger.deliver(KEY, epoch, 10, 5)
+    ledger.deliver(KEY, epoch, 5, 10)
     ledger.committed(KEY, epoch, 10)
     assert ledger.has_plain_marks(KEY), "a transaction whose outcome came late says nothing of what was sent meanwhile"
     ledger.plain_marks_arrived(KEY)
@@ -276,13 +276,13 @@ def test_a_letter_and_its_offset_go_together():
 def test_what_a_transaction_has_committed_is_not_stored_once_more():
     ledger = Ledger()
     epoch = ledger.assign(KEY)
-    ledger.deliver(KEY, epoch, 10, 0)
+    ledger.deliver(KEY, epoch, 0, 10)
     ledger.committed(KEY, epoch, 5, "m")
-    assert (ledger.position(KEY), ledger.take_storable(), ledger.has_plain_marks(KEY)) == (5, [], False)
+    assert (ledger.position(KEY), ledger.take_committable(), ledger.has_plain_marks(KEY)) == (5, [], False)
     ledger.mark(KEY, epoch, 7)
     assert ledger.has_plain_marks(KEY)
     ledger.committed(KEY, epoch, 9)
-    assert (ledger.take_storable(), ledger.release(KEY)) == ([], None)
+    assert (ledger.take_committable(), ledger.release(KEY)) == ([], None)
     ledger.committed(KEY, epoch, 3)
     assert ledger.position(KEY) is None
 
@@ -577,18 +577,18 @@ def test_a_transaction_that_begins_after_its_batch_has_ended_is_given_back(monke
 def test_nothing_is_stored_while_nobody_knows_whether_a_transaction_is_committed():
     ledger = Ledger()
     epoch = ledger.assign(KEY)
-    ledger.deliver(KEY, epoch, 10, 0)
+    ledger.deliver(KEY, epoch, 0, 10)
     ledger.doubt(KEY, epoch, doubtful=True)
     ledger.mark(KEY, epoch, 2)
-    assert ledger.take_storable() == []
+    assert ledger.take_committable() == []
     assert ledger.present(KEY) is None
     ledger.committed(KEY, epoch, 6)
     ledger.doubt(KEY, epoch, doubtful=False)
-    assert ledger.take_storable() == [], "the transaction has committed more"
+    assert ledger.take_committable() == [], "the transaction has committed more"
     ledger.doubt(KEY, epoch, doubtful=True)
     ledger.mark(KEY, epoch, 8)
     ledger.doubt(KEY, epoch, doubtful=False)
-    assert [one.offset for one in ledger.take_storable()] == [8]
+    assert [one.offset for one in ledger.take_committable()] == [8]
     ledger.doubt(KEY, epoch, doubtful=True)
     ledger.mark(KEY, epoch, 9)
     assert ledger.release(KEY) is None, "the next owner begins at what the broker has"
@@ -669,8 +669,8 @@ def test_a_transaction_whose_commits_are_not_answered_in_time_is_undelivered():
         raise TimeoutError("no answer to a commit within 1 s")
 
     requests = SimpleNamespace(ask=not_answered)
-    lanes = SimpleNamespace(ledger=ledger)
-    connection = SimpleNamespace(_lock=threading.Lock(), lanes=lanes, requests=requests, turns=None)
+    partitions = SimpleNamespace(ledger=ledger)
+    connection = SimpleNamespace(_lock=threading.Lock(), partitions=partitions, requests=requests, turns=None)
     run = SimpleNamespace(epoch=1, topic="messages", partition=0)
     with pytest.raises(DeliveryError, match="could not be committed"):
         RunTransactions(connection, SimpleNamespace(key=KEY), None)._metadata(run, 1.0, after_plain_marks=True)

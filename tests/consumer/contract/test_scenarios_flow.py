@@ -170,7 +170,7 @@ def test_a_slow_partition_holds_a_bounded_number_of_messages_and_all_are_handled
     node = start(app)
     while cluster.committed(app, topic).get(1) != 3000:
         (client,) = node.runtime.polls()
-        held = [len(lane.held) for lane in list(client.lanes.by_key.values())]
+        held = [partition.held for partition in list(client.partitions.by_key.values())]
         most[0] = max([most[0], *held])
     assert most[0] <= 50 + 10 + 500  # the bound, and what one turn of the client may add to it
     stuck[0] = False

@@ -5,13 +5,12 @@ SABOTAGE breaks the promise on purpose, so that the test which counts on it is s
 
 import os
 import time
-from typing import Any
 
 from examples.flights import reference
 from examples.flights.enrich import enrich
 from examples.flights.records import Flight, encode
 from swarm_consumer import App, Batch, Consumer
-from swarm_consumer._scheduling.progress import Key, Ledger, Storable
+from swarm_consumer._scheduling.ledger import Committable, Key, Ledger
 
 LEDGER = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 SECONDS_PER_RECORD = float(os.environ.get("SECONDS_PER_RECORD", "0.008"))
@@ -42,19 +41,19 @@ def sabotage(kind: str) -> None:
     """Switch commits off, or store offsets before the handler has run."""
     if kind == "commits-off":
 
-        def nothing(self: Ledger) -> list[Storable]:
+        def nothing(self: Ledger) -> list[Committable]:
             return []
 
         def nothing_left(self: Ledger, key: Key) -> None:
             self._entries.pop(key, None)
 
-        Ledger.take_storable = nothing  # type: ignore[method-assign]
+        Ledger.take_committable = nothing  # type: ignore[method-assign]
         Ledger.release = nothing_left  # type: ignore[method-assign]
     elif kind == "store-before":
         deliver = Ledger.deliver
 
-        def deliver_and_mark(self: Ledger, key: Key, epoch: int, next_offset: int, *more: Any) -> bool:
-            return deliver(self, key, epoch, next_offset, *more) and self.mark(key, epoch, next_offset)
+        def deliver_and_mark(self: Ledger, key: Key, epoch: int, first: int, next_offset: int) -> bool:
+            return deliver(self, key, epoch, first, next_offset) and self.mark(key, epoch, next_offset)
 
         Ledger.deliver = deliver_and_mark  # type: ignore[method-assign]
     elif kind:

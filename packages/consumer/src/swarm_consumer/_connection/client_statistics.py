@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError)
 """Errors of decoding: nested too deeply (RecursionError), or not text or a number (ValueError)."""

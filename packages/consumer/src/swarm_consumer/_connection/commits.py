@@ -15,7 +15,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer._connection.requests import SERVE_S
-from swarm_consumer._scheduling.progress import Key, Storable
+from swarm_consumer._scheduling.ledger import Committable, Key
 from swarm_consumer.events import CommitRefused, Committed, ErrorOccurred
 from swarm_consumer.kafka.client_errors import commit_may_succeed_later, commit_refusal
 
@@ -28,7 +28,7 @@ ASK_S = 0.5
 """Time limit for the broker to return committed offsets during the wait for handlers in a rebalance."""
 
 
-def topic_partition(one: Storable) -> TopicPartition:
+def topic_partition(one: Committable) -> TopicPartition:
     """Return a position as the client takes it."""
     options: dict[str, Any] = {}
     if one.metadata is not None:  # the constructor takes no None for these
@@ -45,7 +45,7 @@ def collect(connection: Connection) -> None:
 
 
 def _collect(connection: Connection) -> None:
-    moved = connection.lanes.ledger.take_storable()
+    moved = connection.partitions.ledger.take_committable()
     if moved:
         connection.turns.moved((one.topic, one.partition) for one in moved)
 
@@ -59,16 +59,16 @@ def commit_now(connection: Connection, client: confluent_kafka.Consumer, keys: I
     collect(connection)
     with connection._lock:
         for key in keys:
-            connection.lanes.ledger.committing(key)
+            connection.partitions.ledger.committing(key)
         connection.turns.at_once(keys, time.monotonic())
     commit_due(connection, client)
 
 
-def take_last(connection: Connection, keys: Iterable[Key]) -> list[Storable]:
+def take_last(connection: Connection, keys: Iterable[Key]) -> list[Committable]:
     """Return what is still to be committed of partitions that leave, and forget it. The lock is held."""
     keys = list(keys)
     _collect(connection)
-    ledger = connection.lanes.ledger
+    ledger = connection.partitions.ledger
     # What is under way may have been refused: inside a callback that is not known before the partition has gone.
     left = [key for key in keys if connection.turns.wanted([key]) or connection.turns.under_way(key)]
     last = [present for key in left if (present := ledger.present(key)) is not None]
@@ -83,7 +83,7 @@ def commit_due(connection: Connection, client: confluent_kafka.Consumer) -> Kafk
         due = connection.turns.due(now, at_last=connection.unpolled)
         if not due:
             return None
-        ledger, places = connection.lanes.ledger, []
+        ledger, places = connection.partitions.ledger, []
         for key in due:
             if (present := ledger.present(key)) is not None:
                 places.append(present)
@@ -93,7 +93,9 @@ def commit_due(connection: Connection, client: confluent_kafka.Consumer) -> Kafk
     return send(connection, client, places)
 
 
-def send(connection: Connection, client: confluent_kafka.Consumer, places: Sequence[Storable]) -> KafkaException | None:
+def send(
+    connection: Connection, client: confluent_kafka.Consumer, places: Sequence[Committable]
+) -> KafkaException | None:
     """Commit these positions, whatever is under way; return what kept them from being sent."""
     if not places:
         return None
@@ -123,7 +125,8 @@ def commit_blocking(connection: Connection, key: Key, epoch: int, timeout_s: flo
 
     def send(client: confluent_kafka.Consumer) -> Future[None] | None:
         with connection._lock:
-            present = connection.lanes.ledger.present(key) if connection.lanes.ledger.owns(key, epoch) else None
+            ledger = connection.partitions.ledger
+            present = ledger.present(key) if ledger.owns(key, epoch) else None
         if present is None:
             return None
         collect(connection)

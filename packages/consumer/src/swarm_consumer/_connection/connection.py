@@ -2,7 +2,7 @@
 
 The Kafka client itself belongs to one thread alone, the owner (`owner.py`): librdkafka's close() hangs when another
 thread is inside poll(). So nothing here touches the client. What a handler wants of it is left as a request, and what
-a worker has done is written into lanes and ledger, from where the owner commits it.
+a worker has done is written into partitions and ledger, from where the owner commits it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from swarm_consumer._connection.partition_ends import PartitionEnds
 from swarm_consumer._connection.requests import Requests
 from swarm_consumer._connection.workers import Workers
 from swarm_consumer._reporting.bus import Bus
+from swarm_consumer._scheduling import run_ends
 from swarm_consumer._scheduling.commit_turns import CommitTurns
 from swarm_consumer._scheduling.counters import Counters
 from swarm_consumer._scheduling.going_back import go_back
-from swarm_consumer._scheduling.lane import Lane, LaneState, Outcome, Run
-from swarm_consumer._scheduling.lanes import Lanes
-from swarm_consumer._scheduling.progress import Key, Ledger
+from swarm_consumer._scheduling.lane import Lane, LaneState
+from swarm_consumer._scheduling.ledger import Key, Ledger
+from swarm_consumer._scheduling.partition import Partition
+from swarm_consumer._scheduling.partitions import Partitions
+from swarm_consumer._scheduling.run import Outcome, Run
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientError, PartitionPaused, PartitionResumed
 from swarm_consumer.kafka.client_errors import Repetitions
@@ -42,8 +45,8 @@ class Connection:
     It is also the poll stamp that liveness reads: subscription_group, last_poll, max_poll_interval_s, join_state,
     join_state_since.
 
-    `_lock` guards lanes, ledger and counters; `_changed` is notified when the owner has to look. Both, and the lanes
-    with their ledger, are for this wing alone (`.ci/wings.py` checks that); others use the methods.
+    `_lock` guards partitions, ledger and counters; `_changed` is notified when the owner has to look. Both, and the
+    partitions with their ledger, are for this wing alone (`.ci/wings.py` sees to that): others have the methods.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Connection:
         self.bus = bus
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self.lanes = Lanes(Ledger(), group.max_poll_interval_s)
+        self.partitions = Partitions(Ledger(), group.max_poll_interval_s)
         self.requests = Requests(group.name, self._changed)
         self.statistics = ClientStatistics()
         self.ends = PartitionEnds()
@@ -76,7 +79,7 @@ class Connection:
         self.overrun = False
         self.last_poll: float | None = None
         self.hook_runs: dict[int, Run] = {}  # running hooks, by the thread that calls them
-        self.attention = False  # a lane waits for a time or a seek, so the owner looks at all lanes in each turn
+        self.attention = False  # something waits for a time or a seek: the owner looks at all lanes at each turn
         self.waiting_below = -1  # the owner sleeps until fewer messages than this are held; -1 if it does not sleep
         self.turns = CommitTurns(group.commit_interval_s, time.monotonic())
         self.unpolled = False  # the owner is inside a callback of its client, where no answer can be polled
@@ -120,7 +123,7 @@ class Connection:
         """Take no more messages, finish what is at work, keep the membership."""
         with self._lock:
             self.quieting = True
-            self.lanes.frozen = True
+            self.partitions.frozen = True
             self._changed.notify_all()
 
     def stop(self, deadline: float, *, leaving: bool) -> None:
@@ -129,7 +132,7 @@ class Connection:
             self.end_by(deadline)
             self.leaving = leaving
             self.stopping = True
-            self.lanes.frozen = True
+            self.partitions.frozen = True
             self._changed.notify_all()
 
     def end_by(self, deadline: float) -> None:
@@ -160,16 +163,16 @@ class Connection:
     def owing(self, lane: Lane) -> Lane | None:
         """Return the partition's former lane if its revoked() is still to be called, and may be called now."""
         with self._lock:
-            return self.lanes.owing(lane.key)
+            return self.partitions.owing(lane.key)
 
     def take(self, lane: Lane) -> Run | None:
         """Begin the next run of a lane: a tick that is due between two batches, or a batch; None: nothing to do."""
         with self._lock:
-            free = self.lanes.is_free(lane) and not (self.lanes.frozen or lane.revoking)
+            free = self.partitions.is_free(lane) and not (self.partitions.frozen or lane.partition.revoking)
             if free and lane.tick_due and lane.state is LaneState.READY:
                 lane.tick_due = False
                 return self._hook_run(lane, "tick")
-            return self.lanes.take(lane, time.monotonic())
+            return self.partitions.take(lane, time.monotonic())
 
     def begin_hook(self, lane: Lane, action: str) -> Run | None:
         """Begin the run of a hook, on the thread that calls it; None when it has lost its sense."""
@@ -177,7 +180,7 @@ class Connection:
             return self._hook_run(lane, action)
 
     def _hook_run(self, lane: Lane, action: str) -> Run | None:
-        run = self.lanes.begin_hook(lane, action, time.monotonic())
+        run = self.partitions.begin_hook(lane, action, time.monotonic())
         if run is not None:
             self.hook_runs[threading.get_ident()] = run
         return run
@@ -193,20 +196,21 @@ class Connection:
                 self.hook_runs.pop(threading.get_ident(), None)
             if run.deferred is not None:
                 offset, metadata, leader_epoch = run.deferred
-                self.lanes.ledger.mark(run.lane.key, run.epoch, offset, metadata, leader_epoch)
-            outcome = self.lanes.finish(run, failed, time.monotonic(), diverted=diverted)
-            if run.lane.going_back and go_back(self.lanes, run.lane, time.monotonic()):
-                outcome = replace(outcome, queue=False)
-            if run.lane.blocked or run.lane.pending_seek is not None:
+                self.partitions.ledger.mark(run.lane.key, run.epoch, offset, metadata, leader_epoch)
+            outcome = self.partitions.finish(run, failed, time.monotonic(), diverted=diverted)
+            partition = run.lane.partition
+            if partition.going_back and go_back(self.partitions, partition, time.monotonic()):
+                outcome = replace(outcome, queue=())
+            if run.lane.blocked or partition.pending_seek is not None:
                 self.attention = True
             if run.action == "consume":
                 self.counters.count(run, failed, diverted, time.monotonic() - run.started)
-            if outcome.queue:
-                self.workers.submit(self, self.lanes.by_key[run.lane.key])
+            for lane in outcome.queue:
+                self.workers.submit(self, lane)
             if outcome.owes_revoked:
                 self.call_hook(run.lane, "revoked")
             if self.waiting_below >= 0 and (
-                self.lanes.held_total < self.waiting_below or run.lane.revoking or self.lanes.frozen
+                self.partitions.held_total < self.waiting_below or partition.revoking or self.partitions.frozen
             ):
                 self._changed.notify_all()
         return outcome
@@ -214,82 +218,84 @@ class Connection:
     def divertible(self, run: Run) -> confluent_kafka.Message | None:
         """Return the message that a failed run gives up, or None if it is retried."""
         with self._lock:
-            return self.lanes.divertible(run)
+            return run_ends.divertible(run, self.partitions.ledger)
 
     def letter_moves(self, run: Run) -> bool:
         """Whether a dead letter for a run's message moves the offset past it."""
         with self._lock:
-            return self.lanes.letter_moves(run)
+            return run_ends.letter_moves(run, self.partitions.ledger)
 
     def count_attempts_anew(self, run: Run) -> None:
         """Begin with the first attempt at consume(): those that ended in initialized() were none of its."""
         with self._lock:
-            if run.lane.failures:
-                run.lane.failures = 0
+            if run.lane.backlog.failures:
+                run.lane.backlog.failures = 0
                 run.attempt = 1
 
     # -- what handlers want --------------------------------------------------------------------------------------
 
-    def is_gone(self, lane: Lane) -> bool:
+    def is_gone(self, partition: Partition) -> bool:
         """Whether a partition is being, or has been, taken away."""
-        return lane.revoking or self.lanes.by_key.get(lane.key) is not lane
+        return partition.revoking or self.partitions.by_key.get(partition.key) is not partition
 
     def may_mark(self, key: Key, epoch: int, next_offset: int) -> bool:
         """Whether everything before `next_offset` may be marked, as `Ledger.may_mark` says; raises ValueError."""
         with self._lock:
-            return self.lanes.ledger.may_mark(key, epoch, next_offset)
+            return self.partitions.ledger.may_mark(key, epoch, next_offset)
 
     def mark(
         self, key: Key, epoch: int, next_offset: int, metadata: str | None = None, leader_epoch: int | None = None
     ) -> bool:
         """Note that everything before `next_offset` is done; False for a stale epoch. Raises ValueError, too."""
         with self._lock:
-            return self.lanes.ledger.mark(key, epoch, next_offset, metadata, leader_epoch)
+            return self.partitions.ledger.mark(key, epoch, next_offset, metadata, leader_epoch)
 
-    def go_back(self, lane: Lane, epoch: int) -> None:
-        """Have all unmarked messages of a lane handled again, at once or at the end of its run."""
+    def go_back(self, partition: Partition, epoch: int) -> None:
+        """Have everything of a partition that is not marked handled anew, at once or at the end of its run."""
         with self._lock:
-            lane.going_back = lane.epoch == epoch
-            if lane.going_back and lane.running is None and go_back(self.lanes, lane, time.monotonic()):
+            partition.going_back = partition.epoch == epoch
+            if partition.going_back and not partition.running and go_back(self.partitions, partition, time.monotonic()):
                 self.attention = True
 
-    def pause(self, lane: Lane, until: float, duration: float | None) -> None:
+    def pause(self, partition: Partition, until: float, duration: float | None) -> None:
         """Pause a partition at its handler's wish."""
         with self._lock:
-            self.lanes.pause(lane, until)
+            self.partitions.pause(partition, until)
             self.attention = True
-        topic, partition = lane.key
+        topic, number = partition.key
         self.bus.emit(
-            PartitionPaused(topic=topic, partition=partition, reason="asked by the handler", duration_s=duration)
+            PartitionPaused(topic=topic, partition=number, reason="asked by the handler", duration_s=duration)
         )
 
-    def resume(self, lane: Lane) -> None:
+    def resume(self, partition: Partition) -> None:
         """Resume a partition at its handler's wish."""
         with self._lock:
-            if self.lanes.by_key.get(lane.key) is lane and self.lanes.resume(lane):
-                self.workers.submit(self, lane)
-        self.bus.emit(PartitionResumed(topic=lane.key[0], partition=lane.key[1], reason="asked by the handler"))
+            if self.partitions.by_key.get(partition.key) is partition:
+                for lane in self.partitions.resume(partition):
+                    self.workers.submit(self, lane)
+        topic, number = partition.key
+        self.bus.emit(PartitionResumed(topic=topic, partition=number, reason="asked by the handler"))
 
     # -- what observers read -------------------------------------------------------------------------------------
 
     @property
     def has_partitions(self) -> bool:
         """Whether any partition is assigned at this moment."""
-        return bool(self.lanes.by_key)
+        return bool(self.partitions.by_key)
 
     @property
     def idle(self) -> bool:
         """Whether no handler of this group is at work."""
         with self._lock:
-            return not self.lanes.at_work
+            return not self.partitions.at_work
 
     @property
     def caught_up(self) -> bool:
         """Whether everything that came is handled, except in partitions that are paused without an end."""
         with self._lock:
-            return self.lanes.caught_up
+            return self.partitions.caught_up
 
-    def lane_states(self) -> dict[Key, LaneState]:
-        """Return each assigned partition's state."""
+    def assigned(self) -> list[Key]:
+        """Return the assigned partitions."""
         with self._lock:
-            return {key: lane.state for key, lane in self.lanes.by_key.items()}
+            return list(self.partitions.by_key)

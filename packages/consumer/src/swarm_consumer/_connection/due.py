@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import confluent_kafka
 
 from swarm_consumer._connection import seeks
-from swarm_consumer._scheduling.lane import LaneState
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.lane import Lane, LaneState
+from swarm_consumer._scheduling.ledger import Key
+from swarm_consumer._scheduling.partition import Partition
 
 if TYPE_CHECKING:
     from swarm_consumer._connection.connection import Connection
@@ -39,14 +40,14 @@ class Due:
         """Wake the lanes whose time has come, and do the seeks that were asked for."""
         connection = self._connection
         with connection._lock:
-            for lane in connection.lanes.wake(now):
+            for lane in connection.partitions.wake(now):
                 connection.workers.submit(connection, lane)
-            lanes = connection.lanes.by_key.values()
-            waiting = [lane for lane in lanes if lane.pending_seek is not None and not lane.running]
-            connection.attention = bool(waiting) or any(lane.blocked or lane.paused_until is not None for lane in lanes)
-        for lane in waiting:
-            if now >= lane.seek_at:
-                seeks.seek(connection, client, lane)
+            partitions = connection.partitions.by_key.values()
+            waiting = [one for one in partitions if one.pending_seek is not None and not one.running]
+            connection.attention = bool(waiting) or any(map(_wakes, partitions))
+        for partition in waiting:
+            if now >= partition.seek_at:
+                seeks.seek(connection, client, partition)
                 if time.monotonic() - now >= SEEKS_S:
                     return  # the others at the next turn
 
@@ -54,7 +55,7 @@ class Due:
         connection = self._connection
         with connection._lock:
             due = []
-            for lane in connection.lanes.by_key.values():
+            for lane in _lanes(connection):
                 if "tick" not in lane.route.hooks or lane.state is LaneState.WAITING:
                     continue
                 if now >= lane.next_tick:
@@ -63,7 +64,7 @@ class Due:
                 if (
                     lane.tick_due
                     and lane.state in (LaneState.IDLE, LaneState.PAUSED)
-                    and connection.lanes.is_free(lane)
+                    and connection.partitions.is_free(lane)
                 ):
                     lane.tick_due = False
                     due.append(lane)
@@ -72,20 +73,33 @@ class Due:
 
     def end_reached(self, key: Key) -> None:
         with self._connection._lock:
-            lane = self._connection.lanes.by_key.get(key)
-            if lane is not None and "eofed" in lane.route.hooks:
-                lane.eof = self._ends_reached = True
+            partition = self._connection.partitions.by_key.get(key)
+            if partition is not None and "eofed" in partition.route.hooks:
+                partition.eof = self._ends_reached = True
 
     def tell_ends(self) -> None:
         """Call eofed() where the end was reached and everything before it has been handled."""
         connection = self._connection
         with connection._lock:
-            reached = [lane for lane in connection.lanes.by_key.values() if lane.eof]
-            due = [
-                one for one in reached if one.state is LaneState.IDLE and not one.held and connection.lanes.is_free(one)
-            ]
-            for lane in due:
-                lane.eof = False
-            self._ends_reached = any(lane.eof for lane in connection.lanes.by_key.values())
-        for lane in due:
-            connection.call_hook(lane, "eofed")
+            partitions = connection.partitions.by_key.values()
+            due = [one for one in partitions if one.eof and all(map(self._is_through, one.lanes))]
+            for partition in due:
+                partition.eof = False
+            self._ends_reached = any(partition.eof for partition in partitions)
+        for partition in due:
+            for lane in partition.lanes:
+                connection.call_hook(lane, "eofed")
+
+    def _is_through(self, lane: Lane) -> bool:
+        """Whether a lane is done with everything that came."""
+        free = self._connection.partitions.is_free(lane)
+        return lane.state is LaneState.IDLE and not lane.backlog.held and free
+
+
+def _wakes(partition: Partition) -> bool:
+    """Whether a time will come when there is something to do."""
+    return partition.paused_until is not None or any(lane.blocked for lane in partition.lanes)
+
+
+def _lanes(connection: Connection) -> list[Lane]:
+    return [lane for partition in connection.partitions.by_key.values() for lane in partition.lanes]

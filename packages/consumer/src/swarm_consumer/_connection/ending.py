@@ -45,14 +45,14 @@ class Ending:
         connection = self._connection
         if connection.fatal is not None:
             with connection._lock:
-                connection.lanes.frozen = True
+                connection.partitions.frozen = True
                 if not connection.stopping:
                     connection.end_by(time.monotonic() + FATAL_DRAIN_S)
         begun = time.monotonic()
         deadline = connection.work_deadline
         while time.monotonic() < deadline:
             with connection._lock:
-                if not connection.lanes.at_work:
+                if not connection.partitions.at_work:
                     break
             connection.last_poll = time.monotonic()
             if connection.fatal is None and client is not None:
@@ -62,12 +62,12 @@ class Ending:
             else:
                 with connection._lock:
                     soon = min(deadline, time.monotonic() + 0.1)
-                    self._rebalances.wait_while(client, lambda: connection.lanes.at_work, soon)
+                    self._rebalances.wait_while(client, lambda: connection.partitions.at_work, soon)
         if client is not None:
-            self._rebalances.hooks(client, list(connection.lanes.by_key.values()), "shutdown", deadline)
+            self._rebalances.hooks(client, list(connection.partitions.by_key.values()), "shutdown", deadline)
             self.commit_the_rest(client, min(deadline, time.monotonic() + LAST_ANSWER_S))
         with connection._lock:
-            unfinished = connection.lanes.running()
+            unfinished = connection.partitions.running()
         if unfinished:
             connection.overrun = True
             run = unfinished[0]
@@ -86,7 +86,7 @@ class Ending:
         while connection.fatal is None and (now := time.monotonic()) < until:
             with connection._lock:
                 under_way = connection.turns.is_under_way()
-                left = connection.turns.wanted(list(connection.lanes.by_key))
+                left = connection.turns.wanted(list(connection.partitions.by_key))
                 if left and not under_way and now >= again:
                     connection.turns.at_once(left, now)
                     again = now + commits.RETRY_S
@@ -105,13 +105,13 @@ class Ending:
                 return
             # Before the order to leave: librdkafka may leave the group first and call back for the revocation then.
             with connection._lock:
-                last = commits.take_last(connection, list(connection.lanes.by_key))
+                last = commits.take_last(connection, list(connection.partitions.by_key))
             commits.send(connection, client, last)
             if connection.leaving and connection.fatal is None:
                 # close() keeps a static member in the group; unsubscribing first makes it leave for good.
                 client.unsubscribe()
                 until = min(time.monotonic() + LEAVE_S, connection.deadline)
-                while connection.lanes.by_key and time.monotonic() < until:
+                while connection.partitions.by_key and time.monotonic() < until:
                     client.poll(BUSY_POLL_S)
             client.close()
         except BaseException as error:  # noqa: BLE001  what our callbacks raise comes up here too
@@ -119,6 +119,6 @@ class Ending:
             connection.bus.emit(ErrorOccurred(where=where, error=error))
         finally:
             with connection._lock:
-                for key in list(connection.lanes.by_key):
-                    connection.lanes.close(key)
-                    connection.lanes.ledger.release(key)
+                for key in list(connection.partitions.by_key):
+                    connection.partitions.close(key)
+                    connection.partitions.ledger.release(key)

@@ -1,6 +1,6 @@
-"""Intake: fetch messages from the client into the lanes, as many as can be worked on. Runs on the owner thread.
+"""Intake: from the client into the partitions, no more than can be worked on. On the owner thread.
 
-`flow.py` decides how many; this file fetches them, hands them to the lanes, and pauses and resumes partitions.
+`flow.py` decides how much; here it is fetched, handed to the partitions, and those are paused and resumed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer._connection import commits
 from swarm_consumer._scheduling import flow
-from swarm_consumer._scheduling.lane import Lane
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
+from swarm_consumer._scheduling.partition import Partition
 from swarm_consumer.events import ErrorOccurred, PartitionPaused, PartitionResumed, Polled
 
 if TYPE_CHECKING:
@@ -49,16 +49,16 @@ class Intake:
     ) -> None:
         routes = connection.group.routes
         self._connection = connection
-        self._lanes = connection.lanes
+        self._partitions = connection.partitions
         self._on_error = on_error
         self._on_end = on_end
-        self._flow_paused = 0  # how many lanes are
+        self._flow_paused = 0  # how many partitions are
         self._polled = 0.0
         self.empty_since: float | None = None
         """Time of the first empty poll since the last reset: the client's queue was empty then."""
         self._least_bytes = min(route.settings.max_held_bytes for route in routes)
         self._least_bound = min(route.settings.held_bound for route in routes)
-        # Two batches at a time: each fetch costs the owner a wake-up and a look at all lanes.
+        # Two batches at a time: each fetch costs the owner a wake-up and a look at all partitions.
         largest = connection.group.largest_batch
         self._fetch_size = max(largest, min(2 * largest, self._least_bound))
         self._single_topic = routes[0].topic if len(routes) == 1 and not routes[0].is_pattern else None
@@ -73,7 +73,7 @@ class Intake:
             self._balance(client, now)
 
     def poll(self, client: confluent_kafka.Consumer, timeout_s: float, *, drain: bool = True) -> None:
-        """Serve the client once and hand its messages to the lanes.
+        """Serve the client once; hand what it returned to the partitions.
 
         consume(n, t) would wait the whole t to fill n, so one poll waits and then the available messages are taken.
         """
@@ -88,7 +88,7 @@ class Intake:
         ends: list[Key] = []
         if any(map(_error_of, records)):
             records, ends = self._take_errors(records)
-        if self._lanes.frozen:
+        if self._partitions.frozen:
             self._see_cuts(client, records)
             return  # quieting or stopping: none of them is marked, so they will be delivered again
         if records:
@@ -101,30 +101,30 @@ class Intake:
 
     def pause_all(self, client: confluent_kafka.Consumer) -> None:
         """Pause every partition, so that polls return nothing while quiet or draining."""
-        for lane in list(self._lanes.by_key.values()):
-            if not lane.flow_paused:
-                self._pause(client, lane, paused=True)
+        for partition in list(self._partitions.by_key.values()):
+            if not partition.flow_paused:
+                self._pause(client, partition, paused=True)
 
     def assignment_changed(self) -> None:
-        """Recount the lanes that are paused for their memory. Called with the lock held."""
-        self._flow_paused = sum(lane.flow_paused for lane in self._lanes.by_key.values())
+        """Count anew how many partitions are paused for their memory. Called with the lock held."""
+        self._flow_paused = sum(partition.flow_paused for partition in self._partitions.by_key.values())
 
     # ------------------------------------------------------------------------------------------------------------
 
     def _balance(self, client: confluent_kafka.Consumer, now: float) -> None:
-        connection, lanes = self._connection, self._lanes
+        connection, partitions = self._connection, self._partitions
         with connection._lock:
-            what = flow.decide(lanes.by_key.values(), now, connection.workers.count, self._enough)
-        for lane in what.pause:
-            self._pause(client, lane, paused=True)
-        for lane in what.resume:
-            self._pause(client, lane, paused=False)
+            what = flow.decide(partitions.by_key.values(), now, connection.workers.count, self._enough)
+        for partition in what.pause:
+            self._pause(client, partition, paused=True)
+        for partition in what.resume:
+            self._pause(client, partition, paused=False)
         if what.fetch:
             self.poll(client, self._poll_time(now))
             return
         with connection._lock:
             low = max(1, self._enough // 2) + what.blocked
-            if not connection.requests.waiting and not lanes.frozen:
+            if not connection.requests.waiting and not partitions.frozen:
                 connection.waiting_below = low
                 connection._changed.wait(self._until_due(now, KEEPALIVE_S))
                 connection.waiting_below = -1
@@ -134,30 +134,30 @@ class Intake:
             self.poll(client, 0, drain=False)
 
     def _has_room(self) -> bool:
-        """Whether more messages can certainly be held; otherwise `flow.decide` looks at every lane."""
-        held = self._lanes.held_total
+        """Whether there is no doubt that more can be held; otherwise `flow.decide` looks at every partition."""
+        held = self._partitions.held_total
         if held >= self._enough or held >= self._least_bound or self._flow_paused:
             return False
-        return self._lanes.held_bytes * len(self._lanes.by_key) < self._least_bytes
+        return self._partitions.held_bytes * len(self._partitions.by_key) < self._least_bytes
 
     def _fetch_count(self) -> int:
         """Return how many messages to take at once; for large ones at most half of a partition's share of the bytes."""
-        lanes = self._lanes
-        if lanes.held_bytes < 2**20:
+        partitions = self._partitions
+        if partitions.held_bytes < 2**20:
             return self._fetch_size
-        share = self._least_bytes // max(1, len(lanes.by_key))
-        return min(self._fetch_size, max(1, share // 2 * lanes.held_total // lanes.held_bytes))
+        share = self._least_bytes // max(1, len(partitions.by_key))
+        return min(self._fetch_size, max(1, share // 2 * partitions.held_total // partitions.held_bytes))
 
     def _poll_time(self, now: float) -> float:
         longest = BUSY_POLL_S if self._connection.workers.occupied() else IDLE_POLL_S
         return self._until_due(now, min(longest, self._max_wait))
 
     def _until_due(self, now: float, longest: float) -> float:
-        with_wait = self._lanes.next_wake() if self._connection.attention else None
+        with_wait = self._partitions.next_wake() if self._connection.attention else None
         return longest if with_wait is None else max(0.0, min(longest, with_wait - now))
 
     def _distribute(self, client: confluent_kafka.Consumer, records: list[confluent_kafka.Message]) -> None:
-        """Hand records to their lanes; the client returns long runs of the same partition."""
+        """Hand records to their partitions; the client returns one partition after another, in long runs."""
         # Only C code iterates over the records here: a Python loop would cost more than the rest of a turn.
         partitions = list(map(_partition_of, records))
         topic = self._single_topic
@@ -180,12 +180,12 @@ class Intake:
         with self._connection._lock:
             for record in records:
                 key, offset = (record.topic() or "", record.partition() or 0), record.offset() or 0
-                lane = self._lanes.by_key.get(key)
-                if lane is None or lane.expected is None or lane.pending_seek is not None:
+                partition = self._partitions.by_key.get(key)
+                if partition is None or partition.expected is None or partition.pending_seek is not None:
                     continue
-                if offset < lane.expected:
-                    lane.expected = None
-                    lane.epoch = self._lanes.ledger.restart(lane.key, offset)
+                if offset < partition.expected:
+                    partition.expected = None
+                    partition.epoch = self._partitions.ledger.restart(key, offset)
                     cut.append(key)
         if cut:
             commits.commit_now(self._connection, client, cut)
@@ -193,15 +193,15 @@ class Intake:
     def _receive(self, client: confluent_kafka.Consumer, key: Key, records: list[confluent_kafka.Message]) -> None:
         connection = self._connection
         with connection._lock:
-            lane = self._lanes.by_key.get(key)
+            partition = self._partitions.by_key.get(key)
             # No longer ours, or about to continue elsewhere: the owner of these messages fetches them again.
-            if lane is None or lane.revoking or lane.pending_seek is not None:
+            if partition is None or partition.revoking or partition.pending_seek is not None:
                 return
-            lane.eof = False
-            if self._lanes.receive(lane, records):
+            partition.eof = False
+            for lane in self._partitions.receive(partition, records):
                 connection.workers.submit(connection, lane)
-        if lane.went_back:
-            lane.went_back = False
+        if partition.went_back:
+            partition.went_back = False
             commits.commit_now(connection, client, [key])
 
     def _take_errors(self, records: list[confluent_kafka.Message]) -> tuple[list[confluent_kafka.Message], list[Key]]:
@@ -217,18 +217,18 @@ class Intake:
                 self._on_error(error, record.topic())
         return good, ends
 
-    def _pause(self, client: confluent_kafka.Consumer, lane: Lane, *, paused: bool) -> None:
-        where = [TopicPartition(*lane.key)]
-        topic, partition = lane.key
+    def _pause(self, client: confluent_kafka.Consumer, partition: Partition, *, paused: bool) -> None:
+        where = [TopicPartition(*partition.key)]
+        topic, number = partition.key
         try:
             if paused:
                 client.pause(where)
             else:
                 client.resume(where)
         except KafkaException as error:
-            self._connection.bus.emit(ErrorOccurred(where="pause", error=error, topic=topic, partition=partition))
+            self._connection.bus.emit(ErrorOccurred(where="pause", error=error, topic=topic, partition=number))
             return
-        lane.flow_paused = paused
+        partition.flow_paused = paused
         self._flow_paused += 1 if paused else -1
         event = PartitionPaused if paused else PartitionResumed
-        self._connection.bus.emit(event(topic=topic, partition=partition, reason=f"{len(lane.held)} messages are held"))
+        self._connection.bus.emit(event(topic=topic, partition=number, reason=f"{partition.held} messages are held"))

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from swarm_consumer._connection.connection import Connection
 from swarm_consumer._connection.partition_figures import partition_figures
 from swarm_consumer._scheduling.counters import COUNTED
-from swarm_consumer._scheduling.lane import Lane, Run
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
+from swarm_consumer._scheduling.partition import Partition
+from swarm_consumer._scheduling.run import Run
 
 Row = dict[str, object]
 
@@ -54,16 +55,17 @@ def _topics(connection: Connection, received: dict[Key, int]) -> list[Row]:
 
 def _partitions(connection: Connection, now: float) -> list[Row]:
     """Counters, lag and progress of each assigned partition."""
-    connection.behind = {key: since for key, since in connection.behind.items() if key in connection.lanes.by_key}
-    return [_partition(connection, key, lane, now) for key, lane in sorted(connection.lanes.by_key.items())]
+    connection.behind = {key: since for key, since in connection.behind.items() if key in connection.partitions.by_key}
+    return [_partition(connection, key, one, now) for key, one in sorted(connection.partitions.by_key.items())]
 
 
-def _partition(connection: Connection, key: Key, lane: Lane, now: float) -> Row:
+def _partition(connection: Connection, key: Key, partition: Partition, now: float) -> Row:
     statistics, asked = connection.statistics, connection.ends.known(key)
     committed = statistics.committed_offset(key)
-    committed = lane.start if committed is None else committed
+    committed = partition.start if committed is None else committed
     end = None if asked is None else asked.offset
-    figures = partition_figures(lane, connection.lanes.ledger.position(key), statistics.known(key), committed, end)
+    marked = connection.partitions.ledger.position(key)
+    figures = partition_figures(partition, marked, statistics.known(key), committed, end)
     if figures.lag:
         since = connection.behind.setdefault(key, now)
     else:
@@ -79,8 +81,8 @@ def _partition(connection: Connection, key: Key, lane: Lane, now: float) -> Row:
         "lag_s": _age_s(figures.oldest_at, now - since) if figures.lag else figures.lag,
         "position": figures.position,
         "committed": committed,
-        "in_flight_age_s": None if lane.running is None else now - lane.running.started,
-        "in_flight_limit_s": lane.route.settings.consuming_ttl,
+        "in_flight_age_s": max((now - run.started for run in partition.running), default=None),
+        "in_flight_limit_s": partition.route.settings.consuming_ttl,
     }
 
 

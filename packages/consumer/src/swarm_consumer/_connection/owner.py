@@ -23,7 +23,7 @@ from swarm_consumer._connection.intake import IDLE_POLL_S, Intake
 from swarm_consumer._connection.rebalances import Rebalances
 from swarm_consumer._connection.silent_partitions import SilentPartitions
 from swarm_consumer._connection.stuck_client import StuckClientWatch
-from swarm_consumer._scheduling.retry import Backoff
+from swarm_consumer._scheduling.backoff import Backoff
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import (
     ClientCreated,
@@ -168,7 +168,7 @@ class Owner:
         connection.requests.serve(client)
         commits.collect(connection)
         commits.commit_due(connection, client)
-        if connection.lanes.frozen:
+        if connection.partitions.frozen:
             return
         self.due.see_to(client)
         if self.silent.look(client, time.monotonic(), self.intake.empty_since):

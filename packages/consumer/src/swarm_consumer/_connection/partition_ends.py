@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
 
 
 @dataclass(frozen=True, slots=True)

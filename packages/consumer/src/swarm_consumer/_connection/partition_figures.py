@@ -14,7 +14,7 @@ import confluent_kafka
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
 
 from swarm_consumer._connection.client_statistics import KnownPartition
-from swarm_consumer._scheduling.lane import Lane
+from swarm_consumer._scheduling.partition import Partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +30,32 @@ class PartitionFigures:
 
 
 def partition_figures(
-    lane: Lane, marked: int | None, known: KnownPartition, committed: int | None, end: int | None = None
+    partition: Partition, marked: int | None, known: KnownPartition, committed: int | None, end: int | None = None
 ) -> PartitionFigures:
-    """Return the figures of a lane.
+    """Return the figures of a partition.
 
     marked: the next offset that is not done, None if nothing was done under this assignment. known, committed: the
     client's figures. end: an end from a separate query.
     """
-    drained = lane.drained
+    drained = partition.drained
     position = marked
     if position is None:
-        position = lane.first_offset
+        position = partition.first_offset
     if position is None:
-        position = lane.start
+        position = partition.start
     if position is None:
         position = committed
     if position is None and drained and not known.waiting:
         position = known.fetched  # no offset is committed: the policy has chosen where the client starts
-    oldest = lane.oldest_unhandled(marked)
-    return PartitionFigures(position, _lag(lane, position, known, end, drained), _timestamp_s(oldest))
+    oldest = partition.oldest_unhandled(marked)
+    return PartitionFigures(position, _lag(partition, position, known, end, drained), _timestamp_s(oldest))
 
 
-def _lag(lane: Lane, position: int | None, known: KnownPartition, asked: int | None, drained: bool) -> int | None:
+def _lag(
+    partition: Partition, position: int | None, known: KnownPartition, asked: int | None, drained: bool
+) -> int | None:
     told = max((one for one in (known.end, asked) if one is not None), default=None)
-    end = max((one for one in (told, lane.expected) if one is not None), default=None)
+    end = max((one for one in (told, partition.expected) if one is not None), default=None)
     if position is None or end is None:
         return None
     caught_up = drained and not known.waiting and known.fetched is not None and known.fetched >= end

@@ -14,7 +14,8 @@ from confluent_kafka import KafkaException, TopicPartition
 from swarm_consumer._connection import commits, starts
 from swarm_consumer._connection.rejoin import RejoinWatch
 from swarm_consumer._scheduling.lane import Lane
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
+from swarm_consumer._scheduling.partition import Partition
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverrun, Revoked, describe
 from swarm_consumer.routing.routes import SubscriptionGroup
@@ -32,9 +33,9 @@ Callback = Callable[[confluent_kafka.Consumer, list[TopicPartition]], None]
 
 
 class Rebalances:
-    """Opens and closes the lanes of a subscription group, and waits for work in flight before a partition leaves.
+    """Opens and closes the partitions of one connection, and waits for work in flight before a partition leaves.
 
-    on_change is called with the lock held whenever lanes were opened or closed.
+    on_change is called with the lock held whenever partitions were opened or closed.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Rebalances:
         return call
 
     def assign(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
-        """Open a lane for each partition that came, and find out where it begins."""
+        """Open each partition that came, and find out where it begins."""
         connection = self._connection
         routes = {(one.topic, one.partition): connection.group.route_of(one.topic) for one in partitions}
         keys = [key for key, route in routes.items() if route is not None]
@@ -82,13 +83,13 @@ class Rebalances:
             for key in keys:
                 route = routes[key]
                 assert route is not None
-                lane = connection.lanes.assign(key, route, now)
+                partition = connection.partitions.assign(key, route, now)
                 connection.counters.assigned(key)
                 # Then it is unknown whether the first record is below the committed offset, so its offset is committed.
-                lane.start_unknown = key not in (found or {})
+                partition.start_unknown = key not in (found or {})
                 start = pinned.get(key, (found or {}).get(key))
                 if start is not None:
-                    connection.lanes.begin(lane, start, commit=key in pinned)
+                    connection.partitions.begin(partition, start, commit=key in pinned)
             self._on_change()
         self.assigned_once = True
         self.rejoin.settled()
@@ -133,20 +134,20 @@ class Rebalances:
         keys = [(partition.topic, partition.partition) for partition in partitions]
         started = time.monotonic()
         with connection._lock:
-            owned = [lane for key in keys if (lane := connection.lanes.by_key.get(key)) is not None]
-            for lane in owned:
-                lane.revoking = True
+            owned = [one for key in keys if (one := connection.partitions.by_key.get(key)) is not None]
+            for partition in owned:
+                partition.revoking = True
             deadline = started + max(map(self._budget_s, owned), default=0.0)
             self.wait_while(client, functools.partial(self._worth_waiting, owned, started), deadline)
         if not self.closing:
             self.hooks(client, owned, "revoked", deadline)
         self._settle(client, keys)
         with connection._lock:
-            unfinished = tuple(sorted(lane.key for lane in owned if lane.running is not None))
+            unfinished = tuple(sorted(partition.key for partition in owned if partition.running))
             last = commits.take_last(connection, keys)
-            for lane in owned:
-                connection.lanes.close(lane.key, tell=not self.closing)
-                connection.lanes.ledger.release(lane.key)
+            for key in keys:
+                connection.partitions.close(key, tell=not self.closing)
+                connection.partitions.ledger.release(key)
             self._on_change()
         commits.send(connection, client, last)
         self._tell_revoked(owned)
@@ -169,28 +170,28 @@ class Rebalances:
             with self._connection._lock:
                 self._connection._changed.wait(commits.RETRY_S)
 
-    def _budget_s(self, lane: Lane) -> float:
+    def _budget_s(self, partition: Partition) -> float:
         """Return how long a revocation waits for the partition's handler."""
-        settings = lane.route.settings
+        settings = partition.route.settings
         if settings.revocation_timeout is not None:
             return settings.revocation_timeout
         # A job of minutes or hours does not end within any such time: it would only block the connection.
         return min(self._revocation_timeout_s, LONG_RUNNING_S) if settings.long_running else self._revocation_timeout_s
 
-    def _worth_waiting(self, lanes: list[Lane], started: float) -> bool:
+    def _worth_waiting(self, partitions: list[Partition], started: float) -> bool:
         waited = time.monotonic() - started
-        return any(lane.running is not None and waited < self._budget_s(lane) for lane in lanes)
+        return any(partition.running and waited < self._budget_s(partition) for partition in partitions)
 
-    def _tell_revoked(self, closed: Iterable[Lane]) -> None:
+    def _tell_revoked(self, closed: Iterable[Partition]) -> None:
         """Queue revoked() of lanes that nothing works on any more; where a run is at work, its end does."""
         connection = self._connection
-        for lane in closed:
+        for lane in _lanes(closed):
             if lane.owes_revoked and lane.running is None:
                 connection.call_hook(lane, "revoked")
 
-    def _unpause(self, client: confluent_kafka.Consumer, lanes: Iterable[Lane]) -> None:
-        """Resume partitions paused for memory: the client keeps the pause, but a new lane does not know it."""
-        paused = [TopicPartition(*lane.key) for lane in lanes if lane.flow_paused]
+    def _unpause(self, client: confluent_kafka.Consumer, partitions: Iterable[Partition]) -> None:
+        """Resume what was paused for its memory: a client keeps that over its assignments, ours begin without."""
+        paused = [TopicPartition(*partition.key) for partition in partitions if partition.flow_paused]
         if not paused:
             return
         try:
@@ -204,9 +205,9 @@ class Rebalances:
         keys = [(partition.topic, partition.partition) for partition in partitions]
         with connection._lock:
             tell = not self.closing
-            closed = [lane for key in keys if (lane := connection.lanes.close(key, tell=tell)) is not None]
+            closed = [one for key in keys if (one := connection.partitions.close(key, tell=tell)) is not None]
             for key in keys:
-                connection.lanes.ledger.release(key)
+                connection.partitions.ledger.release(key)
             connection.turns.forget(keys)
             self._on_change()
         commits.give_up_awaited(connection, keys)
@@ -217,10 +218,12 @@ class Rebalances:
         connection.bus.emit(Lost(subscription_group=connection.subscription_group, partitions=tuple(sorted(keys))))
         self._tell_revoked(closed)
 
-    def hooks(self, client: confluent_kafka.Consumer, lanes: Iterable[Lane], action: str, deadline: float) -> None:
-        """Run a hook of several lanes and wait for it until `deadline`."""
+    def hooks(
+        self, client: confluent_kafka.Consumer, partitions: Iterable[Partition], action: str, deadline: float
+    ) -> None:
+        """Run a hook of several partitions and wait for it until `deadline`."""
         connection = self._connection
-        called = [lane for lane in lanes if lane.wants(action) and lane.running is None]
+        called = [lane for lane in _lanes(partitions) if lane.wants(action) and lane.running is None]
         left = len(called)
 
         def call(lane: Lane) -> None:
@@ -267,6 +270,10 @@ class Rebalances:
             connection._changed.wait(min(remaining, 0.05 if connection.awaited else 0.5))
         connection.unpolled = before
         connection.waiting_below = -1
+
+
+def _lanes(partitions: Iterable[Partition]) -> list[Lane]:
+    return [lane for partition in partitions for lane in partition.lanes]
 
 
 def revocation_timeout_s(given: float | None, group: SubscriptionGroup) -> float:

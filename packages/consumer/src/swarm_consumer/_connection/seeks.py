@@ -11,10 +11,10 @@ import confluent_kafka
 from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer._connection import commits
+from swarm_consumer._scheduling.backoff import Backoff
 from swarm_consumer._scheduling.going_back import Beginning
-from swarm_consumer._scheduling.lane import Lane
-from swarm_consumer._scheduling.progress import Key
-from swarm_consumer._scheduling.retry import Backoff
+from swarm_consumer._scheduling.ledger import Key
+from swarm_consumer._scheduling.partition import Partition
 from swarm_consumer.events import ErrorOccurred, Sought
 from swarm_consumer.kafka.client_errors import nowhere_to_begin
 
@@ -59,26 +59,27 @@ def checked(target: Any) -> int | datetime | str:
     return offset
 
 
-def seek(connection: Connection, client: confluent_kafka.Consumer, lane: Lane) -> None:
-    """Do the seek that waits in a lane; one that fails is tried again after a pause."""
-    target = lane.pending_seek
+def seek(connection: Connection, client: confluent_kafka.Consumer, partition: Partition) -> None:
+    """Do the seek that waits in a partition; one that fails is tried again after a pause."""
+    target = partition.pending_seek
+    topic, number = partition.key
     try:
-        place = resolve(client, lane.key, target, lane.route.settings.initial_offset)
+        place = resolve(client, partition.key, target, partition.route.settings.initial_offset)
         client.seek(place)
     except OutOfRange as error:
         reason = nowhere_to_begin(connection.group.consumer_group, str(error))
         connection.fail(f"{connection.subscription_group}: {reason}", "_AUTO_OFFSET_RESET")
         return
     except KafkaException as error:
-        lane.seek_failures += 1
-        lane.seek_at = time.monotonic() + _backoff.delay_s(lane.seek_failures)
-        connection.bus.emit(ErrorOccurred(where="seek", error=error, topic=lane.key[0], partition=lane.key[1]))
+        partition.seek_failures += 1
+        partition.seek_at = time.monotonic() + _backoff.delay_s(partition.seek_failures)
+        connection.bus.emit(ErrorOccurred(where="seek", error=error, topic=topic, partition=number))
         return
     with connection._lock:
-        connection.lanes.sought(lane, None if isinstance(target, Beginning) else place.offset)
-    commits.commit_now(connection, client, [lane.key])
+        connection.partitions.sought(partition, None if isinstance(target, Beginning) else place.offset)
+    commits.commit_now(connection, client, [partition.key])
     asked = str(target) if target == place.offset else f"{place.offset}, asked for {target}"
-    connection.bus.emit(Sought(topic=lane.key[0], partition=lane.key[1], target=asked))
+    connection.bus.emit(Sought(topic=topic, partition=number, target=asked))
 
 
 def resolve(

@@ -13,8 +13,8 @@ import confluent_kafka
 from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer._connection import starts
-from swarm_consumer._scheduling.lane import Lane, LaneState
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
+from swarm_consumer._scheduling.partition import Partition
 from swarm_consumer._scheduling.stalls import Look, Remedy, Stall, StallWatch
 from swarm_consumer.events import ErrorOccurred, PartitionStalled
 
@@ -49,15 +49,15 @@ class SilentPartitions:
         self._next_look = now + LOOK_S
         connection = self._connection
         with connection._lock:
-            lanes = dict(connection.lanes.by_key)
-        places = {key: (lane.epoch, lane.expected) for key, lane in lanes.items()}
+            partitions = dict(connection.partitions.by_key)
+        places = {key: (one.epoch, one.expected) for key, one in partitions.items()}
         silent = [key for key, place in places.items() if self._places.get(key) == place]
         # An assignment or loss since the last look is neither a stall nor proof that a stall is over.
         stayed = [key for key, (epoch, _) in places.items() if self._places.get(key, (None,))[0] == epoch]
         self._places = places
         ends = starts.ends(client, silent, TIMEOUT_S) if silent else {}
         connection.ends.answered(ends, silent, now)
-        could = [key for key in ends if _could_bring(lanes[key]) and not connection.quieting]
+        could = [key for key in ends if _could_bring(partitions[key]) and not connection.quieting]
         fetched = {key: connection.statistics.known(key).fetched for key in could}
         looks = {key: Look(place, ends[key]) for key, place in fetched.items()}
         nowhere = [key for key, place in fetched.items() if place is None]
@@ -69,10 +69,10 @@ class SilentPartitions:
         if connection.statistics.join_state is None:
             return True  # statistics are off, so it is unknown where the client fetches
         for stall in self._watch.judge(looks, stayed, now, had_room=had_room):
-            self._help(client, lanes[stall.key], stall, now)
+            self._help(client, partitions[stall.key], stall, now)
         return True
 
-    def _help(self, client: confluent_kafka.Consumer, lane: Lane, stall: Stall, now: float) -> None:
+    def _help(self, client: confluent_kafka.Consumer, silent: Partition, stall: Stall, now: float) -> None:
         connection = self._connection
         topic, partition = stall.key
         event = PartitionStalled(
@@ -85,7 +85,7 @@ class SilentPartitions:
         )
         connection.bus.emit(event)
         if stall.remedy is Remedy.SEEK:
-            place = next((one for one in (lane.expected, lane.start, stall.offset) if one is not None), None)
+            place = next((one for one in (silent.expected, silent.start, stall.offset) if one is not None), None)
             if place is None:
                 return  # the client must find its own start, because our position might skip records
             try:
@@ -98,7 +98,7 @@ class SilentPartitions:
             connection.complain(STALLED, str(event))
 
 
-def _could_bring(lane: Lane) -> bool:
+def _could_bring(partition: Partition) -> bool:
     """Whether a partition can deliver records."""
-    waits = lane.flow_paused or lane.paused_until is not None or lane.state is LaneState.PAUSED
-    return not waits and not lane.revoking and lane.pending_seek is None
+    waits = partition.flow_paused or partition.paused_until is not None
+    return not waits and not partition.revoking and partition.pending_seek is None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
 
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
 
 TIMEOUT_S = 2.0
 """Time limit of each of the two queries; without an answer the client uses its own defaults."""

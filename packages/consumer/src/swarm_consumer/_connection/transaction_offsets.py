@@ -13,8 +13,8 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer._connection.connection import Connection
-from swarm_consumer._scheduling.lane import Mark, Run
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
+from swarm_consumer._scheduling.run import Mark, Run
 from swarm_consumer.events import Committed
 
 ANSWER_S = 0.05
@@ -26,14 +26,14 @@ ASK_S = 2.0
 def moves(connection: Connection, key: Key, mark: Mark) -> bool:
     """Whether a mark is news: one of an earlier message would take the group back."""
     with connection._lock:
-        position = connection.lanes.ledger.position(key)
+        position = connection.partitions.ledger.position(key)
     return position is None or mark[0] > position or (mark[0] == position and mark[1] is not None)
 
 
 def has_plain_marks(connection: Connection, key: Key) -> bool:
-    """Whether something was marked outside of transactions that may still be under way to the broker."""
+    """Whether a mark outside of transactions may still be on its way to the broker."""
     with connection._lock:
-        return connection.lanes.ledger.has_plain_marks(key)
+        return connection.partitions.ledger.has_plain_marks(key)
 
 
 def group_metadata(connection: Connection, key: Key, epoch: int, timeout_s: float, *, after_commits: bool) -> Any:
@@ -44,7 +44,7 @@ def group_metadata(connection: Connection, key: Key, epoch: int, timeout_s: floa
     order, so what it says about the group's offsets comes after them.
     """
     deadline = time.monotonic() + timeout_s
-    ledger, turns = connection.lanes.ledger, connection.turns
+    ledger, turns = connection.partitions.ledger, connection.turns
     not_yet = object()
 
     def ask(client: confluent_kafka.Consumer) -> Any:
@@ -78,14 +78,14 @@ def group_metadata(connection: Connection, key: Key, epoch: int, timeout_s: floa
 def doubt(connection: Connection, key: Key, epoch: int, *, doubtful: bool) -> None:
     """Note whether it is unknown if a transaction has committed an offset of this partition."""
     with connection._lock:
-        connection.lanes.ledger.doubt(key, epoch, doubtful=doubtful)
+        connection.partitions.ledger.doubt(key, epoch, doubtful=doubtful)
 
 
 def committed(connection: Connection, run: Run, mark: Mark) -> None:
     """Let ledger and figures follow a transaction: nothing of it is committed once more."""
     key = run.lane.key
     with connection._lock:
-        ledger, later = connection.lanes.ledger, run.lane.running
+        ledger, later = connection.partitions.ledger, run.lane.running
         ledger.committed(key, run.epoch, *mark)
         if later is not None and later is not run and later.first_offset is not None:
             later.overtaken = later.overtaken or later.first_offset < mark[0]
@@ -102,4 +102,4 @@ def _not_settled(connection: Connection, key: Key) -> bool:
 
 
 def _to_be_sent(connection: Connection, key: Key) -> bool:
-    return bool(connection.turns.wanted([key])) and not connection.lanes.ledger.is_doubtful(key)
+    return bool(connection.turns.wanted([key])) and not connection.partitions.ledger.is_doubtful(key)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from swarm_consumer._scheduling.lane import Lane, Run
+from swarm_consumer._scheduling.lane import Lane
+from swarm_consumer._scheduling.run import Run
 from swarm_consumer.events import describe
 
 if TYPE_CHECKING:

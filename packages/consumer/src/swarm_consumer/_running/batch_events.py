@@ -7,7 +7,7 @@ from typing import Any
 
 from swarm_consumer._handling.batch import Batch
 from swarm_consumer._reporting.bus import Bus
-from swarm_consumer._scheduling.lane import Outcome, Run
+from swarm_consumer._scheduling.run import Outcome, Run
 from swarm_consumer.events import BatchFailed, BatchFinished, BatchStarted, DeadLetterLimitReached, RetryStarted
 
 

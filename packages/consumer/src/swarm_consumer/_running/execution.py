@@ -18,7 +18,8 @@ from swarm_consumer._running import batch_events
 from swarm_consumer._running.event_loop import EventLoop
 from swarm_consumer._running.partition_context import PartitionContext
 from swarm_consumer._running.returned import complete
-from swarm_consumer._scheduling.lane import Lane, Run, run_in_hand
+from swarm_consumer._scheduling.lane import Lane
+from swarm_consumer._scheduling.run import Run, run_in_hand
 from swarm_consumer.events import DeadLettered, ErrorOccurred
 
 SETTLE_TIMEOUT_S = 60.0

@@ -14,7 +14,8 @@ from swarm_consumer._handling.message import Message
 from swarm_consumer._producing.deliveries import Deliveries, Delivery, produced_by
 from swarm_consumer._producing.producer import Producer
 from swarm_consumer._running.run_transactions import Block, RunTransactions
-from swarm_consumer._scheduling.lane import Lane, Run, run_in_hand
+from swarm_consumer._scheduling.lane import Lane
+from swarm_consumer._scheduling.run import Run, run_in_hand
 from swarm_consumer.errors import ConsumptionError, DeliveryError
 
 _making = threading.Lock()
@@ -36,11 +37,11 @@ class PartitionContext:
     def attempt(self) -> int:
         """See Consumer.attempt."""
         run = self._lane.running
-        return run.attempt if run is not None else self._lane.failures + 1
+        return run.attempt if run is not None else self._lane.backlog.failures + 1
 
     def is_revoked(self) -> bool:
         """See Consumer.is_revoked."""
-        gone = self._connection.is_gone(self._lane)
+        gone = self._connection.is_gone(self._lane.partition)
         if gone and self._lane.running is not None:
             self._lane.running.marks_only = True
         return gone
@@ -96,7 +97,7 @@ class PartitionContext:
         try:
             self.producer.settle(self.elsewhere, timeout)
         except DeliveryError:
-            self._connection.go_back(self._lane, epoch)
+            self._connection.go_back(self._lane.partition, epoch)
             raise
 
     @property
@@ -131,11 +132,12 @@ class PartitionContext:
         """See Consumer.pause."""
         if duration is not None and not duration >= 0:  # NaN is not a duration either
             raise ValueError(f"a pause of {duration} s is not possible")
-        self._connection.pause(self._lane, float("inf") if duration is None else time.monotonic() + duration, duration)
+        until = float("inf") if duration is None else time.monotonic() + duration
+        self._connection.pause(self._lane.partition, until, duration)
 
     def resume(self) -> None:
         """See Consumer.resume."""
-        self._connection.resume(self._lane)
+        self._connection.resume(self._lane.partition)
 
     def complain(self, code: int, reason: str) -> None:
         """See Consumer.unhealthy."""

@@ -21,8 +21,9 @@ from swarm_consumer._connection.connection import Connection
 from swarm_consumer._handling.consumer import TransactionBlock
 from swarm_consumer._producing.producer import Producer
 from swarm_consumer._producing.transactions import TransactionScope
-from swarm_consumer._scheduling.lane import Lane, Mark, Run, RunTransaction, run_in_hand
-from swarm_consumer._scheduling.progress import Storable
+from swarm_consumer._scheduling.lane import Lane
+from swarm_consumer._scheduling.ledger import Committable
+from swarm_consumer._scheduling.run import Mark, Run, RunTransaction, run_in_hand
 from swarm_consumer.errors import ConsumptionError, DeliveryError
 
 
@@ -154,7 +155,7 @@ class RunTransactions:
             if mark is not None or transaction.refused or run.action == "consume":
                 metadata = self._metadata(run, timeout, after_plain_marks=mark is not None)
             if mark is not None and transaction_offsets.moves(self._connection, self._lane.key, mark):
-                place = commits.topic_partition(Storable(run.topic, run.partition, *mark))
+                place = commits.topic_partition(Committable(run.topic, run.partition, *mark))
                 scope.add_offsets([place], metadata)
                 scope.on_committed.append(functools.partial(transaction_offsets.committed, self._connection, run, mark))
                 scope.on_doubt.append(functools.partial(self._doubted, run.epoch))

@@ -26,7 +26,7 @@ from swarm_consumer._running.execution import Execution
 from swarm_consumer._running.lifespan import Lifespan, NodeInfo
 from swarm_consumer._running.process_settings import ProcessSettings, check_process_setting
 from swarm_consumer._running.watchdog import Watchdog, loss
-from swarm_consumer._scheduling.lane import Run
+from swarm_consumer._scheduling.run import Run
 from swarm_consumer.declaring.checks import check_number
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import ClientError, StateChanged

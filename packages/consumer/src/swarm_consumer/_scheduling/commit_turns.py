@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
 
 REFUSED_S = 1.0
 """Seconds until a position is committed again after a refusal."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field, fields
 
-from swarm_consumer._scheduling.lane import Run
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
+from swarm_consumer._scheduling.run import Run
 
 DURATION_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the buckets of batch durations, as in swarm_health.DURATION_BOUNDS_S; the last has no bound."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from swarm_consumer._scheduling.lane import Lane, LaneState
+from swarm_consumer._scheduling.lane import LaneState
+from swarm_consumer._scheduling.partition import Partition
 
 RESUME_S = 1.0
 """How long a resume may take: a partition whose held messages last longer loses nothing by being paused."""
@@ -19,62 +20,64 @@ RESUME_S = 1.0
 
 @dataclass(slots=True)
 class Flow:
-    """What to do now: whether to ask the client for more, and which partitions to pause and resume."""
+    """What to do now: ask the client for more or not, which partitions to pause and which to resume."""
 
     fetch: bool = True
-    pause: list[Lane] = field(default_factory=list)
-    resume: list[Lane] = field(default_factory=list)
+    pause: list[Partition] = field(default_factory=list)
+    resume: list[Partition] = field(default_factory=list)
     blocked: int = 0  # held messages of lanes that cannot continue now
 
 
-def decide(lanes: Collection[Lane], now: float, concurrency: int, enough: int) -> Flow:
+def decide(partitions: Collection[Partition], now: float, concurrency: int, enough: int) -> Flow:
     """Return what to do: `enough` held messages that can be worked on are enough for `concurrency` workers.
 
-    A lane is over its bound by number of messages or by its share of the bytes. The lane notes since when it has been
-    without a worker is noted in the lane.
+    A partition is over its bound by the number of its messages or by its share of the bytes. Since when it has been
+    over without a worker is noted in it.
     """
     flow = Flow()
     supplied = 0
     supply = 0
-    workable = False  # some lane can be worked on, now or with the next message
+    workable = False  # some partition can be worked on, now or with the next message
     draining = False
-    for lane in lanes:
-        held = len(lane.held)
-        blocked = lane.blocked
-        settings = lane.route.settings
-        share = settings.max_held_bytes // len(lanes)
+    for partition in partitions:
+        held, held_bytes, blocked = partition.held, partition.held_bytes, partition.blocked
+        settings = partition.route.settings
+        share = settings.max_held_bytes // len(partitions)
         workable = workable or not blocked
-        if lane.flow_paused:
-            if held <= settings.held_bound // 2 and lane.held_bytes <= share // 2 and not blocked:
-                flow.resume.append(lane)
-        elif held < settings.held_bound and lane.held_bytes < share:
-            lane.over_since = None
-        elif blocked or _outlasts_resume(lane, held, now) or _left_alone(lane, now):
-            lane.over_since = None
-            flow.pause.append(lane)
+        if partition.flow_paused:
+            if held <= settings.held_bound // 2 and held_bytes <= share // 2 and not blocked:
+                flow.resume.append(partition)
+        elif held < settings.held_bound and held_bytes < share:
+            partition.over_since = None
+        elif blocked or _outlasts_resume(partition, held, now) or _left_alone(partition, now):
+            partition.over_since = None
+            flow.pause.append(partition)
         else:
             draining = True
         if not held:
             continue
-        if blocked or (lane.running is not None and now - lane.running.started > RESUME_S):
-            flow.blocked += held
-        elif lane.state in (LaneState.READY, LaneState.RUNNING):
-            supplied += 1
-            supply += held
-    flow.fetch = (not draining if supplied < concurrency else supply < enough) and (workable or not lanes)
+        for lane in partition.lanes:
+            count = len(lane.backlog.held)
+            if lane.blocked or (lane.running is not None and now - lane.running.started > RESUME_S):
+                flow.blocked += count
+            elif count and lane.state in (LaneState.READY, LaneState.RUNNING):
+                supplied += 1
+                supply += count
+    flow.fetch = (not draining if supplied < concurrency else supply < enough) and (workable or not partitions)
     return flow
 
 
-def _left_alone(lane: Lane, now: float) -> bool:
-    """Whether no worker has come to the lane since it has been over its bound, for longer than a resume may take."""
-    if lane.running is not None:
-        lane.over_since = None
-    elif lane.over_since is None:
-        lane.over_since = now
-    return lane.over_since is not None and now - lane.over_since > RESUME_S
+def _left_alone(partition: Partition, now: float) -> bool:
+    """Whether no worker has come to it since it has been over its bound, for longer than a resume may take."""
+    if partition.running:
+        partition.over_since = None
+    elif partition.over_since is None:
+        partition.over_since = now
+    return partition.over_since is not None and now - partition.over_since > RESUME_S
 
 
-def _outlasts_resume(lane: Lane, held: int, now: float) -> bool:
-    if lane.running is not None and now - lane.running.started > RESUME_S:
+def _outlasts_resume(partition: Partition, held: int, now: float) -> bool:
+    if any(now - run.started > RESUME_S for run in partition.running):
         return True
-    return lane.rate > 0 and held / lane.rate > 2 * RESUME_S
+    rate = sum(lane.rate for lane in partition.lanes)
+    return rate > 0 and held / rate > 2 * RESUME_S

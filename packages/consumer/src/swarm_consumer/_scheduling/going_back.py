@@ -6,27 +6,30 @@ of one batch would not bring it back.
 
 from __future__ import annotations
 
-from swarm_consumer._scheduling.lane import Lane, LaneState
-from swarm_consumer._scheduling.lanes import Lanes
+from swarm_consumer._scheduling.backoff import Backoff
+from swarm_consumer._scheduling.lane import LaneState
+from swarm_consumer._scheduling.partition import Partition
+from swarm_consumer._scheduling.partitions import Partitions
 
 
 class Beginning(int):
     """The start of a partition without marks: a target for a seek, but not progress to commit."""
 
 
-def go_back(lanes: Lanes, lane: Lane, now: float) -> bool:
+def go_back(partitions: Partitions, partition: Partition, now: float) -> bool:
     """Request a seek to the first unmarked message, after the first back-off. Returns whether there is one.
 
-    The caller holds the group's lock; no run of the lane is in progress.
+    The caller holds the connection's lock; no run of the partition is in progress.
     """
-    lane.going_back = False
-    place = lanes.ledger.resume_at(lane.key)
-    if place is None or lane.pending_seek is not None or lanes.by_key.get(lane.key) is not lane:
+    partition.going_back = False
+    key, ledger, settings = partition.key, partitions.ledger, partition.route.settings
+    place = ledger.resume_at(key)
+    if place is None or partition.pending_seek is not None or partitions.by_key.get(key) is not partition:
         return False
-    lanes.drop_held(lane)
-    lane.retry = None
-    lane.pending_seek = place if lanes.ledger.position(lane.key) is not None else Beginning(place)
-    lane.seek_at = now + lane.backoff.delay_s(1)
-    if lane.state in (LaneState.READY, LaneState.WAITING):
-        lane.state = LaneState.IDLE
+    partitions.drop(partition)
+    partition.pending_seek = place if ledger.position(key) is not None else Beginning(place)
+    partition.seek_at = now + Backoff(settings.retry_backoff, settings.retry_backoff_max).delay_s(1)
+    for lane in partition.lanes:
+        if lane.state in (LaneState.READY, LaneState.WAITING):
+            lane.state = LaneState.IDLE
     return True

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from swarm_consumer._scheduling.progress import Key
+from swarm_consumer._scheduling.ledger import Key
 
 GONE_LOOKS = 4
 """A partition that was missing for this many looks in a row is forgotten: another node has it."""

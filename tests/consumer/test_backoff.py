@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_consumer._scheduling.retry import Backoff
+from swarm_consumer._scheduling.backoff import Backoff
 
 
 def test_the_default_series_doubles_from_one_second_to_thirty():

@@ -4,13 +4,18 @@ A partition is added when it is assigned and gets an *epoch*, a number that is n
 done for a partition names the epoch it was started under: an older epoch is refused, so that a batch
 that outlived its assignment cannot move anything, not even if the partition has left and come back.
 
-Offsets here are *next* offsets, as Kafka stores them: 8 means that offsets up to 7 are done.
+Runs of offsets may be completed in any order. The *position* is the end of the first gapless run: everything that was
+handed out before it is done. It never passes a gap, and goes back by `restart` alone.
+
+Offsets here are *next* offsets, as Kafka keeps them: 8 means that offsets up to 7 are done.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from swarm_consumer._scheduling.offset_runs import OffsetRuns
 
 Key = tuple[str, int]
 """A topic and a partition."""
@@ -22,13 +27,14 @@ class _Entry:
     begun: int | None = None  # the first offset handed to a handler
     delivered: int | None = None  # next offset after the last message handed to a handler
     position: int | None = None  # next offset: everything before it is handled or marked
+    runs: OffsetRuns = field(default_factory=OffsetRuns)
     plain: bool = False  # whether a mark outside of transactions may still be under way to the broker
     metadata: str | None = None
     leader_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Storable:
+class Committable:
     """A position to be committed: the next offset of a partition, with what Kafka keeps beside it."""
 
     topic: str
@@ -73,21 +79,21 @@ class Ledger:
             self._changed.add(key)
         return epoch
 
-    def release(self, key: Key) -> Storable | None:
+    def release(self, key: Key) -> Committable | None:
         """Strike a partition out; return what is still to be committed for it (None: nothing new)."""
-        storable = self._storable(key) if key in self._changed and key not in self._doubtful else None
+        committable = self._committable(key) if key in self._changed and key not in self._doubtful else None
         self._entries.pop(key, None)
         self._changed.discard(key)
         self._doubtful.discard(key)
-        return storable
+        return committable
 
     def owns(self, key: Key, epoch: int) -> bool:
         """Whether `epoch` is the current epoch of an assigned partition."""
         entry = self._entries.get(key)
         return entry is not None and entry.epoch == epoch
 
-    def deliver(self, key: Key, epoch: int, next_offset: int, first: int | None = None) -> bool:
-        """Note that messages from `first` to before `next_offset` have been handed to a handler.
+    def deliver(self, key: Key, epoch: int, first: int, next_offset: int) -> bool:
+        """Note that messages from `first` to before `next_offset` have been handed to a handler, perhaps once more.
 
         False for a stale epoch.
         """
@@ -97,6 +103,7 @@ class Ledger:
         if entry.begun is None:
             entry.begun = first
         if entry.delivered is None or next_offset > entry.delivered:
+            entry.runs.hand_out(first if entry.delivered is None else max(first, entry.delivered), next_offset)
             entry.delivered = next_offset
         return True
 
@@ -130,7 +137,7 @@ class Ledger:
         metadata: str | None = None,
         leader_epoch: int | None = None,
     ) -> bool:
-        """Note that everything before `next_offset` is done; False for a stale epoch.
+        """Note that everything before `next_offset` is done, whatever is in progress; False for a stale epoch.
 
         A mark below the present position changes nothing: progress never goes back, except by `restart`. Metadata
         belongs to one position: it goes when the position moves on. Raises ValueError as `may_mark` does.
@@ -139,14 +146,34 @@ class Ledger:
             return False
         entry = self._entries[key]
         if entry.position is None or next_offset > entry.position:
-            entry.position, entry.metadata, entry.leader_epoch = next_offset, metadata, leader_epoch
-            entry.plain = True
-            self._changed.add(key)
+            self._move(key, entry, entry.runs.finish_all_before(next_offset, leader_epoch))
+            if entry.position == next_offset:
+                entry.metadata = metadata
         elif next_offset == entry.position and metadata is not None and metadata != entry.metadata:
             entry.metadata = metadata
             entry.plain = True
             self._changed.add(key)
         return True
+
+    def complete(self, key: Key, epoch: int, first: int, next_offset: int, leader_epoch: int | None = None) -> bool:
+        """Note that what was handed out from `first` to before `next_offset` is done; False for a stale epoch.
+
+        The position moves when nothing before is in progress any more. Raises ValueError as `may_mark` does.
+        """
+        if not self.may_mark(key, epoch, next_offset):
+            return False
+        entry = self._entries[key]
+        reached = entry.runs.finish(first, next_offset, leader_epoch)
+        if reached is not None and (entry.position is None or reached[0] > entry.position):
+            self._move(key, entry, reached)
+        return True
+
+    def _move(self, key: Key, entry: _Entry, reached: tuple[int, int | None]) -> None:
+        """Move the position forward; metadata was that of the one before."""
+        entry.position, entry.leader_epoch = reached
+        entry.metadata = None
+        entry.plain = True
+        self._changed.add(key)
 
     def resume_at(self, key: Key) -> int | None:
         """Return the first offset that was handed out but is not done; None if nothing was handed out."""
@@ -191,36 +218,41 @@ class Ledger:
         entry = self._entries.get(key)
         if entry is None or entry.epoch != epoch or (entry.position is not None and next_offset < entry.position):
             return
-        entry.position, entry.metadata, entry.leader_epoch = next_offset, metadata, leader_epoch
-        self._changed.discard(key)
+        entry.position, entry.leader_epoch = entry.runs.finish_all_before(next_offset, leader_epoch)
+        if entry.position == next_offset:
+            entry.metadata = metadata
+            self._changed.discard(key)
+        else:  # more was done behind it, and waited for it
+            entry.metadata = None
+            self._changed.add(key)
 
     def position(self, key: Key) -> int | None:
         """Return the next offset that is not done yet; None if nothing was done under the current epoch."""
         entry = self._entries.get(key)
         return entry.position if entry is not None else None
 
-    def present(self, key: Key) -> Storable | None:
+    def present(self, key: Key) -> Committable | None:
         """Return a partition's position as it would be committed, moved or not; None when nothing is done."""
         entry = self._entries.get(key)
         if entry is None or entry.position is None or key in self._doubtful:
             return None
-        return Storable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)
+        return Committable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)
 
-    def take_storable(self) -> list[Storable]:
+    def take_committable(self) -> list[Committable]:
         """Return the positions that moved since the last call; each is given out once."""
         if not self._changed:
             return []
         ready = self._changed - self._doubtful if self._doubtful else self._changed
-        storables = [storable for key in ready if (storable := self._storable(key)) is not None]
+        moved = [committable for key in ready if (committable := self._committable(key)) is not None]
         self._changed = self._changed & self._doubtful
-        return storables
+        return moved
 
     def keys(self) -> list[Key]:
         """Return the assigned partitions."""
         return list(self._entries)
 
-    def _storable(self, key: Key) -> Storable | None:
+    def _committable(self, key: Key) -> Committable | None:
         entry = self._entries[key]
         if entry.position is None:
             return None
-        return Storable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)
+        return Committable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)
