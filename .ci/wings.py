@@ -6,7 +6,7 @@ many of their modules import each other, and one that only type checkers see cou
 - the consumer stands on few floors, with few arrows: `LIMITS`;
 - what a package calls private (a name that begins with `_`) is used by that package alone, be it imported or reached as
   an attribute. That holds for examples, benchmarks and documentation too; tests may look inside, and so may `INSIDERS`;
-- the lock of a consumer's connection, its lanes and their ledger are touched by the wing of the connection alone.
+- the lock of a consumer's connection, its partitions and their ledger are used by the wing of the connection alone.
 
 What the rooms of pure decisions may import is checked by pure.py.
 """

@@ -46,7 +46,7 @@ class Connection:
     join_state_since.
 
     `_lock` guards partitions, ledger and counters; `_changed` is notified when the owner has to look. Both, and the
-    partitions with their ledger, are for this wing alone (`.ci/wings.py` sees to that): others have the methods.
+    partitions with their ledger, are for this wing alone (`.ci/wings.py` checks that); others use the methods.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Connection:
         self.overrun = False
         self.last_poll: float | None = None
         self.hook_runs: dict[int, Run] = {}  # running hooks, by the thread that calls them
-        self.attention = False  # something waits for a time or a seek: the owner looks at all lanes at each turn
+        self.attention = False  # something waits for a time or a seek, so the owner looks at all lanes in each turn
         self.waiting_below = -1  # the owner sleeps until fewer messages than this are held; -1 if it does not sleep
         self.turns = CommitTurns(group.commit_interval_s, time.monotonic())
         self.unpolled = False  # the owner is inside a callback of its client, where no answer can be polled
@@ -251,7 +251,7 @@ class Connection:
             return self.partitions.ledger.mark(key, epoch, next_offset, metadata, leader_epoch)
 
     def go_back(self, partition: Partition, epoch: int) -> None:
-        """Have everything of a partition that is not marked handled anew, at once or at the end of its run."""
+        """Have all unmarked messages of a partition handled again, at once or at the end of its run."""
         with self._lock:
             partition.going_back = partition.epoch == epoch
             if partition.going_back and not partition.running and go_back(self.partitions, partition, time.monotonic()):

@@ -91,7 +91,7 @@ class Due:
                 connection.call_hook(lane, "eofed")
 
     def _is_through(self, lane: Lane) -> bool:
-        """Whether a lane is done with everything that came."""
+        """Whether a lane has handled everything that came."""
         free = self._connection.partitions.is_free(lane)
         return lane.state is LaneState.IDLE and not lane.backlog.held and free
 

@@ -1,6 +1,6 @@
-"""Intake: from the client into the partitions, no more than can be worked on. On the owner thread.
+"""Intake: fetch messages from the client into the partitions, as many as can be worked on. Runs on the owner thread.
 
-`flow.py` decides how much; here it is fetched, handed to the partitions, and those are paused and resumed.
+`flow.py` decides how many; this file fetches them, hands them to the partitions, and pauses and resumes these.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Intake:
             self._balance(client, now)
 
     def poll(self, client: confluent_kafka.Consumer, timeout_s: float, *, drain: bool = True) -> None:
-        """Serve the client once; hand what it returned to the partitions.
+        """Serve the client once and hand its messages to the partitions.
 
         consume(n, t) would wait the whole t to fill n, so one poll waits and then the available messages are taken.
         """
@@ -106,7 +106,7 @@ class Intake:
                 self._pause(client, partition, paused=True)
 
     def assignment_changed(self) -> None:
-        """Count anew how many partitions are paused for their memory. Called with the lock held."""
+        """Count again how many partitions are paused for memory. Called with the lock held."""
         self._flow_paused = sum(partition.flow_paused for partition in self._partitions.by_key.values())
 
     # ------------------------------------------------------------------------------------------------------------

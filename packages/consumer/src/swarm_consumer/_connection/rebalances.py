@@ -190,7 +190,7 @@ class Rebalances:
                 connection.call_hook(lane, "revoked")
 
     def _unpause(self, client: confluent_kafka.Consumer, partitions: Iterable[Partition]) -> None:
-        """Resume what was paused for its memory: a client keeps that over its assignments, ours begin without."""
+        """Resume partitions paused for memory: the client keeps the pause, but a new assignment does not know it."""
         paused = [TopicPartition(*partition.key) for partition in partitions if partition.flow_paused]
         if not paused:
             return

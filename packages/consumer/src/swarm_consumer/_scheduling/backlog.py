@@ -1,8 +1,8 @@
-"""A backlog: what waits in a lane, and what of it is next. Pure.
+"""A backlog: the records that wait in a lane, and which of them are next. Pure.
 
-Records of a batch that failed come before those that came after them. While a back-off runs nothing is next; `wakes_at`
-says from when on. A batch that has used up its attempts is handed out again message by message, to find the one that
-fails. This is the one place where records may be left out, merged or held back.
+The records of a failed batch come first. During their back-off nothing is next; `wakes_at` is the end of it. A batch
+that has used up its attempts is handed out again message by message, to find the one that fails. This is the one place
+that may leave out, merge or hold back records.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Portion:
 
     records: list[confluent_kafka.Message]
     alone: bool = False
-    """A message of a failed batch, by itself, to find out which one fails."""
+    """One message of a failed batch, to find out which one fails."""
     again: bool = False
     """Some of it has failed before."""
 
 
 class Backlog:
-    """The records of one lane that wait: those that came, and those to be tried again."""
+    """The waiting records of one lane: new ones, and those of a failed batch."""
 
     __slots__ = (
         "_backoff",
@@ -52,7 +52,7 @@ class Backlog:
         self.held: list[confluent_kafka.Message] = []
         self.held_bytes = 0  # of the values in `held`, estimated
         self.retry: list[confluent_kafka.Message] | None = None
-        self.wakes_at = 0.0  # when what is to be tried again is next
+        self.wakes_at = 0.0  # end of the back-off, monotonic
         self.failures = 0  # in a row
         self.failing_offset: int | None = None
         self.isolated = False  # messages in `retry` are handed out one at a time
@@ -61,7 +61,7 @@ class Backlog:
         return bool(self.held) or self.retry is not None
 
     def add(self, records: list[confluent_kafka.Message]) -> int:
-        """Add records that came, in order; return their size. The list becomes the backlog's own."""
+        """Add new records in order and return their size. The list becomes the backlog's own."""
         if self.held:
             self.held.extend(records)
         else:
@@ -71,7 +71,7 @@ class Backlog:
         return size
 
     def next(self, position: int | None) -> Portion | None:
-        """Take what is next; None when nothing is. `position`: what is before it is done."""
+        """Take the next records, or None if there are none. Everything before `position` is done."""
         again = self.retry is not None
         if self.retry is not None and position is not None:
             # Marked since it failed: by a hook, or by a transaction whose commit was answered late.
@@ -95,13 +95,13 @@ class Backlog:
         return Portion(records, again=again)
 
     def put_back(self, records: list[confluent_kafka.Message], first: int) -> None:
-        """Take back what a failed run has not done; `first` is where it goes on. The failure is counted."""
+        """Put back the unfinished records of a failed run and count the failure; `first` is the next offset."""
         self.failures = self.failures_with(first)
         self.failing_offset = first
         self.retry = (records + (self.retry or [])) or None
 
     def wait(self, now: float) -> float:
-        """Begin the back-off after a failure; return its length in seconds."""
+        """Start the back-off after a failure and return its length in seconds."""
         delay = self._backoff.delay_s(self.failures)
         self.wakes_at = now + delay
         return delay
@@ -111,27 +111,27 @@ class Backlog:
         return 1 if self._independent and first != self.failing_offset else self.failures + 1
 
     def succeeded(self, *, alone: bool) -> None:
-        """Forget the failures, unless more messages of the failed batch are still to be tried one by one."""
+        """Reset the failures, unless other messages of the failed batch are still retried one by one."""
         if not alone or self._independent:
             self.failures = 0
 
     def leave_isolation(self) -> None:
-        """End the handing out one by one, after its last message."""
+        """Stop handing out messages one by one, after the last of them."""
         if self.retry is None:
             self.isolated = False
             self.failures = 0
 
     def drop_held(self) -> None:
-        """Forget what came and was not handed out."""
+        """Drop the new records."""
         self.held, self.held_bytes = [], 0
 
     def drop(self) -> None:
-        """Forget everything that waits."""
+        """Drop all waiting records."""
         self.drop_held()
         self.retry = None
 
-    def begin_anew(self) -> None:
-        """Forget everything, failures too."""
+    def clear(self) -> None:
+        """Drop all waiting records and reset the failures."""
         self.drop()
         self.failures = 0
         self.isolated = False

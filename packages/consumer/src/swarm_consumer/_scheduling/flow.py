@@ -20,7 +20,7 @@ RESUME_S = 1.0
 
 @dataclass(slots=True)
 class Flow:
-    """What to do now: ask the client for more or not, which partitions to pause and which to resume."""
+    """What to do now: whether to ask the client for more, and which partitions to pause and resume."""
 
     fetch: bool = True
     pause: list[Partition] = field(default_factory=list)
@@ -31,8 +31,8 @@ class Flow:
 def decide(partitions: Collection[Partition], now: float, concurrency: int, enough: int) -> Flow:
     """Return what to do: `enough` held messages that can be worked on are enough for `concurrency` workers.
 
-    A partition is over its bound by the number of its messages or by its share of the bytes. Since when it has been
-    over without a worker is noted in it.
+    A partition is over its bound by number of messages or by its share of the bytes. It notes since when it has been
+    over without a worker.
     """
     flow = Flow()
     supplied = 0

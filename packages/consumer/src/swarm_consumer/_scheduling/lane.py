@@ -1,4 +1,4 @@
-"""A lane: what is worked one run at a time, with its consumer and what waits for it. Plain data.
+"""A lane: work of one partition, one run at a time, with its consumer and its backlog. Plain data.
 
     state      means                                      leaves it by
     IDLE       nothing to do                              receive -> READY

@@ -4,8 +4,8 @@ A partition is added when it is assigned and gets an *epoch*, a number that is n
 done for a partition names the epoch it was started under: an older epoch is refused, so that a batch
 that outlived its assignment cannot move anything, not even if the partition has left and come back.
 
-Runs of offsets may be completed in any order. The *position* is the end of the first gapless run: everything that was
-handed out before it is done. It never passes a gap, and goes back by `restart` alone.
+Runs of offsets may finish in any order. The *position* is the end of the first gapless run: everything delivered before
+it is done. It never passes a gap, and only `restart` moves it back.
 
 Offsets here are *next* offsets, as Kafka keeps them: 8 means that offsets up to 7 are done.
 """
@@ -47,7 +47,7 @@ class Committable:
 class Ledger:
     """The delivered, the finished and the committable offsets of each assigned partition.
 
-    Not thread-safe: the group's lock guards it.
+    Not thread-safe: the connection's lock guards it.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Ledger:
         return entry is not None and entry.epoch == epoch
 
     def deliver(self, key: Key, epoch: int, first: int, next_offset: int) -> bool:
-        """Note that messages from `first` to before `next_offset` have been handed to a handler, perhaps once more.
+        """Note that messages from `first` to before `next_offset` are handed to a handler, possibly again.
 
         False for a stale epoch.
         """
@@ -103,7 +103,7 @@ class Ledger:
         if entry.begun is None:
             entry.begun = first
         if entry.delivered is None or next_offset > entry.delivered:
-            entry.runs.hand_out(first if entry.delivered is None else max(first, entry.delivered), next_offset)
+            entry.runs.add(first if entry.delivered is None else max(first, entry.delivered), next_offset)
             entry.delivered = next_offset
         return True
 
@@ -137,7 +137,7 @@ class Ledger:
         metadata: str | None = None,
         leader_epoch: int | None = None,
     ) -> bool:
-        """Note that everything before `next_offset` is done, whatever is in progress; False for a stale epoch.
+        """Note that everything before `next_offset` is done, including open runs; False for a stale epoch.
 
         A mark below the present position changes nothing: progress never goes back, except by `restart`. Metadata
         belongs to one position: it goes when the position moves on. Raises ValueError as `may_mark` does.
@@ -156,9 +156,9 @@ class Ledger:
         return True
 
     def complete(self, key: Key, epoch: int, first: int, next_offset: int, leader_epoch: int | None = None) -> bool:
-        """Note that what was handed out from `first` to before `next_offset` is done; False for a stale epoch.
+        """Note that messages from `first` to before `next_offset` are done; False for a stale epoch.
 
-        The position moves when nothing before is in progress any more. Raises ValueError as `may_mark` does.
+        The position moves once no earlier run is open. Raises ValueError as `may_mark` does.
         """
         if not self.may_mark(key, epoch, next_offset):
             return False
@@ -169,7 +169,7 @@ class Ledger:
         return True
 
     def _move(self, key: Key, entry: _Entry, reached: tuple[int, int | None]) -> None:
-        """Move the position forward; metadata was that of the one before."""
+        """Move the position forward; metadata belongs to the earlier one."""
         entry.position, entry.leader_epoch = reached
         entry.metadata = None
         entry.plain = True
@@ -222,7 +222,7 @@ class Ledger:
         if entry.position == next_offset:
             entry.metadata = metadata
             self._changed.discard(key)
-        else:  # more was done behind it, and waited for it
+        else:  # later runs were finished and waited for it
             entry.metadata = None
             self._changed.add(key)
 

@@ -1,7 +1,7 @@
-"""Which of the offsets that were handed out are done, as runs: memory grows with what is in progress, not with offsets.
+"""Which of the delivered offsets are done, as runs: memory depends on the work in progress, not on offsets.
 
-Numbers that no record has (compaction, markers of transactions) are no gap: a gap is what was handed out and is not
-done. So two runs that are done are one, unless something between them is open.
+Offsets without a record (compaction, markers of transactions) are no gap: a gap was delivered and is not done. So two
+finished runs become one, unless a run between them is open.
 """
 
 from __future__ import annotations
@@ -13,30 +13,25 @@ _first = itemgetter(0)
 
 
 class OffsetRuns:
-    """The runs of one partition: those in progress, and those done behind the first of these. Ends are exclusive."""
+    """The runs of one partition: the open ones, and those finished behind the first open one. Ends are exclusive."""
 
     __slots__ = ("_done", "_open")
 
     def __init__(self) -> None:
-        self._open: list[tuple[int, int]] = []  # handed out and not done: disjoint, in order
-        self._done: list[tuple[int, int, int | None]] = []  # done behind an open one: end and leader epoch follow
+        self._open: list[tuple[int, int]] = []  # delivered and not done: disjoint, in order
+        self._done: list[tuple[int, int, int | None]] = []  # with the leader epoch of the last record
 
     def __len__(self) -> int:
         return len(self._open) + len(self._done)
 
-    @property
-    def first_open(self) -> int | None:
-        """The first offset that was handed out and is not done."""
-        return self._open[0][0] if self._open else None
-
-    def hand_out(self, first: int, end: int) -> None:
-        """Note a run behind all that was handed out before."""
+    def add(self, first: int, end: int) -> None:
+        """Add a run behind all earlier ones."""
         self._open.append((first, end))
 
     def finish(self, first: int, end: int, leader_epoch: int | None) -> tuple[int, int | None] | None:
-        """Note a run as done; return where the first gapless run ends now and its leader epoch, None if unmoved."""
+        """Finish a run; return the new end of the first gapless run with its leader epoch, or None if unchanged."""
         if len(self._open) == 1 and self._open[0] == (first, end) and not self._done:
-            self._open.clear()  # one after the other, as nearly always
+            self._open.clear()  # in order, the usual case
             return end, leader_epoch
         self._cut(first, end)
         at = bisect_left(self._done, first, key=_first)
@@ -46,13 +41,13 @@ class OffsetRuns:
         return self._passed()
 
     def finish_all_before(self, end: int, leader_epoch: int | None) -> tuple[int, int | None]:
-        """Note everything before `end` as done, and return the same."""
+        """Finish everything before `end`; return the new end of the first gapless run with its leader epoch."""
         self._cut(0, end)
         self._done = [run for run in self._done if run[1] > end]
         return self._passed() or (end, leader_epoch)
 
     def _cut(self, first: int, end: int) -> None:
-        """Take a run out of what is open."""
+        """Remove a range from the open runs."""
         if not self._open or self._open[-1][1] <= first or self._open[0][0] >= end:
             return
         left = []
@@ -64,7 +59,7 @@ class OffsetRuns:
         self._open = left
 
     def _join(self, at: int) -> None:
-        """Make one of a run that is done and the one before it, if nothing between them is open."""
+        """Join a finished run with the one before it, if no run between them is open."""
         if not 0 < at < len(self._done):
             return
         before, run = self._done[at - 1], self._done[at]
@@ -73,7 +68,7 @@ class OffsetRuns:
             self._done[at - 1 : at + 1] = [(before[0], last[1], last[2])]
 
     def _passed(self) -> tuple[int, int | None] | None:
-        """Take out what is done before the first open run, and return its end."""
+        """Remove the finished runs before the first open one and return their end."""
         passed = None
         while self._done and (not self._open or self._done[0][0] < self._open[0][0]):
             _, end, leader_epoch = self._done.pop(0)

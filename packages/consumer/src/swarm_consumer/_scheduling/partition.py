@@ -1,7 +1,7 @@
-"""A partition under one assignment: where it begins and goes on, what holds it up, and its lanes. Plain data.
+"""A partition under one assignment: its start and progress, what blocks it, and its lanes. Plain data.
 
-It has one lane today. What concerns the client (fetching, seeking, the pause for memory) and the broker (the epoch of
-the assignment, the revocation) is here; what is worked on, one run at a time, is in the lanes.
+It has one lane today. The state of the client (fetching, seeking, the pause for memory) and of the assignment (epoch,
+revocation) is here; the work, one run at a time, is in the lanes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Partition:
         self.pending_seek: Any = None
         self.seek_failures = 0
         self.seek_at = 0.0  # when a failed seek is retried
-        self.going_back = False  # at the end of the run in progress what is not marked is handled anew
+        self.going_back = False  # at the end of the current run, unmarked messages are handled again
         self.revoking = False
         self.flow_paused = False  # for its memory
         self.over_since: float | None = None  # since when it holds too much without a worker
@@ -79,17 +79,17 @@ class Partition:
 
     @property
     def blocked(self) -> bool:
-        """Whether nothing of what waits here can be worked on for now."""
+        """Whether none of the waiting messages can be worked on now."""
         return all(lane.blocked for lane in self.lanes)
 
     @property
     def held(self) -> int:
-        """How many records came and were not handed out."""
+        """How many records wait to be handed out."""
         return sum(len(lane.backlog.held) for lane in self.lanes)
 
     @property
     def held_bytes(self) -> int:
-        """The bytes of their values, estimated."""
+        """The size of their values, estimated."""
         return sum(lane.backlog.held_bytes for lane in self.lanes)
 
     @property
@@ -98,8 +98,8 @@ class Partition:
         return self.pending_seek is None and all(lane.drained for lane in self.lanes)
 
     @property
-    def is_done_with(self) -> bool:
-        """Whether nothing is left to do with what came; in a pause without an end nothing is."""
+    def caught_up(self) -> bool:
+        """Whether everything that came is handled, or the partition is paused without an end."""
         if self.running or self.pending_seek is not None:
             return False
         return self.paused_until == float("inf") or not any(lane.backlog for lane in self.lanes)

@@ -1,4 +1,4 @@
-"""All partitions of a connection: which lanes may be worked on now, and what becomes of them afterwards. Pure.
+"""All partitions of a connection: which lanes may be worked on now, and what happens afterwards. Pure.
 
 `lane.py` has the table of a lane's states. A lane is in the workers' queue exactly while READY: the functions return
 those that the caller has to queue. Nothing here is thread-safe: the caller holds the lock of the connection.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Partitions:
-    """All partitions of one connection, over the ledger that says what is done."""
+    """All partitions of one connection, with the ledger of what is done."""
 
     def __init__(self, ledger: Ledger, max_poll_interval_s: float = 300.0) -> None:
         self.ledger = ledger
@@ -32,9 +32,9 @@ class Partitions:
         self.frozen = False  # quiet or stopping: nothing is taken
         self._max_poll_interval_s = max_poll_interval_s
         self._former: dict[Key, Partition] = {}
-        """Those taken away with a run at work or revoked() still to be called: their next assignment waits for that.
+        """Partitions taken away during a run or before revoked() was called: their next assignment waits for them.
 
-        One at the most of each: a later assignment begins nothing before it, so it leaves nothing behind.
+        At most one of each, because a later assignment starts nothing before it is done.
         """
 
     def assign(self, key: Key, route: Route, now: float) -> Partition:
@@ -44,7 +44,7 @@ class Partitions:
         return partition
 
     def begin(self, partition: Partition, start: int, *, commit: bool) -> None:
-        """Note where an assigned partition starts; with `commit` that is progress to be committed."""
+        """Note where an assigned partition starts; with `commit` that is progress to commit."""
         partition.start = partition.expected = start
         if commit:
             partition.epoch = self.ledger.restart(partition.key, start)
@@ -52,8 +52,8 @@ class Partitions:
     def close(self, key: Key, *, tell: bool = False) -> Partition | None:
         """Close a partition that is no longer ours; forget what it held. The ledger is the caller's.
 
-        With `tell` its consumers are owed a call of revoked(), unless they were told: with a run at work the outcome
-        of that says when, without one the caller queues the hook now.
+        With `tell` its consumers are owed a call of revoked(), unless it was called: during a run its outcome says
+        when, otherwise the caller queues the hook now.
         """
         partition = self.by_key.pop(key, None)
         if partition is None:
@@ -68,7 +68,7 @@ class Partitions:
         return partition
 
     def receive(self, partition: Partition, records: list[confluent_kafka.Message]) -> list[Lane]:
-        """Add records in order; return the lanes to be queued. The list becomes the partition's own."""
+        """Add records in order and return the lanes to queue. The list becomes the partition's own."""
         first = records[0].offset()
         expected = partition.expected
         if partition.start_unknown or (expected is not None and first is not None and first < expected):
@@ -180,14 +180,14 @@ class Partitions:
         return min(finite) if finite else None
 
     def pause(self, partition: Partition, until: float) -> None:
-        """Hand out nothing more of a partition before `until`."""
+        """Hand out no more messages of a partition before `until`."""
         partition.paused_until = until
         for lane in partition.lanes:
             if lane.state in (LaneState.IDLE, LaneState.READY):
                 lane.state = LaneState.PAUSED
 
     def resume(self, partition: Partition) -> list[Lane]:
-        """End a pause; return the lanes to be queued."""
+        """End a pause and return the lanes to queue."""
         partition.paused_until = None
         resumed: list[Lane] = []
         for lane in partition.lanes:
@@ -205,17 +205,17 @@ class Partitions:
         partition.epoch = self.ledger.restart(partition.key, position)
 
     def thaw(self) -> list[Lane]:
-        """End a freeze; return the lanes to be queued."""
+        """End a freeze and return the lanes to queue."""
         self.frozen = False
         return [lane for partition in self.by_key.values() for lane in partition.lanes if self._ready(lane)]
 
     def running(self) -> list[Run]:
-        """Return the runs in progress, also those that outlived their assignment."""
+        """Return the current runs, including those that outlived their assignment."""
         partitions = [*self.by_key.values(), *self._former.values()]
         return [run for partition in partitions for run in partition.running]
 
     def owing(self, key: Key) -> Lane | None:
-        """Return a former lane of a partition whose revoked() is still to be called and may be called now."""
+        """Return a lane of an earlier assignment whose revoked() is due and may be called now."""
         former = self._former.get(key)
         lanes = () if former is None else former.lanes
         return next((lane for lane in lanes if lane.owes_revoked and lane.running is None), None)
@@ -228,14 +228,14 @@ class Partitions:
     @property
     def caught_up(self) -> bool:
         """Whether everything that came is handled, except in partitions that are paused without an end."""
-        return all(partition.is_done_with for partition in self.by_key.values())
+        return all(partition.caught_up for partition in self.by_key.values())
 
     def is_free(self, lane: Lane) -> bool:
-        """Whether nothing of a lane is at work, nor of a former assignment of its partition."""
+        """Whether nothing of a lane is running, nor of an earlier assignment of its partition."""
         return lane.running is None and lane.key not in self._former
 
     def drop(self, partition: Partition) -> None:
-        """Forget everything that waits in a partition."""
+        """Drop all waiting messages of a partition."""
         self._drop_held(partition)
         for lane in partition.lanes:
             lane.backlog.drop()
@@ -264,11 +264,11 @@ class Partitions:
     def _void(self, partition: Partition) -> None:
         self._drop_held(partition)
         for lane in partition.lanes:
-            lane.backlog.begin_anew()
+            lane.backlog.clear()
         partition.first_offset = None
 
     def _drop_held(self, partition: Partition) -> None:
-        """Forget what a partition holds."""
+        """Drop the new messages of a partition."""
         self.held_total -= partition.held
         self.held_bytes -= partition.held_bytes
         for lane in partition.lanes:

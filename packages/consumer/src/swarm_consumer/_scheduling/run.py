@@ -1,4 +1,4 @@
-"""A run: one call into a consumer, and what became of it. Plain data."""
+"""A run: one call into a consumer, and its outcome. Plain data."""
 
 from __future__ import annotations
 

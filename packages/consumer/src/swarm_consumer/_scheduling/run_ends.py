@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from swarm_consumer._scheduling.run import Run
 
 DONE = Outcome()
-"""Nothing to tell: the batch is done, or its marks are the handler's."""
+"""Nothing to report: the batch is done, or marking is manual."""
 
 
 def divertible(run: Run, ledger: Ledger) -> confluent_kafka.Message | None:
@@ -45,7 +45,7 @@ def letter_moves(run: Run, ledger: Ledger) -> bool:
 
 
 def settle(run: Run, ledger: Ledger, now: float, *, failed: bool, diverted: bool) -> Outcome:
-    """Write down the end of a batch that its partition still waits for, and say what follows."""
+    """Record the end of a batch of the current epoch and return its outcome."""
     lane = run.lane
     duration = now - run.started
     if duration > 0:
@@ -73,7 +73,7 @@ def _succeeded(run: Run, ledger: Ledger) -> Outcome:
 
 
 def _passed(run: Run, ledger: Ledger, *, mark: bool) -> Outcome:
-    """Go on behind a run's messages; with `mark` they are done."""
+    """Continue after a run's messages; with `mark` they are done."""
     assert run.first_offset is not None
     assert run.last_offset is not None
     if mark:
