@@ -250,7 +250,7 @@ def test_what_was_never_delivered_cannot_be_completed():
     ledger = Ledger()
     epoch = ledger.assign(KEY)
     ledger.deliver(KEY, epoch, 0, 10)
-    with pytest.raises(ValueError, match="has not been delivered yet"):
+    with pytest.raises(ValueError, match="is not delivered yet"):
         ledger.complete(KEY, epoch, 5, 11)
     assert ledger.complete(KEY, epoch + 1, 0, 10) is False
     assert ledger.position(KEY) is None
