@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import gc
 import gzip
 import sys
@@ -159,6 +160,25 @@ def test_a_pattern_gives_its_codec_to_the_topics_that_have_none_by_name():
     assert produced["plain"][0].value == b"abc"
 
 
+def test_a_pattern_gives_no_codec_to_a_topic_that_its_group_reads_by_name():
+    app = App("shop", {"bootstrap.servers": "in-memory"})
+
+    @app.topic("messages", group="writers")
+    class Handler(Consumer):
+        def consume(self, messages):
+            self.produce("out-1", b"abc")
+            self.produce("out-plain", b"abc")
+
+    seen = []
+    app.consume("^out-.*", group="readers", payload=Reverse())(lambda messages: seen.extend(messages.payloads()))
+    app.consume("out-plain", group="readers")(lambda messages: seen.extend(messages.payloads()))
+    produced = run_messages(app, {"messages": [b"x"]}, chain=True).produced
+    assert [produced[topic][0].value for topic in ("out-1", "out-plain")] == [b"cba", b"abc"]
+    assert seen == [b"abc", b"abc"]
+    app.consume("^out-p.*", group="more", payload=Reverse())(lambda messages: None)
+    assert run_messages(app, {"messages": [b"x"]}).produced["out-plain"][0].value == b"cba", "another group reads it so"
+
+
 def test_a_topic_that_is_read_with_two_codecs_is_to_be_told_apart():
     app = app_with(Gzip(Order))
     app.consume("out", group="more", payload=Gzip(Order))(lambda messages: None)
@@ -183,6 +203,8 @@ def test_what_can_be_no_value_is_refused_and_nothing_is_sent(wrong):
     sentence = rf"Odd\.encode\(\) returned {type(wrong).__name__}: it has to return bytes"
     with pytest.raises(TypeError, match=sentence):
         run_messages(app_with(Odd()), {"messages": [Order(1)]})
+    with pytest.raises(TypeError, match=sentence):
+        run_messages(app_with(Odd()), {"out": [Order(1)]})
 
 
 def test_a_codec_that_only_reads_says_so_where_it_is_to_write():
@@ -210,6 +232,28 @@ def test_the_default_codec_reads_values_as_they_are_and_writes_objects_as_json()
     assert [DEFAULT.encode(value) for value in (b"b", "s", {"a": 1}, bytearray(b"x"), Order(1))] == [
         b"b", b"s", b'{"a":1}', b"x", b'{"id":1}',
     ]  # fmt: skip
+
+
+class Color(str, enum.Enum):
+    RED = "red"
+
+
+class Hidden(str):
+    """Text that shows itself otherwise than it is."""
+
+    def __str__(self):
+        return "***"
+
+
+def test_a_str_of_a_kind_of_its_own_is_sent_as_the_text_it_is():
+    @App("shop", {"bootstrap.servers": "in-memory"}).topic("messages")
+    class Handler(Consumer):
+        def consume(self, messages):
+            for value in (Color.RED, Hidden("hello"), "", b"", None):
+                self.produce("out", value, key=value)
+
+    sent = [(record.value, record.key) for record in run_messages(Handler, [b"x"]).produced["out"]]
+    assert sent == [(text, text) for text in (b"red", b"hello", b"", b"", None)]
 
 
 # -- dead letters --------------------------------------------------------------------------------------------------
@@ -283,9 +327,15 @@ class Yielding(Reverse):
         yield payload
 
 
+class Streaming(Reverse):
+    async def decode(self, value, headers):
+        yield value
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ({"payload": Streaming()}, r"Streaming\.decode is async or contains yield"),
         ({"payload": Gzip}, r"payload=Gzip is a class; give a codec made of it, Gzip\(\.\.\.\)"),
         ({"payload": Awaited()}, r"Awaited\.decode is async or contains yield"),
         ({"payload": Yielding()}, r"Yielding\.encode is async or contains yield"),

@@ -54,7 +54,8 @@ class Default(Codec):
     def encode(self, payload: Any) -> bytes:
         """Return bytes and str as they are, anything else as JSON."""
         made = encode(payload)
-        return made if isinstance(made, bytes) else str(made).encode()
+        # str's own method: str(made) is what a subclass wants to show, such as `Color.RED` for an enum member "red".
+        return str.encode(made) if isinstance(made, str) else made or b""
 
 
 DEFAULT = Default()

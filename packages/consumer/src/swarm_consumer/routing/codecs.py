@@ -14,16 +14,25 @@ class TopicCodecs:
     """The codecs of an app, by topic."""
 
     def __init__(self, groups: Iterable[SubscriptionGroup]) -> None:
-        self._routes = [route for group in groups for route in group.routes if route.decoders.codec is not None]
+        # With the topics that their subscription group has routes of their own for: its pattern does not read those.
+        self._routes = [
+            (route, frozenset(other.topic for other in group.routes))
+            for group in groups
+            for route in group.routes
+            if route.decoders.codec is not None
+        ]
         self._known: dict[str, Codec] = {}
 
     def of(self, topic: str) -> Codec:
-        """Return the codec of a topic: by its name, else by the patterns that match it, else the default."""
+        """Return the codec of a topic: by its name, else by the patterns that read it, else the default."""
         if not self._routes:
             return DEFAULT
         if topic not in self._known:
-            matching = [route for route in self._routes if route.topic == topic]
-            matching = matching or [route for route in self._routes if route.is_pattern and route.covers(topic)]
+            matching = [route for route, _ in self._routes if route.topic == topic] or [
+                route
+                for route, names in self._routes
+                if route.is_pattern and route.covers(topic) and topic not in names
+            ]
             codecs = {id(codec): codec for route in matching if (codec := route.decoders.codec) is not None}
             found = next(iter(codecs.values()), DEFAULT)
             self._known[topic] = found if len(codecs) < 2 else _Undecided(topic, matching)

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 from swarm_consumer._connection.connection import Connection
 from swarm_consumer._handling.consumer import Consumer
-from swarm_consumer._payloads.codec import DEFAULT, Encoded, encode_json
+from swarm_consumer._payloads.codec import DEFAULT, Codec, Encoded, encode_json, encoded
 from swarm_consumer._running.application import Application
 from swarm_consumer._running.runtime import Runtime
 from swarm_consumer.app import App
@@ -114,13 +114,19 @@ def _log(
     log = MemoryLog()
     for topic, items in given.items():
         codec = codecs.of(topic)
-        make = encode or (encode_json if codec is DEFAULT else codec.encode)
+        make = encode or (encode_json if codec is DEFAULT else functools.partial(_encoded, codec))
         log.partitions.setdefault((topic, 0), [])
         for item in items:
             record = item if isinstance(item, Record) else Record(item)
             record = as_bytes(record, make)
             log.append(topic, record.partition or 0, record, record.value)
     return log
+
+
+def _encoded(codec: Codec, payload: Any) -> Encoded:
+    """Return what a codec makes of a payload, checked as it is when it is produced."""
+    value, headers = encoded(codec, payload)
+    return Encoded(value or b"", headers)
 
 
 class _MemoryClients:
