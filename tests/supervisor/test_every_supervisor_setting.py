@@ -1,12 +1,13 @@
 """Every setting of a supervisor is checked: each is fed with wrong types and values, none of which may be taken."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from swarm_supervisor import SettingsError, Supervisor
-from swarm_supervisor.settings import Settings
+from swarm_supervisor.settings import Settings, _check_count, _check_seconds
 
 NAN, INFINITE = float("nan"), float("inf")
 SECONDS = ["1", True, NAN, INFINITE, -1, None, [], 10**400]
@@ -52,3 +53,24 @@ def test_a_wrong_setting_is_refused_by_its_name(name: str, value: Any) -> None:
     with pytest.raises(SettingsError, match=name) as caught:
         Supervisor(lambda node: 0, **settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("check", "bounds", "right", "wrong"),
+    [
+        (_check_count, {"least": 0, "most": 3}, [0, 3], [-1, 4, True, 1.0]),
+        (_check_count, {}, [1, 10**9], [0]),
+        (_check_seconds, {"above": 0, "most": 3}, [0.5, 3], [0, 3.5]),
+        (_check_seconds, {"least": 2}, [2, 5.0], [1.9]),
+    ],
+)
+def test_the_bounds_that_a_row_declares_are_those_that_hold(
+    check: Any, bounds: dict[str, Any], right: list[Any], wrong: list[Any]
+) -> None:
+    """A least of 0 and a most were printed by `swarm-cli info --settings`, and not kept."""
+    row = SimpleNamespace(name="patience", metadata=bounds)
+    for value in right:
+        check(row, value)
+    for value in wrong:
+        with pytest.raises(SettingsError, match="patience"):
+            check(row, value)

@@ -183,11 +183,16 @@ def _check_seconds(row: "dataclasses.Field[Any]", value: object) -> None:
         raise SettingsError(f"{row.name} must be more than {row.metadata['above']} seconds, not {value:g}")
     if "least" in row.metadata and value < row.metadata["least"]:
         raise SettingsError(f"{row.name} must be at least {row.metadata['least']} seconds, not {value:g}")
+    if "most" in row.metadata and value > row.metadata["most"]:
+        raise SettingsError(f"{row.name} must be at most {row.metadata['most']} seconds, not {value:g}")
 
 
 def _check_count(row: "dataclasses.Field[Any]", value: object) -> None:
-    if not _is_count(value):
-        raise SettingsError(f"{row.name} must be a whole number of at least 1, not {value!r}")
+    least, most = row.metadata.get("least", 1), row.metadata.get("most")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SettingsError(f"{row.name} must be a whole number of at least {least}, not {value!r}")
+    if most is not None and value > most:
+        raise SettingsError(f"{row.name} must be at most {most}, not {value!r}")
 
 
 def _check_choice(row: "dataclasses.Field[Any]", value: object) -> None:
