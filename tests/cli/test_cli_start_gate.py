@@ -129,3 +129,15 @@ def test_a_topic_that_stays_missing_ends_the_start(supervisor: Supervisor, gate:
     ((reason, code),) = supervisor.stops
     assert "topic does not exist at kafka:9092: 'orders'" in reason
     assert code == 2
+
+
+def test_an_answer_that_lacks_a_group_is_looked_for_again_and_is_no_refusal(
+    supervisor: Supervisor, gate: StartGate
+) -> None:
+    """The swarm started with the topics of that group unchecked."""
+    part = msgspec.json.encode(ClusterReport(reachable=True, error="timed out"))
+    for _ in range(LOOKS):
+        assert not supervisor.released
+        supervisor.answer(part)
+    assert not supervisor.stops
+    assert supervisor.released == 1

@@ -7,7 +7,15 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from swarm_consumer import App, ConfigurationError
-from swarm_consumer.admin import AdminError, Cluster, PartitionOffsets, Position, group_lags
+from swarm_consumer.admin import (
+    AdminError,
+    Cluster,
+    PartitionOffsets,
+    Position,
+    check_cluster,
+    cluster_check,
+    group_lags,
+)
 from swarm_consumer.admin import _questions as questions
 from swarm_consumer.testing import Record, produce
 
@@ -146,6 +154,28 @@ def test_a_commit_keeps_the_timeout_too():
     with Cluster(NOWHERE, timeout_s=0.5) as cluster, refused:
         cluster.group("billing").commit({("orders", 0): 1})
     assert time.monotonic() - began < 20.0
+
+
+def test_a_check_that_was_answered_late_still_asks_for_the_other_groups(embedded_broker, monkeypatch):
+    """The report said that the brokers are reachable, and had nothing of the topics of the second group."""
+    embedded_broker.create_topic("orders", 2)
+
+    class Late(questions.Questions):
+        def until(self, *arguments):
+            if self.timeout_s <= 0:
+                raise questions.UnansweredError("too late")
+            self.timeout_s = 10.0
+            answer = super().until(*arguments)
+            time.sleep(0.1)
+            return answer
+
+    monkeypatch.setattr(cluster_check, "Questions", Late)
+    app = App("shop", kafka={"bootstrap.servers": embedded_broker.bootstrap})
+    app.consume("orders", group="billing")(lambda messages: None)
+    app.consume("missing", group="mails")(lambda messages: None)
+    report = check_cluster(app, timeout_s=0.05)
+    assert (report.reachable, report.error) == (True, None)
+    assert report.topics == {"orders": 2, "missing": None}
 
 
 def test_a_topic_that_a_group_reads_and_that_is_not_there_is_named(embedded_broker):

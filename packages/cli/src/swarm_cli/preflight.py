@@ -135,7 +135,10 @@ def missing_topics(report: "ClusterReport") -> list[str]:
 
 def in_doubt(report: "ClusterReport", settings: Settings) -> bool:
     """Whether to ask once more before a start is refused because of this answer."""
-    return bool(missing_topics(report)) and not (report.property_errors or settings.allow_missing_topics)
+    if report.property_errors:
+        return False
+    # With an error beside an answer, the topics of some groups are not in the answer at all.
+    return report.error is not None or (bool(missing_topics(report)) and not settings.allow_missing_topics)
 
 
 def _pause(seconds: float) -> None:

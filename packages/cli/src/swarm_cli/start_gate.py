@@ -7,13 +7,14 @@ import time
 from typing import TYPE_CHECKING
 
 from swarm_cli import preflight
-from swarm_cli.errors import CommandError, UsageError, complain, sentence
+from swarm_cli.errors import CommandError, complain, sentence
 from swarm_cli.exit_codes import ExitCode
 from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
     from swarm_cli.composition import Load
     from swarm_cli.outline import Outline
+    from swarm_consumer import ClusterReport
     from swarm_supervisor import ChildFailed, Supervisor
     from swarm_supervisor.events import AfterWarmup, Stopping
 
@@ -44,7 +45,7 @@ class StartGate:
         self._patience = preflight.Patience(self._servers, settings.connect_timeout, time.monotonic())
         self._lost = 0
         self._looks = 0
-        self._missing: UsageError | None = None
+        self._doubtful: ClusterReport | None = None
         self._open = False
         self._stopped_by = ""
         self._error: CommandError | None = None
@@ -103,25 +104,23 @@ class StartGate:
                 self._again(report.error or "no answer")
                 return
             self._looks += 1
-            try:
-                preflight.judge(
-                    report, self._outline.topics, self._nodes, self._servers, self._settings.allow_missing_topics
-                )
-            except UsageError as error:
-                if self._looks == preflight.LOOKS or not preflight.in_doubt(report, self._settings):
-                    raise
-                self._missing = error
-                self._look_again(preflight.missing_topics(report))
-                return
+            if self._looks < preflight.LOOKS and preflight.in_doubt(report, self._settings):
+                self._look_again(report)
+            else:
+                self._settle(report)
         except Exception as error:  # noqa: BLE001 - as above
             self._refuse(error)
-            return
+
+    def _settle(self, report: "ClusterReport") -> None:
+        preflight.judge(report, self._outline.topics, self._nodes, self._servers, self._settings.allow_missing_topics)
         self._open = True
         self._supervisor.release()
 
-    def _look_again(self, missing: list[str]) -> None:
-        names = ", ".join(map(repr, missing))
-        self._supervisor.hold(preflight.waiting(self._servers, f"it does not know {names} yet"))
+    def _look_again(self, report: "ClusterReport") -> None:
+        self._doubtful = report
+        names = ", ".join(map(repr, preflight.missing_topics(report)))
+        reason = f"it does not know {names} yet" if names else report.error
+        self._supervisor.hold(preflight.waiting(self._servers, reason))
         self._supervisor.call_at(time.monotonic() + preflight.LOOK_S, self._ask)
 
     def _again(self, reason: str) -> None:
@@ -129,7 +128,12 @@ class StartGate:
         try:
             pause_s = self._patience.failed(reason, now)
         except CommandError as error:
-            self._refuse(self._missing or error)  # if a broker did answer, it is the topic
+            try:
+                if self._doubtful is None:
+                    raise error
+                self._settle(self._doubtful)  # a broker did answer
+            except Exception as final:  # noqa: BLE001 - as above
+                self._refuse(final)
             return
         self._supervisor.hold(preflight.waiting(self._servers, reason))
         self._supervisor.call_at(now + pause_s, self._ask)
