@@ -10,8 +10,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +32,8 @@ LEFT_OUT = [
 there makes one in what is left, too."""
 NOT_FOR_TESTS = ("ruff", "mypy", "types-", "atheris", "matplotlib", "build", "hatchling", "uv")
 """Dependencies of the root's environment that no fast test imports, by the beginnings of their names."""
+WORKERS = "3"
+"""Of pytest-xdist, as in hatch.toml: most tests wait, and two at a time leave two processors idle for most of it."""
 LOWEST_MINOR = 11
 TIMEOUT_S = 900.0
 
@@ -87,8 +91,8 @@ def test_tools() -> list[str]:
     return [one for one in needed if not one.startswith(NOT_FOR_TESTS)]
 
 
-def carry_out(job: Job, folder: Path) -> bool:
-    """Make the environment, run the tests; whether they passed."""
+def prepare(job: Job, folder: Path) -> str:
+    """Make the environment; what it has of the packages that matter, in a line."""
     python = str(folder / "bin" / "python")
     members = {path.parent.name: str(path.parent) for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
     members["liveness"] += "[probes,metrics,otel]"
@@ -106,8 +110,13 @@ def carry_out(job: Job, folder: Path) -> bool:
     chosen.write_text("\n".join(line for line in _installed(python) if " @ " not in line and "-e " not in line))
     subprocess.run([*install, "--constraint", str(chosen), *test_tools()], cwd=ROOT, check=True, timeout=TIMEOUT_S)
     wanted = ("confluent-kafka", "msgspec", "psutil", "typer", "rich", "h11", "prometheus-client", "opentelemetry-api")
-    print("  " + ", ".join(line for line in _installed(python) if line.startswith(wanted)), flush=True)
-    tests = [python, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "not real_kafka", "-r", "fE"]
+    return ", ".join(line for line in _installed(python) if line.startswith(wanted))
+
+
+def run_tests(job: Job, folder: Path) -> bool:
+    """Run the tests in an environment that is made; whether they passed."""
+    python = str(folder / "bin" / "python")
+    tests = [python, "-m", "pytest", "-q", "-n", WORKERS, "--dist", "loadfile", "-m", "not real_kafka", "-r", "fE"]
     tests += ["-p", "no:cacheprovider", *job.tests, *(part for path in LEFT_OUT for part in ("--ignore", path))]
     environment = {name: value for name, value in os.environ.items() if name != "SWARM_REQUIRE_KAFKA"}
     environment["PATH"] = f"{folder / 'bin'}{os.pathsep}{environment['PATH']}"
@@ -133,11 +142,16 @@ def main() -> int:
         parser.error(f"no such job here: {only}; there are {', '.join(job.name for job in jobs())}")
     if only is None and all(job.resolution != "highest" for job in chosen):
         print("no other CPython is here: the tests of other versions are skipped")
-    for job in chosen:
-        print(f"-- {job.name}: {job.python}, {job.resolution} versions", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            if not carry_out(job, Path(folder)):
+    with tempfile.TemporaryDirectory() as root, ThreadPoolExecutor(max_workers=1) as maker:
+        # One after the other, ahead of the tests: the next environment is made while they run.
+        made = {job.name: maker.submit(prepare, job, Path(root) / job.name) for job in chosen}
+        for job in chosen:
+            print(f"-- {job.name}: {job.python}, {job.resolution} versions", flush=True)
+            print(f"  {made[job.name].result()}", flush=True)
+            started = time.monotonic()
+            if not run_tests(job, Path(root) / job.name):
                 failed.append(job.name)
+            print(f"  {job.name}: {time.monotonic() - started:.0f} s", flush=True)
     print(f"failed under: {', '.join(failed)}" if failed else f"passed under: {', '.join(job.name for job in chosen)}")
     return 1 if failed else 0
 

@@ -20,7 +20,7 @@ BUSY = "while True: sum(range(10_000))"
 
 def run_once(arguments: list[str], log: Path) -> list[str]:
     """Run the suite; the tests that failed, or the exit code where pytest itself did not get that far."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-r", "fE", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "-r", "fE", *arguments]
     with log.open("w") as output:
         done = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, timeout=RUN_TIMEOUT_S, check=False)
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", log.read_text(), re.MULTILINE)
