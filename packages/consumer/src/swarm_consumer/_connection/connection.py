@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 
 import confluent_kafka
 
@@ -200,7 +199,7 @@ class Connection:
             outcome = self.partitions.finish(run, failed, time.monotonic(), diverted=diverted)
             partition = run.lane.partition
             if partition.going_back and go_back(self.partitions, partition, time.monotonic()):
-                outcome = replace(outcome, queue=())
+                outcome = outcome._replace(queue=())
             if run.lane.blocked or partition.pending_seek is not None:
                 self.attention = True
             if run.action == "consume":

@@ -7,8 +7,7 @@ that may leave out, merge or hold back records.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from swarm_consumer._scheduling.backoff import Backoff
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from swarm_consumer.routing.settings import TopicSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Portion:
+class Portion(NamedTuple):
     """The next records of a backlog."""
 
     records: list[confluent_kafka.Message]

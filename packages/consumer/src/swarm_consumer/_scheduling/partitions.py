@@ -6,7 +6,6 @@ those that the caller has to queue. Nothing here is thread-safe: the caller hold
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from swarm_consumer._scheduling import run_ends
@@ -153,8 +152,7 @@ class Partitions:
         outcome = run_ends.settle(run, self.ledger, now, failed=failed, diverted=diverted)
         if run.seek is not None and not failed:
             self._drop_held(lane.partition)
-        queue = self._queued(lane)
-        return Outcome(queue=queue) if outcome is run_ends.DONE else replace(outcome, queue=queue)
+        return outcome._replace(queue=queue) if (queue := self._queued(lane)) else outcome
 
     def wake(self, now: float) -> list[Lane]:
         """Return the lanes to queue because their back-off or pause is over."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import confluent_kafka
@@ -98,8 +97,7 @@ run_in_hand: ContextVar[Run | None] = ContextVar("run_in_hand", default=None)
 """The run of the current thread or task; None in a handler's own threads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a run: to be reported, and which lanes go back into the workers' queue."""
 
     queue: tuple[Lane, ...] = ()
