@@ -1,61 +1,37 @@
-"""The commands, in the order of the help. Only the modules of the requested commands are imported.
+"""The commands: each is a module of `commands`, and the folder is the table.
 
-A supervisor lives for weeks; the options of twenty other commands would cost it start-up time and memory.
+A module has a function with its own name, or a `program` of several commands. A function that takes a
+`configuration` gets options of the table of settings: all of them, or those of the module's `SETTINGS`. Only the
+modules of the commands that are asked for are imported: a supervisor lives for weeks, and the options of twenty
+other commands would cost it start-up time and memory.
 """
 
-from collections.abc import Callable, Collection
+import inspect
+import os
+from collections.abc import Collection
 from typing import Any
 
-from swarm_cli.options import CLUSTER, ROUTES, registered
+from swarm_cli import commands
+from swarm_cli.options import ALL, registered
 from swarm_cli.program import Program
 
 OPERATIONS = "A running swarm"
-"""The group of commands for a running swarm."""
+"""The group of commands for swarms that run."""
+_ORDER = (
+    "swarm", "server", "routes", "info", "lag", "topics", "groups", "init", "demo", "broker",
+    "status", "top", "memory", "quiet", "stop", "restart", "scale", "trace", "events",
+)  # fmt: skip
+"""The order of the help. A command that is not here comes last."""
 
 
-def _plain(module: str) -> Callable[[], Any]:
-    """A command with its own options: the function named like its module."""
-    return lambda: getattr(_module(module), module)
+def _names() -> tuple[str, ...]:
+    found = {name.removesuffix(".py") for folder in commands.__path__ for name in os.listdir(folder)}
+    there = sorted(name for name in found if name.isidentifier() and not name.startswith("_"))
+    return tuple(sorted(there, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER)))
 
 
-def _with_settings(module: str, *names: Collection[str]) -> Callable[[], Any]:
-    """A command with options of the table of settings."""
-    return lambda: registered(getattr(_module(module), module), *names)
-
-
-def _server() -> Any:
-    module = _module("server")
-    return registered(module.server, without_effect=module.WITHOUT_EFFECT)
-
-
-def _module(name: str) -> Any:
-    from importlib import import_module
-
-    return import_module(f"swarm_cli.commands.{name}")
-
-
-COMMANDS: dict[str, tuple[str | None, Callable[[], Any]]] = {
-    "swarm": (None, _with_settings("swarm")),
-    "server": (None, _server),
-    "routes": (None, _with_settings("routes", ROUTES)),
-    "info": (None, _with_settings("info")),
-    "lag": (None, _with_settings("lag", CLUSTER)),
-    "topics": (None, lambda: _module("topics").program),
-    "groups": (None, lambda: _module("groups").program),
-    "init": (None, _plain("init")),
-    "demo": (None, _plain("demo")),
-    "broker": (None, _plain("broker")),
-    "status": (OPERATIONS, _plain("status")),
-    "top": (OPERATIONS, _plain("top")),
-    "memory": (OPERATIONS, _plain("memory")),
-    "quiet": (OPERATIONS, _plain("quiet")),
-    "stop": (OPERATIONS, _plain("stop")),
-    "restart": (OPERATIONS, _plain("restart")),
-    "scale": (OPERATIONS, _plain("scale")),
-    "trace": (OPERATIONS, _plain("trace")),
-    "events": (OPERATIONS, _plain("events")),
-}
-"""For each command, its group in the help and its factory: a function, or a program with subcommands."""
+COMMANDS = _names()
+"""The commands in the order of the help."""
 
 
 def asked_for(words: list[str]) -> list[str]:
@@ -67,9 +43,18 @@ def asked_for(words: list[str]) -> list[str]:
 def add_commands(program: Program, names: Collection[str]) -> None:
     """Register these commands."""
     for name in names:
-        panel, make = COMMANDS[name]
-        command = make()
-        if isinstance(command, Program):
-            program.add_typer(command, name=name)
-        else:
-            program.command(name, rich_help_panel=panel)(command)
+        module = _module(name)
+        if hasattr(module, "program"):
+            program.add_typer(module.program, name=name)
+            continue
+        command = getattr(module, name)
+        group = OPERATIONS if getattr(command, "on_running_swarm", False) else None
+        if "configuration" in inspect.signature(command).parameters:
+            command = registered(command, getattr(module, "SETTINGS", ALL), getattr(module, "WITHOUT_EFFECT", ()))
+        program.command(name, rich_help_panel=group)(command)
+
+
+def _module(name: str) -> Any:
+    from importlib import import_module
+
+    return import_module(f"{commands.__name__}.{name}")

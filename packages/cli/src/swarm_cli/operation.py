@@ -48,7 +48,9 @@ def operation(command: Callable[P, int]) -> Callable[P, None]:
         except ControlError as error:
             raise CommandError(sentence(str(error))) from error
 
-    return settled(run)
+    made = settled(run)
+    made.on_running_swarm = True  # type: ignore[attr-defined]  # its group in the help
+    return made
 
 
 def reason(command: str) -> str:

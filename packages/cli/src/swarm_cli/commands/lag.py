@@ -5,6 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from swarm_cli.configuration import Configuration
+from swarm_cli.options import CLUSTER
+
+SETTINGS = CLUSTER
 
 
 def lag(
