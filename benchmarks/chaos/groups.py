@@ -20,7 +20,7 @@ def described(bootstrap: str, groups: list[str]) -> str:
     for group, answer in answers.items():
         try:
             said = answer.result(ASK_S)
-        except Exception as error:  # noqa: BLE001 - told as what it is
+        except Exception as error:  # noqa: BLE001  told as what it is
             lines.append(f"{group}: {type(error).__name__}: {error}")
             continue
         lines.append(f"{group}: {said.state.name}, type {said.type.name}, members {len(said.members)}")

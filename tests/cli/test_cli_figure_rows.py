@@ -106,7 +106,7 @@ from types import SimpleNamespace
 from swarm_consumer._scheduling.counters import Counters
 from swarm_health import pipe
 from swarm_health.accounts import Accounts
-from swarm_liveness._judging.node_statistics import node_statistics
+from swarm_liveness._judging.node_statistics import combined_statistics
 from swarm_liveness._serving.metrics import SwarmCollector
 from swarm_liveness._serving.snapshots import ProcessNode, ProcessSnapshot
 
@@ -116,7 +116,7 @@ counters.count(run, False, False, 0.1)
 topic = {"group": "billing", "topic": "orders", "skipped": counters.topics()["orders"].skipped}
 memory = SimpleNamespace(rss_mb=None, uss_mb=None, pss_mb=None)
 reader, writer = pipe()
-writer.statistics(node_statistics({**counters.totals(), "topics": [topic]}, [], [], memory, 0.5, 1.0))
+writer.statistics(combined_statistics({**counters.totals(), "topics": [topic]}, [], [], memory, 0.5, 1.0))
 statistics = reader.read().statistics
 books = Accounts()
 books.take(0, 1, statistics, 1.0)

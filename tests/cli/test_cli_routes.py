@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm_cli.views.columns import columns
+from swarm_cli.views.table import table_lines
 
 APP = """
 from swarm_consumer import App, Consumer
@@ -59,7 +59,7 @@ def test_an_unknown_name_is_exit_2_with_the_nearest(tmp_path: Path) -> None:
 
 
 def test_columns_align_numbers_right_and_never_break_a_line() -> None:
-    lines = list(columns(("NAME", "N"), [("a", 5), ("long\nname", None), ("", 1234)], right=("N",)))
+    lines = list(table_lines(("NAME", "N"), [("a", 5), ("long\nname", None), ("", 1234)], right=("N",)))
     assert lines == ["NAME          N", "a             5", "long name     -", "-          1234"]
     with pytest.raises(ValueError, match="zip"):
-        list(columns(("ONE",), [("a", "b")]))
+        list(table_lines(("ONE",), [("a", "b")]))

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import tempfile
-import tomllib  # noqa: F401 - the reader imports it late, and what is imported late would not guide the search
+import tomllib  # noqa: F401  the reader imports it late, and what is imported late would not guide the search
 import typing
 from pathlib import Path
 

@@ -213,7 +213,7 @@ class Scenario:
 
 def main():
     call_outs.install(lambda name, function: function)
-    import swarm_supervisor  # noqa: F401 - marked, once, for all scenarios
+    import swarm_supervisor  # noqa: F401  marked, once, for all scenarios
 
     if sys.argv[1] == "look":
         with tempfile.NamedTemporaryFile() as file:

@@ -116,7 +116,7 @@ def test_a_status_is_told_once_and_by_its_reason(status, reported, reason):
 
 
 def ended(code=None, number=None, hint="", **life):
-    one = Life(1, 2, 0.0, **life)
+    one = Life(1, 2, **life)
     one.exit = Exited(1, 2, code, number, "text", hint)
     return why_it_ended(one)
 

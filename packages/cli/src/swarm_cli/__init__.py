@@ -4,5 +4,7 @@ The command line is a thin joint: it loads the application, composes the package
 decision is made in one of them.
 """
 
+from __future__ import annotations
+
 __version__ = "0.1.0"
 __all__ = ["__version__"]

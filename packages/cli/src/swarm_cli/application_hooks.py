@@ -1,6 +1,7 @@
 """Connect an application's hooks to the supervisor: warm-up before the fork, and listeners."""
 
-import difflib
+from __future__ import annotations
+
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from swarm_cli.errors import CommandError, UsageError, complain, debugging
 from swarm_cli.exit_codes import ExitCode
 from swarm_cli.preflight import Interrupted, interruptible
+from swarm_cli.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from swarm_consumer import App
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("swarm_cli")
 
 
-def check(app: "App") -> None:
+def check(app: App) -> None:
     """Raise UsageError (exit code 2) when a listener names an unknown event; suggest the nearest name."""
     if not app.hooks.swarm:
         return  # `server` loads nothing of the supervisor
@@ -26,12 +28,11 @@ def check(app: "App") -> None:
     known = every_event()
     for hook in app.hooks.swarm:
         if hook.event not in known:
-            near = difflib.get_close_matches(hook.event, known, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}."
+            meant = did_you_mean(hook.event, known, f"there are {', '.join(sorted(known))}.", repr)
             raise UsageError(f"{hook.place}: @app.on_swarm names an unknown supervisor event: {hook.event!r}; {meant}")
 
 
-def connect(app: "App", supervisor: "Supervisor") -> None:
+def connect(app: App, supervisor: Supervisor) -> None:
     """Have the supervisor call the application's listeners."""
     from swarm_supervisor.events import every_event
 
@@ -40,7 +41,7 @@ def connect(app: "App", supervisor: "Supervisor") -> None:
         supervisor.on(known[hook.event])(hook.function)
 
 
-def warn_without_preload(app: "App") -> None:
+def warn_without_preload(app: App) -> None:
     """Warn about hooks that cannot run: under --no-preload the supervisor never imports the application."""
     if app.hooks.swarm:
         names = ", ".join(sorted({hook.event for hook in app.hooks.swarm}))
@@ -48,7 +49,7 @@ def warn_without_preload(app: "App") -> None:
                        "import the application", names)  # fmt: skip
 
 
-def warm_up(app: "App") -> ExitCode | None:
+def warm_up(app: App) -> ExitCode | None:
     """Call the application's warm-ups. Return None when they are done, or an exit code when a signal interrupted them.
 
     Raises CommandError (exit code 1), with the file and line of what failed.

@@ -1,5 +1,7 @@
 """The lines that a swarm logs when it starts, is ready and stops: where to look and what to do."""
 
+from __future__ import annotations
+
 import logging
 import time
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ class Facts:
     nodes: int
     servers: str
     probe: tuple[str, int] | None
-    control: "Path | None"
+    control: Path | None
     stop_within_s: float
 
 
@@ -51,13 +53,13 @@ def _in_url(host: str) -> str:
 class Banner:
     """Logs the lines."""
 
-    def __init__(self, facts: Facts, snapshot: "Callable[[], Snapshot]") -> None:
+    def __init__(self, facts: Facts, snapshot: Callable[[], Snapshot]) -> None:
         self._facts = facts
         self._snapshot = snapshot
         self._started = time.monotonic()
         self._ready = False
 
-    def attach(self, supervisor: "Supervisor") -> None:
+    def attach(self, supervisor: Supervisor) -> None:
         """Log the start lines, and afterwards each event of the swarm as a whole."""
         from swarm_supervisor import events
 
@@ -66,14 +68,14 @@ class Banner:
         supervisor.on(events.NodeRunning)(self._node_running)
         supervisor.on(events.Stopping)(self._stopping)
 
-    def _node_running(self, event: "NodeRunning") -> None:
+    def _node_running(self, event: NodeRunning) -> None:
         snapshot = self._snapshot()
         if not self._ready and snapshot.running >= snapshot.wanted > 0:
             self._ready = True
             took = event.at - self._started
             logger.info("ready after %.1f s: %d of %d nodes run", took, snapshot.running, snapshot.wanted)
 
-    def _stopping(self, event: "Stopping") -> None:
+    def _stopping(self, event: Stopping) -> None:
         at_work = sum(1 for node in self._snapshot().nodes if node.pid is not None)
         if at_work:
             within = self._facts.stop_within_s

@@ -1,5 +1,7 @@
 """Budgets that span two packages, checked before anything starts: the consumer's times against the supervisor's."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ SESSION_TIMEOUT_S = 45.0
 
 
 def check(
-    drain_timeout: float, shutdown_timeout: float, node_report_timeout: float, groups: "Sequence[SubscriptionGroup]"
+    drain_timeout: float, shutdown_timeout: float, node_report_timeout: float, groups: Sequence[SubscriptionGroup]
 ) -> None:
     """Refuse times that contradict each other. Raises UsageError naming both and the difference in seconds."""
     if drain_timeout >= shutdown_timeout:
@@ -56,7 +58,7 @@ def importing(took_s: float, boot_timeout: float) -> str:
 
 
 def static_membership(
-    node_restart_delay: float, restart_delay_max: float, groups: "Sequence[SubscriptionGroup]"
+    node_restart_delay: float, restart_delay_max: float, groups: Sequence[SubscriptionGroup]
 ) -> Iterator[str]:
     """Refuse a restart delay longer than a static member's session; yield a warning if only the longest delay is.
 
@@ -84,6 +86,6 @@ def static_membership(
             )
 
 
-def _value(group: "SubscriptionGroup", name: str, default: object) -> str:
+def _value(group: SubscriptionGroup, name: str, default: object) -> str:
     found = group.properties.get(name)
     return str(default if found is None else found.value)

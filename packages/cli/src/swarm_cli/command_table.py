@@ -6,6 +6,8 @@ modules of the commands that are asked for are imported: a supervisor lives for 
 other commands would cost it start-up time and memory.
 """
 
+from __future__ import annotations
+
 import inspect
 import os
 from collections.abc import Collection

@@ -1,5 +1,7 @@
 """How the packages fit together: what a node runs, and what a single process runs. No decisions are made here."""
 
+from __future__ import annotations
+
 import dataclasses
 import importlib
 import logging
@@ -36,7 +38,7 @@ def import_timeout_s(times: Any) -> float:
     return max(IMPORT_TIMEOUT_S, float(times.boot_timeout))
 
 
-def configured_app(configuration: Configuration) -> "tuple[App, Selection]":
+def configured_app(configuration: Configuration) -> tuple[App, Selection]:
     """The application with the properties from file, environment and command line, and the part of it to run.
 
     Raises UsageError or ConfigurationError, both exit code 2, before anything is started.
@@ -47,7 +49,7 @@ def configured_app(configuration: Configuration) -> "tuple[App, Selection]":
     return app, selection
 
 
-def overridden_app(configuration: Configuration) -> "App":
+def overridden_app(configuration: Configuration) -> App:
     """The application with the settings that override its own. Raises UsageError or ConfigurationError."""
     from swarm_cli.loading import load_app
 
@@ -61,7 +63,7 @@ def overridden_app(configuration: Configuration) -> "App":
     return app
 
 
-def selected(settings: Settings) -> "Selection":
+def selected(settings: Settings) -> Selection:
     """The filters as a Selection."""
     from swarm_consumer import Selection
 
@@ -141,7 +143,7 @@ def outline_in_child(load: Load, times: Any, drain_timeout: float | None) -> Out
     return Outline(**told)
 
 
-def liveness(settings: Settings) -> "LivenessListener":
+def liveness(settings: Settings) -> LivenessListener:
     """The health checks of one process, with the limits from the settings."""
     from swarm_liveness import LivenessListener, LivenessSettingsError
 
@@ -151,7 +153,7 @@ def liveness(settings: Settings) -> "LivenessListener":
         raise UsageError(f"{error}.") from error
 
 
-def limit_memory(supervisor: "Supervisor", listener: "LivenessListener", nodes: int) -> None:
+def limit_memory(supervisor: Supervisor, listener: LivenessListener, nodes: int) -> None:
     """Set the memory limit of a node, now and whenever the number of nodes changes.
 
     Raises LivenessSettingsError (exit code 2). A changed limit applies to nodes forked after the change.
@@ -163,7 +165,7 @@ def limit_memory(supervisor: "Supervisor", listener: "LivenessListener", nodes: 
         supervisor.on(Scaled)(lambda event: listener.before_fork(event.after))
 
 
-def say_settings(settings: Settings, listener: "LivenessListener", supervisor: Mapping[str, Any]) -> None:
+def say_settings(settings: Settings, listener: LivenessListener, supervisor: Mapping[str, Any]) -> None:
     """Log the effective settings of the supervisor and of the health checks at level debug."""
     limits = dataclasses.asdict(listener.limits)
     liveness = [name for name, row in settings.rows().items() if "liveness" in row.owners]
@@ -173,7 +175,7 @@ def say_settings(settings: Settings, listener: "LivenessListener", supervisor: M
 
 
 @contextmanager
-def outward(supervisor: "Supervisor", settings: Settings, application: str) -> Iterator[tuple[str, int] | None]:
+def outward(supervisor: Supervisor, settings: Settings, application: str) -> Iterator[tuple[str, int] | None]:
     """Serve probes and metrics from the supervisor's own loop, and notify systemd, each if requested.
 
     Returns the host and port of the probes. Raises ProbeError (exit code 2) if the address cannot be served.
@@ -199,7 +201,7 @@ def outward(supervisor: "Supervisor", settings: Settings, application: str) -> I
 
 @contextmanager
 def probes_of_process(
-    listener: "LivenessListener", runtime: "Runtime", settings: Settings, application: str
+    listener: LivenessListener, runtime: Runtime, settings: Settings, application: str
 ) -> Iterator[Callable[[str], None]]:
     """Serve the same endpoints for one process, from a thread of its own; raises ProbeError (exit code 2).
 
@@ -241,13 +243,13 @@ def application_version(application: str) -> str:
 class NodeTarget:
     """What each node runs after the fork: a Kafka runtime, and the health checks that report on it."""
 
-    def __init__(self, load: Load, settings: Settings, listener: "LivenessListener") -> None:
+    def __init__(self, load: Load, settings: Settings, listener: LivenessListener) -> None:
         self.load = load
         self.settings = settings
         self.listener = listener
         _import_runtime()
 
-    def __call__(self, node: "Node") -> int:
+    def __call__(self, node: Node) -> int:
         """Consume until told to stop. Returns the node's exit code."""
         from swarm_consumer import LifespanError, Runtime, WarmupError
         from swarm_consumer.wording.folded_traceback import folded
@@ -274,7 +276,7 @@ class NodeTarget:
             self.listener.stop()
 
 
-def _why(runtime: "Runtime", code: int) -> str:
+def _why(runtime: Runtime, code: int) -> str:
     """Why a node ended before its work was done; "" if it finished."""
     from swarm_consumer.process.exit_codes import EXIT_DRAIN_OVERRUN
 

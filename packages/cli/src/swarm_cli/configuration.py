@@ -4,6 +4,8 @@ The file is ``swarm.toml``, or ``[tool.swarm]`` in ``pyproject.toml``, in the wo
 merged key by key, in the same order. `resolve` decides, and reads nothing.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import types
 import typing
@@ -17,6 +19,7 @@ import typer
 from swarm_cli.errors import UsageError
 from swarm_cli.setting_options import check, parser
 from swarm_cli.settings import Settings
+from swarm_cli.suggestion import did_you_mean
 
 OWN_FILE, PROJECT_FILE = "swarm.toml", "pyproject.toml"
 APPLICATION = "app"
@@ -201,10 +204,8 @@ def _shown(value: object) -> str:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0].replace('_', '-')}?" if near else "; docs/configuration.md lists all settings."
+    otherwise = "docs/configuration.md lists all settings."
+    return f"; {did_you_mean(name, known, otherwise, lambda near: near.replace('_', '-'))}"
 
 
 def _properties(name: str, value: object) -> Properties:

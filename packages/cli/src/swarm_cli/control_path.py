@@ -1,5 +1,7 @@
 """Where the control socket of a swarm is: one rule for creating it and for finding it."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Errors of the command line: one sentence on stderr, an exit code, and a traceback only with --debug."""
 
+from __future__ import annotations
+
 import functools
 import os
 import sys
@@ -90,7 +92,7 @@ def sentence(error: Exception) -> tuple[str, int] | None:
     return None
 
 
-def advised(error: "AdminError") -> tuple[str, ExitCode]:
+def advised(error: AdminError) -> tuple[str, ExitCode]:
     """What an AdminError says, with what to do about it on the command line, and its exit code."""
     advice, code = ADVICE[error.kind]
     return f"{error} {advice}".rstrip(), code

@@ -1,5 +1,7 @@
 """The exit codes of every command, in one place."""
 
+from __future__ import annotations
+
 from enum import IntEnum
 
 

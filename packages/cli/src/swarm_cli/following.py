@@ -1,5 +1,7 @@
 """Send a request to a supervisor and follow it until it is done."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,12 +46,12 @@ class Following:
 
     def until(
         self,
-        done: "Callable[[Snapshot], bool]",
+        done: Callable[[Snapshot], bool],
         timeout_s: float,
         what: str,
         failed: Callable[[Event], str] = lambda event: "",
-        waiting: "Callable[[Snapshot], str]" = lambda snapshot: "",
-    ) -> "Snapshot":
+        waiting: Callable[[Snapshot], str] = lambda snapshot: "",
+    ) -> Snapshot:
         """Look until `done`. `failed` gives the reason if an event means failure, else "".
 
         `waiting` gives what the operation waits for, or "". It is printed if two looks in a row see the same.
@@ -102,7 +104,7 @@ class Following:
         self._events.close()
         self.client.close()
 
-    def __enter__(self) -> "Following":
+    def __enter__(self) -> Following:
         return self
 
     def __exit__(self, *_: object) -> None:

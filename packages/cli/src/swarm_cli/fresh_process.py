@@ -4,6 +4,8 @@ Parent and child in one file: `anonymous_mb` starts ``python -m swarm_cli.fresh_
 No client is made and nothing is consumed, so no group notices.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import subprocess
@@ -58,7 +60,7 @@ def main(descriptor: int, app: str) -> int:
     from swarm_liveness import LivenessListener
 
     load_app(app).hooks.warm_up()
-    Runtime, LivenessListener  # noqa: B018 - imported as `server` imports them
+    Runtime, LivenessListener  # noqa: B018  imported as `server` imports them
     gc.collect()
     os.write(descriptor, LOADED)
     sys.stdin.buffer.read()

@@ -1,18 +1,20 @@
 """Load the application that APP names: ``module:attribute``."""
 
-import difflib
+from __future__ import annotations
+
 import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swarm_cli.errors import UsageError, debugging
+from swarm_cli.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from swarm_consumer import App
 
 
-def load_app(reference: str) -> "App":
+def load_app(reference: str) -> App:
     """The App at `reference` (``module:attribute``, the attribute may be dotted; ``app`` when left out).
 
     The working directory is searched first, as with ``python -m``. Raises UsageError (exit code 2) with the cause in
@@ -88,6 +90,7 @@ def _no_attribute(module_name: str, attribute: str, module: object) -> str:
 
     apps = sorted(name for name, value in vars(module).items() if isinstance(value, App))
     if apps:
-        near = difflib.get_close_matches(attribute, apps, n=1) or apps
-        return f"module {module_name!r} has no attribute {attribute!r}: did you mean {module_name}:{near[0]}?"
+        first = f"did you mean {module_name}:{apps[0]}?"
+        meant = did_you_mean(attribute, apps, first, lambda near: f"{module_name}:{near}")
+        return f"module {module_name!r} has no attribute {attribute!r}: {meant}"
     return f"module {module_name!r} has no attribute {attribute!r}, and no swarm_consumer.App under another name."

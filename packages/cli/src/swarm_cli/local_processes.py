@@ -4,6 +4,8 @@ A control socket may be on a path shared by containers, or belong to another use
 unrelated process here. Nothing is done to a pid before these checks.
 """
 
+from __future__ import annotations
+
 import socket
 import struct
 from pathlib import Path
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from swarm_supervisor import ControlClient
 
 
-def same_pids(client: "ControlClient | None", pid: int) -> bool:
+def same_pids(client: ControlClient | None, pid: int) -> bool:
     """Whether the supervisor at the other end is process `pid` here. It is not if it lives in another pid namespace.
 
     The kernel gives the listener's pid in the pid namespace of the caller (SO_PEERCRED, unix(7)).

@@ -5,6 +5,8 @@ stderr, so no line appears twice. Lines of several processes never mix, and a su
 see `swarm_supervisor.logs.LineHandler`.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import os

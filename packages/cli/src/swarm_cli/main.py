@@ -4,6 +4,8 @@
 nor rich: a command imports what it needs when it runs.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys

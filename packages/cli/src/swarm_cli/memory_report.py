@@ -8,6 +8,8 @@
 - File pages (libraries, code) are in the page cache once for all processes; separate processes share them too.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Shared by the commands on a running swarm: options, errors, output."""
 
+from __future__ import annotations
+
 import functools
 import os
 import sys
@@ -46,7 +48,7 @@ def operation(command: Callable[P, int]) -> Callable[P, None]:
         try:
             return command(*args, **kwargs)
         except ControlError as error:
-            raise CommandError(sentence(str(error))) from error
+            raise CommandError(with_full_stop(str(error))) from error
 
     made = settled(run)
     made.on_running_swarm = True  # type: ignore[attr-defined]  # its group in the help
@@ -59,7 +61,7 @@ def reason(command: str) -> str:
     return f"swarm-cli {command}, by {user}"
 
 
-def sentence(text: str) -> str:
+def with_full_stop(text: str) -> str:
     """The text with a full stop at its end."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
@@ -70,11 +72,17 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def say_json(value: Any) -> None:
-    """Write one JSON document on one line; msgspec's structs and plain values."""
+def say_json(value: Any, *, indented: bool = False) -> None:
+    """Write one JSON document: dataclasses, msgspec's structs and plain values; anything else as its text."""
     import msgspec
 
-    say(msgspec.json.encode(value).decode())
+    try:
+        text = msgspec.json.encode(value, enc_hook=str)
+    except UnicodeEncodeError:  # a lone surrogate, as in a file name that is not UTF-8
+        import json
+
+        text = json.dumps(msgspec.to_builtins(value, enc_hook=str, str_keys=True)).encode()
+    say((msgspec.json.format(text) if indented else text).decode())
 
 
 def coloured() -> bool:

@@ -1,5 +1,7 @@
 """Build commands from the table of settings: each takes APP, settings from the table, and its own options."""
 
+from __future__ import annotations
+
 import dataclasses
 import inspect
 import os
@@ -23,6 +25,7 @@ CLUSTER = ("bootstrap_servers", "kafka", "connect_timeout", *FILTERS)
 """For a command that also asks the cluster."""
 TOPICS = ("bootstrap_servers", "kafka", "connect_timeout", "include_topics", "exclude_topics")
 """For a command about topics, not groups."""
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", show_envvar=False)]
 
 
 def registered(

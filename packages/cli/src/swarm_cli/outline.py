@@ -1,5 +1,7 @@
 """What is known of an application before nodes run it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 

@@ -4,6 +4,8 @@ A row is a field: name, type, default, and in its metadata the help ("{default}"
 and the other fields of `swarm_cli.setting_row.Row`. `hatch run settings` generates `swarm_cli.settings` from all rows.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,7 +30,7 @@ class OwnSettings:
     bootstrap_servers: str | None = _row(
         None, "Override the application's brokers.", KAFKA, placeholder="HOST:PORT,...", unset="set by APP"
     )
-    kafka: list[str] | None = _row(  # noqa: RUF009 - a field
+    kafka: list[str] | None = _row(  # noqa: RUF009  a field
         None, "A librdkafka property; repeatable.", KAFKA, placeholder="KEY=VALUE", unset="set by APP"
     )
     group_instance_id: str | None = _row(

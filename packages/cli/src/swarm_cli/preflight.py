@@ -4,6 +4,8 @@ Does any broker answer, do all properties and topics exist, are there enough par
 never live in a supervisor, so a child process asks (`start_gate`); `server`, which forks nothing, asks itself.
 """
 
+from __future__ import annotations
+
 import logging
 import signal
 import time
@@ -84,7 +86,7 @@ class Patience:
         return PAUSE_S if self.connect_timeout is None else max(0.0, min(PAUSE_S, self.connect_timeout - waited))
 
 
-def named_servers(outline: "Outline") -> str:
+def named_servers(outline: Outline) -> str:
     """The brokers of an application. Raises UsageError if none is named."""
     if not outline.servers:
         raise UsageError(f"no broker is given: set {SERVERS} in App(kafka=...) or use --bootstrap-servers HOST:PORT.")
@@ -96,14 +98,14 @@ def waiting(servers: str, why: str | None = "") -> str:
     return f"waits for Kafka at {servers}: {why}" if why else f"waits for Kafka at {servers}"
 
 
-def settled(report: "ClusterReport") -> bool:
+def settled(report: ClusterReport) -> bool:
     """Whether the wait is over: a broker has answered, or the client has refused a property."""
     return report.reachable or bool(report.property_errors)
 
 
 def await_cluster(
     ask: Ask, servers: str, connect_timeout: float | None, clock: Callable[[], float] = time.monotonic
-) -> "ClusterReport":
+) -> ClusterReport:
     """Ask until a broker answers, and return the answer. Raises CommandError (exit 1) after `connect_timeout`."""
     patience = Patience(servers, connect_timeout, clock())
     while True:
@@ -113,7 +115,7 @@ def await_cluster(
         _pause(patience.failed(report.error or "no answer", clock()))
 
 
-def examine(ask: Ask, outline: "Outline", nodes: int, settings: Settings) -> None:
+def examine(ask: Ask, outline: Outline, nodes: int, settings: Settings) -> None:
     """Wait for the brokers and judge what they say. Raises CommandError or UsageError."""
     servers = named_servers(outline)
     report = await_cluster(ask, servers, settings.connect_timeout)
@@ -128,12 +130,12 @@ def examine(ask: Ask, outline: "Outline", nodes: int, settings: Settings) -> Non
     judge(report, outline.topics, nodes, servers, settings.allow_missing_topics)
 
 
-def missing_topics(report: "ClusterReport") -> list[str]:
+def missing_topics(report: ClusterReport) -> list[str]:
     """The topics that the brokers do not have, or do not know yet."""
     return sorted(name for name, partitions in report.topics.items() if partitions is None)
 
 
-def in_doubt(report: "ClusterReport", settings: Settings) -> bool:
+def in_doubt(report: ClusterReport, settings: Settings) -> bool:
     """Whether to ask once more before a start is refused because of this answer."""
     if report.property_errors:
         return False
@@ -146,7 +148,7 @@ def _pause(seconds: float) -> None:
 
 
 def judge(
-    report: "ClusterReport", groups: Mapping[str, Sequence[str]], nodes: int, servers: str, allow_missing_topics: bool
+    report: ClusterReport, groups: Mapping[str, Sequence[str]], nodes: int, servers: str, allow_missing_topics: bool
 ) -> None:
     """Refuse what cannot work and warn about idle nodes. `groups`: subscription groups and their topics.
 
@@ -168,7 +170,7 @@ def judge(
         logger.warning("%s", text)
 
 
-def idle_warnings(report: "ClusterReport", groups: Mapping[str, Sequence[str]], nodes: int) -> Iterator[str]:
+def idle_warnings(report: ClusterReport, groups: Mapping[str, Sequence[str]], nodes: int) -> Iterator[str]:
     """One sentence for each subscription group with fewer partitions than nodes.
 
     A group with a pattern is skipped, because it is unknown what the pattern will match.

@@ -1,5 +1,7 @@
 """CPU time and memory of other processes of this machine, from /proc, even of a hung process."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Iterable
@@ -33,7 +35,7 @@ def cpu_seconds(pid: int) -> float | None:
 @dataclass(slots=True)
 class _Observed:
     cpu: Rate = field(default_factory=Rate)
-    memory: "MemorySample | None" = None
+    memory: MemorySample | None = None
     memory_due: float = 0.0
 
 
@@ -60,13 +62,13 @@ class ProcessFigures:
         observed = self._observed.get(pid) if pid is not None else None
         return None if observed is None else observed.cpu.per_second(time.monotonic())
 
-    def memory(self, pid: int | None) -> "MemorySample | None":
+    def memory(self, pid: int | None) -> MemorySample | None:
         """RSS, USS and PSS in MB."""
         observed = self._observed.get(pid) if pid is not None else None
         return None if observed is None else observed.memory
 
 
-def memory_of(pid: int) -> "MemorySample | None":
+def memory_of(pid: int) -> MemorySample | None:
     """RSS, USS and PSS of a process in MB; None if it has ended or cannot be read."""
     from swarm_liveness import ProcessMemory
 

@@ -3,6 +3,8 @@
 Typer's own help is drawn by rich, which takes longer to import than everything else that ``--help`` needs.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any

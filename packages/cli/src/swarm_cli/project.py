@@ -1,5 +1,7 @@
 """A new project from the templates of this package."""
 
+from __future__ import annotations
+
 import importlib.util
 import keyword
 import re

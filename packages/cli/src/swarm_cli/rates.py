@@ -1,5 +1,7 @@
 """Rates per second of growing counters, over the last few seconds of reports. Pure."""
 
+from __future__ import annotations
+
 from collections import deque
 from dataclasses import dataclass, field
 

@@ -4,6 +4,8 @@ A fork of the old supervisor would run old code; execve(2) keeps the pid and dis
 watched by a separate process (`source_watch`), because watchfiles uses a thread and a supervisor has none.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import logging
 import os
@@ -71,7 +73,7 @@ class SourceWatch:
         """Note that someone asked for the end: then nothing restarts, whatever changes before or after it."""
         self.ended = True
 
-    def stop_at_change(self, supervisor: "Supervisor") -> None:
+    def stop_at_change(self, supervisor: Supervisor) -> None:
         """Have the supervisor stop gracefully at the first change."""
         from swarm_supervisor import events
         from swarm_supervisor.signals import STOPPING
@@ -103,7 +105,7 @@ class SourceWatch:
         supervisor.on(events.Stopping)(stopping)
         supervisor.on(events.Stopped)(stopped)
 
-    def stop_runtime_at_change(self, runtime: "Stoppable") -> "Stoppable":
+    def stop_runtime_at_change(self, runtime: Stoppable) -> Stoppable:
         """Stop a runtime at the first change, from a thread. Returns the object that signals must stop instead."""
 
         def follow() -> None:
@@ -131,7 +133,7 @@ class SourceWatch:
 class _Signalled:
     """A runtime as seen by signals under `--reload`: they stop it for good."""
 
-    runtime: "Stoppable"
+    runtime: Stoppable
     watch: SourceWatch
 
     def stop(self, reason: str) -> None:

@@ -1,6 +1,7 @@
 """Find the swarm that an operator means: the only one running, or the one that --control names."""
 
-import difflib
+from __future__ import annotations
+
 import os
 import pwd
 import stat
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from swarm_cli.control_path import control_folder, is_path
 from swarm_cli.errors import CommandError, UsageError
+from swarm_cli.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from swarm_supervisor import ControlClient
@@ -46,7 +48,7 @@ def chosen_path(control: str | None) -> Path:
     return _named(control, running_swarms(folder), folder)
 
 
-def connected(path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> "ControlClient":
+def connected(path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> ControlClient:
     """A connection to the supervisor at `path`. Raises ControlError if no supervisor listens there."""
     from swarm_supervisor import ControlClient, ControlError
 
@@ -101,8 +103,7 @@ def _named(name: str, swarms: list[RunningSwarm], folder: Path) -> Path:
     if found:
         pids = ", ".join(str(swarm.pid) for swarm in found)
         raise UsageError(f"{len(found)} swarms are named {name!r}: choose one by its pid with --control PID ({pids}).")
-    near = difflib.get_close_matches(name, [swarm.name for swarm in swarms], n=1)
-    meant = f"did you mean {near[0]}?" if near else f"there is {_listed(swarms) or 'none'}."
+    meant = did_you_mean(name, [swarm.name for swarm in swarms], f"there is {_listed(swarms) or 'none'}.")
     raise CommandError(f"no swarm named {name!r} runs here (looked in {folder}; a path has a '/'): {meant}")
 
 

@@ -1,5 +1,7 @@
 """The option of a setting, and the parser and the check of its text."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -3,6 +3,8 @@
 It writes one line when it is ready and one for each change, and ends at the end of its stdin.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys

@@ -3,6 +3,8 @@
 The supervisor's loop runs meanwhile: it answers probes, page, control socket, signals and systemd from the start.
 """
 
+from __future__ import annotations
+
 import time
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,7 @@ class StartGate:
     """Opens when the brokers have what the application needs; ends the swarm if they do not."""
 
     def __init__(
-        self, supervisor: "Supervisor", load: "Load", outline: "Outline", nodes: int, settings: Settings, slack_s: float
+        self, supervisor: Supervisor, load: Load, outline: Outline, nodes: int, settings: Settings, slack_s: float
     ) -> None:
         """Hold the nodes of a supervisor that is not running yet. Raises UsageError if no broker is named.
 
@@ -62,10 +64,10 @@ class StartGate:
             return ExitCode.INTERRUPTED
         return code
 
-    def _begin(self, event: "AfterWarmup") -> None:
+    def _begin(self, event: AfterWarmup) -> None:
         self._supervisor.call_at(event.at, self._ask)
 
-    def _stopping(self, event: "Stopping") -> None:
+    def _stopping(self, event: Stopping) -> None:
         self._stopped_by = event.reason
 
     def _ask(self) -> None:
@@ -83,10 +85,10 @@ class StartGate:
             self._supervisor.in_child(question, timeout_s + self._slack_s, self._answered)
         except OSError as error:
             self._again(f"no child process can be forked ({error.strerror})")
-        except Exception as error:  # noqa: BLE001 - after any error, a gate that stays shut must end the swarm
+        except Exception as error:  # noqa: BLE001  after any error, a gate that stays shut must end the swarm
             self._refuse(error)
 
-    def _answered(self, answer: "bytes | ChildFailed") -> None:
+    def _answered(self, answer: bytes | ChildFailed) -> None:
         import msgspec
 
         from swarm_consumer import ClusterReport

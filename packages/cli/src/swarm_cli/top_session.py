@@ -3,6 +3,8 @@
 One thread, one wait: on the keyboard, the subscription and the next look.
 """
 
+from __future__ import annotations
+
 import signal
 import time
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from swarm_cli.errors import CommandError
 from swarm_cli.exit_codes import ExitCode
 from swarm_cli.local_processes import parent_of, same_pids
-from swarm_cli.operation import reason, sentence
+from swarm_cli.operation import reason, with_full_stop
 from swarm_cli.process_figures import ProcessFigures
 from swarm_cli.running_swarms import connected
 from swarm_cli.top_state import Order, TopState, Trace, press
@@ -99,7 +101,7 @@ class TopSession:
                 client.close()
         self._client = self._subscription = None
 
-    def _connect(self) -> "Snapshot":
+    def _connect(self) -> Snapshot:
         try:
             self._subscription = connected(self._path, ANSWER_S)
             self._subscription.request("subscribe")
@@ -171,7 +173,7 @@ class TopSession:
                 self._state.awaited = None
                 self._state.notice = f"node {order.node} cannot dump its stacks now"
         except ControlError as error:
-            self._state.notice = sentence(str(error))
+            self._state.notice = with_full_stop(str(error))
 
     def _paint(self, terminal: Terminal) -> None:
         self._state.now = time.monotonic()
@@ -187,7 +189,7 @@ class TopSession:
         return width, height
 
 
-def quiet_node(client: "ControlClient", node: int) -> str:
+def quiet_node(client: ControlClient, node: int) -> str:
     """Send one node the signal to take no more work. Returns what was done."""
     from swarm_pidfd import Pidfd
 
@@ -211,5 +213,5 @@ def quiet_node(client: "ControlClient", node: int) -> str:
     return f"node {node} is becoming quiet"
 
 
-def _pid_of(snapshot: "Snapshot", node: int) -> int | None:
+def _pid_of(snapshot: Snapshot, node: int) -> int | None:
     return next((one.pid for one in snapshot.nodes if one.id == node), None)

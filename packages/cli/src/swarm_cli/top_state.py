@@ -1,5 +1,7 @@
 """What `top` knows and what its keys do. Pure: `press` returns what the session must carry out."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,10 +56,10 @@ class Trace:
 class TopState:
     """Everything that the picture shows."""
 
-    snapshot: "Snapshot"
+    snapshot: Snapshot
     cpu: Callable[[int | None], float | None]
     """The share of one CPU by pid; None if not known."""
-    memory: "Callable[[int | None], MemorySample | None]"
+    memory: Callable[[int | None], MemorySample | None]
     now: float = 0.0
     rates: dict[int, Rate] = field(default_factory=dict)
     """Message rates by node id."""
@@ -77,11 +79,11 @@ class TopState:
     page: int = 10
     """Lines per page of stacks, from the last picture."""
 
-    def node(self) -> "NodeSnapshot | None":
+    def node(self) -> NodeSnapshot | None:
         """The selected one."""
         return next((node for node in self.snapshot.nodes if node.id == self.selected), None)
 
-    def take(self, snapshot: "Snapshot") -> None:
+    def take(self, snapshot: Snapshot) -> None:
         """Take a new snapshot. The selection moves if its node has gone."""
         self.snapshot = snapshot
         ids = [node.id for node in snapshot.nodes]
@@ -97,7 +99,7 @@ class TopState:
         """Take new statistics of a node."""
         self.rates.setdefault(node, Rate()).add(generation, at, messages)
 
-    def messages_per_second(self, node: "NodeSnapshot") -> float | None:
+    def messages_per_second(self, node: NodeSnapshot) -> float | None:
         """The rate of a node's current process; None if it is not known or there is no process."""
         rate = self.rates.get(node.id)
         if rate is None or node.pid is None or rate.life != node.generation:

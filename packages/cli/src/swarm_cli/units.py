@@ -1,5 +1,7 @@
 """Amounts with a unit, as people write them: "30s", "2m", "150MB". Pure."""
 
+from __future__ import annotations
+
 import re
 
 import typer

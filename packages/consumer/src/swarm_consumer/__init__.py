@@ -3,6 +3,8 @@
 Importing it starts no thread and creates no client; the client library is imported when the first name is used.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -8,6 +8,8 @@
     reading = reader.read()         # reading.status == Status.MEMORY
 """
 
+from __future__ import annotations
+
 from swarm_health.accounts import Accounts, PartitionAccount, Totals
 from swarm_health.pipe import Reader, Reading, Writer, pipe
 from swarm_health.reports import (

@@ -17,6 +17,8 @@ Bounds. At most one frame is kept, so memory is bounded by `MAX_FRAME` plus the 
 like frames costs about `MAX_ATTEMPTS` decodings per feed; after that the rest of the feed is discarded.
 """
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Callable

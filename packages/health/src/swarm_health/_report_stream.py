@@ -1,5 +1,7 @@
 """Turn arriving bytes into readings. Pure, with no file descriptor and no clock."""
 
+from __future__ import annotations
+
 import msgspec
 
 from swarm_health import _wire

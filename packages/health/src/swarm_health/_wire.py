@@ -5,6 +5,8 @@ grow at their end: a reader ignores elements that it does not know and fills in 
 changes only when an old reader would misunderstand.
 """
 
+from __future__ import annotations
+
 import math
 from typing import Annotated, Any, TypeVar
 

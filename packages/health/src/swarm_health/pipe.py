@@ -1,5 +1,7 @@
 """The pipe between a node and its watcher: a `Writer` that never waits, a `Reader` that never fails."""
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os

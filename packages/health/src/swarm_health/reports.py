@@ -1,5 +1,7 @@
 """The reports that a node sends to its watcher, and the statistics that one of them carries."""
 
+from __future__ import annotations
+
 from typing import Annotated
 
 import msgspec

@@ -1,5 +1,7 @@
 """The health of a node as a number: one healthy value, any number of unhealthy ones."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from enum import IntEnum
 

@@ -1,5 +1,7 @@
 """Liveness of Kafka consumers and other workers: heartbeat, polling, consuming, memory, stability."""
 
+from __future__ import annotations
+
 from swarm_liveness._judging.listener import LivenessListener
 from swarm_liveness._judging.memory import ProcessMemory
 from swarm_liveness._judging.memory_watch import MemorySample

@@ -57,7 +57,7 @@ class LivenessSettings:
         None, "Or: the nodes' share of the container's memory, like 0.8.", "Health", unit="share", above=0, most=1,
         rare=True, unset="off",
     )  # fmt: skip
-    memory_metric: MemoryMetric = _row(  # noqa: RUF009 - a field
+    memory_metric: MemoryMetric = _row(  # noqa: RUF009  a field
         "uss", "The figure that the limit applies to ({default}).", "Health", rare=True
     )
     liveness_interval: float = _row(10.0, unit="seconds", above=0, otherwise="leave it out for 10 s")

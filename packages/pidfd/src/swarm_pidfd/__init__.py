@@ -7,6 +7,8 @@
         status = process.wait(timeout=5.0)      # ExitStatus, or None if it has not ended by then
 """
 
+from __future__ import annotations
+
 from swarm_pidfd._capabilities import Capabilities, PidfdUnsupportedError, capabilities, supported
 from swarm_pidfd._exit_status import ExitStatus
 from swarm_pidfd._pidfd import Pidfd, PidfdClosedError

@@ -1,5 +1,7 @@
 """What the kernel and the seccomp filter allow this process to do: tried out, never guessed from a version."""
 
+from __future__ import annotations
+
 import os
 import threading
 from dataclasses import dataclass, fields

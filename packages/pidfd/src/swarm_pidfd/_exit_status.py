@@ -1,5 +1,7 @@
 """How a process has ended."""
 
+from __future__ import annotations
+
 import os
 import signal as signals
 from dataclasses import dataclass
@@ -27,14 +29,14 @@ class ExitStatus:
         return self.code == 0
 
     @classmethod
-    def from_wait_status(cls, status: int) -> "ExitStatus":
+    def from_wait_status(cls, status: int) -> ExitStatus:
         """Decode a wait status: the number from os.waitpid() or PIDFD_GET_INFO, not an exit code."""
         if os.WIFSIGNALED(status):
             return cls(signal=_named(os.WTERMSIG(status)), core_dumped=os.WCOREDUMP(status))
         return cls(code=os.WEXITSTATUS(status))
 
     @classmethod
-    def from_waitid(cls, result: "os.waitid_result") -> "ExitStatus":
+    def from_waitid(cls, result: os.waitid_result) -> ExitStatus:
         """Decode the result of os.waitid(..., os.WEXITED)."""
         if result.si_code == os.CLD_EXITED:
             return cls(code=result.si_status)

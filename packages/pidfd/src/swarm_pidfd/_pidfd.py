@@ -1,5 +1,7 @@
 """The handle itself."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import math
@@ -218,7 +220,7 @@ class Pidfd:
                     raise ProcessLookupError(errno.ESRCH, f"process {self._pid} has ended") from error
                 raise
 
-    def __enter__(self) -> "Pidfd":
+    def __enter__(self) -> Pidfd:
         self._check_open()
         return self
 

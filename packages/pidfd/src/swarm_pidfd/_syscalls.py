@@ -4,6 +4,8 @@ Sources: pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2), waitid(2); include
 the layout of struct pidfd_info.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import math

@@ -10,6 +10,8 @@
     sys.exit(Supervisor(work, nodes=4).run())
 """
 
+from __future__ import annotations
+
 from swarm_supervisor import events
 from swarm_supervisor.control_client import ControlClient, ControlError
 from swarm_supervisor.flags import Flag

@@ -1,5 +1,7 @@
 """A function in a short-lived forked child, followed from the loop: `fork.run_in_child` without blocking."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import select

@@ -4,6 +4,8 @@ Any exception of a listener, log handler, filter, timer or reader is reported an
 KeyboardInterrupt. Only a failure of the supervisor's own decisions (`CoreFailedError`) stops a swarm, gracefully.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +51,7 @@ def text_of(error: BaseException) -> str:
     name = type(error).__name__
     try:
         return told(f"{name}: {error}")
-    except BaseException:  # noqa: BLE001 - str() is application code like any other
+    except BaseException:  # noqa: BLE001  str() is application code like any other
         return f"{name} (its str() raises)"
 
 
@@ -58,5 +60,5 @@ def name_of(function: Callable[..., Any]) -> str:
     try:
         name = getattr(function, "__qualname__", None)
         return told(name if isinstance(name, str) else repr(function))
-    except BaseException:  # noqa: BLE001 - as above
+    except BaseException:  # noqa: BLE001  as above
         return f"a {type(function).__name__}"

@@ -3,6 +3,8 @@
 The client side is `control_client.ControlClient`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os

@@ -3,6 +3,8 @@
 The server side is `control.ControlServer`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import socket
@@ -121,7 +123,7 @@ class ControlClient:
         """Hang up."""
         self._sock.close()
 
-    def __enter__(self) -> "ControlClient":
+    def __enter__(self) -> ControlClient:
         return self
 
     def __exit__(

@@ -1,5 +1,7 @@
 """What each command of the control socket does."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,7 @@
 """Bind the path of the control socket, for this user only and by one supervisor only."""
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os

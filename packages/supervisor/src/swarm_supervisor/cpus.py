@@ -1,5 +1,7 @@
 """How many CPUs this process may use: affinity and cgroup quota."""
 
+from __future__ import annotations
+
 import math
 import os
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Stack dumps of nodes: request them, wait for them, report them."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 

@@ -1,5 +1,7 @@
 """End all nodes without the core, which has failed: TERM, the time of a shutdown, then KILL."""
 
+from __future__ import annotations
+
 import contextlib
 import select
 import time
@@ -65,5 +67,5 @@ class Ending:
 def _ended(handle: NodeHandle) -> bool:
     try:
         return handle.reap() is not None
-    except BaseException:  # noqa: BLE001 - a node that cannot be waited for must not stop the end of the others
+    except BaseException:  # noqa: BLE001  a node that cannot be waited for must not stop the end of the others
         return True

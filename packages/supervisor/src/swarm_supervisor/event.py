@@ -3,6 +3,8 @@
 ``at`` is monotonic time in seconds (CLOCK_MONOTONIC), comparable between the processes of one machine.
 """
 
+from __future__ import annotations
+
 import logging
 from typing import ClassVar
 

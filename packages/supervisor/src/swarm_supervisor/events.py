@@ -3,8 +3,9 @@
 ``at`` is monotonic time in seconds (CLOCK_MONOTONIC), comparable between the processes of one machine.
 """
 
+from __future__ import annotations
+
 import logging
-from typing import Any
 
 import msgspec
 
@@ -36,7 +37,6 @@ __all__ = [
     "CrashLoop",
     "ErrorOccurred",
     "Event",
-    "EventType",
     "Held",
     "NodeEnded",
     "NodeEvent",
@@ -258,6 +258,3 @@ def every_event() -> dict[str, type[Event]]:
         for name, value in globals().items()
         if isinstance(value, type) and issubclass(value, Event) and value not in (Event, NodeEvent)
     }
-
-
-EventType = type[Any]

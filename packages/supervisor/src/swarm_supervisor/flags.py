@@ -1,5 +1,7 @@
 """Flags of a node: set once, and waited for, polled or awaited from any thread."""
 
+from __future__ import annotations
+
 import os
 import select
 import time

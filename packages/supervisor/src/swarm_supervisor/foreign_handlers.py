@@ -1,5 +1,7 @@
 """The application's signal handlers in the supervisor: their exceptions are kept for the loop to report."""
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Callable
@@ -61,7 +63,7 @@ class ForeignHandlers:
                 return
             try:
                 handler(number, frame)
-            except BaseException as error:  # noqa: BLE001 - the loop reports it
+            except BaseException as error:  # noqa: BLE001  the loop reports it
                 if len(self._raised) < _MOST_KEPT:
                     self._raised.append((number, error))
                 self._wake()

@@ -1,5 +1,7 @@
 """The only place that forks."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import select
@@ -82,7 +84,7 @@ def _run_child(body: Callable[[set[int]], int], mask: set[int], parent: int) -> 
         die_with_parent(parent)
         discard_buffered()
         code = body(mask)
-    except BaseException:  # noqa: BLE001 - no exception may leave the child
+    except BaseException:  # noqa: BLE001  no exception may leave the child
         with contextlib.suppress(BaseException):
             traceback.print_exc()
     finally:
@@ -150,7 +152,7 @@ def answer(function: Callable[[], bytes], read_fd: int, write_fd: int, mask: set
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         said, code = b"+" + function(), 0
-    except Exception as error:  # noqa: BLE001 - raised again in the parent
+    except Exception as error:  # noqa: BLE001  raised again in the parent
         said, code = b"-" + text_of(error).encode("utf-8", "backslashreplace"), 1
     view = memoryview(said)
     while view:

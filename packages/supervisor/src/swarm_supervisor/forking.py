@@ -1,5 +1,7 @@
 """How a node is forked: what is created before, and what is closed in the node afterwards."""
 
+from __future__ import annotations
+
 import logging
 import os
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """What a run changes in its process at the start and restores at the end."""
 
+from __future__ import annotations
+
 import contextlib
 import gc
 import os

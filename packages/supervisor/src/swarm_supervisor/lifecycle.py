@@ -1,5 +1,7 @@
 """Prints the two tables of the supervisor: ``python -m swarm_supervisor.lifecycle``."""
 
+from __future__ import annotations
+
 from swarm_supervisor._core import protocol
 from swarm_supervisor._core.lifecycle import TABLE, State, Trigger, printed
 

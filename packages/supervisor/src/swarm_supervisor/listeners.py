@@ -1,5 +1,7 @@
 """Listeners of events, and the log."""
 
+from __future__ import annotations
+
 import logging
 import os
 import time
@@ -145,7 +147,7 @@ def _called(listener: Listener) -> str:
 def _logged(kind: type[Event]) -> bool:
     try:
         return logger.isEnabledFor(kind.level)
-    except Exception:  # noqa: BLE001 - the application's logger class raised; it will raise again for the listeners
+    except Exception:  # noqa: BLE001  the application's logger class raised; it will raise again for the listeners
         return True
 
 

@@ -1,5 +1,7 @@
 """Log lines of many processes on one stream: whole, never mixed, and never blocking the supervisor."""
 
+from __future__ import annotations
+
 import logging
 import os
 import select
@@ -54,7 +56,7 @@ class LineHandler(logging.Handler):
             self._write(line)
         except OSError:
             self.dropped += 1
-        except Exception:  # noqa: BLE001 - as in every logging handler, the log must not end the program
+        except Exception:  # noqa: BLE001  as in every logging handler, the log must not end the program
             self.handleError(record)
 
     def close(self) -> None:

@@ -1,5 +1,7 @@
 """An event loop of one epoll and one heap of timers. It knows nothing about nodes."""
 
+from __future__ import annotations
+
 import contextlib
 import select
 import time
@@ -187,7 +189,7 @@ class Loop:
             if reader.active:
                 try:
                     reader.callback(mask)
-                except BaseException as error:  # noqa: BLE001 - contain() raises the errors that must not be contained
+                except BaseException as error:  # noqa: BLE001  contain() raises the errors that must not be contained
                     self._pause(reader)
                     self.contain(reader.where, error)
                 else:
@@ -203,7 +205,7 @@ class Loop:
                 callback, timer.callback = timer.callback, None
                 try:
                     callback()
-                except BaseException as error:  # noqa: BLE001 - as above
+                except BaseException as error:  # noqa: BLE001  as above
                     self.contain("timer", error)
 
     def _pause(self, reader: _Reader) -> None:

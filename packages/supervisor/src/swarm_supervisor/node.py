@@ -3,6 +3,8 @@
 The parent's view of the same process is `node_handle.NodeHandle`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import faulthandler
 import logging

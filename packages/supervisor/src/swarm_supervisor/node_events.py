@@ -1,5 +1,7 @@
 """The events about one process of one node. `events` has those about the swarm, and exports all of them."""
 
+from __future__ import annotations
+
 import logging
 
 from swarm_health import NodeStatistics

@@ -3,6 +3,8 @@
 The child's side of the same process is `node.Node`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os

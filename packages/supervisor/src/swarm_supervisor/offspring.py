@@ -4,6 +4,8 @@ multiprocessing and concurrent.futures do that in atexit hooks, which os._exit s
 for its next job for ever. Neither module has a public function for it, hence the private names.
 """
 
+from __future__ import annotations
+
 import contextlib
 import sys
 import threading

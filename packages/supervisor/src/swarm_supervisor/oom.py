@@ -1,5 +1,7 @@
 """Detect the OOM killer, to tell its KILL from any other."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 

@@ -5,6 +5,8 @@ same at any time, and a poll for the first of them stays true. They are read as 
 in the pipe.
 """
 
+from __future__ import annotations
+
 import os
 import termios
 from array import array

@@ -1,5 +1,7 @@
 """prctl(2), sigaction(2), signalfd(2), tee(2), malloc_trim(3): libc calls missing from the standard library."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 

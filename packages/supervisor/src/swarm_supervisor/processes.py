@@ -1,5 +1,7 @@
 """The processes of the nodes: fork, signal, listen to and reap them, as the core decides."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import select
@@ -247,7 +249,7 @@ class Processes:
         """Call a function for a process. An exception is reported, and the rest continues."""
         try:
             return function(*arguments)
-        except BaseException as error:  # noqa: BLE001 - see `Listeners.contain`
+        except BaseException as error:  # noqa: BLE001  see `Listeners.contain`
             self._listeners.contain(what, error, handle.node_id)
             return None
 

@@ -4,6 +4,8 @@
 `processes` handles processes.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import select
@@ -204,7 +206,7 @@ class Runner:
         for perform, action in todo:
             try:
                 perform(action)
-            except BaseException as error:  # noqa: BLE001 - one action failed; the following ones are still carried out
+            except BaseException as error:  # noqa: BLE001  one action failed; the following ones are still carried out
                 node_id = action.node_id if isinstance(action, messages.NodeAction) else None
                 self._listeners.contain(type(action).__name__.lower(), error, node_id)
 

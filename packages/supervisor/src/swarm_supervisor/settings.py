@@ -5,6 +5,8 @@ A row is a field of `Settings`: name, type, default, and in its metadata `unit` 
 `rare`. `hatch run settings` generates the keywords of `Supervisor`, the options and docs/configuration.md from them.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import difflib
 import functools
@@ -131,7 +133,7 @@ class Settings:
     target_waits_for_go: bool = False
     """Whether the target itself calls node.ready() and waits for node.go in a warm replacement. False: a spare is
     held before the target is called."""
-    control_socket: Path | None = _row(None, keyword="Path | str | None")  # noqa: RUF009 - a field
+    control_socket: Path | None = _row(None, keyword="Path | str | None")  # noqa: RUF009  a field
     """Path of the control socket; None: no socket."""
 
     def __post_init__(self) -> None:
@@ -140,7 +142,7 @@ class Settings:
         _check_combinations(self)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Settings":
+    def of(cls, values: Mapping[str, Any]) -> Settings:
         """Make settings from keywords. `SettingsError` names an unknown keyword and its nearest match."""
         known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
@@ -162,7 +164,7 @@ def _check_types(settings: Settings) -> None:
         _check_of(row)(row, getattr(settings, row.name))
 
 
-def _check_of(row: "dataclasses.Field[Any]") -> "Callable[[dataclasses.Field[Any], object], None]":
+def _check_of(row: dataclasses.Field[Any]) -> Callable[[dataclasses.Field[Any], object], None]:
     # By name where one setting is like no other; all others by unit and type.
     hint = _hints()[row.name]
     if row.name in _ALONE:
@@ -174,7 +176,7 @@ def _check_of(row: "dataclasses.Field[Any]") -> "Callable[[dataclasses.Field[Any
     return {int: _check_count, bool: _check_flag}[hint]
 
 
-def _check_seconds(row: "dataclasses.Field[Any]", value: object) -> None:
+def _check_seconds(row: dataclasses.Field[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise SettingsError(f"{row.name} must be a number of seconds, not {value!r}")
     if value > MOST_SECONDS:
@@ -195,34 +197,34 @@ def _check_count(row: "dataclasses.Field[Any]", value: object) -> None:
         raise SettingsError(f"{row.name} must be at most {most}, not {value!r}")
 
 
-def _check_choice(row: "dataclasses.Field[Any]", value: object) -> None:
+def _check_choice(row: dataclasses.Field[Any], value: object) -> None:
     choices = typing.get_args(_hints()[row.name])
     if not isinstance(value, str) or value not in choices:
         raise SettingsError(f"{row.name} must be one of {', '.join(choices)}, not {value!r}")
 
 
-def _check_flag(row: "dataclasses.Field[Any]", value: object) -> None:
+def _check_flag(row: dataclasses.Field[Any], value: object) -> None:
     if not isinstance(value, bool):
         raise SettingsError(f"{row.name} must be True or False, not {value!r}")
 
 
-def _check_nodes(row: "dataclasses.Field[Any]", value: object) -> None:
+def _check_nodes(row: dataclasses.Field[Any], value: object) -> None:
     if value != "auto" and not _is_count(value):
         raise SettingsError(f'nodes must be "auto" or a whole number of at least 1, not {value!r}')
     check_most_nodes(value)
 
 
-def _check_name(row: "dataclasses.Field[Any]", value: object) -> None:
+def _check_name(row: dataclasses.Field[Any], value: object) -> None:
     if not isinstance(value, str) or not value.isprintable() or not value:
         raise SettingsError(f"name must be a printable text, not {value!r}")
 
 
-def _check_control_socket(row: "dataclasses.Field[Any]", value: object) -> None:
+def _check_control_socket(row: dataclasses.Field[Any], value: object) -> None:
     if value is not None and (not isinstance(value, Path) or value == Path()):
         raise SettingsError(f"control_socket must be a path, not {value!r}")
 
 
-_ALONE: "Mapping[str, Callable[[dataclasses.Field[Any], object], None]]" = {
+_ALONE: Mapping[str, Callable[[dataclasses.Field[Any], object], None]] = {
     "nodes": _check_nodes, "name": _check_name, "control_socket": _check_control_socket,
 }  # fmt: skip
 

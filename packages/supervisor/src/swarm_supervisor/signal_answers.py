@@ -1,5 +1,7 @@
 """The supervisor's reaction to each signal."""
 
+from __future__ import annotations
+
 import signal
 import time
 from collections.abc import Callable
@@ -43,7 +45,7 @@ class SignalAnswers:
         for number, first in [*((each, False) for each in again), *((each, True) for each in self._inbox.take())]:
             try:
                 self._take(number)
-            except BaseException as error:  # noqa: BLE001 - one signal failed; the following ones are still handled
+            except BaseException as error:  # noqa: BLE001  one signal failed; the following ones are still handled
                 if first:
                     self._again.append(number)
                     self._inbox.wake()

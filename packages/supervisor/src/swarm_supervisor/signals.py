@@ -1,5 +1,7 @@
 """The supervisor's signals: they become readable bytes, and everything is restored at the end."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import signal

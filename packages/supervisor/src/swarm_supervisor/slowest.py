@@ -1,5 +1,7 @@
 """Which application callback has blocked the supervisor the longest."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from typing import Any

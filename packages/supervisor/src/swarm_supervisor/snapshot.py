@@ -1,5 +1,7 @@
 """The snapshot of a swarm that the control socket, probes, top and the page all show."""
 
+from __future__ import annotations
+
 import msgspec
 
 from swarm_health import NodeStatistics, PartitionAccount, TopicStatistics, Totals

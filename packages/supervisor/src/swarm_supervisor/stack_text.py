@@ -5,6 +5,8 @@ judged, comes last or not at all. So it is also dumped alone, by `node.MAIN_STAC
 after them.
 """
 
+from __future__ import annotations
+
 import re
 
 MOST_BYTES = 256 * 1024

@@ -1,5 +1,7 @@
 """Children that are not nodes: orphans that PID 1 or a subreaper inherits and has to reap."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Standard output and error across a fork: buffered output belongs to the parent, and never blocks a fork."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import sys

@@ -1,5 +1,7 @@
 """The public face of the supervisor."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import resource

@@ -1,5 +1,7 @@
 """Checks the target of a supervisor."""
 
+from __future__ import annotations
+
 import functools
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The threads of this process, as the kernel sees them: a fork copies one thread, but the locks of all."""
 
+from __future__ import annotations
+
 import os
 import threading
 from pathlib import Path

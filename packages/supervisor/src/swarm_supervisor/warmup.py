@@ -1,5 +1,7 @@
 """Prepares the supervisor for its forks: loads what nodes share, and keeps the memory shared."""
 
+from __future__ import annotations
+
 import gc
 import time
 
@@ -22,7 +24,7 @@ def warm_up(listeners: Listeners, inbox: SignalInbox, threads: str) -> None:
     inbox.interruptible = True
     try:
         listeners.tell(BeforeWarmup(at=started))
-    except BaseException as error:  # noqa: BLE001 - an application's signal handler, between two listeners
+    except BaseException as error:  # noqa: BLE001  an application's signal handler, between two listeners
         listeners.contain("the warm-up", error)
     # Not earlier, because loading the application may rely on interruption, for example by its own alarm.
     listeners.called_out = inbox.foreign.wrap

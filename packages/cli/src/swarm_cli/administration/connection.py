@@ -1,5 +1,7 @@
 """How a command reaches the cluster of an application: with its properties, and the options of the command line."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from swarm_consumer.admin import Cluster
 
 
-def connected(app: "App", kafka: Mapping[str, Any], configuration: Configuration) -> "Cluster":
+def connected(app: App, kafka: Mapping[str, Any], configuration: Configuration) -> Cluster:
     """The cluster behind these client properties. Raises AdminError and ConfigurationError."""
     from swarm_consumer.admin import Cluster
 

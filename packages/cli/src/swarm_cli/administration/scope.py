@@ -1,5 +1,7 @@
 """The declared topics and the groups of an application that the filters select."""
 
+from __future__ import annotations
+
 import fnmatch
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from swarm_consumer.routing import DeclaredTopic, SubscriptionGroup
 
 
-def declared_topics(app: "App", configuration: Configuration) -> "list[DeclaredTopic]":
+def declared_topics(app: App, configuration: Configuration) -> list[DeclaredTopic]:
     """The declared topics that the topic filters let through; inclusion beats exclusion.
 
     Raises UsageError where nothing is declared or left, and for an unknown name.
@@ -42,7 +44,7 @@ def declared_topics(app: "App", configuration: Configuration) -> "list[DeclaredT
     return chosen
 
 
-def chosen_groups(app: "App", configuration: Configuration) -> "list[SubscriptionGroup]":
+def chosen_groups(app: App, configuration: Configuration) -> list[SubscriptionGroup]:
     """The subscription groups, with those of their topics, that the filters let through. Raises ConfigurationError."""
     selection = selected(configuration.settings)
     selection.check(app)

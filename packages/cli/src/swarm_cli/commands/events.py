@@ -1,5 +1,7 @@
 """`swarm-cli events`: what happens in a swarm, as it happens."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +76,7 @@ def _follow(
     every: bool,
     limit: int | None,
     for_seconds: float | None,
-    form: "Callable[[Event], str]",
+    form: Callable[[Event], str],
 ) -> None:
     from swarm_cli.views.event_lines import noteworthy
 
@@ -90,12 +92,10 @@ def _follow(
 
 
 def _check_kinds(kinds: frozenset[str]) -> None:
-    import difflib
-
+    from swarm_cli.suggestion import did_you_mean
     from swarm_supervisor.events import every_event
 
     known = every_event()
     for kind in sorted(kinds - known.keys()):
-        near = difflib.get_close_matches(kind, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}."
+        hint = did_you_mean(kind, known, f"there are {', '.join(sorted(known))}.", cutoff=0.5)
         raise UsageError(f"there is no event of kind {kind!r}: {hint}")

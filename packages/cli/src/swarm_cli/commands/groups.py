@@ -1,12 +1,15 @@
 """`swarm-cli groups seek|reset`: move the committed offsets of a group without members."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from swarm_cli.configuration import Configuration
 from swarm_cli.errors import UsageError
-from swarm_cli.options import TOPICS, registered
+from swarm_cli.operation import say_json
+from swarm_cli.options import TOPICS, AsJson, registered
 from swarm_cli.program import Program
 
 if TYPE_CHECKING:
@@ -34,7 +37,6 @@ Partitions = Annotated[
 Yes = Annotated[
     bool, typer.Option("--yes", help="Move the offsets; without it, only show the plan.", show_envvar=False)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)]
 
 
 def seek(
@@ -70,7 +72,7 @@ def reset(
     """
     from swarm_consumer.admin import Position, initial_offset
 
-    def initial(groups: "list[SubscriptionGroup]", topic: str) -> Position:
+    def initial(groups: list[SubscriptionGroup], topic: str) -> Position:
         start = initial_offset(groups, group, topic)
         if start == "error":
             raise UsageError(
@@ -84,7 +86,6 @@ def reset(
 def _moved(
     configuration: Configuration, name: str, place: Any, only: list[int] | None, yes: bool, as_json: bool
 ) -> int:
-    import json
     from dataclasses import asdict
 
     from swarm_cli.administration.connection import connected, values_of
@@ -108,7 +109,7 @@ def _moved(
             cluster.group(name).commit(changing)
     if as_json:
         data = [asdict(move) | {"changes": move.changes} for move in moves]
-        typer.echo(json.dumps({"group": name, "members": members, "done": done, "moves": data}, indent=2))
+        say_json({"group": name, "members": members, "done": done, "moves": data}, indented=True)
         return 0
     _show(moves)
     typer.echo(_summary(name, len(changing), done, members))
@@ -116,8 +117,8 @@ def _moved(
 
 
 def _moves(
-    cluster: "Cluster", groups: "list[SubscriptionGroup]", name: str, place: Any, only: list[int] | None
-) -> "list[Move]":
+    cluster: Cluster, groups: list[SubscriptionGroup], name: str, place: Any, only: list[int] | None
+) -> list[Move]:
     from swarm_consumer.admin import partitions_of
 
     asked = partitions_of(cluster, groups).get(name, [])
@@ -136,12 +137,12 @@ def _moves(
     ]
 
 
-def _show(moves: "list[Move]") -> None:
-    from swarm_cli.views.columns import columns
+def _show(moves: list[Move]) -> None:
+    from swarm_cli.views.table import table_lines
 
     header = ("TOPIC", "PARTITION", "COMMITTED", "THEN", "NOTE")
     rows = [(move.topic, move.partition, move.before, move.after, move.note) for move in moves]
-    for line in columns(header, rows, right=header[1:4]):
+    for line in table_lines(header, rows, right=header[1:4]):
         typer.echo(line)
 
 

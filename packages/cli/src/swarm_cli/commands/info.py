@@ -1,15 +1,19 @@
 """`swarm-cli info [APP]`: versions, each setting with its value and source, the effective Kafka properties; tables."""
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
 from swarm_cli.configuration import Configuration
+from swarm_cli.operation import say_json
+from swarm_cli.options import AsJson
 
 
 def info(
     configuration: Configuration,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)] = False,
+    as_json: AsJson = False,
     table: Annotated[
         bool, typer.Option("--settings", help="Show the table of all settings instead.", show_envvar=False)
     ] = False,
@@ -23,8 +27,6 @@ def info(
 
     Example: swarm-cli info my_app:app --nodes 4
     """
-    import json
-
     from swarm_cli import composition
     from swarm_cli.views import tables
     from swarm_cli.views.info import Facts, kafka_properties, lines, settings, versions
@@ -32,7 +34,10 @@ def info(
     if table or reported:
         rows = [*(tables.setting_rows() if table else ()), *(tables.figure_rows() if reported else ())]
         parts = [*([tables.setting_lines()] if table else ()), *([tables.figure_lines()] if reported else ())]
-        typer.echo(json.dumps(rows, indent=2) if as_json else "\n\n".join("\n".join(part) for part in parts))
+        if as_json:
+            say_json(rows, indented=True)
+        else:
+            typer.echo("\n\n".join("\n".join(part) for part in parts))
         return 0
     app = groups = None
     if configuration.app is not None:
@@ -46,6 +51,8 @@ def info(
         if app is None or groups is None
         else {group.name: kafka_properties(app, group) for group in groups},
     }
-    text: Any = json.dumps(facts, indent=2, default=str) if as_json else "\n".join(lines(facts))
-    typer.echo(text)
+    if as_json:
+        say_json(facts, indented=True)
+    else:
+        typer.echo("\n".join(lines(facts)))
     return 0

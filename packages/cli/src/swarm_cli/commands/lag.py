@@ -1,18 +1,21 @@
 """`swarm-cli lag APP`: how far each group is behind, by partition."""
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+from typing import Any
 
 import typer
 
 from swarm_cli.configuration import Configuration
-from swarm_cli.options import CLUSTER
+from swarm_cli.operation import say_json
+from swarm_cli.options import CLUSTER, AsJson
 
 SETTINGS = CLUSTER
 
 
 def lag(
     configuration: Configuration,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Show committed offset, end and lag of each group of APP, by partition.
 
@@ -20,13 +23,11 @@ def lag(
 
     Example: swarm-cli lag my_app:app --include-consumer-groups billing
     """
-    import json
-
     from swarm_cli.administration.connection import connected, values_of
     from swarm_cli.administration.scope import chosen_groups
     from swarm_cli.composition import overridden_app
-    from swarm_cli.views.columns import columns
     from swarm_cli.views.lag import as_data
+    from swarm_cli.views.table import table_lines
     from swarm_consumer.admin import group_lags
 
     app = overridden_app(configuration)
@@ -35,13 +36,13 @@ def lag(
         lambda group: connected(app, values_of(group.properties), configuration),
     )
     if as_json:
-        typer.echo(json.dumps([as_data(lag) for lag in lags], indent=2))
+        say_json([as_data(lag) for lag in lags], indented=True)
         return 0
     rows: list[tuple[Any, ...]] = []
     for lag in lags:
         rows += [(lag.group, one.topic, one.partition, one.committed, one.end, lag.of(one)) for one in lag.partitions]
         rows.append((lag.group, "(all)", None, None, None, lag.total))
     header = ("GROUP", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG")
-    for line in columns(header, rows, right=header[2:]):
+    for line in table_lines(header, rows, right=header[2:]):
         typer.echo(line)
     return 0

@@ -1,18 +1,21 @@
 """`swarm-cli routes APP`: which topics are consumed by which handler, and which of them would run."""
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+from typing import Any
 
 import typer
 
 from swarm_cli.configuration import Configuration
-from swarm_cli.options import ROUTES
+from swarm_cli.operation import say_json
+from swarm_cli.options import ROUTES, AsJson
 
 SETTINGS = ROUTES
 
 
 def routes(
     configuration: Configuration,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Show the topics of APP, their groups, their handlers, and which of them the filters select.
 
@@ -20,19 +23,17 @@ def routes(
 
     Example: swarm-cli routes my_app:app --include-topics 'orders*'
     """
-    import json
-
     from swarm_cli import composition
-    from swarm_cli.views.columns import columns
+    from swarm_cli.views.table import table_lines
 
     app, selection = composition.configured_app(configuration)
     entries = described(app, selection)
     if as_json:
-        typer.echo(json.dumps(entries, indent=2))
+        say_json(entries, indented=True)
         return 0
     header = ("TOPIC", "CONSUMER GROUP", "SUBSCRIPTION GROUP", "HANDLER", "RUNS")
     names = ("topic", "consumer_group", "subscription_group", "handler", "runs")
-    for line in columns(header, [[entry[name] for name in names] for entry in entries]):
+    for line in table_lines(header, [[entry[name] for name in names] for entry in entries]):
         typer.echo(line)
     return 0
 

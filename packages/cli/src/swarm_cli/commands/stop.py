@@ -1,5 +1,7 @@
 """`swarm-cli stop`: drain and stop the swarm."""
 
+from __future__ import annotations
+
 import time
 from contextlib import nullcontext
 

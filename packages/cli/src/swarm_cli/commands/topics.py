@@ -1,5 +1,7 @@
 """`swarm-cli topics ...`: compare the cluster's topics with those that the application declares."""
 
+from __future__ import annotations
+
 import functools
 import sys
 from collections.abc import Callable, Mapping
@@ -10,7 +12,8 @@ import typer
 from swarm_cli.configuration import Configuration
 from swarm_cli.errors import CommandError, UsageError, advised, complain, sentence
 from swarm_cli.exit_codes import ExitCode
-from swarm_cli.options import TOPICS, registered
+from swarm_cli.operation import say_json
+from swarm_cli.options import TOPICS, AsJson, registered
 from swarm_cli.program import Program
 
 if TYPE_CHECKING:
@@ -20,7 +23,6 @@ program = Program(
     help="Compare the cluster's topics with those APP declares, and apply the difference.",
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", show_envvar=False)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.", show_envvar=False)]
 DetailedExitCode = Annotated[
     bool,
@@ -95,7 +97,10 @@ def repartition(
 
 @_detailed
 def delete(
-    configuration: Configuration, yes: Yes = False, as_json: AsJson = False, detailed_exitcode: DetailedExitCode = False
+    configuration: Configuration,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    detailed_exitcode: DetailedExitCode = False,
 ) -> int:
     """Delete the declared topics with all their records, after confirmation. Other topics are never touched.
 
@@ -135,7 +140,7 @@ def _cluster(configuration: Configuration) -> Any:
     return opened()
 
 
-def _planned(cluster: "Cluster", declared: Any) -> "TopicPlan":
+def _planned(cluster: Cluster, declared: Any) -> TopicPlan:
     from swarm_consumer.admin import plan_topics
 
     names = [topic.name for topic in declared]
@@ -150,7 +155,7 @@ def _carried_out(configuration: Configuration, actions: tuple[str, ...], as_json
         return _make(cluster, plan, as_json, detailed)
 
 
-def _make(cluster: "Cluster", plan: "TopicPlan", as_json: bool, detailed: bool) -> int:
+def _make(cluster: Cluster, plan: TopicPlan, as_json: bool, detailed: bool) -> int:
     """Make every change; a failure does not stop the others."""
     from swarm_consumer.admin import AdminError
 
@@ -174,27 +179,25 @@ def _make(cluster: "Cluster", plan: "TopicPlan", as_json: bool, detailed: bool) 
     return _code(plan, detailed)
 
 
-def _print_json(plan: "TopicPlan", failures: Mapping[int, str], made: bool = False) -> None:
-    import json
-
+def _print_json(plan: TopicPlan, failures: Mapping[int, str], made: bool = False) -> None:
     from swarm_cli.views.topics import as_data
 
-    typer.echo(json.dumps(as_data(plan, failures, made), indent=2))
+    say_json(as_data(plan, failures, made), indented=True)
 
 
-def _show(plan: "TopicPlan") -> None:
+def _show(plan: TopicPlan) -> None:
     for change in plan.changes:
         typer.echo(str(change))
     for note in plan.notes:
         typer.echo(f"! {note}")
 
 
-def _counted(plan: "TopicPlan", what: str) -> str:
+def _counted(plan: TopicPlan, what: str) -> str:
     count = len(plan.changes)
     return f"{count} change{'s' if count > 1 else ''} {what}." if count else "Nothing to do."
 
 
-def _code(plan: "TopicPlan", detailed: bool) -> int:
+def _code(plan: TopicPlan, detailed: bool) -> int:
     return ExitCode.CHANGES if detailed and plan.changes else ExitCode.CLEAN
 
 

@@ -4,6 +4,8 @@ prctl(PR_SET_PDEATHSIG) survives execve(2) of an ordinary program. A separate pr
 no thread exists; a preexec_fn in a parent with Kafka clients cannot.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import signal
@@ -18,7 +20,7 @@ def main() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # the parent died before the signal was armed, so no signal will come
         sys.exit(3)
-    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - the demo itself chose the command
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  the demo itself chose the command
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ The driver is an ordinary process with Kafka clients of its own, so it is not th
 swarm` as any user would and observes it through the control socket and the output topic.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import signal

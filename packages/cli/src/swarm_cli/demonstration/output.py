@@ -1,5 +1,7 @@
 """Read the output topic as it grows, from outside the swarm and outside of any consumer group."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping
 from types import TracebackType

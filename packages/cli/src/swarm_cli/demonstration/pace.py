@@ -1,5 +1,7 @@
 """How fast records come out, counted from the first record, so that starts and joins do not count. Pure."""
 
+from __future__ import annotations
+
 
 class Pace:
     """Records per second between the first look that saw records and the last look."""

@@ -1,5 +1,7 @@
 """The processes that the demo starts: a swarm, and separate processes to compare it with."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from swarm_cli.errors import CommandError
 from swarm_supervisor import ControlClient, ControlError, Snapshot
 
 
-def _start(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+def _start(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C at the terminal reaches only the demo, which stops everything gracefully.
     command = [sys.executable, "-m", "swarm_cli.demonstration._tied", str(os.getpid())]
     command += [sys.executable, "-m", "swarm_cli", *arguments]

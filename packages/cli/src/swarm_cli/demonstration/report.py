@@ -1,5 +1,7 @@
 """What the demo found, as plain data, and the tables that show it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

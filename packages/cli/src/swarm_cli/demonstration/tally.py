@@ -1,5 +1,7 @@
 """Compare the output with the expected output, one record at a time. Pure."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field

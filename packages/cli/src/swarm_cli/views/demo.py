@@ -1,5 +1,7 @@
 """The demo's output: a live bar and a line per node in a terminal, plain lines elsewhere."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -31,7 +33,7 @@ class DemoView(Protocol):
         """End the progress display; further output is printed below."""
 
 
-def view_for(console: Console) -> "DemoView":
+def view_for(console: Console) -> DemoView:
     """A live view for a terminal, plain lines otherwise (a pipe, a CI log)."""
     return LiveView(console) if console.is_terminal else PlainView(console)
 

@@ -1,5 +1,7 @@
 """Events of a supervisor for an operator: one line each, with the time of day."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable
@@ -64,7 +66,7 @@ def json_line(event: Event) -> str:
     return msgspec.json.encode({**event, "time": stamp, "level": severity, "line": text(event)}).decode()
 
 
-def _typed(event: Event) -> "TypedEvent | None":
+def _typed(event: Event) -> TypedEvent | None:
     import msgspec
 
     from swarm_supervisor.events import every_event

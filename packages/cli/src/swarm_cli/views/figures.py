@@ -1,5 +1,7 @@
 """Figures as people read them. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -15,7 +17,7 @@ class Sum(NamedTuple):
     unknown: int
 
     @classmethod
-    def of(cls, figures: Iterable[float | None]) -> "Sum":
+    def of(cls, figures: Iterable[float | None]) -> Sum:
         """Add up what is known."""
         all_of = list(figures)
         known = [figure for figure in all_of if figure is not None]

@@ -1,5 +1,7 @@
 """The output of `info`: versions, settings and Kafka properties with their sources; secrets are masked."""
 
+from __future__ import annotations
+
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_cli.configuration import DEFAULT, Configuration
 from swarm_cli.settings import Settings
-from swarm_cli.views.columns import columns
+from swarm_cli.views.table import table_lines
 
 if TYPE_CHECKING:
     from swarm_consumer import App
@@ -36,7 +38,7 @@ def versions() -> Mapping[str, str]:
     return found
 
 
-def settings(configuration: Configuration, app: "App | None") -> Mapping[str, Mapping[str, Any]]:
+def settings(configuration: Configuration, app: App | None) -> Mapping[str, Mapping[str, Any]]:
     """Each setting with its value and source."""
     found = {}
     for name, row in Settings.rows().items():
@@ -66,7 +68,7 @@ def _layers(configuration: Configuration) -> str:
     return ", ".join(where for where, properties in configuration.kafka if properties) or DEFAULT
 
 
-def kafka_properties(app: "App", group: "SubscriptionGroup") -> Mapping[str, Mapping[str, Any]]:
+def kafka_properties(app: App, group: SubscriptionGroup) -> Mapping[str, Mapping[str, Any]]:
     """The properties of a subscription group's client, with their sources."""
     from swarm_consumer.admin import ClientProperties
     from swarm_consumer.kafka.redaction import redacted
@@ -85,11 +87,11 @@ def _as_property(value: Any) -> Any:
 
 def lines(facts: Facts) -> Iterator[str]:
     """The whole text."""
-    yield from columns(("VERSION OF", "IS"), list(facts["versions"].items()))
+    yield from table_lines(("VERSION OF", "IS"), list(facts["versions"].items()))
     yield ""
     settings = facts["settings"]
     rows = [(name.replace("_", "-"), _shown(entry["value"]), entry["source"]) for name, entry in settings.items()]
-    yield from columns(("SETTING", "VALUE", "FROM"), rows)
+    yield from table_lines(("SETTING", "VALUE", "FROM"), rows)
     for group, properties in facts["kafka"].items():
         yield ""
         yield f"Subscription group {group}"
@@ -107,6 +109,6 @@ def _shown(value: Any) -> Any:
     return "as below" if isinstance(value, Mapping) else value
 
 
-def _property_rows(properties: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _property_rows(properties: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = [(name, entry["value"], entry["source"]) for name, entry in sorted(properties.items())]
-    return columns(("KAFKA PROPERTY", "VALUE", "FROM"), rows)
+    return table_lines(("KAFKA PROPERTY", "VALUE", "FROM"), rows)

@@ -1,5 +1,7 @@
 """Translate a terminal's bytes to key names. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 SEQUENCES = {

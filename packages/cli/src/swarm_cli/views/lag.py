@@ -1,12 +1,14 @@
 """The lag of a group as JSON: the field names are part of the contract."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swarm_consumer.admin import GroupLag
 
 
-def as_data(lag: "GroupLag") -> dict[str, Any]:
+def as_data(lag: GroupLag) -> dict[str, Any]:
     """``{"group", "lag", "partitions": [{"topic", "partition", "committed", "start", "end", "lag"}]}``."""
     partitions = [
         {

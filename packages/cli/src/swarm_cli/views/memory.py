@@ -1,5 +1,7 @@
 """A memory report as text. Pure."""
 
+from __future__ import annotations
+
 from swarm_cli.memory_report import MemoryReport, Process
 from swarm_cli.views.figures import megabytes, percent, plural
 from swarm_cli.views.table import Column

@@ -3,6 +3,8 @@
 The text is faulthandler's: "Thread 0x... (most recent call first):", then one line per frame, innermost first.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """A snapshot as text: one line for the swarm, one for each node. Pure."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from swarm_cli.views.figures import Sum, count, duration, megabytes, plural, printable, summed
@@ -25,7 +27,7 @@ COLUMNS = (
 )
 
 
-def headline(snapshot: "Snapshot") -> str:
+def headline(snapshot: Snapshot) -> str:
     """The swarm in one line."""
     parts = [
         f"{snapshot.name} (pid {snapshot.pid}): {snapshot.state}",
@@ -39,7 +41,7 @@ def headline(snapshot: "Snapshot") -> str:
     return printable(", ".join(parts) + (f". {snapshot.reason}" if snapshot.reason else ""))
 
 
-def row(node: "NodeSnapshot", snapshot: "Snapshot") -> tuple[str, ...]:
+def row(node: NodeSnapshot, snapshot: Snapshot) -> tuple[str, ...]:
     """A node in the columns above. Messages and errors include those of its earlier processes."""
     numbers = node.statistics
     return (
@@ -58,18 +60,18 @@ def row(node: "NodeSnapshot", snapshot: "Snapshot") -> tuple[str, ...]:
     )
 
 
-def state(node: "NodeSnapshot") -> str:
+def state(node: NodeSnapshot) -> str:
     """The state of the process and, if it is "running", the runtime's own state where it differs."""
     phase = node.statistics.state if node.statistics is not None else ""
     return phase if node.state == "running" and phase else node.state
 
 
-def lag(snapshot: "Snapshot", node: "NodeSnapshot") -> Sum:
+def lag(snapshot: Snapshot, node: NodeSnapshot) -> Sum:
     """The lag summed over all partitions of a node."""
     return lag_of(one for one in snapshot.partitions if one.node == node.id)
 
 
-def remark(node: "NodeSnapshot") -> str:
+def remark(node: NodeSnapshot) -> str:
     """Why the node is not well, and how its previous process ended."""
     parts = []
     if node.status != 0 and not node.reason:
@@ -89,7 +91,7 @@ def remark(node: "NodeSnapshot") -> str:
     return printable("; ".join(parts))
 
 
-def style(node: "NodeSnapshot") -> str:
+def style(node: NodeSnapshot) -> str:
     """The colour of a node's line; "" for a healthy node."""
     if node.crash_loop or node.status != 0:
         return "red"

@@ -1,5 +1,7 @@
 """Style names and their control sequences (ECMA-48, select graphic rendition). Pure."""
 
+from __future__ import annotations
+
 STYLES = {
     "bold": "1",
     "dim": "2",

@@ -1,10 +1,13 @@
 """Tables as aligned plain text. On a terminal they fit its width and have colours; elsewhere nothing is left out."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from swarm_cli.operation import coloured, say
+from swarm_cli.views.figures import UNKNOWN, printable
 from swarm_cli.views.styles import RESET, sequence
 
 GAP = "  "
@@ -34,6 +37,12 @@ def show(columns: Sequence[Column], rows: Sequence[Row], styles: Sequence[str] =
         style = "bold" if row is None else styles[row] if row < len(styles) else ""
         switch = sequence(style, coloured())
         say(f"{switch}{line}{RESET}" if switch else line)
+
+
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> list[str]:
+    """A table of any values as aligned text, nothing left out. The columns in `right` hold figures. Pure."""
+    columns = [Column(title, figures=title in right) for title in header]
+    return plain_lines(columns, [[_cell(value) for _, value in zip(header, row, strict=True)] for row in rows])
 
 
 def plain_lines(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
@@ -81,3 +90,13 @@ def _line(columns: Sequence[Column], cells: Row, widths: Sequence[int]) -> str:
         for cell, width, column in zip(cells, widths, columns, strict=True)
     ]
     return GAP.join(parts).rstrip()
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return printable(", ".join(map(str, value))) or UNKNOWN
+    return f"{value:g}" if isinstance(value, float) else printable(str(value))

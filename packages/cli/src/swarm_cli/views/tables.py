@@ -1,10 +1,11 @@
 """The tables that `info` prints: of all settings, and of all figures that nodes report."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
 from typing import Any
 
 from swarm_cli.settings import Settings
-from swarm_cli.views.columns import columns
+from swarm_cli.views.table import table_lines
 
 Rows = list[dict[str, Any]]
 
@@ -37,16 +38,16 @@ def figure_rows() -> Rows:
     ]  # fmt: skip
 
 
-def setting_lines() -> Iterator[str]:
+def setting_lines() -> list[str]:
     """The table of settings as text."""
     rows = [{**row, "setting": row["setting"].replace("_", "-")} for row in setting_rows()]
     return _lines(("setting", "type", "default", "unit", "bounds", "of", "in", "help"), rows)
 
 
-def figure_lines() -> Iterator[str]:
+def figure_lines() -> list[str]:
     """The table of figures as text."""
     return _lines(("figure", "level", "kind", "unit", "summed", "metric", "labels", "help"), figure_rows())
 
 
-def _lines(shown: tuple[str, ...], rows: Rows) -> Iterator[str]:
-    return columns([key.upper() for key in shown], [[row[key] for key in shown] for row in rows])
+def _lines(shown: tuple[str, ...], rows: Rows) -> list[str]:
+    return table_lines([key.upper() for key in shown], [[row[key] for key in shown] for row in rows])

@@ -3,6 +3,8 @@
 No thread draws: the owner waits here for keys, signals and its own descriptors, and paints when needed.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import select
@@ -53,7 +55,7 @@ class Terminal:
         self._out = sys.stdout.fileno()
         self._colours = coloured()
 
-    def __enter__(self) -> "Terminal":
+    def __enter__(self) -> Terminal:
         self._saved = termios.tcgetattr(self._in)
         self._wake, wakes = socket.socketpair()
         self._wake.setblocking(False)

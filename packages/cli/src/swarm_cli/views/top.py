@@ -1,5 +1,7 @@
 """The picture of `top` as lines for a given width and height. Pure."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,33 +29,33 @@ LITTLE_WEIGHT = 5
 """Columns from this rank on matter less than remarks."""
 
 
-class Column(NamedTuple):
+class ScreenColumn(NamedTuple):
     """A column of the nodes' table. The highest `rank` is dropped first when space is short."""
 
     title: str
     width: int
     rank: int
-    cell: "Callable[[TopState, NodeSnapshot], str]"
+    cell: Callable[[TopState, NodeSnapshot], str]
     left: bool = False
 
 
 COLUMNS = (
-    Column("NODE", 4, 0, lambda top, node: str(node.id)),
-    Column("STATE", 11, 0, lambda top, node: state(node), left=True),
-    Column("PID", 7, 3, lambda top, node: str(node.pid or "-")),
-    Column("UP", 8, 6, lambda top, node: duration(node.uptime_s if node.pid else None)),
-    Column("CPU", 5, 0, lambda top, node: percent(_cpu(top, node))),
-    Column("USS MB", 6, 1, lambda top, node: megabytes(_memory(top, node, "uss"))),
-    Column("PSS MB", 6, 2, lambda top, node: megabytes(_memory(top, node, "pss"))),
-    Column("RSS MB", 6, 7, lambda top, node: megabytes(_memory(top, node, "rss"))),
-    Column("MSG/S", 7, 0, lambda top, node: brief(top.messages_per_second(node))),
-    Column("LAG", 8, 0, lambda top, node: summed(lag(top.snapshot, node), brief)),
-    Column("FLIGHT", 8, 2, lambda top, node: duration(_in_flight(node))),
-    Column("BEAT", 7, 5, lambda top, node: duration(node.last_report_age_s)),
-    Column("RESTARTS", 8, 1, lambda top, node: count(node.restarts)),
+    ScreenColumn("NODE", 4, 0, lambda top, node: str(node.id)),
+    ScreenColumn("STATE", 11, 0, lambda top, node: state(node), left=True),
+    ScreenColumn("PID", 7, 3, lambda top, node: str(node.pid or "-")),
+    ScreenColumn("UP", 8, 6, lambda top, node: duration(node.uptime_s if node.pid else None)),
+    ScreenColumn("CPU", 5, 0, lambda top, node: percent(_cpu(top, node))),
+    ScreenColumn("USS MB", 6, 1, lambda top, node: megabytes(_memory(top, node, "uss"))),
+    ScreenColumn("PSS MB", 6, 2, lambda top, node: megabytes(_memory(top, node, "pss"))),
+    ScreenColumn("RSS MB", 6, 7, lambda top, node: megabytes(_memory(top, node, "rss"))),
+    ScreenColumn("MSG/S", 7, 0, lambda top, node: brief(top.messages_per_second(node))),
+    ScreenColumn("LAG", 8, 0, lambda top, node: summed(lag(top.snapshot, node), brief)),
+    ScreenColumn("FLIGHT", 8, 2, lambda top, node: duration(_in_flight(node))),
+    ScreenColumn("BEAT", 7, 5, lambda top, node: duration(node.last_report_age_s)),
+    ScreenColumn("RESTARTS", 8, 1, lambda top, node: count(node.restarts)),
 )
 
-TOPIC_FIGURES: "tuple[tuple[str, int, Callable[[TopState, Work], str]], ...]" = (
+TOPIC_FIGURES: tuple[tuple[str, int, Callable[[TopState, Work], str]], ...] = (
     ("LAG", 8, lambda top, one: summed(one.lag, brief)),
     ("OLDEST", 9, lambda top, one: duration(one.oldest_s)),
     ("NO OWNER", 8, lambda top, one: count(one.unowned) if one.unowned else ""),
@@ -103,7 +105,7 @@ def reading_page(height: int) -> int:
     return max(1, height - 2)
 
 
-def columns_for(width: int) -> tuple[Column, ...]:
+def columns_for(width: int) -> tuple[ScreenColumn, ...]:
     """The columns that fit, in order. Less important ones make room for remarks if that is enough."""
     chosen = list(COLUMNS)
     while len(chosen) > 1 and _span(chosen) > width:
@@ -114,11 +116,11 @@ def columns_for(width: int) -> tuple[Column, ...]:
     return tuple(leaner if _left(leaner, width) >= REMARK_BESIDE else chosen)
 
 
-def _left(columns: Sequence[Column], width: int) -> int:
+def _left(columns: Sequence[ScreenColumn], width: int) -> int:
     return width - _span(columns) - 2
 
 
-def _span(columns: Sequence[Column]) -> int:
+def _span(columns: Sequence[ScreenColumn]) -> int:
     return sum(column.width + 1 for column in columns) - 1
 
 
@@ -216,7 +218,7 @@ def _name_widths(shown: Sequence[Work], room: int) -> tuple[int, int]:
     return max(1, group), max(1, min(topic, room - group))
 
 
-def _cell(column: Column, text: str) -> str:
+def _cell(column: ScreenColumn, text: str) -> str:
     text = _shortened(printable(text), column.width)
     return text.ljust(column.width) if column.left else text.rjust(column.width)
 
@@ -269,11 +271,11 @@ def _event_style(level: int) -> str:
     return "red" if level >= logging.ERROR else "yellow" if level >= logging.WARNING else ""
 
 
-def _cpu(top: TopState, node: "NodeSnapshot") -> float | None:
+def _cpu(top: TopState, node: NodeSnapshot) -> float | None:
     return top.cpu(node.pid)
 
 
-def _memory(top: TopState, node: "NodeSnapshot", metric: str) -> float | None:
+def _memory(top: TopState, node: NodeSnapshot, metric: str) -> float | None:
     sample = top.memory(node.pid)
     if sample is not None:
         return sample.metric(metric)
@@ -281,5 +283,5 @@ def _memory(top: TopState, node: "NodeSnapshot", metric: str) -> float | None:
     return told
 
 
-def _in_flight(node: "NodeSnapshot") -> float | None:
+def _in_flight(node: NodeSnapshot) -> float | None:
     return node.statistics.in_flight_age_s if node.statistics is not None else None

@@ -1,5 +1,7 @@
 """Changes of topics as JSON: the field names are part of the contract."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping
 from typing import Any

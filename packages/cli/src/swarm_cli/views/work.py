@@ -1,5 +1,7 @@
 """The work and the lag of each group and topic: the same rows for `status` and `top`. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,7 +42,7 @@ class Work(NamedTuple):
     """Partitions without an owner, and for how long."""
 
 
-def work(snapshot: "Snapshot") -> list[Work]:
+def work(snapshot: Snapshot) -> list[Work]:
     """All topics of all groups, sorted."""
     parts: dict[tuple[str, str], list[PartitionAccount]] = {}
     for one in snapshot.partitions:
@@ -76,12 +78,12 @@ def style(one: Work) -> str:
     return "yellow" if one.remark else ""
 
 
-def lag_of(partitions: "Iterable[PartitionAccount]") -> Sum:
+def lag_of(partitions: Iterable[PartitionAccount]) -> Sum:
     """The lag of several partitions: the known part, and the number of partitions with unknown lag."""
     return Sum.of(one.lag for one in partitions)
 
 
-def _unowned(partitions: "list[PartitionAccount]") -> str:
+def _unowned(partitions: list[PartitionAccount]) -> str:
     lost = [one for one in partitions if one.node is None]
     if not lost:
         return ""

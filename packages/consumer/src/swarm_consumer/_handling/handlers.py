@@ -89,7 +89,7 @@ def code_of(function: Any) -> Any:
         function = function.func
     if inspect.isroutine(function) or isinstance(function, type):
         return function
-    return getattr(type(function), "__call__", function)  # noqa: B004 - not a test: the method itself is wanted
+    return getattr(type(function), "__call__", function)  # noqa: B004  not a test: the method itself is wanted
 
 
 def _check_constructor(consumer: type[Consumer]) -> None:

@@ -23,13 +23,12 @@ _AT_WORK = "while the node was running"
 
 @dataclass(frozen=True, kw_only=True)
 class NodeInfo:
-    """The process that a lifespan surrounds. id: the node's number in its swarm; None in one process.
-
-    generation: 1 for the first process of this id, then 2, ...
-    """
+    """The process that a lifespan surrounds."""
 
     id: int | None = None
+    """The node's number in its swarm; None in a single process."""
     generation: int = 1
+    """1 for the first process of this id, then 2, and so on."""
 
 
 class Lifespan:

@@ -4,6 +4,8 @@ Its clients have threads: use it in a process of its own or after the fork. Name
 check alone needs no admin client.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 

@@ -29,17 +29,17 @@ class Application(Routed, Protocol):
 
 
 class ClusterReport(msgspec.Struct, kw_only=True):
-    """What was found.
-
-    reachable: whether a broker answered. error: why not. topics: partitions by topic name, None for
-    a topic that does not exist; patterns are not listed. property_errors: what clients say about their properties.
-    """
+    """The answer of a cluster."""
 
     reachable: bool = False
+    """Whether a broker answered."""
     error: str | None = None
+    """Why none did."""
     brokers: list[str] = []
     topics: dict[str, int | None] = {}
+    """Partitions by topic name, None for a topic that does not exist; patterns are not listed."""
     property_errors: list[str] = []
+    """The errors of clients about their properties."""
 
 
 def check_cluster(app: Application, selection: Selection | None = None, timeout_s: float = 10.0) -> ClusterReport:

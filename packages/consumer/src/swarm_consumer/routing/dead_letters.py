@@ -12,14 +12,6 @@ from swarm_consumer.errors import ConfigurationError
 class DeadLetters:
     """What to do with a message that cannot be handled: ``@app.topic(..., dead_letters=DeadLetters(topic="dead"))``.
 
-    topic: the target, for key, value, headers and the source of the message; None skips the message.
-    max_retries: attempts after the first one, before the message is diverted.
-    independent: each message has its own count; otherwise the batch has one count, and once it is used up, further
-        failing messages of that batch are diverted at once.
-    max_consecutive: at most this many in a row; None: any number.
-    max_ratio: at most this share of the partition's recent messages (about the last thousand, and at least 100); half
-        of them by default. 1 or None: no limit.
-
     Above a limit nothing more is diverted: the partition stays at the message and keeps retrying, because a fault
     in everything is a fault of the code, and a dead-letter topic is not meant for a whole topic.
     A failing batch is first handed out again one message at a time, so that only the message that fails
@@ -27,10 +19,17 @@ class DeadLetters:
     """
 
     topic: str | None = None
+    """The target, for key, value, headers and the source of the message; None skips the message."""
     max_retries: int = 3
+    """Attempts after the first one, before the message is diverted."""
     independent: bool = False
+    """Each message has its own count; otherwise the batch has one count, and once it is used up, further failing
+    messages of that batch are diverted at once."""
     max_consecutive: int | None = None
+    """At most this many in a row; None: any number."""
     max_ratio: float | None = 0.5
+    """At most this share of the partition's recent messages (about the last thousand, and at least 100); half of
+    them by default. 1 or None: no limit."""
 
     def check(self, where: str) -> None:
         """Raise ConfigurationError for values that cannot work."""

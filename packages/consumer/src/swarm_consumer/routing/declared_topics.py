@@ -14,17 +14,15 @@ MOST_PARTITIONS = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class DeclaredTopic:
-    """A topic as declared by the application.
-
-    partitions: the minimum; partitions are never removed.
-    replication: replicas of each partition of a new topic; None: the broker's default.
-    config: topic configurations, such as ``cleanup.policy``; others are left alone.
-    """
+    """A topic as declared by the application."""
 
     name: str
     partitions: int = 1
+    """The minimum; partitions are never removed."""
     replication: int | None = None
+    """Replicas of each partition of a new topic; None: the broker's default."""
     config: Mapping[str, str] = field(default_factory=dict)
+    """Topic configurations, such as ``cleanup.policy``; others are left alone."""
 
 
 def declared_topic(name: str, partitions: int, replication: int | None, config: Mapping[str, Any]) -> DeclaredTopic:

@@ -29,7 +29,8 @@ class Property:
 class Route:
     """One topic, or pattern of topics, of one consumer group, with its handler."""
 
-    topic: str  # a pattern starts with ^
+    topic: str
+    """A pattern starts with ^."""
     group: str
     consumer: type[Consumer]
     decoders: Decoders
@@ -37,7 +38,8 @@ class Route:
     properties: Mapping[str, Property]
     explicit_subscription_group: str | None = None
     active: bool = True
-    place: str = ""  # file:line of the declaration
+    place: str = ""
+    """file:line of the declaration."""
 
     @property
     def is_pattern(self) -> bool:

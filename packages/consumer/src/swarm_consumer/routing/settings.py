@@ -77,36 +77,34 @@ class GroupedTopicOptions(TopicOptions, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class TopicSettings:
-    """Settings of one topic; missing ones come from the group, then from the app.
-
-    max_messages: the most messages a handler is given at once.
-    max_wait: the longest wait for a first message, in seconds; available messages are never held back.
-    initial_offset: where a group without committed offsets starts: earliest, latest, or error.
-    retry_backoff, retry_backoff_max: seconds after the first failure, doubled each time up to the maximum.
-    manual_marking: offsets move only by mark_as_consumed, never by a handler's return.
-    long_running: a batch may take longer than max.poll.interval.ms.
-    consuming_ttl: seconds after which a batch counts as stuck; None follows max.poll.interval.ms.
-    max_held_messages: limit of the messages waiting in memory for a busy partition, above which it is paused.
-    max_held_bytes: the same in bytes of values, for all partitions of a client together: each has an equal share.
-    tick_interval: seconds between calls of the tick() hook.
-    revocation_timeout: seconds to wait for this topic's handlers when their partitions are taken away; None: the app's
-        value, but at most 5 for a long_running topic, whose handlers would only block the whole group.
-    dead_letters: what to do with messages that cannot be handled (see DeadLetters); None: they are retried for ever.
-    """
+    """Settings of one topic; missing ones come from the group, then from the app."""
 
     max_messages: int = row(100, unit="messages", least=1, most=100_000)
+    """The most messages a handler is given at once."""
     max_wait: float = row(1.0, unit="seconds", least=0.001, most=3600)
+    """The longest wait for a first message, in seconds; available messages are never held back."""
     initial_offset: str = row("earliest", keyword='Literal["earliest", "latest", "error"]')
+    """Where a group without committed offsets starts: earliest, latest, or error."""
     retry_backoff: float = row(1.0, unit="seconds", least=0, most=86400)
     retry_backoff_max: float = row(30.0, unit="seconds", least=0, most=86400)
+    """Seconds after the first failure, doubled each time from retry_backoff up to retry_backoff_max."""
     manual_marking: bool = False
+    """Offsets move only by mark_as_consumed, never by a handler's return."""
     long_running: bool = False
+    """A batch may take longer than max.poll.interval.ms."""
     consuming_ttl: float | None = row(None, unit="seconds", least=0.01, most=10**7)
+    """Seconds after which a batch counts as stuck; None follows max.poll.interval.ms."""
     max_held_messages: int | None = row(None, unit="messages", least=1, most=10**7)
+    """Limit of the messages waiting in memory for a busy partition, above which it is paused."""
     max_held_bytes: int = row(32 * 2**20, unit="bytes", least=2**20, most=2**40)
+    """The same in bytes of values, for all partitions of a client together: each has an equal share."""
     tick_interval: float = row(5.0, unit="seconds", least=0.01, most=86400)
+    """Seconds between calls of the tick() hook."""
     revocation_timeout: float | None = row(None, unit="seconds", least=0, most=86400)
+    """Seconds to wait for this topic's handlers when their partitions are taken away; None: the app's value, but at
+    most 5 for a long_running topic, whose handlers would only block the whole group."""
     dead_letters: DeadLetters | None = None
+    """What to do with messages that cannot be handled (see DeadLetters); None: they are retried for ever."""
 
     @functools.cached_property
     def held_bound(self) -> int:

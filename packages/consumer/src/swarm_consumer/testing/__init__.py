@@ -3,6 +3,8 @@
 Names are imported on first use, because pytest loads this package at every start and must not import a Kafka client.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 

@@ -1,5 +1,7 @@
 """Running a test broker in the foreground, for development: print its address, wait for a signal, end it."""
 
+from __future__ import annotations
+
 import argparse
 import signal
 import sys

@@ -3,6 +3,8 @@
 Only they are replaced: routing, decoding, batches, marking, retries, dead letters and hooks are the runtime's own.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import re
 import threading

@@ -6,6 +6,8 @@ transactions succeed without their meaning; with the classic group protocol stat
 admin API, no SASL and no TLS. What needs those needs a real broker.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Collection, Mapping, Sequence

@@ -1,5 +1,7 @@
 """Errors of the test kit: each message is a sentence that says what to do."""
 
+from __future__ import annotations
+
 
 class BrokerError(RuntimeError):
     """A test broker could not do what was asked: it did not start, has ended, or refused the request."""

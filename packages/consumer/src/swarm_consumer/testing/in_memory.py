@@ -1,5 +1,7 @@
 """Run a consumer on given messages in a test, without a broker or waiting, and inspect everything it did afterwards."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math
@@ -132,7 +134,7 @@ def _encoded(codec: Codec, payload: Any) -> Encoded:
 class _MemoryClients:
     """Makes the clients of a run: they need no broker."""
 
-    def __init__(self, run: "_Run") -> None:
+    def __init__(self, run: _Run) -> None:
         self._run = run
 
     def consumer(
@@ -162,7 +164,7 @@ class _MemoryClients:
 class _Watch:
     """Sees whether one subscription group has anything left to do. Called on its owner thread."""
 
-    def __init__(self, run: "_Run") -> None:
+    def __init__(self, run: _Run) -> None:
         self._run = run
         self._hooks_queued = False
         self._taken = 0

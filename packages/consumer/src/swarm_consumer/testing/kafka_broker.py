@@ -4,6 +4,8 @@ One KRaft node on free loopback ports, with its data in a temporary folder. Java
 KAFKA_BOOTSTRAP_SERVERS: then every real broker is that cluster.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import os

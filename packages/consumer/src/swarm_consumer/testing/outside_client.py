@@ -3,6 +3,8 @@
 Each function makes its own client and lets go of it: no librdkafka thread is left behind when it returns.
 """
 
+from __future__ import annotations
+
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -4,6 +4,8 @@ Pytest loads this file in every session of every project that has the package in
 the broker modules only inside the fixtures.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import uuid
@@ -54,7 +56,7 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture
-def embedded_broker() -> "Iterator[EmbeddedBroker]":
+def embedded_broker() -> Iterator[EmbeddedBroker]:
     """A fresh embedded broker with no topics, for this test alone."""
     from swarm_consumer.testing.embedded_broker import EmbeddedBroker
 
@@ -63,7 +65,7 @@ def embedded_broker() -> "Iterator[EmbeddedBroker]":
 
 
 @pytest.fixture(scope="session")
-def kafka_broker() -> "Iterator[KafkaBroker]":
+def kafka_broker() -> Iterator[KafkaBroker]:
     """A real Kafka broker for the whole session; the test is skipped, with the reason, where none can run."""
     from swarm_consumer.testing.errors import KafkaUnavailable
     from swarm_consumer.testing.kafka_broker import KafkaBroker

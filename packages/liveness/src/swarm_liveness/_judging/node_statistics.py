@@ -16,7 +16,7 @@ _NO_LIMITS = Limits()
 _Row = TypeVar("_Row", PartitionStatistics, TopicStatistics)
 
 
-def node_statistics(
+def combined_statistics(
     numbers: Mapping[str, object],
     polls: Sequence[PollStamp],
     runs: Sequence[RunStamp],

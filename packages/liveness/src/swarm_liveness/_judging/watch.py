@@ -10,7 +10,7 @@ from swarm_health import NodeStatistics
 from swarm_liveness._judging import memory_watch
 from swarm_liveness._judging.ages import Stamps, Unit, forgive
 from swarm_liveness._judging.memory_sampler import MemorySampler
-from swarm_liveness._judging.node_statistics import node_statistics
+from swarm_liveness._judging.node_statistics import combined_statistics
 from swarm_liveness._judging.verdict import Facts, Judgement, judge
 from swarm_liveness.protocols import Complaining, Observable
 from swarm_liveness.settings import Limits
@@ -85,7 +85,7 @@ class Watch:
         numbers: Mapping[str, object] = self._observable.statistics()
         polls = self._observable.polls()
         first_seen = {poll.subscription_group: self._started for poll in polls} | self._first_seen
-        return node_statistics(
+        return combined_statistics(
             numbers,
             polls,
             self._observable.runs(),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 MAX_PARAMETERS = 16
@@ -15,6 +16,8 @@ MAX_SHOWN = 80
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
+
+_Parsed = TypeVar("_Parsed", int, float)
 
 Query = tuple[tuple[str, str], ...]
 """Decoded names and values, in the order of the query."""
@@ -58,24 +61,24 @@ class Request:
 
         Raises BadRequestError when it is not an integer or was sent more than once.
         """
-        value = self.value(name)
-        if value is None:
-            return None
-        if _INTEGER.fullmatch(value) is None:
-            raise BadRequestError(f"{name} is {_shown(value)}: give an integer of at most 18 digits, like {name}=3")
-        return int(value)
+        return self._parsed(name, int, _INTEGER, "an integer of at most 18 digits", "3")
 
     def number(self, name: str) -> float | None:
         """The value of a parameter as a number; None if it was not sent.
 
         Raises BadRequestError when it is not a number or was sent more than once.
         """
+        return self._parsed(name, float, _NUMBER, "a number in digits", "1.5")
+
+    def _parsed(
+        self, name: str, parse: Callable[[str], _Parsed], form: re.Pattern[str], kind: str, example: str
+    ) -> _Parsed | None:
         value = self.value(name)
         if value is None:
             return None
-        if _NUMBER.fullmatch(value) is None:
-            raise BadRequestError(f"{name} is {_shown(value)}: give a number in digits, like {name}=1.5")
-        return float(value)
+        if form.fullmatch(value) is None:
+            raise BadRequestError(f"{name} is {_shown(value)}: give {kind}, like {name}={example}")
+        return parse(value)
 
     def only(self, names: Collection[str]) -> Request:
         """The same request with no other query parameters than these."""

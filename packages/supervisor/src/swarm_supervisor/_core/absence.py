@@ -6,6 +6,8 @@ away for as long as it oversleeps. While it works, it is away for the time that 
 (CLOCK_THREAD_CPUTIME_ID).
 """
 
+from __future__ import annotations
+
 MOST_S = 1.0
 
 

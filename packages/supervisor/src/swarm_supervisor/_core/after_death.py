@@ -1,5 +1,7 @@
 """What follows the end of a life: another one, at once or after a delay, or none. Pure."""
 
+from __future__ import annotations
+
 from enum import Enum
 
 from swarm_supervisor._core import replacement, shutdown
@@ -83,7 +85,7 @@ def _main_gone(step: Step, member: Member, life: Life) -> None:
             )
         )
         return
-    fresh = fleet.new_life(member, step.now + delay_s, step.now, reason)
+    fresh = fleet.new_life(member, step.now + delay_s, reason)
     step.emit(
         NodeRestarting(
             at=step.now, node_id=member.id, generation=fresh.generation, delay_s=delay_s, attempt=attempt, reason=reason

@@ -3,6 +3,8 @@
 Stopping is in `shutdown`.
 """
 
+from __future__ import annotations
+
 from swarm_supervisor._core import messages, replacement, requests, shutdown
 from swarm_supervisor._core.fleet import Cause, Member, Mode
 from swarm_supervisor._core.lifecycle import ON_ITS_WAY_OUT, State
@@ -36,7 +38,7 @@ def scale(step: Step, happening: messages.Scale) -> None:
         if member is None:
             fleet.add(node_id, step.now)
         elif member.main.state is State.DEAD:  # scaled down a moment ago: only its spare is still there
-            fleet.new_life(member, step.now, step.now, "scaled up again")
+            fleet.new_life(member, step.now, "scaled up again")
     for member in sorted(fleet.members.values(), key=lambda each: -each.id):
         if member.id >= fleet.wanted:
             _remove(step, member)

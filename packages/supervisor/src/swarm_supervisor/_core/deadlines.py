@@ -1,5 +1,7 @@
 """All deadlines of a supervisor in one structure. Pure."""
 
+from __future__ import annotations
+
 import heapq
 from typing import Protocol
 

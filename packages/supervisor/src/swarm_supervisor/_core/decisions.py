@@ -4,6 +4,8 @@ The shell calls `step` for every happening, and with a `Tick` at `fleet.next_dea
 at most one fork, so that the loop looks at signals and pipes between two forks.
 """
 
+from __future__ import annotations
+
 from typing import assert_never
 
 from swarm_health import Status

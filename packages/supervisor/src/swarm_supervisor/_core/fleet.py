@@ -1,5 +1,7 @@
 """The state behind all supervision decisions: nodes, their lives, operations in progress. Plain values, no process."""
 
+from __future__ import annotations
+
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +69,6 @@ class Life:
 
     node_id: int
     generation: int
-    born_at: float
     spare: bool = False
     state: State = State.BACKING_OFF
     deadline: float | None = None
@@ -226,7 +227,7 @@ class Fleet:
 
     def add(self, node_id: int, now: float) -> Member:
         """Add a node to be forked now."""
-        member = self.members[node_id] = Member(node_id, Life(node_id, self.next_generation(node_id), now))
+        member = self.members[node_id] = Member(node_id, Life(node_id, self.next_generation(node_id)))
         member.main.reason = "first start"
         self.deadlines.set(member.main, now)
         return member
@@ -236,12 +237,12 @@ class Fleet:
         self.generations[node_id] = generation = self.generations.get(node_id, 0) + 1
         return generation
 
-    def new_life(self, member: Member, due: float, now: float, reason: str) -> Life:
+    def new_life(self, member: Member, due: float, reason: str) -> Life:
         """Give a node whose main life is over another one, due at a given time."""
         member.restarts += 1
         member.failed = False
         self.restarts += 1
-        member.main = life = Life(member.id, self.next_generation(member.id), now, reason=reason)
+        member.main = life = Life(member.id, self.next_generation(member.id), reason=reason)
         self.deadlines.set(life, due)
         return life
 

@@ -4,6 +4,8 @@ Every generation of a node has its own life: it begins in BACKING_OFF, before it
 `after_death` decides what happens after a death. ``python -m swarm_supervisor.lifecycle`` prints the table.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple

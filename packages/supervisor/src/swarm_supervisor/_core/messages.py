@@ -3,6 +3,8 @@
 The shell translates events into a `Happening`, passes it to `decisions.step` and carries out each `Action`.
 """
 
+from __future__ import annotations
+
 import msgspec
 
 from swarm_health import NodeStatistics

@@ -9,6 +9,8 @@ So two steps need no cue: a spare that reports ready takes WARMING to WARM, and 
 to end takes WARM to HANDING_OVER, and WARMING to OLD_LOST. ``python -m swarm_supervisor.lifecycle`` prints the table.
 """
 
+from __future__ import annotations
+
 from enum import Enum
 from typing import NamedTuple
 

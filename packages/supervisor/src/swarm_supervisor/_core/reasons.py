@@ -1,5 +1,7 @@
 """Why a life is or was ended, in words for readers of logs, status and the page. Pure."""
 
+from __future__ import annotations
+
 from swarm_health import Status
 from swarm_supervisor._core.fleet import UNPLANNED, Life
 from swarm_supervisor.settings import DO_NOT_RESTART

@@ -1,5 +1,7 @@
 """Counts repeated failures, so that they are reported ever more rarely (`event.repeated`). Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 
 PAUSE_S = 60.0

@@ -1,5 +1,7 @@
 """The replacement of a node by its spare, following `protocol.PROTOCOL`. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from swarm_health import Status
@@ -103,9 +105,7 @@ def _follow(step: Step, member: Member, cue: Cue, why: str, *, begun: Replacemen
 
 
 def _fork_spare(step: Step, member: Member, current: Replacement, cue: Cue, reason: str) -> None:
-    spare = member.spare = Life(
-        member.id, step.fleet.next_generation(member.id), step.now, spare=True, reason=current.reason
-    )
+    spare = member.spare = Life(member.id, step.fleet.next_generation(member.id), spare=True, reason=current.reason)
     step.fleet.deadlines.set(spare, step.now)
     step.emit(ReplacementStarted(at=step.now, node_id=member.id, generation=spare.generation, reason=current.reason))
 

@@ -1,5 +1,7 @@
 """The queue of requested replacements. Each node is in it at most once per reason. Pure."""
 
+from __future__ import annotations
+
 from swarm_supervisor._core.fleet import Fleet, Kind, Life, Member, Mode, Request, Rollout
 from swarm_supervisor._core.lifecycle import State
 from swarm_supervisor._core.step import Step
@@ -20,7 +22,7 @@ def request_restart(step: Step, node_id: int | None, reason: str) -> None:
         if member.main.state is State.BACKING_OFF:
             fleet.deadlines.set(member.main, step.now)
         elif member.main.state is State.DEAD:
-            fleet.new_life(member, step.now, step.now, reason)
+            fleet.new_life(member, step.now, reason)
     queued = {request.node_id for request in fleet.queue}
     asked = [
         member

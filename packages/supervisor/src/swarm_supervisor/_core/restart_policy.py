@@ -1,5 +1,7 @@
 """How long to wait before a node is restarted, and which deaths are a crash loop. Pure."""
 
+from __future__ import annotations
+
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple

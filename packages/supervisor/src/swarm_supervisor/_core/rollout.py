@@ -1,5 +1,7 @@
 """Which nodes to replace next: a limited number at a time, until the queue is empty. Pure."""
 
+from __future__ import annotations
+
 from swarm_health import Status
 from swarm_supervisor._core import replacement
 from swarm_supervisor._core.fleet import Cause, Fleet, Kind, Life, Mode

@@ -1,5 +1,7 @@
 """The end of the swarm: gracefully, by force, or because no node has work left. Pure."""
 
+from __future__ import annotations
+
 from swarm_supervisor._core.fleet import Cause, Mode
 from swarm_supervisor._core.lifecycle import State
 from swarm_supervisor._core.messages import Finish

@@ -1,5 +1,7 @@
 """One step of the core: the fleet at a moment, and the resulting actions. Pure."""
 
+from __future__ import annotations
+
 from swarm_supervisor._core.fleet import Fleet
 from swarm_supervisor._core.messages import Action, Emit
 from swarm_supervisor.events import Event

@@ -1,5 +1,7 @@
 """Take one life through one transition of the table, and turn the table's orders into actions. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from swarm_supervisor._core import messages

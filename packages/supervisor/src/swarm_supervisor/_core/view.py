@@ -1,5 +1,7 @@
 """The snapshot of a fleet, shown by the control socket, probes, top and the page. Pure."""
 
+from __future__ import annotations
+
 from swarm_supervisor._core.fleet import Fleet, Life, Member, Mode
 from swarm_supervisor._core.lifecycle import State
 from swarm_supervisor.snapshot import NodeSnapshot, Snapshot

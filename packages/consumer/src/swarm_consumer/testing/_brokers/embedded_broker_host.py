@@ -4,6 +4,8 @@
 Started as ``python -m swarm_consumer.testing._brokers.embedded_broker_host OWNER_PID``; the first request is ``start``.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from typing import Any

@@ -6,6 +6,8 @@ Requests and replies are JSON objects, one a line, on the stdin and stdout that 
 The process ends with its owner: on end of input, on SIGTERM or SIGINT, and through PR_SET_PDEATHSIG.
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import os
@@ -98,6 +100,6 @@ class Channel:
                 reply: dict[str, object] = {"result": handle(str(command), request)}
             except UnsupportedByBroker as error:
                 reply = {"error": str(error), "unsupported": True}
-            except Exception as error:  # noqa: BLE001 - the owner gets the error, and this process continues
+            except Exception as error:  # noqa: BLE001  the owner gets the error, and this process continues
                 reply = {"error": str(error) if isinstance(error, BrokerError) else f"{type(error).__name__}: {error}"}
             self.send({"id": number, **reply})

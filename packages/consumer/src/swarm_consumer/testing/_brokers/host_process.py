@@ -1,5 +1,7 @@
 """The owner's view of a process that hosts a broker; `host_channel.py` is the process's own side."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -32,7 +34,7 @@ class HostProcess:
         self._lock = threading.Lock()
         self._number = 0
         self._received = bytearray()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process
         source = str(Path(__file__).parents[3])  # so that the child imports this very package, installed or not
         path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
         # -P: a json.py in the user's working directory must not shadow the standard library's.

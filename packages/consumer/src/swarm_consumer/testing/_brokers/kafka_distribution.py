@@ -1,5 +1,7 @@
 """Where the libraries of a real Kafka broker come from: Maven, once, into a cache outside the source tree."""
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os

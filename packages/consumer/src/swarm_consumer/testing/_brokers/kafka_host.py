@@ -5,6 +5,8 @@ It is a separate process because it must outlive the owner for a moment to kill 
 even if the owner was killed.
 """
 
+from __future__ import annotations
+
 import base64
 import contextlib
 import ctypes

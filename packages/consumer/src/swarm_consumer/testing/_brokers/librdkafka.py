@@ -4,6 +4,8 @@ The library is the very one that the confluent-kafka wheel carries, so that noth
 API (src/rdkafka_mock.h) is marked experimental: every symbol is looked up first, and what is missing is named.
 """
 
+from __future__ import annotations
+
 import ctypes
 import glob
 import importlib

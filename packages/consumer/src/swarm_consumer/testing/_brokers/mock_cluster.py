@@ -1,5 +1,7 @@
 """librdkafka's mock cluster under control. Used only inside the process of `_brokers/embedded_broker_host.py`."""
 
+from __future__ import annotations
+
 import ctypes
 import difflib
 from collections.abc import Collection, Sequence

@@ -1,5 +1,7 @@
 """The port of a mock broker: one of our choice, which it keeps while it is down."""
 
+from __future__ import annotations
+
 import os
 import socket
 from collections.abc import Callable

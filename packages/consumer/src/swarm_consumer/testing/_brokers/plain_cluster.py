@@ -1,5 +1,7 @@
 """The mock cluster that needs no C function of our own: where a controlled one cannot be had."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
