@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ROOT / "packages"
 TABLE = PACKAGES / "cli" / "src" / "swarm_cli" / "settings.py"
-KEYWORDS = PACKAGES / "supervisor" / "src" / "swarm_supervisor" / "settings_keywords.py"
+KEYWORDS = PACKAGES / "supervisor" / "src" / "swarm_supervisor" / "_settings_keywords.py"
 TOPIC_KEYWORDS = PACKAGES / "consumer" / "src" / "swarm_consumer" / "routing" / "topic_keywords.py"
 PAGE = ROOT / "docs" / "configuration.md"
 SECTIONS = ("Running", "Kafka", "Filters", "Times", "Health", "Logging and control")
@@ -185,7 +185,7 @@ def _literal(value: object) -> str:
 
 
 def keywords_source() -> str:
-    """swarm_supervisor/settings_keywords.py: the fields of `Settings` with the types of the source."""
+    """swarm_supervisor/_settings_keywords.py: the fields of `Settings` with the types of the source."""
     from swarm_supervisor import Settings
 
     return KEYWORDS_HEAD + "".join(_keywords(Settings).values())

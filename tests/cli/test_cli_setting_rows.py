@@ -77,7 +77,7 @@ def test_a_new_setting_is_one_row(tmp_path: Path) -> None:
 
     page = (copy / "docs" / "configuration.md").read_text()
     assert "| `patience` | SECONDS | How long it waits (7). |\n" in page
-    keywords = declared.with_name("settings_keywords.py").read_text()
+    keywords = declared.with_name("_settings_keywords.py").read_text()
     assert "    patience: float\n" in keywords
 
     here = tmp_path / "here"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC
 
 from swarm_consumer import Consumer
 
@@ -195,6 +196,8 @@ def test_the_batch_knows_its_place_its_times_and_its_lag(world):
                 messages.processing_lag_s,
                 messages[0].offset,
                 messages[-1].offset,
+                messages.created_at,
+                messages.received_at,
             )
         )
 
@@ -203,7 +206,9 @@ def test_the_batch_knows_its_place_its_times_and_its_lag(world):
     assert [fact[:4] for fact in facts] == [(topic, 0, 9, 10), (topic, 10, 19, 10), (topic, 20, 29, 10)]
     assert facts[-1][4] == 0
     assert all(0 <= fact[5] < 60 and fact[6] >= 0.5 for fact in facts)
-    assert [fact[7:] for fact in facts] == [(0, 9), (10, 19), (20, 29)]
+    assert [fact[7:9] for fact in facts] == [(0, 9), (10, 19), (20, 29)]
+    assert all(created.tzinfo is received.tzinfo is UTC for *_, created, received in facts)
+    assert all(abs((received - created).total_seconds() - fact[5]) < 60 for *fact, created, received in facts)
     assert running.stop() == 0
 
 

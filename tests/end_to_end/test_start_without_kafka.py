@@ -213,7 +213,7 @@ def test_a_signal_between_the_import_and_the_first_wait_is_answered(
 
 @pytest.mark.parametrize(
     ("command", "last"),
-    [("swarm", "swarm_supervisor.supervisor.borrow_process"), ("server", "swarm_cli.composition.say_settings")],
+    [("swarm", "swarm_supervisor._supervisor.borrow_process"), ("server", "swarm_cli.composition.say_settings")],
 )
 @pytest.mark.parametrize(("name", "code"), [("INT", 130), ("TERM", 0)])
 def test_a_signal_just_before_the_supervisor_answers_signals_is_answered(

@@ -7,15 +7,15 @@ import tempfile
 import time
 from pathlib import Path
 
+from swarm_supervisor._control import MAX_REQUEST_BYTES, ControlServer
 from swarm_supervisor._core.decisions import step
 from swarm_supervisor._core.fleet import Fleet
-from swarm_supervisor.control import MAX_REQUEST_BYTES, ControlServer
+from swarm_supervisor._listeners import Listeners
+from swarm_supervisor._loop import Loop
+from swarm_supervisor._runner import Runner
+from swarm_supervisor._supervisor import Supervisor
 from swarm_supervisor.events import SignalReceived
-from swarm_supervisor.listeners import Listeners
-from swarm_supervisor.loop import Loop
-from swarm_supervisor.runner import Runner
 from swarm_supervisor.signals import SignalInbox
-from swarm_supervisor.supervisor import Supervisor
 
 PACKAGES = ["swarm_supervisor"]
 EVENT = SignalReceived(at=0.0, signal=15, name="SIGTERM", action="stopping")

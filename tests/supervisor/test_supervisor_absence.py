@@ -15,8 +15,8 @@ from swarm_supervisor._core.absence import Absence, tolerated_s
 from swarm_supervisor._core.decisions import step
 from swarm_supervisor._core.fleet import Fleet
 from swarm_supervisor._core.lifecycle import State
+from swarm_supervisor._slowest import Slowest
 from swarm_supervisor.settings import Settings
-from swarm_supervisor.slowest import Slowest
 
 
 @given(st.floats(0.01, 3600.0))

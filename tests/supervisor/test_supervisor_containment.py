@@ -289,7 +289,7 @@ def test_a_descriptor_that_epoll_refuses_is_a_fork_that_failed(start, which):
         + """
 import errno
 from swarm_supervisor._core import decisions
-from swarm_supervisor.loop import Loop
+from swarm_supervisor._loop import Loop
 decisions.FORK_RETRY_S = 0.05
 real, calls = Loop.add_reader, []
 def add_reader(self, *arguments, **keywords):

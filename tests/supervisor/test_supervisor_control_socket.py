@@ -128,7 +128,7 @@ def test_many_requests_at_once_half_a_line_and_silence_hold_up_nobody(swarm, con
 
 def test_a_client_that_says_nothing_for_ever_is_sent_away_and_a_subscriber_is_not(start, tmp_path, connect):
     swarm = start("""
-import swarm_supervisor.control as control
+import swarm_supervisor._control as control
 control.IDLE_TIMEOUT_S = 0.5
 sys.exit(supervise(beat, control_socket="c.sock").run())
 """)
@@ -161,7 +161,7 @@ def test_clients_are_bounded(swarm, connect):
 def test_idle_clients_make_room_for_one_that_asks(start, connect):
     """All were refused until the idle ones were sent away, after 30 s: nobody could stop the swarm until then."""
     swarm = start("""
-import swarm_supervisor.control as control
+import swarm_supervisor._control as control
 control.MAKES_ROOM_S = 0.5
 sys.exit(supervise(beat, control_socket="c.sock").run())
 """)
@@ -183,7 +183,7 @@ sys.exit(supervise(beat, control_socket="c.sock").run())
 def test_subscribers_that_read_nothing_do_not_lock_everybody_out(start, connect):
     """Followers that somebody has suspended (Ctrl-Z) kept their places for ever: nobody could stop the swarm."""
     swarm = start("""
-import swarm_supervisor.control as control
+import swarm_supervisor._control as control
 control.IDLE_TIMEOUT_S = 1.0
 supervisor = supervise(beat, nodes=2, control_socket="c.sock")
 @supervisor.on(events.SignalReceived)
@@ -212,7 +212,7 @@ sys.exit(supervisor.run())
 
 def test_a_subscriber_that_never_reads_costs_a_bound_and_is_told_what_it_missed(start, tmp_path):
     swarm = start("""
-import swarm_supervisor.control as control
+import swarm_supervisor._control as control
 control.MAX_PENDING_BYTES = 20_000
 supervisor = supervise(beat, nodes=2, control_socket="c.sock")
 @supervisor.on(events.SignalReceived)
@@ -368,7 +368,8 @@ sys.exit(supervisor.run())
 def test_two_supervisors_that_start_at_once_do_not_both_take_a_stale_path(start, tmp_path):
     script = """
 import socket
-from swarm_supervisor import SettingsError, control_path
+from swarm_supervisor import SettingsError
+from swarm_supervisor import _control_path as control_path
 wait = float(sys.argv[1])
 unlink = Path.unlink
 def slow(self, *arguments, **keywords):

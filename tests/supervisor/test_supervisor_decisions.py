@@ -11,6 +11,9 @@ from swarm_supervisor._core.decisions import step
 from swarm_supervisor._core.fleet import Fleet
 from swarm_supervisor._core.lifecycle import State
 from swarm_supervisor._core.view import take_snapshot
+from swarm_supervisor._listeners import Listeners
+from swarm_supervisor._loop import Loop
+from swarm_supervisor._runner import Runner
 from swarm_supervisor.events import (
     CrashLoop,
     NodeExited,
@@ -19,9 +22,6 @@ from swarm_supervisor.events import (
     ReplacementAborted,
     ReplacementFinished,
 )
-from swarm_supervisor.listeners import Listeners
-from swarm_supervisor.loop import Loop
-from swarm_supervisor.runner import Runner
 from swarm_supervisor.settings import Settings
 from swarm_supervisor.signals import SignalInbox
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from swarm_supervisor.foreign_handlers import ForeignHandlers
+from swarm_supervisor._foreign_handlers import ForeignHandlers
 
 TELL = """
 import json
@@ -15,7 +15,7 @@ def boom(number, frame):
     raise TimeoutError(f"of the application, signal {number}")
 """
 HIT = """
-from swarm_supervisor import runner
+from swarm_supervisor import _runner as runner
 step, left = runner.step, []
 def hit(fleet, happening, now):
     out = step(fleet, happening, now)          # decided, and not carried out yet: the worst moment to be interrupted
@@ -89,7 +89,7 @@ def target(node):
     return 0
 supervisor = supervise(target, nodes=1, node_restart_delay=0.05)
 supervisor.on(events.NodeRunning)(lambda event: event.generation == 2 and supervisor.stop())
-from swarm_supervisor.prctl import signal_action
+from swarm_supervisor._prctl import signal_action
 def action():
     known = signal_action(signal.SIGUSR1)      # the handler and, behind the mask, the flags
     return known[:8] + known[136:140]

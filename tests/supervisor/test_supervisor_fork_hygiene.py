@@ -130,7 +130,7 @@ signal.set_wakeup_fd(wakeup[1])
 def state():        # of frozen objects, Python 3.12 has some hundred from its start, which are thawed with the rest
     fd = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(fd)
-    from swarm_supervisor import prctl
+    from swarm_supervisor import _prctl as prctl
     return [fd, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])), resource.getrlimit(resource.RLIMIT_NOFILE),
             [str(signal.getsignal(number)) for number in range(1, 32) if number not in (9, 19)],
             max(0, gc.get_freeze_count() - 1000), prctl.is_child_subreaper(), len(os.listdir("/proc/self/fd")),
@@ -169,7 +169,7 @@ thread.join()
 def test_other_threads_are_warned_about_by_name_or_refused(start):
     script = """
 from swarm_supervisor import ForkRefusedError
-from swarm_supervisor.prctl import set_thread_name
+from swarm_supervisor._prctl import set_thread_name
 name, policy = sys.argv[1:]
 def idle():
     set_thread_name(name)
@@ -210,7 +210,7 @@ def test_the_supervisor_has_one_thread_and_shows_it(start):
 def test_a_fork_that_fails_is_tried_again_and_leaks_nothing(start, where):
     swarm = start(REPORT + """
 import errno, resource
-from swarm_supervisor import fork, node_handle
+from swarm_supervisor import fork, _node_handle as node_handle
 from swarm_supervisor._core import decisions
 decisions.FORK_RETRY_S = 0.05
 where = sys.argv[1]

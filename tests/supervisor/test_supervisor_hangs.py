@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from swarm_supervisor.stack_text import stack_text
+from swarm_supervisor._stack_text import stack_text
 
 NOTICE_S = 0.1
 SLACK_S = 0.15  # of a machine that others use too; the 100 ms are measured by benchmarks.supervisor_hang

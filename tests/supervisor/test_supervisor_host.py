@@ -21,7 +21,7 @@ def test_run_that_fails_at_its_start_puts_everything_back(start):
         TELL
         + """
 import errno
-from swarm_supervisor import loop, signals
+from swarm_supervisor import _loop as loop, signals
 def no_epoll(*arguments):
     raise OSError(errno.EMFILE, "Too many open files")
 def state():
@@ -364,7 +364,7 @@ sys.exit(supervisor.run())
 
 
 def test_a_name_is_cut_and_an_id_is_not(start):
-    from swarm_supervisor.prctl import cut_name
+    from swarm_supervisor._prctl import cut_name
 
     assert cut_name("image-thumbnailer", "-12") == "image-thumbn-12"
     assert cut_name("обработчик") == "обработ"
@@ -538,7 +538,7 @@ def test_what_a_run_had_to_leave_behind_holds_no_descriptor_and_is_reaped_by_the
     swarm = start(
         TELL
         + """
-from swarm_supervisor import node_handle
+from swarm_supervisor import _node_handle as node_handle
 real = node_handle.NodeHandle.kill
 node_handle.NodeHandle.kill = lambda handle: pids.append(handle.pid)      # as in state D: KILL does nothing yet
 pids = []
@@ -567,7 +567,7 @@ tell(left=os.path.exists(f"/proc/{pids[0]}"))
 def test_the_pipe_of_orders_takes_one_page_of_what_a_user_may_have():
     import fcntl
 
-    from swarm_supervisor.node_handle import Channels
+    from swarm_supervisor._node_handle import Channels
 
     channels = Channels(go=True)
     try:

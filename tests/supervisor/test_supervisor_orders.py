@@ -9,14 +9,14 @@ import threading
 
 import pytest
 
-from swarm_supervisor import orders
-from swarm_supervisor.flags import GoFlag
-from swarm_supervisor.node_handle import Channels
-from swarm_supervisor.orders import GO, LEAVE, orders_sent
+from swarm_supervisor import _orders as orders
+from swarm_supervisor._flags import GoFlag
+from swarm_supervisor._node_handle import Channels
+from swarm_supervisor._orders import GO, LEAVE, orders_sent
 
 OTHER = """
 import sys
-from swarm_supervisor.orders import orders_sent
+from swarm_supervisor._orders import orders_sent
 print({orders_sent(int(sys.argv[1])) for _ in range(300)})
 """
 

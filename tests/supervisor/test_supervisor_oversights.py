@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
+from swarm_supervisor._containment import name_of, text_of
+from swarm_supervisor._control_client import ControlClient
 from swarm_supervisor._core import messages
 from swarm_supervisor._core.decisions import step
 from swarm_supervisor._core.fleet import Fleet
-from swarm_supervisor.containment import name_of, text_of
-from swarm_supervisor.control_client import ControlClient
-from swarm_supervisor.loop import Loop
+from swarm_supervisor._loop import Loop
 from swarm_supervisor.settings import Settings
 
 TELL = """
@@ -60,7 +60,7 @@ def test_a_signal_handler_that_raises_while_the_error_before_is_told_stops_no_sw
         TELL
         + """
 from types import SimpleNamespace
-from swarm_supervisor import runner
+from swarm_supervisor import _runner as runner
 def once(number):
     raises.append(number)
     raise TimeoutError("of the application")
@@ -179,7 +179,7 @@ def test_a_check_child_that_cannot_be_watched_is_ended_and_leaves_nothing_open(s
     swarm = start(
         TELL
         + """
-from swarm_supervisor import child_task
+from swarm_supervisor import _child_task as child_task
 supervisor = supervise(beat)
 def no_pidfd(pid):
     raise OSError(24, "Too many open files")
@@ -205,7 +205,7 @@ sys.exit(supervisor.run())
 
 GO = """
 import asyncio, os, sys
-from swarm_supervisor.flags import GoFlag
+from swarm_supervisor._flags import GoFlag
 read_fd, write_fd = os.pipe()
 go = GoFlag(read_fd)
 assert not go.is_set() and not go.wait(0.0)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from swarm_supervisor import events as all_events
 from swarm_supervisor._core.deadlines import NEVER, Deadlines
 from swarm_supervisor._core.restart_policy import RestartHistory, after_unplanned_exit
+from swarm_supervisor._flags import Flag
+from swarm_supervisor._loop import Loop
+from swarm_supervisor._oom import OomWatch
 from swarm_supervisor.cpus import available_cpus, cgroup_quota
 from swarm_supervisor.events import StacksDumped, encode_event, every_event
-from swarm_supervisor.flags import Flag
-from swarm_supervisor.loop import Loop
-from swarm_supervisor.oom import OomWatch
 from swarm_supervisor.settings import Settings
 
 

@@ -123,8 +123,8 @@ sys.exit(supervisor.run())
 def test_the_oom_killer_is_named_as_the_cause_of_a_kill_that_was_not_ours(start):
     """The kernel's count is a file of the test here: it goes up while the node is killed, as in a container."""
     swarm = start("""
-import swarm_supervisor.processes as processes
-from swarm_supervisor.oom import OomWatch
+import swarm_supervisor._processes as processes
+from swarm_supervisor._oom import OomWatch
 group = Path("cgroup/app")
 group.mkdir(parents=True)
 Path("proc").mkdir()

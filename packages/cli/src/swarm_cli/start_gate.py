@@ -110,15 +110,15 @@ class StartGate:
                 self._look_again(report)
             else:
                 self._settle(report)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001  as above
             self._refuse(error)
 
-    def _settle(self, report: "ClusterReport") -> None:
+    def _settle(self, report: ClusterReport) -> None:
         preflight.judge(report, self._outline.topics, self._nodes, self._servers, self._settings.allow_missing_topics)
         self._open = True
         self._supervisor.release()
 
-    def _look_again(self, report: "ClusterReport") -> None:
+    def _look_again(self, report: ClusterReport) -> None:
         self._doubtful = report
         names = ", ".join(map(repr, preflight.missing_topics(report)))
         reason = f"it does not know {names} yet" if names else report.error
@@ -134,7 +134,7 @@ class StartGate:
                 if self._doubtful is None:
                     raise error
                 self._settle(self._doubtful)  # a broker did answer
-            except Exception as final:  # noqa: BLE001 - as above
+            except Exception as final:  # noqa: BLE001  as above
                 self._refuse(final)
             return
         self._supervisor.hold(preflight.waiting(self._servers, reason))

@@ -13,13 +13,13 @@
 from __future__ import annotations
 
 from swarm_supervisor import events
-from swarm_supervisor.control_client import ControlClient, ControlError
-from swarm_supervisor.flags import Flag
+from swarm_supervisor._control_client import ControlClient, ControlError
+from swarm_supervisor._flags import Flag
+from swarm_supervisor._node import Node
+from swarm_supervisor._snapshot import NodeSnapshot, Snapshot
+from swarm_supervisor._supervisor import Supervisor
 from swarm_supervisor.fork import ChildFailed, run_in_child
-from swarm_supervisor.node import Node
 from swarm_supervisor.settings import DO_NOT_RESTART, Settings, SettingsError
-from swarm_supervisor.snapshot import NodeSnapshot, Snapshot
-from swarm_supervisor.supervisor import Supervisor
 from swarm_supervisor.threads import ForkRefusedError
 
 __version__ = "0.1.0"

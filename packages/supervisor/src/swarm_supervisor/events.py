@@ -9,8 +9,8 @@ import logging
 
 import msgspec
 
-from swarm_supervisor.event import Event, NodeEvent, repeated
-from swarm_supervisor.node_events import (
+from swarm_supervisor._event import Event, NodeEvent, repeated
+from swarm_supervisor._node_events import (
     AfterFork,
     BeforeFork,
     CrashLoop,

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from swarm_pidfd import Pidfd
-from swarm_supervisor.containment import text_of
-from swarm_supervisor.prctl import set_parent_death_signal
+from swarm_supervisor._containment import text_of
+from swarm_supervisor._prctl import set_parent_death_signal
+from swarm_supervisor._streams import discard_buffered
 from swarm_supervisor.signals import HANDLED
-from swarm_supervisor.streams import discard_buffered
 from swarm_supervisor.threads import check_threads
 
 ORPHANED = 3

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from swarm_supervisor.settings_keywords import SettingsKeywords as SettingsKeywords
+from swarm_supervisor._settings_keywords import SettingsKeywords as SettingsKeywords
 
 DO_NOT_RESTART = 125
 """Exit code of a node that must not be restarted, under any restart mode, as in s6."""
@@ -189,7 +189,7 @@ def _check_seconds(row: dataclasses.Field[Any], value: object) -> None:
         raise SettingsError(f"{row.name} must be at most {row.metadata['most']} seconds, not {value:g}")
 
 
-def _check_count(row: "dataclasses.Field[Any]", value: object) -> None:
+def _check_count(row: dataclasses.Field[Any], value: object) -> None:
     least, most = row.metadata.get("least", 1), row.metadata.get("most")
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise SettingsError(f"{row.name} must be a whole number of at least {least}, not {value!r}")

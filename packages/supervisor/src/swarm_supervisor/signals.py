@@ -9,9 +9,9 @@ import struct
 from types import FrameType
 from typing import Any
 
-from swarm_supervisor.containment import Interrupted
-from swarm_supervisor.foreign_handlers import ForeignHandlers
-from swarm_supervisor.prctl import set_signal_action, signal_action, signal_descriptor
+from swarm_supervisor._containment import Interrupted
+from swarm_supervisor._foreign_handlers import ForeignHandlers
+from swarm_supervisor._prctl import set_signal_action, signal_action, signal_descriptor
 
 STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP})
 FORCING = frozenset({signal.SIGINT, signal.SIGTERM})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from swarm_supervisor._core.fleet import Fleet, Life, Member, Mode
 from swarm_supervisor._core.lifecycle import State
-from swarm_supervisor.snapshot import NodeSnapshot, Snapshot
+from swarm_supervisor._snapshot import NodeSnapshot, Snapshot
 
 
 def take_snapshot(fleet: Fleet, now: float, *, pid: int, listener_errors: int = 0) -> Snapshot:

@@ -10,24 +10,24 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar, Unpack
 
+from swarm_supervisor._child_task import ChildTask, Done
+from swarm_supervisor._containment import name_of, told
+from swarm_supervisor._control import ControlServer
+from swarm_supervisor._control_commands import ControlCommands
 from swarm_supervisor._core import messages
 from swarm_supervisor._core.view import take_snapshot
-from swarm_supervisor.child_task import ChildTask, Done
-from swarm_supervisor.containment import name_of, told
-from swarm_supervisor.control import ControlServer
-from swarm_supervisor.control_commands import ControlCommands
+from swarm_supervisor._host import borrow_process, check_descriptors, open_descriptors
+from swarm_supervisor._listeners import Listener, Listeners
+from swarm_supervisor._loop import Loop, Timer
+from swarm_supervisor._node import Node
+from swarm_supervisor._runner import Runner
+from swarm_supervisor._snapshot import Snapshot
+from swarm_supervisor._streams import detach, identity
+from swarm_supervisor._targets import check_target
 from swarm_supervisor.cpus import available_cpus
 from swarm_supervisor.events import Event
-from swarm_supervisor.host import borrow_process, check_descriptors, open_descriptors
-from swarm_supervisor.listeners import Listener, Listeners
-from swarm_supervisor.loop import Loop, Timer
-from swarm_supervisor.node import Node
-from swarm_supervisor.runner import Runner
 from swarm_supervisor.settings import Settings, SettingsError, SettingsKeywords, check_most_nodes
 from swarm_supervisor.signals import SignalInbox
-from swarm_supervisor.snapshot import Snapshot
-from swarm_supervisor.streams import detach, identity
-from swarm_supervisor.targets import check_target
 
 F = TypeVar("F", bound=Callable[[Any], None])
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from swarm_pidfd import Pidfd
+from swarm_supervisor._loop import Loop, Timer
 from swarm_supervisor.fork import MOST_BYTES, ChildFailed, answer, end_child, fork, outcome
-from swarm_supervisor.loop import Loop, Timer
 from swarm_supervisor.threads import check_threads
 
 Done = Callable[[bytes | ChildFailed], None]

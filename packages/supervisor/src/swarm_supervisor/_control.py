@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
-from swarm_supervisor.control_path import bind
+from swarm_supervisor._control_path import bind
+from swarm_supervisor._loop import Loop, Timer
 from swarm_supervisor.events import Event, encode_event
-from swarm_supervisor.loop import Loop, Timer
 
 MAX_REQUEST_BYTES = 65536
 MAX_PENDING_BYTES = 4 * 2**20

@@ -8,8 +8,8 @@ import time
 from collections.abc import Generator
 from typing import Any
 
+from swarm_supervisor._orders import GO, orders_sent
 from swarm_supervisor.fork import ORPHANED
-from swarm_supervisor.orders import GO, orders_sent
 
 _LONGEST_WAIT_S = 86400.0
 """poll(2) takes 2**31 - 1 ms at most, 24.8 days: a longer wait is split."""

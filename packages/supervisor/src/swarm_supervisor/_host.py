@@ -9,11 +9,11 @@ import resource
 from collections.abc import Callable
 
 import swarm_pidfd
-from swarm_supervisor import prctl
+from swarm_supervisor import _prctl as prctl
+from swarm_supervisor._streams import flush_streams, open_standard_streams
+from swarm_supervisor._warmup import thaw_memory
 from swarm_supervisor.settings import Settings, SettingsError
 from swarm_supervisor.signals import SignalInbox
-from swarm_supervisor.streams import flush_streams, open_standard_streams
-from swarm_supervisor.warmup import thaw_memory
 
 FDS_A_NODE = 6
 """Descriptors that the supervisor needs per node: pidfd, health pipe, orders, stacks, and the same again for a moment

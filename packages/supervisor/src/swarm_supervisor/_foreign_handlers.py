@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from swarm_supervisor.prctl import set_signal_action, signal_action
+from swarm_supervisor._prctl import set_signal_action, signal_action
 
 _MOST_KEPT = 64
 """Most errors kept for the loop. Further ones are dropped: a handler usually raises for the same reason."""

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 from swarm_supervisor._core import messages
+from swarm_supervisor._listeners import Listeners
+from swarm_supervisor._loop import Loop
+from swarm_supervisor._node_handle import NodeHandle
 from swarm_supervisor.events import StacksDumped
-from swarm_supervisor.listeners import Listeners
-from swarm_supervisor.loop import Loop
-from swarm_supervisor.node_handle import NodeHandle
 
 _LOOK_S = 0.025
 _TIME_FOR_MAIN_S = 0.2

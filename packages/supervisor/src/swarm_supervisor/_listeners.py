@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from swarm_supervisor._containment import ListenerFailedError, must_pass, name_of, text_of
 from swarm_supervisor._core.repeats import Repeats
-from swarm_supervisor.containment import ListenerFailedError, must_pass, name_of, text_of
+from swarm_supervisor._slowest import Slowest
 from swarm_supervisor.events import ErrorOccurred, Event, NodeStarted, StacksDumped
-from swarm_supervisor.slowest import Slowest
 
 logger = logging.getLogger("swarm_supervisor")
 

@@ -7,7 +7,7 @@ import select
 import time
 from collections.abc import Callable, Sequence
 
-from swarm_supervisor.node_handle import NodeHandle
+from swarm_supervisor._node_handle import NodeHandle
 from swarm_supervisor.signals import FORCING, SignalInbox
 
 _LOOK_MS = 1000.0

@@ -14,21 +14,21 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from swarm_supervisor._containment import CoreFailedError, Interrupted, must_pass, text_of
 from swarm_supervisor._core import messages
 from swarm_supervisor._core.absence import Absence, tolerated_s
 from swarm_supervisor._core.decisions import step
 from swarm_supervisor._core.fleet import Fleet, Mode, next_deadline
-from swarm_supervisor.containment import CoreFailedError, Interrupted, must_pass, text_of
+from swarm_supervisor._forking import NodeForker
+from swarm_supervisor._listeners import Listeners
+from swarm_supervisor._loop import Loop
+from swarm_supervisor._node import Node
+from swarm_supervisor._processes import Processes
+from swarm_supervisor._signal_answers import SignalAnswers
+from swarm_supervisor._warmup import warm_up
 from swarm_supervisor.events import Controlled, ErrorOccurred
-from swarm_supervisor.forking import NodeForker
-from swarm_supervisor.listeners import Listeners
-from swarm_supervisor.loop import Loop
-from swarm_supervisor.node import Node
-from swarm_supervisor.processes import Processes
 from swarm_supervisor.settings import Settings
-from swarm_supervisor.signal_answers import SignalAnswers
 from swarm_supervisor.signals import SignalInbox
-from swarm_supervisor.warmup import warm_up
 
 _ENDING = (Mode.STOPPING, Mode.STOPPED)
 _MOST_BAD_TURNS = 100

@@ -17,13 +17,13 @@ from collections.abc import Callable
 from types import FrameType
 
 from swarm_health import NodeStatistics, Writer
-from swarm_supervisor import offspring
-from swarm_supervisor.containment import ListenerFailedError, text_of, told
+from swarm_supervisor import _offspring as offspring
+from swarm_supervisor._containment import ListenerFailedError, text_of, told
+from swarm_supervisor._flags import Flag, GoFlag
+from swarm_supervisor._orders import LEAVE, orders_sent
+from swarm_supervisor._prctl import cut_name, set_thread_name
 from swarm_supervisor.events import NodeStarted
-from swarm_supervisor.flags import Flag, GoFlag
 from swarm_supervisor.fork import ORPHANED
-from swarm_supervisor.orders import LEAVE, orders_sent
-from swarm_supervisor.prctl import cut_name, set_thread_name
 
 logger = logging.getLogger("swarm_supervisor.node")
 

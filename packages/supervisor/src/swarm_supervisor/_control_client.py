@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from swarm_supervisor.snapshot import Snapshot
+from swarm_supervisor._snapshot import Snapshot
 
 _MAX_LINE_BYTES = 64 * 2**20
 _Kind = TypeVar("_Kind")

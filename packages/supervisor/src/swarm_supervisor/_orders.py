@@ -12,7 +12,7 @@ import termios
 from array import array
 from fcntl import ioctl
 
-from swarm_supervisor.prctl import tee
+from swarm_supervisor._prctl import tee
 
 GO = b"g"
 """A spare may take over. Any other node has this order from its start."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_supervisor.control import CommandError, Request
-from swarm_supervisor.snapshot import Snapshot
+from swarm_supervisor._control import CommandError, Request
+from swarm_supervisor._snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

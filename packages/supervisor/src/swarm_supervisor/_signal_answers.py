@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 from swarm_supervisor._core import messages
+from swarm_supervisor._foreign_handlers import name_of_signal
+from swarm_supervisor._listeners import Listeners
 from swarm_supervisor.events import SignalReceived
-from swarm_supervisor.foreign_handlers import name_of_signal
-from swarm_supervisor.listeners import Listeners
 from swarm_supervisor.signals import FORCING, HANDLED, STOPPING, SignalInbox
 
 

@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable
 
 from swarm_supervisor._core import messages
+from swarm_supervisor._listeners import Listeners, note
+from swarm_supervisor._node import Node, run_node
+from swarm_supervisor._node_handle import Channels, NodeHandle
+from swarm_supervisor._warmup import collect_garbage
 from swarm_supervisor.fork import end_child, fork
-from swarm_supervisor.listeners import Listeners, note
-from swarm_supervisor.node import Node, run_node
-from swarm_supervisor.node_handle import Channels, NodeHandle
 from swarm_supervisor.settings import Settings
 from swarm_supervisor.threads import check_threads
-from swarm_supervisor.warmup import collect_garbage
 
 
 class NodeForker:

@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from swarm_pidfd import ExitStatus, Pidfd
+from swarm_supervisor._containment import must_pass, text_of
 from swarm_supervisor._core import messages
-from swarm_supervisor.containment import must_pass, text_of
-from swarm_supervisor.dumps import Dumps
-from swarm_supervisor.ending import Ending
+from swarm_supervisor._dumps import Dumps
+from swarm_supervisor._ending import Ending
+from swarm_supervisor._forking import NodeForker
+from swarm_supervisor._listeners import Listeners, note
+from swarm_supervisor._loop import Loop
+from swarm_supervisor._node_handle import NodeHandle
+from swarm_supervisor._oom import OomWatch
+from swarm_supervisor._orders import GO, LEAVE
+from swarm_supervisor._strangers import children, reap_strangers
 from swarm_supervisor.events import AfterFork, BeforeFork, NodeReported
-from swarm_supervisor.forking import NodeForker
-from swarm_supervisor.listeners import Listeners, note
-from swarm_supervisor.loop import Loop
-from swarm_supervisor.node_handle import NodeHandle
-from swarm_supervisor.oom import OomWatch
-from swarm_supervisor.orders import GO, LEAVE
 from swarm_supervisor.signals import SignalInbox
-from swarm_supervisor.strangers import children, reap_strangers
 from swarm_supervisor.threads import ForkRefusedError
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from swarm_health import NodeStatistics
-from swarm_supervisor.event import NodeEvent, repeated
+from swarm_supervisor._event import NodeEvent, repeated
 
 
 class BeforeFork(NodeEvent, frozen=True, kw_only=True):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import time
 
+from swarm_supervisor._listeners import Listeners
+from swarm_supervisor._prctl import malloc_trim
 from swarm_supervisor.events import AfterWarmup, BeforeWarmup
-from swarm_supervisor.listeners import Listeners
-from swarm_supervisor.prctl import malloc_trim
 from swarm_supervisor.signals import SignalInbox
 from swarm_supervisor.threads import check_threads
 

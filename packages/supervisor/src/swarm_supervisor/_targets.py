@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from swarm_supervisor.containment import name_of
+from swarm_supervisor._containment import name_of
 from swarm_supervisor.settings import SettingsError
 
 _UNFINISHED = {0x20: "a generator", 0x80: "an async function", 0x200: "an async generator"}  # inspect.CO_*

@@ -17,10 +17,10 @@ from swarm_health import Reader, Ready, Recycle, Status, Stopping, Writer
 from swarm_health import pipe as health_pipe
 from swarm_pidfd import ExitStatus, Pidfd
 from swarm_supervisor._core.messages import Reported
-from swarm_supervisor.node import DUMP_SIGNAL, MAIN_STACK_SIGNAL, QUIET_SIGNAL, STOP_SIGNALS
-from swarm_supervisor.orders import GO
-from swarm_supervisor.prctl import signal_thread
-from swarm_supervisor.stack_text import half, stack_text
+from swarm_supervisor._node import DUMP_SIGNAL, MAIN_STACK_SIGNAL, QUIET_SIGNAL, STOP_SIGNALS
+from swarm_supervisor._orders import GO
+from swarm_supervisor._prctl import signal_thread
+from swarm_supervisor._stack_text import half, stack_text
 
 _SIGNAL_NAMES = frozenset(number.name for number in STOP_SIGNALS)
 _LOOKS_FOR_MAIN = 3
