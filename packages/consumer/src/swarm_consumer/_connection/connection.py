@@ -161,14 +161,15 @@ class Connection:
 
     def owing(self, lane: Lane) -> Lane | None:
         """Return the partition's former lane if its revoked() is still to be called, and may be called now."""
+        if not self.partitions.has_former:  # as nearly always: no lock for it
+            return None
         with self._lock:
             return self.partitions.owing(lane.key)
 
     def take(self, lane: Lane) -> Run | None:
         """Begin the next run of a lane: a tick that is due between two batches, or a batch; None: nothing to do."""
         with self._lock:
-            free = self.partitions.is_free(lane) and not (self.partitions.frozen or lane.partition.revoking)
-            if free and lane.tick_due and lane.state is LaneState.READY:
+            if lane.tick_due and lane.state is LaneState.READY and self.partitions.may_start(lane):
                 lane.tick_due = False
                 return self._hook_run(lane, "tick")
             return self.partitions.take(lane, time.monotonic())
@@ -262,9 +263,8 @@ class Connection:
             self.partitions.pause(partition, until)
             self.attention = True
         topic, number = partition.key
-        self.bus.emit(
-            PartitionPaused(topic=topic, partition=number, reason="asked by the handler", duration_s=duration)
-        )
+        reason = "asked by the handler"
+        self.bus.emit(PartitionPaused(topic=topic, partition=number, reason=reason, duration_s=duration))
 
     def resume(self, partition: Partition) -> None:
         """Resume a partition at its handler's wish."""

@@ -152,7 +152,9 @@ class Partitions:
         outcome = run_ends.settle(run, self.ledger, now, failed=failed, diverted=diverted)
         if run.seek is not None and not failed:
             self._drop_held(lane.partition)
-        return outcome._replace(queue=queue) if (queue := self._queued(lane)) else outcome
+        if not self._ready(lane):
+            return outcome
+        return Outcome((lane,)) if outcome is run_ends.DONE else outcome._replace(queue=(lane,))
 
     def wake(self, now: float) -> list[Lane]:
         """Return the lanes to queue because their back-off or pause is over."""
@@ -219,6 +221,11 @@ class Partitions:
         return next((lane for lane in lanes if lane.owes_revoked and lane.running is None), None)
 
     @property
+    def has_former(self) -> bool:
+        """Whether a partition waits for the end of an earlier assignment."""
+        return bool(self._former)
+
+    @property
     def at_work(self) -> bool:
         """Whether anything runs or is waiting for a call, including past assignments."""
         return bool(self._former) or any(partition.running for partition in self.by_key.values())
@@ -231,6 +238,10 @@ class Partitions:
     def is_free(self, lane: Lane) -> bool:
         """Whether nothing of a lane is running, nor of an earlier assignment of its partition."""
         return lane.running is None and lane.key not in self._former
+
+    def may_start(self, lane: Lane) -> bool:
+        """Whether a run of a lane may start now, if it has something to do."""
+        return self.is_free(lane) and not (self.frozen or lane.partition.revoking)
 
     def drop(self, partition: Partition) -> None:
         """Drop all waiting messages of a partition."""

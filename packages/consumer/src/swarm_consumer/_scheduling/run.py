@@ -68,7 +68,7 @@ class Run:
         self, lane: Lane, action: str, records: list[confluent_kafka.Message], now: float, max_poll_interval_s: float
     ) -> None:
         self.lane = lane
-        self.epoch = lane.epoch
+        self.epoch = lane.partition.epoch
         self.action = action
         self.records = records
         self.attempt = lane.backlog.failures + 1
