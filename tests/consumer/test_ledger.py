@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from swarm_consumer._scheduling.ledger import Ledger
+from swarm_consumer._scheduling.offset_runs import MOST_OPEN, consecutive
 
 KEY = ("flights", 0)
 
@@ -214,6 +215,48 @@ def test_numbers_that_no_record_has_are_no_gap():
     assert completed(ledger, epoch, (15, 20), (3, 10)) == [None, 20]
 
 
+def test_what_is_finished_in_parts_leaves_no_number_without_a_record_open():
+    ledger = Ledger()
+    epoch = ledger.assign(KEY)
+    ledger.deliver(KEY, epoch, 0, 10, [(0, 1), (5, 7), (9, 10)])
+    assert completed(ledger, epoch, (5, 6), (9, 10), (0, 1), (6, 7)) == [None, None, 6, 10]
+    ledger.deliver(KEY, epoch, 12, 20, [(12, 13), (15, 16), (18, 20)])
+    ledger.mark(KEY, epoch, 13)
+    ledger.deliver(KEY, epoch, 15, 23, [(15, 16), (18, 20), (22, 23)])
+    assert completed(ledger, epoch, (15, 20), (22, 23)) == [20, 23]
+
+
+def test_a_run_that_covers_several_finished_ones_counts_to_its_own_end():
+    ledger = Ledger()
+    epoch = ledger.assign(KEY)
+    ledger.deliver(KEY, epoch, 0, 20)
+    assert completed(ledger, epoch, (4, 6), (8, 10), (12, 13), (2, 20), (0, 2)) == [None, None, None, None, 20]
+
+
+@pytest.mark.parametrize("step", [10, 11])
+def test_what_is_never_marked_does_not_fill_the_memory(step):
+    """A handler with manual marking may keep its offsets elsewhere, or mark seldom."""
+    ledger = Ledger()
+    epoch = ledger.assign(KEY)
+    for first in range(0, 100_000, step):
+        ledger.deliver(KEY, epoch, first, first + 10)
+    assert len(ledger._entries[KEY].runs) <= (1 if step == 10 else MOST_OPEN + 1)
+    assert ledger.position(KEY) is None
+    assert ledger.all_done_before(KEY, epoch, 11) is False
+    ledger.mark(KEY, epoch, first + 10)
+    assert (ledger.position(KEY), len(ledger._entries[KEY].runs)) == (first + 10, 0)
+
+
+def test_numbers_that_no_record_has_wait_for_no_mark():
+    ledger = Ledger()
+    epoch = ledger.assign(KEY)
+    ledger.deliver(KEY, epoch, 0, 1)
+    ledger.deliver(KEY, epoch, 5, 6)
+    assert [ledger.all_done_before(KEY, epoch, offset) for offset in (0, 5)] == [True, False]
+    ledger.mark(KEY, epoch, 1)
+    assert ledger.all_done_before(KEY, epoch, 5)
+
+
 def test_what_was_done_behind_a_mark_counts_with_it():
     ledger = Ledger()
     epoch = ledger.assign(KEY)
@@ -235,6 +278,7 @@ def test_what_was_done_behind_a_transaction_is_still_to_be_committed():
     completed(ledger, epoch, (10, 20))
     ledger.committed(KEY, epoch, 10)
     assert [one.offset for one in ledger.take_committable()] == [20]
+    assert ledger.has_plain_marks(KEY), "a later transaction has to wait for it"
 
 
 def test_what_was_handed_out_again_is_open_once():
@@ -318,12 +362,14 @@ class CompletionMachine(RuleBasedStateMachine):
         self.end = 0 if position is None else position
         self.given, self.done, self.ends = set(), set(), []
 
-    @rule(skipped=st.integers(0, 3), length=st.integers(1, 12))
-    def deliver(self, skipped, length):
+    @rule(skipped=st.integers(0, 3), length=st.integers(1, 12), holes=st.none() | st.sets(st.integers(1, 10)))
+    def deliver(self, skipped, length, holes):
         first = self.end + skipped
         self.end = first + length
-        self.given |= set(range(first, self.end))
-        assert self.ledger.deliver(KEY, self.epoch, first, self.end)
+        given = [one for one in range(first, self.end) if one - first not in (holes or ()) or one == self.end - 1]
+        self.given |= set(given)
+        runs = None if holes is None else consecutive(given)
+        assert self.ledger.deliver(KEY, self.epoch, first, self.end, runs)
 
     @rule(data=st.data())
     def fail(self, data):

@@ -55,14 +55,16 @@ class PartitionMachine(RuleBasedStateMachine):
 
     # -- what happens ------------------------------------------------------------------------------------------------
 
-    @rule(count=st.integers(1, 9), skipped=st.integers(0, 2))
-    def receive(self, count, skipped):
+    @rule(count=st.integers(1, 9), skipped=st.integers(0, 2), holes=st.sets(st.integers(1, 7)))
+    def receive(self, count, skipped, holes):
         if self.partition.pending_seek is not None:
             return
         first = self.next_offset + skipped
         self.next_offset = first + count
         self.log_end = max(self.log_end, self.next_offset)
-        offsets = range(first, self.next_offset)
+        offsets = [
+            one for one in range(first, self.next_offset) if one - first not in holes or one == first + count - 1
+        ]
         records = [confluent_kafka.Message(topic="flights", partition=0, offset=one, value=b"xy") for one in offsets]
         self.partitions.receive(self.partition, records)
         self.left += offsets

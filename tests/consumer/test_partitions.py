@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from swarm_consumer import App, Consumer
+from swarm_consumer import App, Consumer, DeadLetters
 from swarm_consumer._scheduling.lane import LaneState
 from swarm_consumer._scheduling.ledger import Ledger
 from swarm_consumer._scheduling.partitions import Partitions
@@ -73,6 +73,36 @@ def test_a_failure_keeps_what_is_not_marked_and_waits(partitions, make_records):
     partitions.finish(again, False, 12.1)
     after = partitions.take(lane, 12.1)
     assert (offsets(after), after.attempt) == ([3, 4], 1)
+
+
+def sparse(make_records, *offsets):
+    """Records as a compacted topic has them, or one that is written in transactions."""
+    return [record for offset in offsets for record in make_records(offset, 1)]
+
+
+def test_a_retry_after_a_mark_moves_the_position_over_numbers_without_a_record(partitions, make_records):
+    lane = partitions.assign(KEY, route(), 0.0).lanes[0]
+    partitions.receive(lane.partition, sparse(make_records, 0, 5, 7))
+    run = partitions.take(lane, 0.0)
+    partitions.ledger.mark(KEY, run.epoch, 1)
+    partitions.finish(run, True, 0.0)
+    partitions.wake(60.0)
+    again = partitions.take(lane, 60.0)
+    assert offsets(again) == [5, 7]
+    partitions.finish(again, False, 60.0)
+    assert partitions.ledger.position(KEY) == 8
+
+
+def test_messages_tried_one_by_one_move_the_position_over_numbers_without_a_record(partitions, make_records):
+    letters = DeadLetters(topic=None, max_retries=0, max_ratio=1)
+    lane = partitions.assign(KEY, route(dead_letters=letters), 0.0).lanes[0]
+    partitions.receive(lane.partition, sparse(make_records, 0, 5, 7))
+    assert partitions.finish(partitions.take(lane, 0.0), True, 0.0).isolating
+    seen = []
+    for _ in range(3):
+        partitions.finish(partitions.take(lane, 1.0), False, 1.0)
+        seen.append(partitions.ledger.position(KEY))
+    assert seen == [1, 6, 8]
 
 
 def test_manual_marking_leaves_the_position_to_the_handler(partitions, make_records):

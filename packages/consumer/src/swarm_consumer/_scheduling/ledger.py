@@ -13,6 +13,7 @@ Offsets here are *next* offsets, as Kafka keeps them: 8 means that offsets up to
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from swarm_consumer._scheduling.offset_runs import OffsetRuns
@@ -92,10 +93,12 @@ class Ledger:
         entry = self._entries.get(key)
         return entry is not None and entry.epoch == epoch
 
-    def deliver(self, key: Key, epoch: int, first: int, next_offset: int) -> bool:
+    def deliver(
+        self, key: Key, epoch: int, first: int, next_offset: int, runs: Sequence[tuple[int, int]] | None = None
+    ) -> bool:
         """Note that messages from `first` to before `next_offset` are handed to a handler, possibly again.
 
-        False for a stale epoch.
+        runs: where there are messages between the two, if not everywhere. False for a stale epoch.
         """
         entry = self._entries.get(key)
         if entry is None or entry.epoch != epoch:
@@ -103,7 +106,8 @@ class Ledger:
         if entry.begun is None:
             entry.begun = first
         if entry.delivered is None or next_offset > entry.delivered:
-            entry.runs.add(first if entry.delivered is None else max(first, entry.delivered), next_offset)
+            new = first if entry.delivered is None else entry.delivered
+            entry.runs.add((max(one, new), end) for one, end in runs or [(first, next_offset)] if end > new)
             entry.delivered = next_offset
         return True
 
@@ -127,7 +131,8 @@ class Ledger:
         entry = self._entries.get(key)
         if entry is None or entry.epoch != epoch:
             return False
-        return offset == (entry.begun if entry.position is None else entry.position)
+        waiting = entry.runs.first_open
+        return waiting is None or waiting >= offset
 
     def mark(
         self,
@@ -224,6 +229,7 @@ class Ledger:
             self._changed.discard(key)
         else:  # later runs were finished and waited for it
             entry.metadata = None
+            entry.plain = True
             self._changed.add(key)
 
     def position(self, key: Key) -> int | None:

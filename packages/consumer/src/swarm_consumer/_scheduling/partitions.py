@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from swarm_consumer._scheduling import run_ends
 from swarm_consumer._scheduling.lane import Lane, LaneState
 from swarm_consumer._scheduling.ledger import Key, Ledger
+from swarm_consumer._scheduling.offset_runs import consecutive
 from swarm_consumer._scheduling.partition import Partition
 from swarm_consumer._scheduling.run import Outcome, Run
 
@@ -105,7 +106,10 @@ class Partitions:
         run = lane.running = Run(lane, "consume", portion.records, now, self._max_poll_interval_s)
         run.alone, run.again = portion.alone, portion.again
         if run.first_offset is not None and run.last_offset is not None:
-            self.ledger.deliver(key, run.epoch, run.first_offset, run.last_offset + 1)
+            end, runs = run.last_offset + 1, None
+            if end - run.first_offset != len(run.records):  # compacted, or written in transactions
+                runs = consecutive(record.offset() or 0 for record in run.records)
+            self.ledger.deliver(key, run.epoch, run.first_offset, end, runs)
         lane.state = LaneState.RUNNING
         return run
 
