@@ -18,7 +18,7 @@ from swarm_cli.options import ALL, registered
 from swarm_cli.program import Program
 
 OPERATIONS = "A running swarm"
-"""The group of commands for swarms that run."""
+"""The group of commands for a running swarm."""
 _ORDER = (
     "swarm", "server", "routes", "info", "lag", "topics", "groups", "init", "demo", "broker",
     "status", "top", "memory", "quiet", "stop", "restart", "scale", "trace", "events",

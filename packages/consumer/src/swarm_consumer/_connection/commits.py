@@ -29,9 +29,9 @@ ASK_S = 0.5
 
 
 def topic_partition(one: Committable) -> TopicPartition:
-    """Return a position as the client takes it."""
+    """Return a position in the client's type."""
     options: dict[str, Any] = {}
-    if one.metadata is not None:  # the constructor takes no None for these
+    if one.metadata is not None:  # the constructor does not accept None for these
         options["metadata"] = one.metadata
     if one.leader_epoch is not None:
         options["leader_epoch"] = one.leader_epoch
@@ -39,7 +39,7 @@ def topic_partition(one: Committable) -> TopicPartition:
 
 
 def collect(connection: Connection) -> None:
-    """Have every position that has moved committed, at the end of the interval."""
+    """Queue every position that has moved for the commit at the end of the interval."""
     with connection._lock:
         _collect(connection)
 
@@ -65,7 +65,7 @@ def commit_now(connection: Connection, client: confluent_kafka.Consumer, keys: I
 
 
 def take_last(connection: Connection, keys: Iterable[Key]) -> list[Committable]:
-    """Return what is still to be committed of partitions that leave, and forget it. The lock is held."""
+    """Return and forget the uncommitted positions of leaving partitions. The lock is held."""
     keys = list(keys)
     _collect(connection)
     ledger = connection.partitions.ledger
@@ -96,12 +96,12 @@ def commit_due(connection: Connection, client: confluent_kafka.Consumer) -> Kafk
 def send(
     connection: Connection, client: confluent_kafka.Consumer, places: Sequence[Committable]
 ) -> KafkaException | None:
-    """Commit these positions, whatever is under way; return what kept them from being sent."""
+    """Commit these positions, even during another commit; return the error if it could not be sent."""
     if not places:
         return None
     now = time.monotonic()
     with connection._lock:
-        # First noted, then sent: its answer may be there before commit() returns.
+        # Noted before it is sent, because the answer may arrive before commit() returns.
         sent = frozenset(((one.topic, one.partition), one.offset) for one in places)
         connection.turns.sent(sent, now)
     try:
@@ -133,11 +133,11 @@ def commit_blocking(connection: Connection, key: Key, epoch: int, timeout_s: flo
         answer: Future[None] = Future()
         waiting = [one for one in connection.awaited.get(key, ()) if not one[1].done()]
         with connection._lock:
-            # Only a commit that is sent from now on answers it: one under way may be from before a seek back.
+            # Only a commit sent from now on counts: one in flight may be older than a seek back.
             connection.awaited[key] = [*waiting, (connection.turns.count, answer)]
             connection.turns.at_once([key], time.monotonic())
         if (error := commit_due(connection, client)) is not None:
-            answer.cancel()  # none will come: the next one who waits strikes it out
+            answer.cancel()  # no answer will come; the next waiter removes it
             raise error
         return answer
 
@@ -214,7 +214,7 @@ def give_up_awaited(connection: Connection, keys: Iterable[Key]) -> None:
 
 
 def ask_for_answers(connection: Connection, client: confluent_kafka.Consumer) -> None:
-    """Find out about awaited commits where nothing may be polled: inside a rebalance callback, where handlers wait."""
+    """Find out about awaited commits inside a rebalance callback, where handlers wait and nothing may be polled."""
     keys = list(connection.awaited)
     try:
         answers = client.committed([TopicPartition(*key) for key in keys], timeout=ASK_S)
@@ -253,7 +253,7 @@ def report(connection: Connection, error: KafkaError | None, partitions: list[To
     with connection._lock:
         places = frozenset(((topic, partition), offset) for topic, partition, offset in offsets)
         number = connection.turns.answered(places, refusals, time.monotonic())
-        connection._changed.notify_all()  # a transaction may wait for it
+        connection._changed.notify_all()  # a transaction may be waiting for it
     if number is not None:
         for topic, partition, _ in offsets:
             _answer(connection, (topic, partition), number, refusals.get((topic, partition)))

@@ -86,7 +86,7 @@ class Connection:
         self.refusals = Repetitions()
         self.wake_runtime = wake
         self.counters = Counters()
-        self.behind: dict[Key, float] = {}  # since when a partition is known to have lag, for `observation`
+        self.behind: dict[Key, float] = {}  # since when a partition has had lag, for `observation`
         self._owner = Owner(self, clients, properties, revocation_timeout_s)
         self.thread = threading.Thread(target=self._owner.run, name=f"swarm-owner-{group.name}"[:60], daemon=True)
 
@@ -115,11 +115,11 @@ class Connection:
     # -- orders of the runtime -----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the owner thread, which makes the client."""
+        """Start the owner thread, which creates the client."""
         self.thread.start()
 
     def quiet(self) -> None:
-        """Take no more messages, finish what is at work, keep the membership."""
+        """Take no more messages, finish running work, keep the membership."""
         with self._lock:
             self.quieting = True
             self.partitions.frozen = True
@@ -152,7 +152,7 @@ class Connection:
         self.wake_runtime()
 
     def complain(self, code: int, reason: str) -> None:
-        """Note what a handler finds wrong with this process; the first complaint stays."""
+        """Note a handler's complaint about this process; the first one is kept."""
         with self._lock:
             if self.complaint is None:
                 self.complaint = code, reason
@@ -190,7 +190,7 @@ class Connection:
         self.workers.submit_hook(functools.partial(self.workers.hook, self, lane, action))
 
     def finish(self, run: Run, failed: bool, *, diverted: bool = False) -> Outcome:
-        """Write down how a run ended, queue the lane again if it has more to do; return the Outcome."""
+        """Record the end of a run, queue the lane again if it has more to do, and return the Outcome."""
         with self._lock:
             if run.action != "consume":
                 self.hook_runs.pop(threading.get_ident(), None)
@@ -226,7 +226,7 @@ class Connection:
             return run_ends.letter_moves(run, self.partitions.ledger)
 
     def count_attempts_anew(self, run: Run) -> None:
-        """Begin with the first attempt at consume(): those that ended in initialized() were none of its."""
+        """Start with the first attempt at consume(); attempts that failed in initialized() do not count."""
         with self._lock:
             if run.lane.backlog.failures:
                 run.lane.backlog.failures = 0
@@ -275,16 +275,16 @@ class Connection:
         topic, number = partition.key
         self.bus.emit(PartitionResumed(topic=topic, partition=number, reason="asked by the handler"))
 
-    # -- what observers read -------------------------------------------------------------------------------------
+    # -- read by observers -------------------------------------------------------------------------------------
 
     @property
     def has_partitions(self) -> bool:
-        """Whether any partition is assigned at this moment."""
+        """Whether any partition is assigned now."""
         return bool(self.partitions.by_key)
 
     @property
     def idle(self) -> bool:
-        """Whether no handler of this group is at work."""
+        """Whether no handler of this group is running."""
         with self._lock:
             return not self.partitions.at_work
 

@@ -24,7 +24,7 @@ class Due:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._ends_reached = False  # some partition's end was reached and eofed() not called yet
+        self._ends_reached = False  # the end of a partition was reached but eofed() is not called yet
         self._has_ticks = any("tick" in route.hooks for route in connection.group.routes)
 
     def see_to(self, client: confluent_kafka.Consumer) -> None:
@@ -37,7 +37,7 @@ class Due:
             self.call_ticks(time.monotonic())
 
     def attend(self, client: confluent_kafka.Consumer, now: float) -> None:
-        """Wake the lanes whose time has come, and do the seeks that were asked for."""
+        """Wake due lanes and carry out requested seeks."""
         connection = self._connection
         with connection._lock:
             for lane in connection.partitions.wake(now):
@@ -49,7 +49,7 @@ class Due:
             if now >= partition.seek_at:
                 seeks.seek(connection, client, partition)
                 if time.monotonic() - now >= SEEKS_S:
-                    return  # the others at the next turn
+                    return  # the others in the next turn
 
     def call_ticks(self, now: float) -> None:
         connection = self._connection
@@ -60,7 +60,7 @@ class Due:
                     continue
                 if now >= lane.next_tick:
                     lane.next_tick = now + lane.route.settings.tick_interval
-                    lane.tick_due = True  # of one that is at work the worker calls it, between two batches
+                    lane.tick_due = True  # for a running lane the worker calls it, between two batches
                 if (
                     lane.tick_due
                     and lane.state in (LaneState.IDLE, LaneState.PAUSED)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from swarm_consumer._connection.connection import Connection
 
 FATAL_DRAIN_S = 5.0
-"""What handlers at work are given when the client has died."""
+"""Time for running handlers after the client has died."""
 LAST_ANSWER_S = 1.0
-"""How long a stop waits for the answer to a commit that is under way."""
+"""How long a stop waits for the answer to a commit in flight."""
 LEAVE_S = 2.0
-"""How long a static member that leaves for good waits for its partitions to be taken."""
+"""How long a static member that leaves for good waits for its partitions to be revoked."""
 
 _abandoned: list[confluent_kafka.Consumer] = []
-"""Stuck clients. Neither close() nor the destructor of one returns: they are left for the end of the process."""
+"""Stuck clients. Their close() and destructor never return, so they are kept until the process ends."""
 
 
 class Ending:
@@ -108,13 +108,13 @@ class Ending:
                 last = commits.take_last(connection, list(connection.partitions.by_key))
             commits.send(connection, client, last)
             if connection.leaving and connection.fatal is None:
-                # close() keeps a static member in the group; unsubscribing first makes it leave for good.
+                # close() keeps a static member in the group; it leaves for good if it unsubscribes first.
                 client.unsubscribe()
                 until = min(time.monotonic() + LEAVE_S, connection.deadline)
                 while connection.partitions.by_key and time.monotonic() < until:
                     client.poll(BUSY_POLL_S)
             client.close()
-        except BaseException as error:  # noqa: BLE001  what our callbacks raise comes up here too
+        except BaseException as error:  # noqa: BLE001  errors of our callbacks are raised here too
             where = f"closing the client of {connection.subscription_group}"
             connection.bus.emit(ErrorOccurred(where=where, error=error))
         finally:

@@ -17,7 +17,7 @@ Row = dict[str, object]
 
 
 def node_statistics(phase: str, connections: Sequence[Connection], runs: Iterable[Run]) -> Row:
-    """Return the node's counters and ages; a partition's lag and committed offset as last known."""
+    """Return the node's counters and ages, with the last known lag and committed offset of each partition."""
     now = time.monotonic()
     started = [run.started for run in runs]
     polls = [connection.last_poll for connection in connections if connection.last_poll is not None]
@@ -43,7 +43,7 @@ def node_statistics(phase: str, connections: Sequence[Connection], runs: Iterabl
 
 
 def _topics(connection: Connection, received: dict[Key, int]) -> list[Row]:
-    """What was done of each topic since the start; partitions that have left are included."""
+    """The work per topic since the start, including partitions that have left."""
     sizes: dict[str, int] = {}
     for (topic, _), amount in received.items():
         sizes[topic] = sizes.get(topic, 0) + amount

@@ -64,7 +64,7 @@ class Owner:
         self.silent = SilentPartitions(connection)
 
     def run(self) -> None:
-        """Make the client, turn until told to stop, drain, close."""
+        """Make the client, turn until asked to stop, drain, close."""
         connection = self.connection
         try:
             client = self._create()
@@ -140,7 +140,7 @@ class Owner:
                 connection.last_poll = time.monotonic()
                 connection._changed.wait(min(remaining, IDLE_POLL_S))
         if connection.stopping:
-            return client  # closed: nothing is left to drain
+            return client  # closed, so there is nothing to drain
         self._own_id_refused_before, self._own_id_refused = self._own_id_refused, 0
         return self._create()
 

@@ -115,7 +115,7 @@ class Rebalances:
     def _pin(
         self, client: confluent_kafka.Consumer, partitions: list[TopicPartition], without: list[Key]
     ) -> dict[Key, int]:
-        """Have the client begin at the present end of partitions without a committed offset, under "latest"."""
+        """Under "latest", have the client start at the current end of partitions without a committed offset."""
         if not without or self._connection.group.routes[0].settings.initial_offset != "latest":
             return {}
         pinned = starts.ends(client, without)
@@ -183,7 +183,7 @@ class Rebalances:
         return any(partition.running and waited < self._budget_s(partition) for partition in partitions)
 
     def _tell_revoked(self, closed: Iterable[Partition]) -> None:
-        """Queue revoked() of lanes that nothing works on any more; where a run is at work, its end does."""
+        """Queue revoked() of idle lanes; for a running lane, the end of the run does that."""
         connection = self._connection
         for lane in _lanes(closed):
             if lane.owes_revoked and lane.running is None:
@@ -200,7 +200,7 @@ class Rebalances:
             self._connection.bus.emit(ErrorOccurred(where="resume", error=error))
 
     def lose(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
-        """Drop what was in flight: others have these partitions already."""
+        """Drop work in flight, because other members already have these partitions."""
         connection = self._connection
         keys = [(partition.topic, partition.partition) for partition in partitions]
         with connection._lock:
@@ -243,7 +243,7 @@ class Rebalances:
     def wait_while(
         self, client: confluent_kafka.Consumer | None, condition: Callable[[], bool], deadline: float
     ) -> None:
-        """Wait, with the lock held, until `condition()` is False or the deadline has come, or that of a stop."""
+        """Wait, with the lock held, until `condition()` is False, or until the deadline or that of a stop."""
         connection = self._connection
         connection.waiting_below = 1 << 62
         before, connection.unpolled = connection.unpolled, True
@@ -253,7 +253,7 @@ class Rebalances:
             if remaining <= 0:
                 break
             if client is not None and connection.requests.waiting:
-                # What is waited for may itself be waiting for us: a blocking mark, a transaction.
+                # The awaited work may itself wait for us: a blocking mark, a transaction.
                 connection._lock.release()
                 try:
                     connection.requests.serve(client)

@@ -15,7 +15,7 @@ import confluent_kafka
 Result = TypeVar("Result")
 
 SERVE_S = 1.0
-"""How long the owner stays with requests before it polls again, and how long one may wait for the broker there."""
+"""How long the owner serves requests before it polls again, and how long one may wait for the broker."""
 
 
 class Requests:
@@ -28,7 +28,7 @@ class Requests:
 
     @property
     def waiting(self) -> bool:
-        """Whether something is asked of the client."""
+        """Whether there are requests for the client."""
         return bool(self._queue)
 
     def ask(self, function: Callable[[confluent_kafka.Consumer], Result], timeout_s: float) -> Result:
@@ -40,7 +40,7 @@ class Requests:
                 return
             try:
                 future.set_result(function(client))
-            except BaseException as error:  # noqa: BLE001  it is raised again where it was asked for
+            except BaseException as error:  # noqa: BLE001  raised again in the requesting thread
                 future.set_exception(error)
 
         with self._changed:
@@ -53,7 +53,7 @@ class Requests:
             raise TimeoutError(f"{self._name}: the client did not answer within {timeout_s:g} s") from None
 
     def serve(self, client: confluent_kafka.Consumer) -> None:
-        """Do what was asked, for a second at most. Called by the owner thread."""
+        """Carry out requests for at most a second. Called by the owner thread."""
         if not self._queue:
             return
         until = time.monotonic() + SERVE_S

@@ -20,11 +20,11 @@ from swarm_consumer.events import Committed
 ANSWER_S = 0.05
 """Pause between two checks for the answer to a commit, without a notification."""
 ASK_S = 2.0
-"""How long the owner's thread waits for what the broker says about a group's offsets."""
+"""How long the owner's thread waits for a group's offsets from the broker."""
 
 
 def moves(connection: Connection, key: Key, mark: Mark) -> bool:
-    """Whether a mark is news: one of an earlier message would take the group back."""
+    """Whether a mark moves forward: one of an earlier message would take the group back."""
     with connection._lock:
         position = connection.partitions.ledger.position(key)
     return position is None or mark[0] > position or (mark[0] == position and mark[1] is not None)
@@ -82,14 +82,14 @@ def doubt(connection: Connection, key: Key, epoch: int, *, doubtful: bool) -> No
 
 
 def committed(connection: Connection, run: Run, mark: Mark) -> None:
-    """Let ledger and figures follow a transaction: nothing of it is committed once more."""
+    """Update ledger and figures after a transaction; nothing of it is committed again."""
     key = run.lane.key
     with connection._lock:
         ledger, later = connection.partitions.ledger, run.lane.running
         ledger.committed(key, run.epoch, *mark)
         if later is not None and later is not run and later.first_offset is not None:
             later.overtaken = later.overtaken or later.first_offset < mark[0]
-        if ledger.owns(key, run.epoch) and ledger.position(key) == mark[0]:  # else another is wanted by now
+        if ledger.owns(key, run.epoch) and ledger.position(key) == mark[0]:  # otherwise another is wanted by now
             connection.turns.forget([key])
     offsets = ((*key, mark[0]),)
     connection.statistics.committed(offsets)

@@ -100,7 +100,7 @@ class Workers:
             try:
                 connection, lane = item
                 self._do(connection, lane, occupy)
-            except BaseException as error:  # noqa: BLE001  a worker that dies unseen is a node that does nothing
+            except BaseException as error:  # noqa: BLE001  if a worker died silently, the node would do nothing
                 self._failed(f"{self._name}-{index}", error)
 
     def _run_hooks(self) -> None:

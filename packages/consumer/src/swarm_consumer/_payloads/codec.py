@@ -62,7 +62,7 @@ DEFAULT = Default()
 
 
 def encode(value: Any) -> bytes | str | None:
-    """Return what is produced for a value: bytes, str and None as they are, else JSON, also of a pydantic model."""
+    """Return the bytes of a value: bytes, str and None unchanged, else JSON, also for a pydantic model."""
     if value is None or isinstance(value, (bytes, str)):
         return value
     if isinstance(value, (bytearray, memoryview)):
@@ -99,7 +99,7 @@ def joined(
 
 
 def _plain(value: Any) -> Any:
-    """What msgspec is given for a pydantic model; pydantic itself is never imported here."""
+    """Convert a pydantic model for msgspec; pydantic itself is never imported here."""
     dump = getattr(value, "model_dump", None)
     if dump is None:
         raise TypeError(

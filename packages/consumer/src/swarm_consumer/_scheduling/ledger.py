@@ -253,10 +253,6 @@ class Ledger:
         self._changed = self._changed & self._doubtful
         return moved
 
-    def keys(self) -> list[Key]:
-        """Return the assigned partitions."""
-        return list(self._entries)
-
     def _committable(self, key: Key) -> Committable | None:
         entry = self._entries[key]
         if entry.position is None:
