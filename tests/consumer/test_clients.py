@@ -14,6 +14,7 @@ import pytest
 from swarm_consumer import App, Consumer, Producer, Runtime
 from swarm_consumer.events import ClientCreated
 from swarm_consumer.kafka.clients import KafkaClients
+from swarm_consumer.kafka.librdkafka_log import ContainedLog, scrubbing
 from swarm_consumer.testing import await_committed, produce
 from swarm_consumer.testing.errors import UnsupportedByBroker
 from swarm_consumer.testing.in_memory import _MemoryClients
@@ -113,6 +114,24 @@ def test_clients_get_their_callbacks_and_the_logger_without_secrets(monkeypatch,
     with caplog.at_level(logging.INFO, "swarm_consumer.librdkafka"):
         log.log(logging.WARNING, "%s is wrong", "hunter2")
     assert caplog.messages == ["[redacted] is wrong"]
+
+
+def test_a_log_that_fails_shows_no_secret_on_standard_error_either(capfd):
+    class Full(logging.Handler):
+        def handle(self, record):
+            raise OSError("disk full")
+
+    scrubbing.learn({"hunter2secret"})
+    logger, full = logging.getLogger("swarm_consumer.test_clients"), Full()
+    logger.addHandler(full)
+    try:
+        ContainedLog(logger).log(logging.WARNING, "%s", "the password is hunter2secret")
+    finally:
+        logger.removeHandler(full)
+    shown = capfd.readouterr().err
+    assert "OSError: disk full" in shown
+    assert "the password is [redacted]" in shown
+    assert "hunter2secret" not in shown
 
 
 def test_a_level_of_its_own_log_wins_over_debug_and_needs_no_logger(monkeypatch):

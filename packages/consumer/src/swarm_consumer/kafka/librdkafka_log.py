@@ -22,7 +22,7 @@ class ContainedLog:
             self._logger.log(level, text, *arguments)
         except BaseException as error:  # noqa: BLE001  see the class
             self._failures += 1
-            tell_broken_log(self._failures, f"{text} {arguments}", error)
+            tell_broken_log(self._failures, scrubbing.clean(f"{text} {arguments}"), error)
 
 
 logger = logging.getLogger("swarm_consumer.librdkafka")

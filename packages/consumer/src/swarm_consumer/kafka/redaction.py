@@ -57,9 +57,13 @@ class ScrubbingFilter(logging.Filter):
         """Cut these out too, from now on."""
         self._secrets |= frozenset(secrets)
 
+    def clean(self, text: str) -> str:
+        """Return the text without the secrets."""
+        return scrub(text, self._secrets)
+
     def filter(self, record: logging.LogRecord) -> bool:
         """Clean the record; it always stays."""
-        record.msg, record.args = scrub(record.getMessage(), self._secrets), ()
+        record.msg, record.args = self.clean(record.getMessage()), ()
         return True
 
 
