@@ -117,8 +117,8 @@ def check_codec(codec: Codec, topic: str) -> None:
     """Raise ConfigurationError for a codec with a method that returns no result: a coroutine, or a generator."""
     for method in (codec.decode, codec.encode):
         function = inspect.unwrap(method)
-        kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-        if inspect.iscoroutinefunction(method) or any(is_one(function) for is_one in kinds):
+        yields = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+        if yields or inspect.iscoroutinefunction(method):
             raise ConfigurationError(
                 f"topic {topic!r}: {method.__qualname__} is async or contains yield, and is not awaited: let it return "
                 f"its result"
