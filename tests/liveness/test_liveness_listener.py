@@ -221,7 +221,7 @@ def test_statistics_that_cannot_be_reported_cost_neither_the_beat_nor_the_rest(
     """A report holds some ten thousand partitions; a reporter thread that ended of one more would fall silent."""
     reader, writer = pipe()
     many = [PartitionStatistics(topic="flights", partition=number) for number in range(100_000)]
-    monkeypatch.setattr(watch_module, "node_statistics", lambda *_: NodeStatistics(messages=7, partitions=many))
+    monkeypatch.setattr(watch_module, "combined_statistics", lambda *_: NodeStatistics(messages=7, partitions=many))
     monkeypatch.setattr(recorder, "report", writer.statistics)
     listener = LivenessListener(liveness_interval=0.2, statistics_interval=0.1)
     started.append(listener)
