@@ -12,18 +12,21 @@ from benchmarks.histories.primitives import Present
 Key = tuple[str, int]
 LATEST = ("before latest", "reset to latest")
 """Records that the policy "latest" has dropped."""
+SHARE_OF_HOLES = 0.35
+"""How likely an offset has no record, in a log that has holes."""
 
 
 class Record:
     """One record of a log; its identity is its own, not that of its offset, which truncation may give to another."""
 
-    __slots__ = ("covered", "handed", "handed_at", "key", "message", "number", "offset", "serial", "visible")
+    __slots__ = ("absent", "covered", "handed", "handed_at", "key", "message", "number", "offset", "serial", "visible")
 
     def __init__(self, key: Key, offset: int, serial: int, number: int) -> None:
         self.key = key
         self.offset = offset
         self.serial = serial  # the order in which a log's records were appended
         self.number = number
+        self.absent = False  # the offset has no record: compacted away, or a transaction's marker
         self.covered = ""  # by what it may be passed: handled, marked, diverted, dropped ...
         self.handed = False  # consume() has seen it
         self.handed_at = 0.0
@@ -72,15 +75,23 @@ class Log:
 
     def append(self, count: int) -> None:
         """Add records at the end."""
+        holes = self.broker.holes
         for _ in range(count):
-            self.records.append(Record(self.key, self.high, self.serial, len(self.broker.by_number)))
-            self.broker.by_number.append(self.records[-1])
-            if self.records[-1].offset < self.void:
-                self.lawless.append(self.records[-1])
-            self.serial += 1
+            while holes is not None and holes.random() < SHARE_OF_HOLES:
+                self._add().absent = True
+                self.records[-1].covered = "there is no record"
+            self._add()
         self.greatest_end = max(self.greatest_end, self.high)
         if self.owner is not None:
             self.owner.stir()
+
+    def _add(self) -> Record:
+        self.records.append(Record(self.key, self.high, self.serial, len(self.broker.by_number)))
+        self.broker.by_number.append(self.records[-1])
+        if self.records[-1].offset < self.void:
+            self.lawless.append(self.records[-1])
+        self.serial += 1
+        return self.records[-1]
 
     def truncate(self, end: int) -> None:
         """Cut the end off, as an unclean election does."""
@@ -105,6 +116,12 @@ class Log:
             self.low = low
             self.clean = max(self.clean, low)
             self.rewound = True
+
+    def next_record(self, offset: int) -> int:
+        """Return where the next record is, from an offset on; the end when there is none."""
+        while offset < self.high and self.at(offset).absent:
+            offset += 1
+        return offset
 
     def at(self, offset: int) -> Record:
         """Return the record at an offset."""
@@ -188,6 +205,7 @@ class Broker:
         self.journal = journal
         self.logs = {key: Log(self, key) for key in keys}
         self.by_number: list[Record] = []
+        self.holes: random.Random | None = None  # logs have offsets without a record
         self.up = True
         self.commit_failure = 0.0  # how likely the next commit fails
         self.delivery_failure = 0.0

@@ -94,7 +94,8 @@ class Committing:
             if not log.ahead or key not in self.positions:
                 continue
             if log.ahead_since is None or log.ahead_since < self.broker.faulty_until:
-                if log.records and log.records[0].covered in ("handled", "marked"):
+                first = next((record for record in log.records if not record.absent), None)
+                if first is not None and first.covered in ("handled", "marked"):
                     log.ahead_since = now
             elif now - log.ahead_since > GRACE_S:
                 log.had_chance = True

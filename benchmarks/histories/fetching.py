@@ -47,6 +47,11 @@ class Fetching:
                 position = positions[key]
                 if position is None:
                     continue
+            if self.broker.holes is not None and position < high:
+                self.positions[key] = log.next_record(position)
+                if self.positions[key] != position:
+                    self.journal.note("passes a hole")
+                    position = self.positions[key]
             if position < high:
                 if key not in self.reset and log.lawless:
                     log.excuse(position)

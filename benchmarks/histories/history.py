@@ -48,6 +48,10 @@ class History:
         keys: list[Key] = [(topic, partition) for topic in topics for partition in range(count)]
         self.broker = Broker(rng, self.journal, keys)
         self.journal.logs = self.broker.logs
+        # By the seed alone, so that all that was drawn before there were holes keeps its course.
+        if seed % 7 in (2, 5) and "holes" not in without:
+            self.features |= {"holes"}
+            self.broker.holes = random.Random(seed)
         self.scheduler = Scheduler(rng, rng.random() * 0.3, MOST_STEPS)
         self.transactional = self.has("transactions")
         self.per_message = self.transactional and self.has("per_message")

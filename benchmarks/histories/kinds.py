@@ -15,7 +15,7 @@ EXPECTED = (
     *(f"hook {name}" for name in ("initialized", "tick", "eofed", "revoked", "shutdown")),
     *(f"world {name}" for name in ("revoke", "lose", "truncate", "expire", "outage", "quiet")),
     *("event RevocationOverrun", "event DrainOverrun", "event Sought", "event Lost", "event BatchFailed"),
-    *("event Committed", "exit code 0", "exit code 1", "exit code 4", "peer"),
+    *("event Committed", "exit code 0", "exit code 1", "exit code 4", "peer", "passes a hole"),
 )
 
 
@@ -33,6 +33,7 @@ _OF = {
     "transactions": ("transaction committed", "transaction aborted", "commit_transaction failed"),
     "thread_mark": ("marks from a thread",),
     "small": ("client.resume",),
+    "holes": ("passes a hole",),
     "error": ("no offset, by policy",),
 }
 

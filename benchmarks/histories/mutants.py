@@ -109,6 +109,10 @@ def _beside_the_former(original: Callable[..., Any]) -> Callable[..., Any]:
     return close
 
 
+def _without_gaps(original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, key, epoch, first, next_offset, runs=None: original(self, key, epoch, first, next_offset)
+
+
 MUTANTS: dict[str, tuple[tuple[Any, str, Mutant], ...]] = {
     "an old epoch counts": (  # each guards for the others
         (Ledger, "mark", _any_epoch),
@@ -123,6 +127,7 @@ MUTANTS: dict[str, tuple[tuple[Any, str, Mutant], ...]] = {
     "a failed batch loses its first message": ((Backlog, "put_back", _rest_is_dropped),),
     "a message is left out of its batch": ((Partitions, "take", _last_is_held_back),),
     "a partition does not wait for its former assignment": ((Partitions, "close", _beside_the_former),),
+    "an offset without a record holds progress up": ((Ledger, "deliver", _without_gaps),),
     "only one lane at a time is woken": ((Partitions, "wake", _never_woken),),
 }
 
