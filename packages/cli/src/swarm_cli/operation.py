@@ -1,7 +1,5 @@
 """Shared by the commands on a running swarm: options, errors, output."""
 
-from __future__ import annotations
-
 import functools
 import os
 import sys

@@ -1,7 +1,5 @@
 """Build commands from the table of settings: each takes APP, settings from the table, and its own options."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import os

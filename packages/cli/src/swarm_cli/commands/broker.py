@@ -1,7 +1,5 @@
 """`swarm-cli broker`: the embedded development broker, in the foreground."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`swarm-cli demo`: a swarm on real records, with a node killed half-way."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`swarm-cli events`: what happens in a swarm, as it happens."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +74,7 @@ def _follow(
     every: bool,
     limit: int | None,
     for_seconds: float | None,
-    form: Callable[[Event], str],
+    form: "Callable[[Event], str]",
 ) -> None:
     from swarm_cli.views.event_lines import noteworthy
 

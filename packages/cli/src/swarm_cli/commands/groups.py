@@ -1,7 +1,5 @@
 """`swarm-cli groups seek|reset`: move the committed offsets of a group without members."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,7 +70,7 @@ def reset(
     """
     from swarm_consumer.admin import Position, initial_offset
 
-    def initial(groups: list[SubscriptionGroup], topic: str) -> Position:
+    def initial(groups: "list[SubscriptionGroup]", topic: str) -> Position:
         start = initial_offset(groups, group, topic)
         if start == "error":
             raise UsageError(
@@ -117,8 +115,8 @@ def _moved(
 
 
 def _moves(
-    cluster: Cluster, groups: list[SubscriptionGroup], name: str, place: Any, only: list[int] | None
-) -> list[Move]:
+    cluster: "Cluster", groups: "list[SubscriptionGroup]", name: str, place: Any, only: list[int] | None
+) -> "list[Move]":
     from swarm_consumer.admin import partitions_of
 
     asked = partitions_of(cluster, groups).get(name, [])
@@ -137,7 +135,7 @@ def _moves(
     ]
 
 
-def _show(moves: list[Move]) -> None:
+def _show(moves: "list[Move]") -> None:
     from swarm_cli.views.table import table_lines
 
     header = ("TOPIC", "PARTITION", "COMMITTED", "THEN", "NOTE")

@@ -1,7 +1,5 @@
 """`swarm-cli info [APP]`: versions, each setting with its value and source, the effective Kafka properties; tables."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

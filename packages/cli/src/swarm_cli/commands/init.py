@@ -1,7 +1,5 @@
 """`swarm-cli init FOLDER`: a small working project."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`swarm-cli lag APP`: how far each group is behind, by partition."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import typer

@@ -1,7 +1,5 @@
 """`swarm-cli memory`: what the swarm uses, what is shared, and what separate processes would use."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,7 +63,7 @@ def memory(
     return ExitCode.CLEAN
 
 
-def _processes(snapshot: Snapshot) -> list[Process]:
+def _processes(snapshot: "Snapshot") -> "list[Process]":
     from swarm_cli.memory_report import read
 
     wanted: list[tuple[str, int | None, int | None]] = [("supervisor", None, snapshot.pid)]
@@ -85,7 +83,7 @@ def _processes(snapshot: Snapshot) -> list[Process]:
     return processes
 
 
-def _document(snapshot: Snapshot, report: MemoryReport) -> dict[str, Any]:
+def _document(snapshot: "Snapshot", report: "MemoryReport") -> dict[str, Any]:
     return {
         "name": snapshot.name,
         "pid": snapshot.pid,

@@ -1,7 +1,5 @@
 """`swarm-cli quiet`: finish the current work and take no more, without leaving the groups."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from swarm_cli.errors import CommandError
@@ -42,7 +40,7 @@ def quiet(control: Control = None, wait: Wait = True, timeout: Timeout = 60.0, a
     return ExitCode.CLEAN
 
 
-def _is_quiet(snapshot: Snapshot) -> bool:
+def _is_quiet(snapshot: "Snapshot") -> bool:
     if snapshot.state == "quiet":
         return True
     # A degraded swarm shows that state instead of "quiet"; its nodes still show whether they are quiet.

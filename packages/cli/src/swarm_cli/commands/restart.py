@@ -1,7 +1,5 @@
 """`swarm-cli restart [NODE]`: new processes, forked from the loaded supervisor."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -69,7 +67,7 @@ class Asked(NamedTuple):
     done: bool
 
 
-def asked_nodes(snapshot: Snapshot, node: int | None) -> dict[int, Asked]:
+def asked_nodes(snapshot: "Snapshot", node: int | None) -> dict[int, Asked]:
     """The nodes to restart. Raises UsageError if there is no such node, CommandError if none is running."""
     there = {one.id: one for one in snapshot.nodes}
     if node is not None and node not in there:
@@ -84,17 +82,17 @@ def asked_nodes(snapshot: Snapshot, node: int | None) -> dict[int, Asked]:
     return asked
 
 
-def _asked(node: NodeSnapshot) -> Asked:
+def _asked(node: "NodeSnapshot") -> Asked:
     return Asked(node.generation - (node.state in ("booting", "backing off")), node.state == "done")
 
 
-def renewed(asked: dict[int, Asked], now: Snapshot) -> bool:
+def renewed(asked: dict[int, Asked], now: "Snapshot") -> bool:
     """Whether every requested node has a newer process or has ended for good, and no restart is under way."""
     nodes = {node.id: node for node in now.nodes}
     return not now.rolling_restart and all(_is_new(nodes.get(id_), before) for id_, before in asked.items())
 
 
-def _is_new(node: NodeSnapshot | None, before: Asked) -> bool:
+def _is_new(node: "NodeSnapshot | None", before: Asked) -> bool:
     if node is None:
         return True  # scaled away in the meantime
     if node.state == "done":
@@ -102,7 +100,7 @@ def _is_new(node: NodeSnapshot | None, before: Asked) -> bool:
     return node.state == "running" and node.generation > before.generation
 
 
-def obstacle(asked: dict[int, Asked], now: Snapshot) -> str:
+def obstacle(asked: dict[int, Asked], now: "Snapshot") -> str:
     """What a requested node is waiting for (other nodes that are down), or "" if nothing."""
     down = {node.id: node.state for node in now.nodes if node.id < now.wanted and node.state not in ("running", "done")}
     queued = [
@@ -117,7 +115,7 @@ def obstacle(asked: dict[int, Asked], now: Snapshot) -> str:
     return f"node {queued[0]} waits for {whom}: a restart takes down at most max_unavailable nodes at once"
 
 
-def failure(event: Event, asked: dict[int, Asked]) -> str:
+def failure(event: "Event", asked: dict[int, Asked]) -> str:
     """The reason of a failed restart, from an event; "" for other events."""
     if event["event"] == "ReplacementAborted" and event["node_id"] in asked:
         return (

@@ -1,7 +1,5 @@
 """`swarm-cli routes APP`: which topics are consumed by which handler, and which of them would run."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import typer

@@ -1,7 +1,5 @@
 """`swarm-cli scale N`: change the number of nodes."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,6 +45,6 @@ def scale(
     return ExitCode.CLEAN
 
 
-def scaled(nodes: int, now: Snapshot) -> bool:
+def scaled(nodes: int, now: "Snapshot") -> bool:
     """Whether exactly the wanted nodes exist and each of them runs (or has ended for good on its own)."""
     return now.wanted == nodes == len(now.nodes) and all(node.state in ("running", "done") for node in now.nodes)

@@ -1,7 +1,5 @@
 """`swarm-cli server APP`: one process, the same options, no supervisor."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys
@@ -45,7 +43,7 @@ def server(configuration: Configuration) -> int:
     return code
 
 
-def run(configuration: Configuration, watch: SourceWatch | None) -> int:
+def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     """Consume until stopped or until the watch sees a change. Returns the exit code."""
     from contextlib import ExitStack
 
@@ -71,7 +69,7 @@ def run(configuration: Configuration, watch: SourceWatch | None) -> int:
         if ended is not None:
             return ended
 
-        def ask(timeout_s: float) -> ClusterReport:
+        def ask(timeout_s: float) -> "ClusterReport":
             # No fork follows in this process, so it may ask the brokers itself.
             report = check_cluster(application, selection, timeout_s)
             waits_for("" if preflight.settled(report) else preflight.waiting(servers, report.error))
@@ -108,6 +106,6 @@ class LoggedLiveness:
         """Ignore an unhealthy verdict: the listener logs it with its reason."""
         return True
 
-    def report(self, statistics: NodeStatistics) -> bool:
+    def report(self, statistics: "NodeStatistics") -> bool:
         """Ignore statistics: a single process has no supervisor to send them to."""
         return True

@@ -1,7 +1,5 @@
 """`swarm-cli status`: the current state of the swarm, or a yes or no for a script or a probe."""
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Annotated
 

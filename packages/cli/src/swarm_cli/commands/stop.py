@@ -1,7 +1,5 @@
 """`swarm-cli stop`: drain and stop the swarm."""
 
-from __future__ import annotations
-
 import time
 from contextlib import nullcontext
 

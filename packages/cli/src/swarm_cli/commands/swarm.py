@@ -1,7 +1,5 @@
 """`swarm-cli swarm APP`: one supervisor, N nodes."""
 
-from __future__ import annotations
-
 import dataclasses
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -30,7 +28,7 @@ def swarm(configuration: Configuration) -> int:
     return reloading.perform(lambda watch: run(configuration, watch), settings.reload)
 
 
-def run(configuration: Configuration, watch: SourceWatch | None) -> int:
+def run(configuration: Configuration, watch: "SourceWatch | None") -> int:
     """Supervise until stopped or until the watch sees a change. Returns the exit code."""
     from swarm_cli import application_hooks
 
@@ -38,7 +36,7 @@ def run(configuration: Configuration, watch: SourceWatch | None) -> int:
         return _supervise(configuration, watch)
 
 
-def _supervise(configuration: Configuration, watch: SourceWatch | None) -> int:
+def _supervise(configuration: Configuration, watch: "SourceWatch | None") -> int:
     from swarm_cli import preflight
 
     late = (lambda: None) if watch is None else watch.end
@@ -48,8 +46,8 @@ def _supervise(configuration: Configuration, watch: SourceWatch | None) -> int:
 
 
 def _prepared(
-    configuration: Configuration, watch: SourceWatch | None, closing: ExitStack, handled: Callable[[], None]
-) -> Callable[[], int]:
+    configuration: Configuration, watch: "SourceWatch | None", closing: ExitStack, handled: "Callable[[], None]"
+) -> "Callable[[], int]":
     """Do everything up to the first fork. Returns the function that supervises and returns the exit code.
 
     `handled` is called once the supervisor answers signals.

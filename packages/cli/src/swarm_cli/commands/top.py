@@ -1,7 +1,5 @@
 """`swarm-cli top`: a live view of the swarm, with keys to act on it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import Annotated

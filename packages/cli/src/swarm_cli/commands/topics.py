@@ -1,7 +1,5 @@
 """`swarm-cli topics ...`: compare the cluster's topics with those that the application declares."""
 
-from __future__ import annotations
-
 import functools
 import sys
 from collections.abc import Callable, Mapping
@@ -140,7 +138,7 @@ def _cluster(configuration: Configuration) -> Any:
     return opened()
 
 
-def _planned(cluster: Cluster, declared: Any) -> TopicPlan:
+def _planned(cluster: "Cluster", declared: Any) -> "TopicPlan":
     from swarm_consumer.admin import plan_topics
 
     names = [topic.name for topic in declared]
@@ -155,7 +153,7 @@ def _carried_out(configuration: Configuration, actions: tuple[str, ...], as_json
         return _make(cluster, plan, as_json, detailed)
 
 
-def _make(cluster: Cluster, plan: TopicPlan, as_json: bool, detailed: bool) -> int:
+def _make(cluster: "Cluster", plan: "TopicPlan", as_json: bool, detailed: bool) -> int:
     """Make every change; a failure does not stop the others."""
     from swarm_consumer.admin import AdminError
 
@@ -179,25 +177,25 @@ def _make(cluster: Cluster, plan: TopicPlan, as_json: bool, detailed: bool) -> i
     return _code(plan, detailed)
 
 
-def _print_json(plan: TopicPlan, failures: Mapping[int, str], made: bool = False) -> None:
+def _print_json(plan: "TopicPlan", failures: Mapping[int, str], made: bool = False) -> None:
     from swarm_cli.views.topics import as_data
 
     say_json(as_data(plan, failures, made), indented=True)
 
 
-def _show(plan: TopicPlan) -> None:
+def _show(plan: "TopicPlan") -> None:
     for change in plan.changes:
         typer.echo(str(change))
     for note in plan.notes:
         typer.echo(f"! {note}")
 
 
-def _counted(plan: TopicPlan, what: str) -> str:
+def _counted(plan: "TopicPlan", what: str) -> str:
     count = len(plan.changes)
     return f"{count} change{'s' if count > 1 else ''} {what}." if count else "Nothing to do."
 
 
-def _code(plan: TopicPlan, detailed: bool) -> int:
+def _code(plan: "TopicPlan", detailed: bool) -> int:
     return ExitCode.CHANGES if detailed and plan.changes else ExitCode.CLEAN
 
 

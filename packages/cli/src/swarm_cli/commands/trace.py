@@ -1,7 +1,5 @@
 """`swarm-cli trace [NODE]`: what every thread of a node is doing."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,7 +59,7 @@ def trace(
     return ExitCode.CLEAN
 
 
-def traceable(snapshot: Snapshot, node: int | None) -> dict[int, int]:
+def traceable(snapshot: "Snapshot", node: int | None) -> dict[int, int]:
     """The pid of each node to ask. Raises UsageError for an unknown id, CommandError if there is no process."""
     there = {one.id: one for one in snapshot.nodes}
     if node is not None and node not in there:
