@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from swarm_consumer._scheduling.lane import LaneState
+from swarm_consumer._scheduling.lane import BLOCKED, LaneState
 from swarm_consumer._scheduling.partition import Partition
 
 RESUME_S = 1.0
@@ -40,7 +40,13 @@ def decide(partitions: Collection[Partition], now: float, concurrency: int, enou
     workable = False  # some partition can be worked on, now or with the next message
     draining = False
     for partition in partitions:
-        held, held_bytes, blocked = partition.held, partition.held_bytes, partition.blocked
+        held = held_bytes = 0
+        blocked = True
+        for lane in partition.lanes:  # by hand: this is done at each turn, and the properties would do it three times
+            held += len(lane.backlog.held)
+            held_bytes += lane.backlog.held_bytes
+            if lane.state not in BLOCKED:
+                blocked = False
         settings = partition.route.settings
         share = settings.max_held_bytes // len(partitions)
         workable = workable or not blocked
@@ -58,7 +64,7 @@ def decide(partitions: Collection[Partition], now: float, concurrency: int, enou
             continue
         for lane in partition.lanes:
             count = len(lane.backlog.held)
-            if lane.blocked or (lane.running is not None and now - lane.running.started > RESUME_S):
+            if lane.state in BLOCKED or (lane.running is not None and now - lane.running.started > RESUME_S):
                 flow.blocked += count
             elif count and lane.state in (LaneState.READY, LaneState.RUNNING):
                 supplied += 1

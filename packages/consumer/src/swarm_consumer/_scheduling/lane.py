@@ -39,6 +39,10 @@ class LaneState(Enum):
     CLOSED = auto()
 
 
+BLOCKED = (LaneState.WAITING, LaneState.PAUSED)
+"""The waiting messages cannot be worked on now."""
+
+
 class Lane:
     """One lane of an assigned partition."""
 
@@ -86,7 +90,7 @@ class Lane:
     @property
     def blocked(self) -> bool:
         """Whether the waiting messages cannot be worked on now."""
-        return self.state in (LaneState.WAITING, LaneState.PAUSED)
+        return self.state in BLOCKED
 
     def wants(self, hook: str) -> bool:
         """Whether there is a consumer with this hook."""

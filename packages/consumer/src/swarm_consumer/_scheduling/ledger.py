@@ -107,7 +107,10 @@ class Ledger:
             entry.begun = first
         if entry.delivered is None or next_offset > entry.delivered:
             new = first if entry.delivered is None else entry.delivered
-            entry.runs.add((max(one, new), end) for one, end in runs or [(first, next_offset)] if end > new)
+            if runs is None:  # as nearly always
+                entry.runs.add(((max(first, new), next_offset),))
+            else:
+                entry.runs.add((max(one, new), end) for one, end in runs if end > new)
             entry.delivered = next_offset
         return True
 

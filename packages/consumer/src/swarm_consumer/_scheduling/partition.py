@@ -78,11 +78,6 @@ class Partition:
         return any(lane.state is LaneState.PAUSED for lane in self.lanes)
 
     @property
-    def blocked(self) -> bool:
-        """Whether none of the waiting messages can be worked on now."""
-        return all(lane.blocked for lane in self.lanes)
-
-    @property
     def held(self) -> int:
         """How many records wait to be handed out."""
         return sum(len(lane.backlog.held) for lane in self.lanes)
