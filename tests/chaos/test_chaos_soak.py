@@ -36,7 +36,7 @@ def test_a_record_that_nobody_handled_is_lost() -> None:
     made = ledger(batch(0, 48), batch(50, 99))
     assert made.lost() == 1
     assert made.times() == {0: 1, 1: 99}
-    assert "nobody had handled" in made.problems[0]
+    assert "was never handled" in made.problems[0]
 
 
 def test_a_replay_is_counted_and_bounded_by_its_age() -> None:

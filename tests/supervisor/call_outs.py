@@ -31,17 +31,24 @@ AMBIGUOUS = {"close", "read", "fileno", "wait", "poll", "signal", "cleanup", "em
 NOT_CALLED = {"contextmanager", "property", "TypeVar", "super"}
 
 
+def noun(stem):
+    """A module's name without the underscore of a private one."""
+    return stem if stem.startswith("__") else stem.removeprefix("_")
+
+
+FILES = {noun(path.stem): path for path in sorted(PACKAGE.glob("*.py"))}
+"""Every module beside `_core`, by its noun."""
+
+
 def modules():
-    """The modules to look into, by name."""
-    return {
-        path.stem: path for path in sorted(PACKAGE.glob("*.py")) if path.stem not in PURE and path.stem not in ELSEWHERE
-    }
+    """The modules to look into, by noun."""
+    return {name: path for name, path in FILES.items() if name not in PURE and name not in ELSEWHERE}
 
 
 def impure():
     """Modules of `PURE` that import what only a shell needs: there should be none."""
     found = {}
-    for path in [*(PACKAGE / f"{name}.py" for name in PURE), *(PACKAGE / "_core").glob("*.py")]:
+    for path in [*(FILES[name] for name in PURE), *(PACKAGE / "_core").glob("*.py")]:
         tree = ast.parse(path.read_text())
         imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         if bad := imported & (FOREIGN_MODULES - {"os", "logging"}):
@@ -152,14 +159,14 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Imports the marked modules in the place of those on disk."""
 
     def find_spec(self, fullname, path, target=None):
-        name = fullname.rpartition(".")[2]
-        if not fullname.startswith("swarm_supervisor.") or name not in modules():
+        package, _, name = fullname.rpartition(".")
+        if package != "swarm_supervisor" or noun(name) not in modules():
             return None
-        return importlib.util.spec_from_loader(fullname, self, origin=str(PACKAGE / f"{name}.py"))
+        return importlib.util.spec_from_loader(fullname, self, origin=str(FILES[noun(name)]))
 
     def exec_module(self, module):
-        name = module.__name__.rpartition(".")[2]
-        path = PACKAGE / f"{name}.py"
+        name = noun(module.__name__.rpartition(".")[2])
+        path = FILES[name]
         module.__file__ = str(path)
         tree, _ = mark(name, path)
         exec(compile(tree, str(path), "exec"), module.__dict__)

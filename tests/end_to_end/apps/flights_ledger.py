@@ -5,6 +5,7 @@ SABOTAGE breaks the promise on purpose, so that the test which counts on it is s
 
 import os
 import time
+from typing import Any
 
 from examples.flights import reference
 from examples.flights.enrich import enrich
@@ -52,8 +53,8 @@ def sabotage(kind: str) -> None:
     elif kind == "store-before":
         deliver = Ledger.deliver
 
-        def deliver_and_mark(self: Ledger, key: Key, epoch: int, first: int, next_offset: int) -> bool:
-            return deliver(self, key, epoch, first, next_offset) and self.mark(key, epoch, next_offset)
+        def deliver_and_mark(self: Ledger, key: Key, epoch: int, first: int, next_offset: int, runs: Any) -> bool:
+            return deliver(self, key, epoch, first, next_offset, runs) and self.mark(key, epoch, next_offset)
 
         Ledger.deliver = deliver_and_mark  # type: ignore[method-assign]
     elif kind:
