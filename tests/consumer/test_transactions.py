@@ -8,7 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from swarm_consumer import App, ConfigurationError, Consumer, ConsumptionError, DeadLetters, DeliveryError
 from swarm_consumer._connection import transaction_offsets
@@ -363,6 +363,56 @@ def test_turns_come_in_order_and_one_at_a_time():
     assert asyncio.run(waits())
     turns.give()
     assert turns.take(0)
+
+
+class _Committing:
+    """A client whose commit answers with these errors, each after some seconds, and then succeeds."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.timeouts = []
+        self.aborted = 0
+
+    def begin_transaction(self):
+        pass
+
+    def commit_transaction(self, timeout):
+        self.timeouts.append(timeout)
+        if self.answers:
+            share, error = self.answers.pop(0)
+            time.sleep(max(0.0, timeout * share))
+            raise KafkaException(error)
+
+    def abort_transaction(self, timeout):
+        self.aborted += 1
+
+
+def _transactions(client):
+    return Transactions(lambda: client, lambda timeout: None, lambda error: None)
+
+
+def test_a_commit_is_not_repeated_in_the_last_moment_of_its_time():
+    late = KafkaError(KafkaError._TIMED_OUT, "late", False, True)
+    client = _Committing((0.99, late))
+    transactions = _transactions(client)
+    with pytest.raises(DeliveryError, match="was not answered"):
+        transactions.commit(transactions.begin(1.0), 0.5)
+    assert len(client.timeouts) == 1
+    assert client.aborted == 0
+
+
+def test_an_error_of_state_while_a_commit_is_under_way_is_no_answer():
+    state = KafkaError(KafkaError._STATE, "Operation not valid in state CommittingTransaction", False, False)
+    client = _Committing((0.99, state))
+    transactions = _transactions(client)
+    scope = transactions.begin(1.0)
+    done = []
+    scope.on_committed.append(lambda: done.append(True))
+    with pytest.raises(DeliveryError, match="was not answered"):
+        transactions.commit(scope, 0.1)
+    assert client.aborted == 0
+    transactions.commit(transactions.begin(1.0), 0.5)
+    assert done == [True]
 
 
 # -- with a broker -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import confluent_kafka
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from swarm_consumer._producing.turns import Turns
 from swarm_consumer.errors import DeliveryError, SwarmConsumerError
@@ -17,6 +17,11 @@ from swarm_consumer.kafka.client_errors import kafka_error_of, without_frames
 
 FLUSH_BEFORE_ABORT_S = 5.0
 """How long an abort waits for what was produced in its transaction."""
+
+
+LEAST_COMMIT_S = 0.05
+"""A commit is not repeated with less time than this. librdkafka hands a call's steps to its own thread; a step that ran
+out of time is done later, and its result can end a later call of the same commit too early, in an error of state."""
 
 
 class TransactionScope:
@@ -156,7 +161,7 @@ class Transactions:
             try:
                 self._client().commit_transaction(max(0.0, deadline - time.monotonic()))
             except KafkaException as error:
-                if not _is_definite(error) and time.monotonic() < deadline:
+                if not _is_definite(error) and deadline - time.monotonic() > LEAST_COMMIT_S:
                     continue
                 raise
             return
@@ -190,7 +195,10 @@ class Transactions:
 def _is_definite(error: BaseException) -> bool:
     """Whether an error means that the transaction was not committed."""
     cause = kafka_error_of(error)
-    return cause is not None and not cause.retriable()
+    if cause is None or cause.retriable():
+        return False
+    # BeginCommit, CommittingTransaction, CommitNotAcked: it is still under way.
+    return not (cause.code() == KafkaError._STATE and "Commit" in cause.str())
 
 
 def _no_turn(timeout: float) -> DeliveryError:
