@@ -167,7 +167,7 @@ class Connection:
             return self.partitions.owing(lane.key)
 
     def take(self, lane: Lane) -> Run | None:
-        """Begin the next run of a lane: a tick that is due between two batches, or a batch; None: nothing to do."""
+        """Begin the next run of a lane: a tick due between two batches, or a batch; None if there is nothing to do."""
         with self._lock:
             if lane.tick_due and lane.state is LaneState.READY and self.partitions.may_start(lane):
                 lane.tick_due = False
@@ -175,7 +175,7 @@ class Connection:
             return self.partitions.take(lane, time.monotonic())
 
     def begin_hook(self, lane: Lane, action: str) -> Run | None:
-        """Begin the run of a hook, on the thread that calls it; None when it has lost its sense."""
+        """Begin the run of a hook, on the thread that calls it; None if the hook is obsolete."""
         with self._lock:
             return self._hook_run(lane, action)
 
