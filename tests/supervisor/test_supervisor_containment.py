@@ -182,6 +182,34 @@ except ChildProcessError:
     assert "all nodes are stopped" in swarm.all("ErrorOccurred")[-1]["where"]
 
 
+def test_a_node_that_is_stopped_after_the_end_has_begun_is_continued(start):
+    """A stop takes effect when the process next runs: it was read as running, was asked to end, and then stopped."""
+    swarm = start(
+        TELL
+        + """
+def slow(node):
+    beat(node)
+    time.sleep(0.3)
+    tell(drained=node.id)
+supervisor = supervise(slow, nodes=1, shutdown_timeout=5.0)
+@supervisor.on(events.NodeRunning)
+def sabotage(event):
+    supervisor._runner.fleet.table = {}
+    supervisor.stop()
+@supervisor.on(events.ErrorOccurred)
+def stop_it(event):
+    if "all nodes are stopped" in event.where:       # told after the signals
+        os.kill(supervisor.snapshot().nodes[0].pid, signal.SIGSTOP)
+try:
+    supervisor.run()
+except RuntimeError:
+    sys.exit(42)
+"""
+    )
+    assert swarm.end() == 42, swarm.stderr
+    assert [event["drained"] for event in swarm.all("Told")] == [0]
+
+
 def test_a_second_term_cuts_short_what_a_failed_core_waits_for(start):
     swarm = start("""
 def stuck(node):

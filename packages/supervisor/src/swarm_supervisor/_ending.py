@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import select
+import signal
 import time
 from collections.abc import Callable, Sequence
 
 from swarm_supervisor._node_handle import NodeHandle
 from swarm_supervisor.signals import FORCING, SignalInbox
 
-_LOOK_MS = 1000.0
+_LOOK_MS = 250.0
 
 
 class Ending:
@@ -53,6 +54,10 @@ class Ending:
                 return
             poll = select.poll()
             for handle in running:
+                # A stop takes effect only when the process next runs, perhaps after it was asked to end.
+                with contextlib.suppress(OSError):
+                    if handle.state() == "T":
+                        handle.pidfd.signal(signal.SIGCONT)
                 poll.register(handle.pidfd.fileno(), select.POLLIN)
             if not forced:
                 poll.register(self._inbox.fileno(), select.POLLIN)
