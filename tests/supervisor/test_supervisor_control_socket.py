@@ -110,8 +110,11 @@ def test_a_request_without_an_end_is_bounded(swarm, connect):
 
 def connect_works(connect):
     sock = connect()
-    sock.sendall(b'{"command": "status"}\n')
-    return answer(sock)[0]["ok"]
+    # One that is refused is told so and closed at once, perhaps before it has asked.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        sock.sendall(b'{"command": "status"}\n')
+        return answer(sock)[0]["ok"]
+    return False
 
 
 def test_many_requests_at_once_half_a_line_and_silence_hold_up_nobody(swarm, connect):
