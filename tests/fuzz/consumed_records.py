@@ -6,6 +6,7 @@ from swarm_consumer import DeserializationError, Json, MessagePack
 from swarm_consumer._handling.message import Message
 from swarm_consumer._payloads.deserialization import Decoders, compile_decoder
 from swarm_consumer._producing.letters import letter_headers
+from swarm_consumer.events import describe
 
 PACKAGES = [
     "swarm_consumer._handling.message",
@@ -94,7 +95,7 @@ def _read(message, field):
 
 def check_letter(record, error):
     """What is dead-lettered for this error can be produced."""
-    headers = letter_headers(record, "group", 1, error)
+    headers = letter_headers(record, "group", 1, describe(error))
     assert headers[: len(record.headers())] == record.headers()
     for name, value in headers[len(record.headers()) :]:
         assert name.startswith("swarm-")

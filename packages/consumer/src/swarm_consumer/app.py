@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from swarm_consumer._handling import handlers
-from swarm_consumer._handling.annotations import payload_of
+from swarm_consumer._handling.annotations import check_headers_decoder, decoders_of, payload_of
 from swarm_consumer._handling.consumer import Consumer, FunctionConsumer
 from swarm_consumer._handling.hooks import Hooked, Hooks
-from swarm_consumer._payloads.deserialization import check_decoder, compile_decoders
 from swarm_consumer._reporting.bus import Bus, Listener
 from swarm_consumer._running.process_settings import ProcessSettings, check_process_setting
 from swarm_consumer.declaring.checks import check_flag, check_mapping, check_name, check_number, check_topic, declared
@@ -155,7 +154,7 @@ class App(Hooked):
                 if value is not None:
                     check_name(value, option, where)
             if headers is not None:
-                check_decoder(headers, names[0], "headers")
+                check_headers_decoder(headers, names[0])
             check_mapping(config or {}, "config", where)
 
         def declare(consumer: ConsumerClass) -> ConsumerClass:
@@ -176,7 +175,7 @@ class App(Hooked):
                         {} if kafka is None else kafka,
                         settings,
                         place,
-                        decoders=compile_decoders(name, wanted, key, headers),
+                        decoders=decoders_of(name, wanted, key, headers),
                         **route,
                     )
                     if partitions is not None:
@@ -317,10 +316,7 @@ class App(Hooked):
         KeyboardInterrupt drains before it is raised. The options are those of `Runtime`.
         """
         from swarm_consumer._running.runtime import Runtime
-        from swarm_consumer.process.signals import handling
+        from swarm_consumer._running.signals import run_under_signals
 
         runtime = Runtime(self, selection=selection, **options)
-        if not signals:
-            return runtime.run()
-        with handling(runtime):
-            return runtime.run()
+        return run_under_signals(runtime) if signals else runtime.run()

@@ -10,7 +10,7 @@ from typing import Any
 
 from swarm_consumer._handling.batch import Batch
 from swarm_consumer._handling.handlers import code_of
-from swarm_consumer._payloads.deserialization import Json, MessagePack
+from swarm_consumer._payloads.deserialization import Decoders, Json, MessagePack, check_decoder, compile_decoders
 from swarm_consumer.errors import ConfigurationError
 
 _RAW = (Any, object, bytes, None, type(None))
@@ -47,6 +47,16 @@ def payload_of(handler: Any, given: Any, names: Mapping[str, Any]) -> Any:
     if wanted is not None and not _fits(wanted, annotated):
         raise _contradiction(name, annotated, given)
     return given
+
+
+def decoders_of(topic: str, payload: Any, key: Any, headers: Any) -> Decoders:
+    """Return a topic's compiled decoders. Raises ConfigurationError for one that cannot decode."""
+    return compile_decoders(topic, payload, key, headers)
+
+
+def check_headers_decoder(function: Any, topic: str) -> None:
+    """Raise ConfigurationError for a decoder of headers that is not callable, before the handler is known."""
+    check_decoder(function, topic, "headers")
 
 
 def _contradiction(name: str, annotated: Any, given: Any) -> ConfigurationError:

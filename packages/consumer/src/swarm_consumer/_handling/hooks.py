@@ -95,7 +95,12 @@ class Hooks:
             except (KeyboardInterrupt, SwarmConsumerError):
                 raise
             except BaseException as error:
-                raise WarmupError(f"the warm-up {hook} failed: {describe(error)}{place_in(error)}") from error
+                raise WarmupError(f"the warm-up {hook} failed: {blame(error)}") from error
+
+
+def blame(error: BaseException) -> str:
+    """Return an error as one line, with the user's line that raised it."""
+    return f"{describe(error)}{place_in(error)}"
 
 
 class Hooked:

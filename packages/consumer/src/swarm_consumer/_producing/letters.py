@@ -8,7 +8,6 @@ import confluent_kafka
 
 from swarm_consumer._payloads.codec import DEFAULT
 from swarm_consumer.kafka.record_headers import headers_of
-from swarm_consumer.wording.plain_text import describe
 
 SOURCE_TOPIC = "swarm-source-topic"
 SOURCE_PARTITION = "swarm-source-partition"
@@ -20,16 +19,16 @@ ERROR = "swarm-error"
 _MAX_ERROR_BYTES = 1000
 
 
-def letter(record: confluent_kafka.Message, group: str, attempts: int, error: BaseException) -> dict[str, Any]:
+def letter(record: confluent_kafka.Message, group: str, attempts: int, reason: str) -> dict[str, Any]:
     """Return what `Producer.produce` is given beside the value, which is sent as it came, whatever codec it is in.
 
     The record's timestamp is left out: a letter as old as its record may be past the retention of its topic.
     """
-    return {"key": record.key(), "headers": letter_headers(record, group, attempts, error), "codec": DEFAULT}
+    return {"key": record.key(), "headers": letter_headers(record, group, attempts, reason), "codec": DEFAULT}
 
 
 def letter_headers(
-    record: confluent_kafka.Message, group: str, attempts: int, error: BaseException
+    record: confluent_kafka.Message, group: str, attempts: int, reason: str
 ) -> list[tuple[str, bytes | None]]:
     """Return the record's headers followed by its source, its time and the reason."""
     _, timestamp = record.timestamp()
@@ -40,7 +39,7 @@ def letter_headers(
         SOURCE_GROUP: group,
         **({SOURCE_TIMESTAMP: str(timestamp)} if timestamp > 0 else {}),
         ATTEMPTS: str(attempts),
-        ERROR: describe(error),
+        ERROR: reason,
     }
     return headers_of(record) + [(name, _bounded(text)) for name, text in added.items()]
 

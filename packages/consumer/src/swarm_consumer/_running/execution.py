@@ -20,7 +20,7 @@ from swarm_consumer._running.partition_context import PartitionContext
 from swarm_consumer._running.returned import complete
 from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer._scheduling.run import Run, run_in_hand
-from swarm_consumer.events import DeadLettered, ErrorOccurred
+from swarm_consumer.events import DeadLettered, ErrorOccurred, describe
 
 SETTLE_TIMEOUT_S = 60.0
 """How long a batch waits at its end for the acknowledgement of its output before it counts as failed."""
@@ -82,7 +82,7 @@ class Execution:
             return False
         if limits.topic is not None:
             try:
-                options = letter(record, run.lane.route.group, run.attempt, error)
+                options = letter(record, run.lane.route.group, run.attempt, describe(error))
                 produce = functools.partial(self._producer.produce, limits.topic, record.value(), told=True, **options)
                 if self._producer.transactional and run.lane.consumer is not None:
                     transactions = _context(run).transactions

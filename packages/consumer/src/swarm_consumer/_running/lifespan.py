@@ -8,12 +8,11 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from swarm_consumer._handling.hooks import Hook, context_maker
+from swarm_consumer._handling.hooks import Hook, blame, context_maker
 from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._running.event_loop import EventLoop
 from swarm_consumer.errors import LifespanError
-from swarm_consumer.events import ErrorOccurred, describe
-from swarm_consumer.wording.place import place_in
+from swarm_consumer.events import ErrorOccurred
 
 END_S = 5.0
 """Least time for the end of an async lifespan, if the drain has used up its time."""
@@ -102,7 +101,7 @@ class Lifespan:
                     self._bus.emit(ErrorOccurred(where="lifespan", error=self.error))
 
     def _failed(self, when: str, error: BaseException) -> LifespanError:
-        return LifespanError(f"the lifespan {self._hook} failed {when}: {describe(error)}{place_in(error)}")
+        return LifespanError(f"the lifespan {self._hook} failed {when}: {blame(error)}")
 
 
 class _Task:
