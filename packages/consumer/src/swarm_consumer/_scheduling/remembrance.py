@@ -16,6 +16,14 @@ from typing import Protocol
 
 from swarm_consumer._scheduling.ledger import Key
 
+CLAIM_PREFIX = "swarm:"
+"""How every token begins: the metadata of a commit that shows under which claim it was made."""
+
+
+def is_token(metadata: str | None) -> bool:
+    """Whether the metadata of a commit is a token, and so nothing of the application's."""
+    return metadata is not None and metadata.startswith(CLAIM_PREFIX)
+
 
 class Verdict(IntEnum):
     """What the parent process says of the end of a life."""
@@ -79,7 +87,7 @@ class Remembered:
     life: tuple[int, int]
     """Node id and generation of the process that wrote it."""
     token: str
-    """What the commits of its claim carry as metadata."""
+    """What the commits of its claim carry as metadata: `CLAIM_PREFIX` and what no other claim has, on no machine."""
     position: int | None
     """Everything before this offset is done; None: unknown."""
     leader_epoch: int | None
