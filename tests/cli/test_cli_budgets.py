@@ -1,19 +1,20 @@
 """Times that contradict one another are refused, or warned of, with what to set."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from swarm_cli import budgets
 from swarm_cli.errors import UsageError
+from swarm_consumer import App
+from swarm_consumer.routing import SubscriptionGroup
 
 
-def static_group(**properties: Any) -> Any:
-    given = {"group.instance.id": "shop", **properties}
-    return SimpleNamespace(
-        name="pricing", properties={name: SimpleNamespace(value=value) for name, value in given.items()}
-    )
+def static_group(**properties: Any) -> SubscriptionGroup:
+    app = App("shop", {"group.instance.id": "shop", **properties})
+    app.consume("orders", group="pricing")(lambda messages: None)
+    (group,) = app.subscription_groups()
+    return group
 
 
 def test_a_delay_that_outlasts_the_session_names_both_options_and_what_to_set() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from swarm_consumer import App, ConfigurationError, Consumer, DeadLetters, Runtime, Selection
 from swarm_consumer._payloads.codec import encode
+from swarm_consumer.kafka.clients import KafkaClients
 from swarm_consumer.kafka.producer_properties import producer_properties
 from swarm_consumer.kafka.redaction import MASK, ScrubbingFilter, is_secret, redacted, scrub, secrets_of
 from swarm_consumer.routing.client_properties import ClientProperties
@@ -228,6 +229,37 @@ def test_defaults_depend_on_the_group_protocol():
         "partition.assignment.strategy"
         not in ClientProperties(consumer.subscription_groups()[0], "x", None).for_client()
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "heartbeat"),
+    [
+        ({}, 1000),
+        ({"group.protocol": "Classic"}, 1000),  # librdkafka reads choices in any case
+        ({"session.timeout.ms": 6000}, 1000),
+        ({"session.timeout.ms": "3000"}, 999),
+        ({"session.timeout.ms": 300}, 99),
+        ({"session.timeout.ms": 1}, 1),
+        ({"heartbeat.interval.ms": 2500}, 2500),
+        ({"group.protocol": "consumer"}, None),
+        ({"group.protocol": "CONSUMER"}, None),
+    ],
+)
+def test_a_heartbeat_a_second_is_the_default_of_the_classic_protocol_alone(given, heartbeat):
+    one = App("test", {**KAFKA, **given})
+    one.topic("a")(Handler)
+    (group,) = one.subscription_groups()
+    properties = ClientProperties(group, "x", None).for_client()
+    assert properties.get("heartbeat.interval.ms") == heartbeat
+    client = KafkaClients(log_level=0).consumer(properties)  # refuses what it does not take
+    client.close()
+
+
+def test_what_is_finished_is_committed_twice_a_second_unless_the_user_says_otherwise():
+    one, other = app(), App("test", {**KAFKA, "auto.commit.interval.ms": 5000})
+    for each in (one, other):
+        each.topic("a")(Handler)
+    assert [each.subscription_groups()[0].commit_interval_s for each in (one, other)] == [0.5, 5.0]
 
 
 def test_eof_events_are_on_only_for_consumers_that_ask():

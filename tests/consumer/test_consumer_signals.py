@@ -50,7 +50,9 @@ def program(embedded_broker, topic_name):
     started = []
 
     def start(signals):
-        given = json.dumps([{**embedded_broker.client_settings(), "log_level": 0}, topic, signals])
+        given = json.dumps(
+            [{**embedded_broker.client_settings(), "log_level": 0, "auto.commit.interval.ms": 5000}, topic, signals]
+        )
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

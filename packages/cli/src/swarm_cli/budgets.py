@@ -17,8 +17,6 @@ REPORT_SHARE = 0.8
 """A wait for messages may take at most this share of node_report_timeout."""
 REJOIN_S = 10.0
 """Time a static member needs, on top of the restart delay, to rejoin before its session ends."""
-SESSION_TIMEOUT_S = 45.0
-"""librdkafka's default of session.timeout.ms."""
 
 
 def check(
@@ -68,9 +66,9 @@ def static_membership(
     for group in groups:
         if "group.instance.id" not in group.properties:
             continue
-        if _value(group, "group.protocol", "classic") == "consumer":
+        if group.protocol == "consumer":
             continue  # the broker sets the session timeout, and the client does not know it
-        session = float(_value(group, "session.timeout.ms", 1000 * SESSION_TIMEOUT_S)) / 1000
+        session = group.session_timeout_s
         if node_restart_delay + REJOIN_S >= session:
             raise UsageError(
                 f"node_restart_delay ({node_restart_delay:g} s) plus {REJOIN_S:g} s to rejoin must be below "
@@ -84,8 +82,3 @@ def static_membership(
                 f"other nodes, in a rebalance. To avoid that, set --restart-delay-max below {session - REJOIN_S:g}, or "
                 "a longer session with --kafka session.timeout.ms=MILLISECONDS"
             )
-
-
-def _value(group: SubscriptionGroup, name: str, default: object) -> str:
-    found = group.properties.get(name)
-    return str(default if found is None else found.value)

@@ -39,7 +39,6 @@ OUTPUT_OF_SEPARATE, OUTPUT_OF_ONE = "flights-enriched-by-separate-processes", "f
 STATUS_INTERVAL_S = 0.2
 RESTART_DELAY_S = 1.0
 """Shorter than the default (5 s), so that the viewer sees the node return."""
-COMMIT_INTERVAL_MS = 500
 DEADLINE_S = 120.0
 
 
@@ -131,8 +130,6 @@ class Demonstration:
             *("--node-restart-delay", str(RESTART_DELAY_S)),
             # If the demo is killed, its broker is gone too, and a drain could never end.
             *("--drain-timeout", "5", "--shutdown-timeout", "10"),
-            # Records not yet committed are handled again after a kill: ten times fewer than with the default.
-            *("--kafka", f"auto.commit.interval.ms={COMMIT_INTERVAL_MS}"),
             *self._kafka_arguments(broker),
         ]
 

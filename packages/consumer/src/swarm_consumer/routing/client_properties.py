@@ -10,7 +10,7 @@ from swarm_consumer.kafka.client_errors import client_text
 from swarm_consumer.kafka.producer_properties import consumer_properties
 from swarm_consumer.kafka.redaction import scrub, secrets_of
 from swarm_consumer.routing.routes import SubscriptionGroup, instance_id
-from swarm_consumer.routing.settings import DEFAULT_ASSIGNOR
+from swarm_consumer.routing.settings import DEFAULT_ASSIGNOR, DEFAULT_HEARTBEAT_MS
 
 
 class ClientProperties:
@@ -25,8 +25,9 @@ class ClientProperties:
         self.instance_id: str | None = None if prefix is None else instance_id(str(prefix), node_id, group.name)
         if self.instance_id is not None:
             properties["group.instance.id"] = self.instance_id
-        if str(properties.get("group.protocol", "classic")) == "classic":
+        if group.protocol == "classic":  # for a client of the other protocol either property is an error
             properties.setdefault("partition.assignment.strategy", DEFAULT_ASSIGNOR)
+            properties.setdefault("heartbeat.interval.ms", heartbeat_ms(group.session_timeout_s))
         properties["auto.offset.reset"] = group.routes[0].settings.initial_offset
         properties["group.id"] = group.consumer_group
         properties["client.id"] = client_id if node_id is None else f"{client_id}-{node_id}"
@@ -48,9 +49,8 @@ class ClientProperties:
     @property
     def incremental(self) -> bool:
         """Whether a rebalance names only the changes, not the whole assignment."""
-        properties = self._properties
-        protocol = str(properties.get("group.protocol", "classic"))
-        return protocol != "classic" or "cooperative" in str(properties["partition.assignment.strategy"])
+        strategy = self._properties.get("partition.assignment.strategy")
+        return self._group.protocol != "classic" or "cooperative" in str(strategy)
 
     def where(self, name: str) -> str:
         """Return where a property was set."""
@@ -70,6 +70,11 @@ class ClientProperties:
     def names(self) -> list[str]:
         """The names of all properties, longest first, so that a search in a text finds the most specific one."""
         return sorted(self._properties, key=len, reverse=True)
+
+
+def heartbeat_ms(session_s: float) -> int:
+    """Return the default of heartbeat.interval.ms: less than a third of the session, so that two may get lost."""
+    return max(1, min(DEFAULT_HEARTBEAT_MS, (int(1000 * session_s) - 1) // 3))
 
 
 def client_error(error: BaseException, properties: ClientProperties) -> ConfigurationError:

@@ -88,6 +88,18 @@ class SubscriptionGroup:
         return int(given.value) / 1000 if given is not None else 300.0
 
     @property
+    def protocol(self) -> str:
+        """group.protocol: classic or consumer."""
+        given = self.properties.get("group.protocol")
+        return "classic" if given is None else str(given.value).lower()
+
+    @property
+    def session_timeout_s(self) -> float:
+        """session.timeout.ms in seconds; under group.protocol=consumer the broker sets it, and no client knows it."""
+        given = self.properties.get("session.timeout.ms")
+        return int(given.value) / 1000 if given is not None else 45.0
+
+    @property
     def commit_interval_s(self) -> float:
         """auto.commit.interval.ms in seconds."""
         given = self.properties.get("auto.commit.interval.ms")
@@ -200,7 +212,7 @@ def _check_patterns(groups: Iterable[SubscriptionGroup]) -> None:
     whole names (KIP-848), so that ``^flights-`` silently matches nothing.
     """
     for group in groups:
-        if _choices(group, "group.protocol", "classic") == {"consumer"}:
+        if group.protocol == "consumer":
             for route in group.routes:
                 if route.active and route.is_pattern and re.search(r"[\w.-]$", route.topic):
                     raise ConfigurationError(

@@ -22,7 +22,9 @@ DEFAULT_PROPERTIES: Mapping[str, Any] = {
     # The bound of the prefetch per client: 16 MiB is enough for 2 million small messages a second.
     "queued.max.messages.kbytes": 16384,
     "statistics.interval.ms": 5000,
-    "auto.commit.interval.ms": 5000,
+    # One request of each client in an interval in which something was finished. With 5000 a killed node cost up to 5 s
+    # of work done again; the throughput is the same.
+    "auto.commit.interval.ms": 500,
     # Not an error here: a topic that does not exist yet is reported once and consumed when it appears.
     "topic.metadata.refresh.interval.ms": 30000,
 }
@@ -30,6 +32,10 @@ DEFAULT_PROPERTIES: Mapping[str, Any] = {
 
 DEFAULT_ASSIGNOR = "cooperative-sticky"
 """The assignment strategy under the classic protocol: a rebalance only takes the partitions that move."""
+
+DEFAULT_HEARTBEAT_MS = 1000
+"""heartbeat.interval.ms under the classic protocol: members hear of a rebalance in the answer to a heartbeat, so that
+partitions of a member that leaves wait for this long. librdkafka's default is 3000."""
 
 OWNED_PROPERTIES: Mapping[str, str] = {
     "enable.auto.offset.store": "Swarm stores offsets, and only after the handler has returned for them",
