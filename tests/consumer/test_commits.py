@@ -92,6 +92,7 @@ class Reported:
         from swarm_consumer.kafka.client_errors import Repetitions
 
         self.bus, self.refusals, self.awaited, self.unpolled = Bus(), Repetitions(), {}, False
+        self.kept = None
         self._lock, self.turns = threading.Lock(), CommitTurns(5.0, time.monotonic())
         self._changed = threading.Condition(self._lock)
         self.group = type("Named", (), {"name": "delays", "consumer_group": "delays"})

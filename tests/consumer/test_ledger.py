@@ -445,3 +445,67 @@ class CompletionMachine(RuleBasedStateMachine):
 
 CompletionMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 TestCompletions = CompletionMachine.TestCase
+
+
+class RecordingPlace:
+    """A note that remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+        self.token = "swarm:1"
+
+    def __getattr__(self, name):
+        return lambda *arguments, **options: self.told.append((name, *arguments, *options.values()))
+
+
+def test_the_note_follows_the_position():
+    ledger, place = Ledger(), RecordingPlace()
+    epoch = ledger.assign(KEY, place)
+    ledger.deliver(KEY, epoch, 0, 10)
+    ledger.complete(KEY, epoch, 5, 10)  # a gap before it
+    assert place.told == []
+    ledger.complete(KEY, epoch, 0, 5, 7)
+    assert place.told == [("move", 10, None)]
+    assert ledger.present(KEY).metadata == "swarm:1"
+    ledger.taken(KEY, 10)
+    assert place.told[-1] == ("committed", 10)
+
+
+def test_the_note_of_a_stale_epoch_is_not_moved():
+    ledger, place = Ledger(), RecordingPlace()
+    epoch = ledger.assign(KEY, place)
+    ledger.deliver(KEY, epoch, 0, 10)
+    ledger.restart(KEY, 3)
+    assert place.told == [("renew",)]
+    assert not ledger.mark(KEY, epoch, 10)
+    assert place.told == [("renew",)]
+    assert ledger.present(KEY).metadata == "swarm:1"
+
+
+def test_a_position_with_metadata_of_the_application_is_not_noted():
+    ledger, place = Ledger(), RecordingPlace()
+    epoch = ledger.assign(KEY, place)
+    ledger.deliver(KEY, epoch, 0, 10)
+    ledger.mark(KEY, epoch, 5, metadata="mine")
+    assert place.told[-1] == ("move", None, None)
+    assert ledger.present(KEY).metadata == "mine"
+    ledger.mark(KEY, epoch, 8)
+    assert place.told[-1] == ("move", 8, None)
+    ledger.mark(KEY, epoch, 8, metadata="mine again")
+    assert place.told[-1] == ("move", None, None)
+
+
+def test_an_offset_that_a_transaction_has_committed_is_not_noted():
+    ledger, place = Ledger(), RecordingPlace()
+    epoch = ledger.assign(KEY, place)
+    ledger.deliver(KEY, epoch, 0, 10)
+    ledger.committed(KEY, epoch, 5)
+    assert place.told == [("move", None, None)]
+
+
+@pytest.mark.parametrize("gracefully", [True, False])
+def test_only_a_graceful_release_hides_the_note(gracefully):
+    ledger, place = Ledger(), RecordingPlace()
+    ledger.assign(KEY, place)
+    ledger.release(KEY, gracefully=gracefully)
+    assert place.told == ([("release",)] if gracefully else [])

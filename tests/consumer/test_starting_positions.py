@@ -108,7 +108,7 @@ def test_without_an_answer_the_first_record_says_where_the_partition_begins(worl
     """A coordinator that loads does not say in time what is committed; the same must hold then."""
     from swarm_consumer._connection import starts
 
-    monkeypatch.setattr(starts, "committed", lambda client, keys: None)
+    monkeypatch.setattr(starts, "committed", lambda client, keys: {})
     topic = world.topic()
     world.produce(topic, [b"%d" % number for number in range(20)], partition=0)
     commit_from_outside(world, topic, 300)

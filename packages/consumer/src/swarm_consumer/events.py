@@ -111,6 +111,52 @@ class Lost(_Rebalance):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TakenOver(Event):
+    """A partition continues where its last owner was, beyond what that one had committed."""
+
+    level: ClassVar[int] = logging.INFO
+    topic: str
+    partition: int
+    position: int
+    """The first offset that is handled here."""
+    committed: int
+    """The committed offset."""
+    node_id: int
+    """Of the last owner."""
+    generation: int
+    """Of the last owner."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.topic}[{self.partition}]: continues at offset {self.position}, where node {self.node_id} "
+            f"(generation {self.generation}) was; {self.committed} is committed"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeOverRefused(Event):
+    """What the last owner noted is not used: its records from the committed offset on are handled again."""
+
+    level: ClassVar[int] = logging.WARNING
+    topic: str
+    partition: int
+    position: int | None
+    """Where the last owner was, as it noted."""
+    committed: int | None
+    """The committed offset; None: nothing is committed."""
+    node_id: int
+    generation: int
+    reason: str
+
+    def __str__(self) -> str:
+        start = "nothing is committed" if self.committed is None else f"starts at the committed offset {self.committed}"
+        return (
+            f"{self.topic}[{self.partition}]: {start}, although node {self.node_id} (generation {self.generation}) "
+            f"noted {self.position}: {self.reason}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RevocationOverrun(Event):
     """In-flight work did not end within the revocation budget; its partitions were handed over at their marks."""
 

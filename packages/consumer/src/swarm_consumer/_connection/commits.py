@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer._connection.requests import SERVE_S
 from swarm_consumer._scheduling.ledger import Committable, Key
+from swarm_consumer._scheduling.remembrance import is_token
 from swarm_consumer.events import CommitRefused, Committed, ErrorOccurred
 from swarm_consumer.kafka.client_errors import commit_may_succeed_later, commit_refusal
 
@@ -174,7 +175,7 @@ def committed_metadata(connection: Connection, key: Key, timeout_s: float) -> st
         (answer,) = client.committed([TopicPartition(*key)], timeout=min(SERVE_S, remaining))
         if answer.error is not None:
             raise KafkaException(answer.error)
-        return answer.metadata
+        return None if is_token(answer.metadata) else answer.metadata
 
     while True:
         try:
@@ -253,6 +254,10 @@ def report(connection: Connection, error: KafkaError | None, partitions: list[To
     with connection._lock:
         places = frozenset(((topic, partition), offset) for topic, partition, offset in offsets)
         number = connection.turns.answered(places, refusals, time.monotonic())
+        if connection.kept is not None and error is None:
+            for one in partitions:
+                if one.error is None and one.offset >= 0:
+                    connection.partitions.ledger.taken((one.topic, one.partition), one.offset)
         connection._changed.notify_all()  # a transaction may be waiting for it
     if number is not None:
         for topic, partition, _ in offsets:

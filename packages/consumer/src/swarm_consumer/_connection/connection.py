@@ -16,6 +16,7 @@ from concurrent.futures import Future
 import confluent_kafka
 
 from swarm_consumer._connection.client_statistics import ClientStatistics
+from swarm_consumer._connection.kept_progress import KeptProgress
 from swarm_consumer._connection.owner import Owner
 from swarm_consumer._connection.partition_ends import PartitionEnds
 from swarm_consumer._connection.requests import Requests
@@ -57,13 +58,17 @@ class Connection:
         bus: Bus,
         wake: Callable[[], None],
         revocation_timeout_s: float,
+        kept: KeptProgress | None = None,
     ) -> None:
         self.group = group
+        self.kept = kept
         self.workers = workers
         self.bus = bus
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self.partitions = Partitions(Ledger(), group.max_poll_interval_s)
+        if kept is not None:
+            self.partitions.claim = kept.claim
         self.requests = Requests(group.name, self._changed)
         self.statistics = ClientStatistics()
         self.ends = PartitionEnds()

@@ -6,12 +6,13 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer._connection import commits, starts
+from swarm_consumer._connection.kept_progress import replaceable
 from swarm_consumer._connection.rejoin import RejoinWatch
 from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer._scheduling.ledger import Key
@@ -71,13 +72,26 @@ class Rebalances:
         return call
 
     def assign(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
-        """Open each partition that came, and find out where it begins."""
+        """Open each partition that came, and find out where it begins.
+
+        That is its committed offset, or where its last owner was, if that is known for sure (`take_over.py`). What it
+        begins with is then committed at once, because the token of our claim in a commit is what makes our own notes
+        sure for the next owner.
+        """
         connection = self._connection
         routes = {(one.topic, one.partition): connection.group.route_of(one.topic) for one in partitions}
         keys = [key for key, route in routes.items() if route is not None]
         self._refuse(client, [key for key, route in routes.items() if route is None])
-        found = starts.committed(client, keys) if keys else None
-        pinned = self._pin(client, partitions, [key for key, offset in (found or {}).items() if offset is None])
+        kept = connection.kept
+        found = starts.committed(client, keys) if keys else {}
+        notes = kept.recall(found) if kept is not None else {}
+        placed: dict[Key, tuple[int, int | None]] = kept.positions(notes, found) if kept is not None else {}
+        pinned = self._pinned(client, [key for key, one in found.items() if one.offset is None])
+        placed |= {key: (offset, None) for key, offset in pinned.items()}
+        if placed:
+            self._place(client, partitions, placed)
+        base = {key for key, one in found.items() if replaceable(one)} if kept is not None else set()
+        at_once = placed.keys() | base
         now = time.monotonic()
         with connection._lock:
             for key in keys:
@@ -85,17 +99,19 @@ class Rebalances:
                 assert route is not None
                 partition = connection.partitions.assign(key, route, now)
                 connection.counters.assigned(key)
-                # Then it is unknown whether the first record is below the committed offset, so its offset is committed.
-                partition.start_unknown = key not in (found or {})
-                start = pinned.get(key, (found or {}).get(key))
+                one = found.get(key)
+                start = placed[key][0] if key in placed else one.offset if one is not None else None
+                # Without an answer it is unknown whether the first record is below the committed offset, so its
+                # offset is committed; with notes also if nothing is committed, or nothing would make them sure.
+                partition.start_unknown = one is None or (start is None and partition.place is not None)
                 if start is not None:
-                    connection.partitions.begin(partition, start, commit=key in pinned)
+                    connection.partitions.begin(partition, start, commit=key in at_once)
             self._on_change()
         self.assigned_once = True
         self.rejoin.settled()
         connection.statistics.assigned(keys)
-        if pinned:
-            commits.commit_now(connection, client, pinned)
+        if at_once:
+            commits.commit_now(connection, client, at_once)
         connection.bus.emit(Assigned(subscription_group=connection.subscription_group, partitions=tuple(sorted(keys))))
 
     def _refuse(self, client: confluent_kafka.Consumer, keys: list[Key]) -> None:
@@ -112,18 +128,25 @@ class Rebalances:
             with contextlib.suppress(KafkaException):
                 client.pause([TopicPartition(*key) for key in keys])
 
-    def _pin(
-        self, client: confluent_kafka.Consumer, partitions: list[TopicPartition], without: list[Key]
-    ) -> dict[Key, int]:
-        """Under "latest", have the client start at the current end of partitions without a committed offset."""
+    def _pinned(self, client: confluent_kafka.Consumer, without: list[Key]) -> dict[Key, int]:
+        """Return the current end of partitions without a committed offset, under "latest"."""
         if not without or self._connection.group.routes[0].settings.initial_offset != "latest":
             return {}
-        pinned = starts.ends(client, without)
-        if pinned:
-            for partition in partitions:
-                partition.offset = pinned.get((partition.topic, partition.partition), partition.offset)
-            (client.incremental_assign if self._incremental else client.assign)(partitions)
-        return pinned
+        return starts.ends(client, without)
+
+    def _place(
+        self,
+        client: confluent_kafka.Consumer,
+        partitions: list[TopicPartition],
+        placed: dict[Key, tuple[int, int | None]],
+    ) -> None:
+        """Have the client start where we say; with the leader's epoch it looks whether the log was cut since."""
+        assigned = []
+        for one in partitions:
+            offset, leader_epoch = placed.get((one.topic, one.partition), (one.offset, None))
+            epoch: dict[str, Any] = {} if leader_epoch is None else {"leader_epoch": leader_epoch}
+            assigned.append(TopicPartition(one.topic, one.partition, offset, **epoch))
+        (client.incremental_assign if self._incremental else client.assign)(assigned)
 
     def revoke(self, client: confluent_kafka.Consumer, partitions: list[TopicPartition]) -> None:
         """Wait for running work, run the revoked hooks, and commit everything not committed yet.
@@ -147,7 +170,7 @@ class Rebalances:
             last = commits.take_last(connection, keys)
             for key in keys:
                 connection.partitions.close(key, tell=not self.closing)
-                connection.partitions.ledger.release(key)
+                connection.partitions.ledger.release(key, gracefully=key not in unfinished)
             self._on_change()
         commits.send(connection, client, last)
         self._tell_revoked(owned)

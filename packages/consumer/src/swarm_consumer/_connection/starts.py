@@ -8,6 +8,7 @@ its first member dies, so that its successor does not skip a record that was han
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
@@ -18,13 +19,25 @@ TIMEOUT_S = 2.0
 """Time limit of each of the two queries; without an answer the client uses its own defaults."""
 
 
-def committed(client: confluent_kafka.Consumer, keys: Iterable[Key]) -> dict[Key, int | None] | None:
-    """Return each partition's committed offset, None where there is none; None if the broker did not answer."""
+class CommittedOffset(NamedTuple):
+    """What a group has committed for a partition."""
+
+    offset: int | None
+    """None: nothing."""
+    metadata: str | None
+
+
+def committed(client: confluent_kafka.Consumer, keys: Iterable[Key]) -> dict[Key, CommittedOffset]:
+    """Return what is committed for each partition for which the broker answered."""
     try:
         answers = client.committed([TopicPartition(*key) for key in keys], timeout=TIMEOUT_S)
     except KafkaException:
-        return None
-    return {(one.topic, one.partition): one.offset if one.offset >= 0 else None for one in answers if one.error is None}
+        return {}
+    return {
+        (one.topic, one.partition): CommittedOffset(one.offset if one.offset >= 0 else None, one.metadata)
+        for one in answers
+        if one.error is None
+    }
 
 
 def ends(

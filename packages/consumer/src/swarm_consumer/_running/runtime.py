@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from swarm_consumer._connection.connection import Connection
+from swarm_consumer._connection.kept_progress import kept_progress
 from swarm_consumer._connection.rebalances import revocation_timeout_s
 from swarm_consumer._connection.workers import Workers
 from swarm_consumer._producing.producer import Producer
@@ -26,6 +27,7 @@ from swarm_consumer._running.execution import Execution
 from swarm_consumer._running.lifespan import Lifespan, NodeInfo
 from swarm_consumer._running.process_settings import ProcessSettings, check_process_setting
 from swarm_consumer._running.watchdog import Watchdog, loss
+from swarm_consumer._scheduling.remembrance import Remembrance
 from swarm_consumer._scheduling.run import Run
 from swarm_consumer.declaring.checks import check_number
 from swarm_consumer.errors import ConfigurationError
@@ -54,6 +56,8 @@ class Runtime:
     selection: which topics and groups to run.
     drain_timeout: seconds from the order to stop until run() returns, even if handlers hang.
     clients: the factory of Kafka clients; by default that of confluent-kafka.
+    memory: what outlives this process, so that the next owner of a partition continues where this one was, and knows
+        what this one died with; None: nothing does.
 
     Raises ConfigurationError for settings that contradict each other and for a selection that matches nothing.
     """
@@ -67,6 +71,7 @@ class Runtime:
         selection: Selection | None = None,
         drain_timeout: float = ProcessSettings.drain_timeout,
         clients: ClientFactory | None = None,
+        memory: Remembrance | None = None,
     ) -> None:
         check_clients_allowed("Runtime")
         check_process_setting("drain_timeout", drain_timeout, "Runtime")
@@ -94,6 +99,7 @@ class Runtime:
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._origin = Origin()
         self._factory = clients or KafkaClients()
+        self._memory = memory
         self._watchdog = Watchdog(self._bus, self._wake)
         kafka = {name: one.value for name, one in app._properties.items()}
         self.producer = Producer(
@@ -231,6 +237,7 @@ class Runtime:
             self._bus,
             self._wake,
             self._revocation_timeouts[group.name],
+            kept_progress(self._memory, group, self._bus, positions=not self.producer.transactional),
         )
 
     def _most_in_flight(self) -> int:

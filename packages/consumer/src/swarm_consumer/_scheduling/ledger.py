@@ -8,6 +8,10 @@ Runs of offsets may finish in any order. The *position* is the end of the first 
 it is done. It never passes a gap, and only `restart` moves it back.
 
 Offsets here are *next* offsets, as Kafka keeps them: 8 means that offsets up to 7 are done.
+
+A partition may have a note (`Place`) that outlives the process. It follows the position, so that the next owner
+continues there; a position with metadata of the application is not noted, because only a commit can
+carry both.
 """
 
 from __future__ import annotations
@@ -15,8 +19,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from swarm_consumer._scheduling.offset_runs import OffsetRuns
+
+if TYPE_CHECKING:
+    from swarm_consumer._scheduling.remembrance import Place
 
 Key = tuple[str, int]
 """A topic and a partition."""
@@ -32,6 +40,7 @@ class _Entry:
     plain: bool = False  # whether a mark outside of transactions may still be under way to the broker
     metadata: str | None = None
     leader_epoch: int | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +66,10 @@ class Ledger:
         self._doubtful: set[Key] = set()  # a transaction with an offset of theirs was not answered
         self._epochs = itertools.count(1)
 
-    def assign(self, key: Key) -> int:
-        """Add a partition, forget its earlier state, and return its new epoch."""
+    def assign(self, key: Key, place: Place | None = None) -> int:
+        """Add a partition, forget its earlier state, and return its new epoch. `place` is its note, just claimed."""
         epoch = next(self._epochs)
-        self._entries[key] = _Entry(epoch)
+        self._entries[key] = _Entry(epoch, place=place)
         self._changed.discard(key)
         self._doubtful.discard(key)
         return epoch
@@ -70,9 +79,10 @@ class Ledger:
 
         Raises KeyError for a partition that is not assigned.
         """
-        if key not in self._entries:
-            raise KeyError(key)
-        epoch = self.assign(key)
+        place = self._entries[key].place
+        if place is not None:
+            place.renew()
+        epoch = self.assign(key, place)
         if position is not None:
             entry = self._entries[key]
             entry.position = entry.delivered = position
@@ -80,10 +90,15 @@ class Ledger:
             self._changed.add(key)
         return epoch
 
-    def release(self, key: Key) -> Committable | None:
-        """Strike a partition out; return what is still to be committed for it (None: nothing new)."""
+    def release(self, key: Key, *, gracefully: bool = False) -> Committable | None:
+        """Strike a partition out; return what is still to be committed for it (None: nothing new).
+
+        gracefully: nothing of it is running, so its next owner starts at the committed offset.
+        """
         committable = self._committable(key) if key in self._changed and key not in self._doubtful else None
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if gracefully and entry is not None and entry.place is not None:
+            entry.place.release()
         self._changed.discard(key)
         self._doubtful.discard(key)
         return committable
@@ -155,10 +170,10 @@ class Ledger:
         entry = self._entries[key]
         if entry.position is None or next_offset > entry.position:
             self._move(key, entry, entry.runs.finish_all_before(next_offset, leader_epoch))
-            if entry.position == next_offset:
-                entry.metadata = metadata
+            if entry.position == next_offset and metadata is not None:
+                self._annotate(entry, metadata)
         elif next_offset == entry.position and metadata is not None and metadata != entry.metadata:
-            entry.metadata = metadata
+            self._annotate(entry, metadata)
             entry.plain = True
             self._changed.add(key)
         return True
@@ -182,6 +197,14 @@ class Ledger:
         entry.metadata = None
         entry.plain = True
         self._changed.add(key)
+        if entry.place is not None:
+            entry.place.move(*reached)
+
+    @staticmethod
+    def _annotate(entry: _Entry, metadata: str) -> None:
+        entry.metadata = metadata
+        if entry.place is not None:
+            entry.place.move(None, None)
 
     def resume_at(self, key: Key) -> int | None:
         """Return the first offset that was handed out but is not done; None if nothing was handed out."""
@@ -227,6 +250,8 @@ class Ledger:
         if entry is None or entry.epoch != epoch or (entry.position is not None and next_offset < entry.position):
             return
         entry.position, entry.leader_epoch = entry.runs.finish_all_before(next_offset, leader_epoch)
+        if entry.place is not None:
+            entry.place.move(None, None)  # the broker alone knows what became of the transaction
         if entry.position == next_offset:
             entry.metadata = metadata
             self._changed.discard(key)
@@ -234,6 +259,12 @@ class Ledger:
             entry.metadata = None
             entry.plain = True
             self._changed.add(key)
+
+    def taken(self, key: Key, next_offset: int) -> None:
+        """Note that the broker has taken this offset, in a commit outside of transactions."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.place is not None:
+            entry.place.committed(next_offset)
 
     def position(self, key: Key) -> int | None:
         """Return the next offset that is not done yet; None if nothing was done under the current epoch."""
@@ -245,7 +276,7 @@ class Ledger:
         entry = self._entries.get(key)
         if entry is None or entry.position is None or key in self._doubtful:
             return None
-        return Committable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)
+        return _committable_of(key, entry, entry.position)
 
     def take_committable(self) -> list[Committable]:
         """Return the positions that moved since the last call; each is given out once."""
@@ -258,6 +289,12 @@ class Ledger:
 
     def _committable(self, key: Key) -> Committable | None:
         entry = self._entries[key]
-        if entry.position is None:
-            return None
-        return Committable(key[0], key[1], entry.position, entry.metadata, entry.leader_epoch)
+        return None if entry.position is None else _committable_of(key, entry, entry.position)
+
+
+def _committable_of(key: Key, entry: _Entry, position: int) -> Committable:
+    """A commit carries the token of its claim, unless it carries metadata of the application."""
+    metadata = entry.metadata
+    if metadata is None and entry.place is not None:
+        metadata = entry.place.token
+    return Committable(key[0], key[1], position, metadata, entry.leader_epoch)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import confluent_kafka
 
     from swarm_consumer._scheduling.ledger import Key
+    from swarm_consumer._scheduling.remembrance import Place
     from swarm_consumer._scheduling.run import Run
     from swarm_consumer.routing.routes import Route
 
@@ -33,6 +34,7 @@ class Partition:
         "over_since",
         "paused_until",
         "pending_seek",
+        "place",
         "revoking",
         "route",
         "seek_at",
@@ -59,6 +61,7 @@ class Partition:
         self.start_unknown = False  # the broker did not return the committed offset, so the first record decides
         self.expected: int | None = None  # the next offset the client should give us
         self.first_offset: int | None = None  # of the first record under the current epoch
+        self.place: Place | None = None  # its note, which outlives the process
         self.went_back = False  # the client returned an earlier one, and that is not committed yet
         self.lanes: tuple[Lane, ...] = (Lane(self, now),)
 

@@ -6,6 +6,7 @@ those that the caller has to queue. Nothing here is thread-safe: the caller hold
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from swarm_consumer._scheduling import run_ends
@@ -18,6 +19,7 @@ from swarm_consumer._scheduling.run import Outcome, Run
 if TYPE_CHECKING:
     import confluent_kafka
 
+    from swarm_consumer._scheduling.remembrance import Place
     from swarm_consumer.routing.routes import Route
 
 
@@ -30,6 +32,8 @@ class Partitions:
         self.held_total = 0
         self.held_bytes = 0
         self.frozen = False  # quiet or stopping: nothing is taken
+        self.claim: Callable[[Key], Place | None] | None = None
+        """Opens the note of a partition that was assigned; without it, nothing outlives the process."""
         self._max_poll_interval_s = max_poll_interval_s
         self._former: dict[Key, Partition] = {}
         """Partitions taken away during a run or before revoked() was called: their next assignment waits for them.
@@ -40,7 +44,9 @@ class Partitions:
     def assign(self, key: Key, route: Route, now: float) -> Partition:
         """Open a partition that was assigned."""
         self.close(key)
-        partition = self.by_key[key] = Partition(key, route, self.ledger.assign(key), now)
+        place = None if self.claim is None else self.claim(key)
+        partition = self.by_key[key] = Partition(key, route, self.ledger.assign(key, place), now)
+        partition.place = place
         return partition
 
     def begin(self, partition: Partition, start: int, *, commit: bool) -> None:
@@ -110,6 +116,8 @@ class Partitions:
             if end - run.first_offset != len(run.records):  # compacted, or written in transactions
                 runs = consecutive(record.offset() or 0 for record in run.records)
             self.ledger.deliver(key, run.epoch, run.first_offset, end, runs)
+            if (place := lane.partition.place) is not None:
+                place.begin(run.first_offset, run.last_offset, run.attempt, alone=False)
         lane.state = LaneState.RUNNING
         return run
 
@@ -151,9 +159,16 @@ class Partitions:
         ):
             lane.state = run.resume_state
         stale = not self.ledger.owns(key, run.epoch)
+        place = lane.partition.place if run.action == "consume" else None
+        if place is not None:
+            place.end(handled=not (failed or diverted))
+            if stale:
+                place.settle()
         if stale or run.action != "consume":
             return Outcome(queue=self._queued(lane), stale=stale)
         outcome = run_ends.settle(run, self.ledger, now, failed=failed, diverted=diverted)
+        if place is not None:
+            place.settle()
         if run.seek is not None and not failed:
             self._drop_held(lane.partition)
         if not self._ready(lane):

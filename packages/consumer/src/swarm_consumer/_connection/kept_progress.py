@@ -1,0 +1,107 @@
+"""What a connection asks of the memory that outlives its process. On the owner thread.
+
+The memory is someone else's code. An error of it costs what it could have saved and nothing else: the partition starts
+at its committed offset, without a note.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from swarm_consumer._connection.starts import CommittedOffset
+from swarm_consumer._reporting.bus import Bus
+from swarm_consumer._scheduling.ledger import Key
+from swarm_consumer._scheduling.remembrance import Place, Remembered, Remembrance, is_token
+from swarm_consumer._scheduling.take_over import refusal, worth_telling
+from swarm_consumer.events import ErrorOccurred, TakenOver, TakeOverRefused
+from swarm_consumer.routing.routes import SubscriptionGroup
+
+
+class KeptProgress:
+    """The notes of one group's partitions.
+
+    scope: cluster and group. positions: whether positions are noted; not where transactions commit offsets.
+    """
+
+    def __init__(self, remembrance: Remembrance, scope: str, bus: Bus, *, positions: bool) -> None:
+        self.remembrance = remembrance
+        self.scope = scope
+        self._bus = bus
+        self._positions = positions
+
+    def claim(self, key: Key) -> Place | None:
+        """Open the note of a partition that was assigned; None: it goes without."""
+        try:
+            return self.remembrance.claim(self.scope, key, positions=self._positions)
+        except Exception as error:  # noqa: BLE001  see the module
+            self._failed(error, key)
+            return None
+
+    def recall(self, found: Mapping[Key, CommittedOffset]) -> dict[Key, Remembered]:
+        """Return what the last owners left, before any claim of ours hides it."""
+        try:
+            return self.remembrance.recall(self.scope, found)
+        except Exception as error:  # noqa: BLE001  see the module
+            self._failed(error, None)
+            return {}
+
+    def positions(
+        self, notes: Mapping[Key, Remembered], found: Mapping[Key, CommittedOffset]
+    ) -> dict[Key, tuple[int, int | None]]:
+        """Return where to continue, with the leader's epoch, by each note that nothing contradicts; report the rest."""
+        now_ns = time.monotonic_ns()
+        usable: dict[Key, tuple[int, int | None]] = {}
+        for key, note in notes.items():
+            committed = found[key]
+            why = refusal(note, committed.offset, committed.metadata, now_ns)
+            topic, partition = key
+            if why is None:
+                assert note.position is not None
+                usable[key] = note.position, note.leader_epoch
+                self._bus.emit(
+                    TakenOver(
+                        topic=topic,
+                        partition=partition,
+                        position=note.position,
+                        committed=committed.offset or 0,
+                        node_id=note.life[0],
+                        generation=note.life[1],
+                    )
+                )
+            elif worth_telling(why, note):
+                self._bus.emit(
+                    TakeOverRefused(
+                        topic=topic,
+                        partition=partition,
+                        position=note.position,
+                        committed=committed.offset,
+                        node_id=note.life[0],
+                        generation=note.life[1],
+                        reason=why.sentence,
+                    )
+                )
+        return usable
+
+    def _failed(self, error: Exception, key: Key | None) -> None:
+        topic, partition = key or (None, None)
+        self._bus.emit(ErrorOccurred(where="kept progress", error=error, topic=topic, partition=partition))
+
+
+def kept_progress(
+    remembrance: Remembrance | None, group: SubscriptionGroup, bus: Bus, *, positions: bool
+) -> KeptProgress | None:
+    """Return the part of one subscription group; None without a memory.
+
+    positions: False where transactions commit offsets: what became of an open one is the broker's to know.
+    """
+    if remembrance is None:
+        return None
+    servers = group.properties.get("bootstrap.servers")
+    scope = f"{servers.value if servers is not None else ''}\0{group.consumer_group}"
+    return KeptProgress(remembrance, scope, bus, positions=positions)
+
+
+def replaceable(committed: CommittedOffset) -> bool:
+    """Whether a commit of the same offset with our token would destroy nothing: no metadata of an application."""
+    return committed.offset is not None and (not committed.metadata or is_token(committed.metadata))
