@@ -36,6 +36,7 @@ WRONG = {
     "tick_interval": [*NUMBER, None, 0],
     "revocation_timeout": NUMBER,
     "dead_letters": ["dead", True, 5, {"topic": "dead"}],
+    "max_deaths": [*WHOLE, None, 0],
 }
 WRONG_OPTIONS = {
     "payload": [5, "Order", b"", object()],
@@ -55,6 +56,8 @@ WRONG_LETTERS = {
     "independent": [*FLAG, None],
     "max_consecutive": [*WHOLE, 0],
     "max_ratio": [*NUMBER, 1.1],
+    "max_deaths": [*WHOLE, None, 0],
+    "hangs": FLAG,
 }
 WRONG_APP = {
     "client_id": [*TEXT, None],

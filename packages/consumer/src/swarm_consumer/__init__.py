@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         DeserializationError,
         ForkError,
         LifespanError,
+        NodeDied,
         SwarmConsumerError,
         WarmupError,
     )
@@ -58,6 +59,7 @@ __all__ = [
     "LifespanError",
     "Message",
     "MessagePack",
+    "NodeDied",
     "NodeInfo",
     "Producer",
     "Runtime",
@@ -88,6 +90,7 @@ _MODULES = {
     "LifespanError": "errors",
     "Message": "_handling.message",
     "MessagePack": "_payloads.deserialization",
+    "NodeDied": "errors",
     "NodeInfo": "_running.lifespan",
     "Producer": "_producing.producer",
     "Runtime": "_running.runtime",

@@ -78,6 +78,20 @@ class DeserializationError(SwarmConsumerError):
         super().__init__(f"{topic}[{partition}] offset {offset}: the {field} cannot be decoded: {_text_of(cause)}")
 
 
+class NodeDied(SwarmConsumerError):
+    """Processes died with a message: it is given up without being handed to the handler again.
+
+    ``deaths`` counts them, ``reason`` says how the last one ended, and ``stack`` where it was if it hung.
+    """
+
+    def __init__(self, deaths: int, reason: str, stack: str = "") -> None:
+        self.deaths = deaths
+        self.reason = reason
+        self.stack = stack
+        processes = "1 process" if deaths == 1 else f"{deaths} processes"
+        super().__init__(f"{processes} died with this message: {reason or 'the reason is not known'}")
+
+
 class DeliveryError(SwarmConsumerError):
     """The broker did not acknowledge a message: it is lost unless it is produced again."""
 

@@ -317,6 +317,54 @@ class DeadLetterLimitReached(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SuspectsFound(Event):
+    """A process died with these messages: they are handed out one at a time, with nothing beside them.
+
+    `deaths` counts those that may be due to one of them; a kill from outside does not count.
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    topic: str
+    partition: int
+    first: int
+    last: int
+    deaths: int
+    reason: str
+
+    def __str__(self) -> str:
+        which = f"offset {self.first}" if self.first == self.last else f"offsets {self.first} to {self.last}"
+        died = f"{self.deaths} processes died" if self.deaths > 1 else "a process died"
+        counts = "" if self.deaths else ", which does not count"
+        return (
+            f"{self.topic}[{self.partition}] {which}: {died} here ({self.reason or 'reason unknown'}){counts}; handed "
+            f"out one at a time until each has passed"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionParked(Event):
+    """A message that processes died with is held back, and its partition with it, until `retry_in_s` is over.
+
+    `remedy` says why it is not dead-lettered, or what ends this.
+    """
+
+    level: ClassVar[int] = logging.ERROR
+    topic: str
+    partition: int
+    offset: int
+    deaths: int
+    retry_in_s: float
+    remedy: str
+    error: BaseException
+
+    def __str__(self) -> str:
+        return (
+            f"{self.topic}[{self.partition}] offset {self.offset}: the partition is parked here for "
+            f"{self.retry_in_s:.1f} s: {self.error}; {self.remedy}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Committed(Event):
     """The broker answered a commit. `error` is None if it succeeded."""
 

@@ -16,21 +16,23 @@ SOURCE_GROUP = "swarm-source-group"
 SOURCE_TIMESTAMP = "swarm-source-timestamp"
 ATTEMPTS = "swarm-attempts"
 ERROR = "swarm-error"
+STACK = "swarm-stack"
 _MAX_ERROR_BYTES = 1000
+_MAX_STACK_BYTES = 8000
 
 
-def letter(record: confluent_kafka.Message, group: str, attempts: int, reason: str) -> dict[str, Any]:
+def letter(record: confluent_kafka.Message, group: str, attempts: int, reason: str, stack: str = "") -> dict[str, Any]:
     """Return what `Producer.produce` is given beside the value, which is sent as it came, whatever codec it is in.
 
     The record's timestamp is left out: a letter as old as its record may be past the retention of its topic.
     """
-    return {"key": record.key(), "headers": letter_headers(record, group, attempts, reason), "codec": DEFAULT}
+    return {"key": record.key(), "headers": letter_headers(record, group, attempts, reason, stack), "codec": DEFAULT}
 
 
 def letter_headers(
-    record: confluent_kafka.Message, group: str, attempts: int, reason: str
+    record: confluent_kafka.Message, group: str, attempts: int, reason: str, stack: str = ""
 ) -> list[tuple[str, bytes | None]]:
-    """Return the record's headers followed by its source, its time and the reason."""
+    """Return the record's headers followed by its source, its time, the reason, and where a process hung, if it did."""
     _, timestamp = record.timestamp()
     added = {
         SOURCE_TOPIC: str(record.topic()),
@@ -41,11 +43,14 @@ def letter_headers(
         ATTEMPTS: str(attempts),
         ERROR: reason,
     }
-    return headers_of(record) + [(name, _bounded(text)) for name, text in added.items()]
+    story = [(name, _bounded(text)) for name, text in added.items()]
+    if stack:
+        story.append((STACK, _bounded(stack, _MAX_STACK_BYTES)))
+    return headers_of(record) + story
 
 
-def _bounded(text: str) -> bytes:
-    """The text as UTF-8 of at most `_MAX_ERROR_BYTES`, cut between characters."""
+def _bounded(text: str, most: int = _MAX_ERROR_BYTES) -> bytes:
+    """The text as UTF-8 of at most `most` bytes, cut between characters."""
     # An error may quote the decoded text, even a lone surrogate ("\ud800" in JSON), which UTF-8 cannot encode.
     data = text.encode("utf-8", "backslashreplace")
-    return data[:_MAX_ERROR_BYTES].decode("utf-8", "ignore").encode() if len(data) > _MAX_ERROR_BYTES else data
+    return data[:most].decode("utf-8", "ignore").encode() if len(data) > most else data

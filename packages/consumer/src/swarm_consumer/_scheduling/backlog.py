@@ -1,19 +1,23 @@
 """A backlog: the records that wait in a lane, and which of them are next. Pure.
 
 The records of a failed batch come first. During their back-off nothing is next; `wakes_at` is the end of it. A batch
-that has used up its attempts is handed out again message by message, to find the one that fails. This is the one place
-that may leave out, merge or hold back records.
+that has used up its attempts is handed out again message by message, to find the one that fails. Suspects are handed
+out one by one, too, and never together with a record before them. This is the one place that may leave out, merge or
+hold back records.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 from swarm_consumer._scheduling.backoff import Backoff
+from swarm_consumer._scheduling.suspects import past
 
 if TYPE_CHECKING:
     import confluent_kafka
 
+    from swarm_consumer._scheduling.remembrance import Suspects
     from swarm_consumer.routing.settings import TopicSettings
 
 
@@ -25,6 +29,8 @@ class Portion(NamedTuple):
     """One message of a failed batch, to find out which one fails."""
     again: bool = False
     """Some of it has failed before."""
+    suspect: bool = False
+    """A process died with this message before."""
 
 
 class Backlog:
@@ -39,7 +45,9 @@ class Backlog:
         "held",
         "held_bytes",
         "isolated",
+        "parkings",
         "retry",
+        "suspects",
         "wakes_at",
     )
 
@@ -54,6 +62,8 @@ class Backlog:
         self.failures = 0  # in a row
         self.failing_offset: int | None = None
         self.isolated = False  # messages in `retry` are handed out one at a time
+        self.suspects: Suspects | None = None
+        self.parkings = 0  # how often its culprit was not handed out
 
     def __bool__(self) -> bool:
         return bool(self.held) or self.retry is not None
@@ -74,23 +84,55 @@ class Backlog:
         if self.retry is not None and position is not None:
             # Marked since it failed: by a hook, or by a transaction whose commit was answered late.
             self.retry = [one for one in self.retry if one.offset() >= position] or None  # type: ignore[operator]
+        suspect = self.suspects is not None and self._comes_to_suspects()
         if self.retry is not None:
             if self.isolated:
                 record = self.retry.pop(0)
                 self.retry = self.retry or None
-                return Portion([record], alone=True, again=True)
+                return Portion([record], alone=True, again=True, suspect=suspect)
             records, self.retry = self.retry, None
-            return Portion(records, again=True)
-        held, limit = self.held, self._max_messages
+            return Portion(records, again=True, suspect=suspect)
+        held = self.held
         if not held:
             return None
+        limit = self._max_messages if self.suspects is None else 1 if suspect else self._before_suspects()
         self.held_bytes = self.held_bytes * max(0, len(held) - limit) // len(held)
         if len(held) <= limit:
             self.held = []
-            return Portion(held, again=again)
+            return Portion(held, again=again, suspect=suspect)
         records = held[:limit]
         del held[:limit]
-        return Portion(records, again=again)
+        return Portion(records, again=again, suspect=suspect)
+
+    def _comes_to_suspects(self) -> bool:
+        """Whether the first record is a suspect. Those before it are cleared: they are done, or no longer there."""
+        records = self.retry or self.held
+        if not records or self.suspects is None:
+            return False
+        first = records[0].offset() or 0
+        self.clear_suspects_before(first)
+        return self.suspects is not None and first >= self.suspects.first
+
+    def _before_suspects(self) -> int:
+        """How many of the new records may be handed out together: none of them is a suspect."""
+        assert self.suspects is not None
+        before = bisect_left(self.held, self.suspects.first, key=lambda record: record.offset() or 0)
+        return min(before, self._max_messages)
+
+    def clear_suspects_before(self, offset: int) -> None:
+        """Note that everything before `offset` is done, and did no harm."""
+        if self.suspects is not None:
+            known, self.suspects = self.suspects, past(self.suspects, offset)
+            if self.suspects is None or self.suspects.culprit != known.culprit:
+                self.parkings = 0
+
+    def park(self, records: list[confluent_kafka.Message], now: float) -> float:
+        """Put a culprit back that was not handed out, and wait; return for how long, in seconds."""
+        self.retry = (records + (self.retry or [])) or None
+        self.parkings += 1
+        delay = self._backoff.delay_s(self.parkings)
+        self.wakes_at = now + delay
+        return delay
 
     def put_back(self, records: list[confluent_kafka.Message], first: int) -> None:
         """Put back the unfinished records of a failed run and count the failure; `first` is the next offset."""

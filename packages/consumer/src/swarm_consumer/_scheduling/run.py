@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from swarm_consumer._producing.deliveries import Deliveries
     from swarm_consumer._producing.transactions import TransactionScope
     from swarm_consumer._scheduling.lane import Lane, LaneState
+    from swarm_consumer._scheduling.remembrance import Suspects
+    from swarm_consumer._scheduling.suspects import Judgement
 
 Mark = tuple[int, str | None, int | None]
 """A position to mark: the next offset, metadata, the leader's epoch."""
@@ -45,6 +47,7 @@ class Run:
         "deferred",
         "epoch",
         "first_offset",
+        "judgement",
         "lane",
         "last_offset",
         "marks_only",
@@ -59,6 +62,7 @@ class Run:
         "seek",
         "spoiled",
         "started",
+        "suspects",
         "topic",
         "transaction",
         "ttl_s",
@@ -84,6 +88,8 @@ class Run:
         self.deferred: Mark | None = None  # a mark that waits for acknowledgements
         self.again = False  # some of it has failed before
         self.alone = False  # one message of a failed batch, to find out which one fails
+        self.suspects: Suspects | None = None  # its message is one of them
+        self.judgement: Judgement | None = None  # why it is not handed to the handler
         self.resume_state: LaneState | None = None  # where a hook found the lane
         self.produced: Deliveries | None = None  # what it has produced, once it has
         self.transaction: RunTransaction | None = None

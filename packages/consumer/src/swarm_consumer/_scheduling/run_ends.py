@@ -54,7 +54,12 @@ def settle(run: Run, ledger: Ledger, now: float, *, failed: bool, diverted: bool
     if diverted:
         lane.dead_letter_count.dead_lettered()
         lane.backlog.succeeded(alone=True)
+        if run.judgement is not None:  # the death in company of the others in its range is explained
+            lane.backlog.suspects = None
         return _passed(run, ledger, mark=letter_moves(run, ledger))
+    if run.judgement is not None:
+        lane.state = LaneState.WAITING
+        return Outcome(retry_in_s=lane.backlog.park(run.records, now), first_unmarked=run.first_offset)
     if failed:
         return _failed(run, ledger, now)
     lane.dead_letter_count.succeeded(len(run.records))
@@ -81,6 +86,8 @@ def _passed(run: Run, ledger: Ledger, *, mark: bool) -> Outcome:
         ledger.complete(run.lane.key, run.epoch, run.first_offset, run.last_offset + 1, leader_epoch)
     if run.alone:
         run.lane.backlog.leave_isolation()
+    if run.suspects is not None:
+        run.lane.backlog.clear_suspects_before(run.last_offset + 1)
     return DONE
 
 

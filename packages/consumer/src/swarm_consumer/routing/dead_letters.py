@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from swarm_consumer.declaring.checks import check_flag, check_number, check_topic
 from swarm_consumer.errors import ConfigurationError
 
+MOST_DEATHS = 1000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetters:
@@ -30,10 +32,20 @@ class DeadLetters:
     max_ratio: float | None = 0.5
     """At most this share of the partition's recent messages (about the last thousand, and at least 100); half of
     them by default. 1 or None: no limit."""
+    max_deaths: int = 3
+    """Processes that die with a message, the last of them with nothing beside it, before the message is diverted; a
+    death together with others counts once. A kill from outside does not count. Without a topic the partition is parked.
+    Only in a swarm that keeps its progress."""
+    hangs: bool | None = None
+    """Whether a process that hung counts as dead; None: if there is a dead-letter topic and the topic has its own
+    consuming_ttl."""
 
     def check(self, where: str) -> None:
         """Raise ConfigurationError for values that cannot work."""
         check_flag(self.independent, "dead_letters.independent", where)
+        if self.hangs is not None:
+            check_flag(self.hangs, "dead_letters.hangs", where)
+        check_number(self.max_deaths, 1, MOST_DEATHS, "dead_letters.max_deaths", where, whole=True)
         if self.topic is not None:
             check_topic(self.topic)
             if self.topic.startswith("^"):

@@ -11,7 +11,7 @@ from typing import Any
 from swarm_consumer.declaring.checks import check_flag, check_number, nearest
 from swarm_consumer.declaring.setting_row import row
 from swarm_consumer.errors import ConfigurationError
-from swarm_consumer.routing.dead_letters import DeadLetters
+from swarm_consumer.routing.dead_letters import MOST_DEATHS, DeadLetters
 from swarm_consumer.routing.topic_keywords import OneTopicKeywords as OneTopicKeywords
 from swarm_consumer.routing.topic_keywords import TopicKeywords as TopicKeywords
 
@@ -111,11 +111,27 @@ class TopicSettings:
     most 5 for a long_running topic, whose handlers would only block the whole group."""
     dead_letters: DeadLetters | None = None
     """What to do with messages that cannot be handled (see DeadLetters); None: they are retried for ever."""
+    max_deaths: int = row(3, unit="deaths", least=1, most=MOST_DEATHS)
+    """Without dead_letters: processes that die with a message before its partition is parked, which keeps the others
+    at work."""
 
     @functools.cached_property
     def held_bound(self) -> int:
         """The bound of held messages: the setting, or twenty batches and at least 2,000 messages."""
         return self.max_held_messages or max(20 * self.max_messages, 2000)
+
+    @functools.cached_property
+    def most_deaths(self) -> int:
+        """How many deaths a message is worth."""
+        return self.max_deaths if self.dead_letters is None else self.dead_letters.max_deaths
+
+    @functools.cached_property
+    def hangs_count(self) -> bool:
+        """Whether a hang counts as a death."""
+        letters = self.dead_letters
+        if letters is None or letters.hangs is not None:
+            return letters is not None and bool(letters.hangs)
+        return letters.topic is not None and self.consuming_ttl is not None
 
 
 TOPIC_SETTING_NAMES = frozenset(setting.name for setting in dataclasses.fields(TopicSettings))

@@ -25,6 +25,7 @@ class TopicKeywords(TypedDict, total=False):
     max_held_bytes: int
     tick_interval: float
     dead_letters: DeadLetters | None
+    max_deaths: int
 
 
 class OneTopicKeywords(TopicKeywords, total=False):

@@ -1,0 +1,141 @@
+"""Suspects: records that a process died with. Which of them is to blame, and what becomes of it. Pure.
+
+    end of the process    what it had in hand becomes
+    UNKNOWN, IN_ORDER     nothing
+    SUSPECT               suspects: they are handed out one at a time, with nothing beside them
+    COUNTS                suspects, and the death counts
+    HUNG                  as COUNTS where hangs count, otherwise as SUSPECT
+
+A death in company (several records were in hand, or other work ran in the process) counts once for all of a range. A
+death with one record, alone in its process, counts for that record: the *culprit*. A record that survives its turn is
+cleared. So a range of innocent records costs one pass in single file, and no death.
+
+A culprit with enough deaths is given up: it gets a dead letter, or its partition is parked. But a fault of everything
+must never empty a topic. So nothing is given up unless another record was handled since the first of these deaths, and
+never too many in a row. In that case the culprit waits, and then it is tried again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from swarm_consumer._scheduling.remembrance import InHand, Remembered, Suspects, Verdict
+
+LETTERS_IN_A_ROW = 10
+"""At most this many dead letters of a partition in a row because of deaths, where `max_consecutive` does not say."""
+
+
+def suspects_after(
+    note: Remembered,
+    start: int | None,
+    *,
+    survives: bool,
+    hangs_count: bool,
+    handled: int | None,
+    former: bool = False,
+) -> Suspects | None:
+    """Return what is suspected of a partition that was assigned, after the newest note about it.
+
+    start: where the partition begins; None if that is unknown. survives: the note is about the present records of the
+    topic. hangs_count: a hang counts as a death. handled: what `Remembrance.handled` says now. former: the note is of
+    an earlier supervisor, whose code may have been another: its suspects stay, but its deaths do not count.
+    """
+    if not survives:
+        return None
+    found = note.suspects
+    verdict = note.epitaph.verdict
+    if note.in_hand is not None and not note.released and verdict >= Verdict.SUSPECT:
+        counts = verdict is Verdict.COUNTS or (verdict is Verdict.HUNG and hangs_count)
+        found = _blamed(found, note.in_hand, note.life if counts else None, handled)
+    if found is not None and former:
+        found = Suspects(found.first, found.last)
+    return found if found is None or start is None else past(found, start)
+
+
+def _blamed(known: Suspects | None, in_hand: InHand, life: tuple[int, int] | None, handled: int | None) -> Suspects:
+    """Add what a process had in hand when it died; life: of the process, if its death counts."""
+    first, last = in_hand.first, in_hand.last
+    hull = Suspects(first, last)
+    if known is not None:
+        hull = replace(known, first=min(known.first, first), last=max(known.last, last))
+    if life is None:
+        return hull
+    if not in_hand.alone or first != last:
+        # The company of this death may have been wider than that of an earlier one: it is the same single count.
+        evidence = handled if hull.evidence is None else hull.evidence
+        return replace(hull, in_company=True, evidence=evidence, life=life)
+    shared = known is not None and known.in_company and known.first <= first <= known.last
+    again = known is not None and known.culprit == first
+    return replace(
+        hull,
+        in_company=shared,
+        culprit=first,
+        deaths_alone=1 + (known.deaths_alone if again and known is not None else 0),
+        evidence=hull.evidence if (shared or again) and hull.evidence is not None else handled,
+        life=life,
+    )
+
+
+def past(suspects: Suspects, offset: int) -> Suspects | None:
+    """Return what is still suspected when everything before `offset` is done; None if nothing is."""
+    if offset <= suspects.first:
+        return suspects
+    if offset > suspects.last:
+        return None
+    if suspects.culprit is None or suspects.culprit >= offset:
+        return replace(suspects, first=offset)
+    return replace(
+        suspects,
+        first=offset,
+        culprit=None,
+        deaths_alone=0,
+        evidence=suspects.evidence if suspects.in_company else None,
+    )
+
+
+def deaths(suspects: Suspects) -> int:
+    """How many deaths count for the culprit, or for each of the range if there is none yet."""
+    return suspects.deaths_alone + suspects.in_company
+
+
+class Sentence(Enum):
+    """What to do with a suspect that is next."""
+
+    TRY = auto()
+    """Hand it out, alone."""
+    GIVE_UP = auto()
+    """It has killed often enough, and others were handled: a dead letter, or its partition is parked."""
+    WAIT = auto()
+    """It has killed often enough, but it may be a fault of everything: wait, then try it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A sentence and the reason for it."""
+
+    sentence: Sentence
+    reason: str = ""
+
+
+TRIED = Judgement(Sentence.TRY)
+
+
+def judge(
+    suspects: Suspects, offset: int, *, most_deaths: int, handled: int | None, in_a_row: int, most_in_a_row: int | None
+) -> Judgement:
+    """Return what to do with the suspect at `offset`.
+
+    handled: what `Remembrance.handled` says now. in_a_row: the dead letters of the partition in a row, of which
+    `most_in_a_row` are allowed; None: no limit is set.
+    """
+    if offset != suspects.culprit or deaths(suspects) < most_deaths:
+        return TRIED
+    if handled is None or suspects.evidence is None or handled <= suspects.evidence:
+        return Judgement(Sentence.WAIT, "no other record was handled since its first death: it may not be to blame")
+    limit = LETTERS_IN_A_ROW if most_in_a_row is None else most_in_a_row
+    if in_a_row >= limit:
+        return Judgement(
+            Sentence.WAIT, f"{in_a_row} dead letters in a row are the limit: it may be a fault of everything"
+        )
+    return Judgement(Sentence.GIVE_UP)
