@@ -1,0 +1,150 @@
+"""The memory of one life: what its process writes, and what it sees of all others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from time import monotonic_ns
+
+from swarm_consumer._scheduling.ledger import Key
+from swarm_consumer._scheduling.remembrance import Epitaph, InHand, Member, Remembered, Suspects
+from swarm_consumer.progress._digests import ScopeName
+from swarm_consumer.progress._layout import BEYOND
+from swarm_consumer.progress._members import Members
+from swarm_consumer.progress._own_page import OwnPage, free_page
+from swarm_consumer.progress._pages import Pages
+from swarm_consumer.progress._place import MappedPlace, Owner, token
+from swarm_consumer.progress._scopes import MASK, PAIR
+from swarm_consumer.progress._slots import ALONE, IN_COMPANY, RELEASED, Note
+
+_UNTOLD = Epitaph()
+
+
+class LifeMemory:
+    """A `Remembrance` in the mapping. Any thread may use it; each place is guarded by the lock of its connection."""
+
+    def __init__(self, pages: Pages, node_id: int, generation: int, run: int) -> None:
+        self._pages, self._life, self._run = pages, (node_id, generation), run
+        self._lock = threading.Lock()
+        self._places: dict[int, MappedPlace] = {}
+        """The place of the present claim of each entry."""
+        self._own: OwnPage | None = None
+        self._members: Members | None = None
+        if 0 <= node_id < pages.layout.nodes:
+            page = free_page(pages, node_id, generation, run)
+            self._own = OwnPage(pages, page, generation, run)
+            self._members = Members(pages, page, generation, run)
+
+    def claim(self, scope: str, key: Key, *, positions: bool = True) -> MappedPlace | None:
+        """Open a note for a partition that was assigned. It hides older ones. None: there is no room.
+
+        positions: whether positions are kept; without, only what is in hand.
+        """
+        name = ScopeName(scope)
+        digest = name.partition(key)
+        with self._lock:
+            own = self._own
+            if own is None:
+                now = monotonic_ns()
+                PAIR.pack_into(self._pages.map, BEYOND, now, now ^ MASK)
+                return None
+            runs = own.runs(name.digest)
+            entry = own.entry(digest) if runs is not None else None
+            if runs is None or entry is None:
+                own.missing(name.digest)
+                return None
+            at, sequence = entry
+            if (before := self._places.get(at)) is not None:
+                before.supersede()
+            owner = Owner(digest, self._run, self._life[1])
+            place = MappedPlace(
+                self._pages.map, at, owner, runs, self._next_claim, sequence=sequence, positions=positions
+            )
+            if not own.publish(digest, at):
+                own.missing(name.digest)
+                return None
+            self._places[at] = place
+            return place
+
+    def _next_claim(self, digest: bytes) -> int:
+        newest = self._pages.newest_claim(digest, checked=False)
+        now = monotonic_ns()
+        if newest < now:
+            return now
+        return max(now, self._pages.newest_claim(digest, checked=True) + 1)
+
+    def recall(self, scope: str, keys: Iterable[Key]) -> dict[Key, Remembered]:
+        """Return the newest note of each partition that has one."""
+        name = ScopeName(scope)
+        seen = self._pages.see(name.digest)
+        found = {}
+        for key in keys:
+            newest = self._pages.newest(seen, name.partition(key))
+            if newest is not None:
+                page, note, spoilt = newest
+                found[key] = self._remembered(page // 2, note, complete=note.claim > seen.missing_since and not spoilt)
+        return found
+
+    def _remembered(self, node_id: int, note: Note, *, complete: bool) -> Remembered:
+        released = note.state == RELEASED
+        suspects, story = self._suspects(note)
+        return Remembered(
+            life=(node_id, note.generation),
+            token=token(note.run, note.claim),
+            position=None if released else _known(note.position),
+            leader_epoch=None if released else _known(note.leader_epoch),
+            committed=_known(note.committed),
+            written_ns=note.stamp,
+            released=released,
+            complete=complete,
+            in_hand=None
+            if released or note.first < 0
+            else InHand(note.first, note.last, note.attempt, bool(note.hot_flags & ALONE)),
+            suspects=suspects,
+            letters=0 if released else note.letters,
+            epitaph=self._pages.epitaph(node_id, note.generation, note.run) or _UNTOLD,
+            story=story,
+        )
+
+    def _suspects(self, note: Note) -> tuple[Suspects | None, Epitaph]:
+        """What is suspected, and the epitaph of the life that died with it last.
+
+        A note that was given up under another supervisor suspects nothing: a new start may run other code. And lives of
+        another supervisor have no name here that the notes of this one could carry on.
+        """
+        same_run = note.run == self._run
+        if note.suspects_first < 0 or (note.state == RELEASED and not same_run):
+            return None, _UNTOLD
+        life = (note.suspects_node, note.suspects_generation) if note.suspects_node >= 0 else None
+        story = self._pages.epitaph(*life, note.run) if life is not None else None
+        suspects = Suspects(
+            first=note.suspects_first,
+            last=note.suspects_last,
+            in_company=bool(note.cold_flags & IN_COMPANY),
+            culprit=_known(note.culprit),
+            deaths_alone=note.deaths_alone,
+            evidence=_known(note.evidence),
+            life=life if same_run else None,
+        )
+        return suspects, story or _UNTOLD
+
+    def handled(self, scope: str) -> int | None:
+        """Return how many runs have succeeded in all nodes, a number that only grows; None if it is unknown."""
+        return self._pages.handled(ScopeName(scope).digest)
+
+    def joined(self, member: Member) -> None:
+        """Note under which member id this process is in a group."""
+        if self._members is not None:
+            with self._lock:
+                self._members.joined(member)
+
+    def departed(self) -> list[Member]:
+        """Return the members that earlier processes of this node were, and that are known to be dead; each once."""
+        if self._members is None:
+            return []
+        with self._lock:
+            return self._members.departed()
+
+
+def _known(value: int) -> int | None:
+    return value if value >= 0 else None
