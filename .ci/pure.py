@@ -38,7 +38,7 @@ ROOMS = [
     Room(
         package="swarm_supervisor",
         folder="_core",
-        values=frozenset({"_event", "events", "_node_events", "settings", "_settings_keywords", "_snapshot"}),
+        values=frozenset({"_ends", "_event", "events", "_node_events", "settings", "_settings_keywords", "_snapshot"}),
         foreign=frozenset({
             "msgspec", "swarm_health:Accounts", "swarm_health:NodeStatistics", "swarm_health:PartitionAccount",
             "swarm_health:Status", "swarm_health:TopicStatistics", "swarm_health:Totals",

@@ -116,6 +116,8 @@ class World:
                 process.told_to_stop = True
             case messages.Kill() if process is not None:
                 process.killed = True
+            case messages.Conclude():
+                self.tell(messages.Concluded(action.node_id, action.generation))
             case messages.Finish():
                 self.finished = True
 

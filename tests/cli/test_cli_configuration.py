@@ -198,6 +198,7 @@ GIVEN = {
     "include_consumer_groups": "billing", "exclude_consumer_groups": "other*",
     "include_subscription_groups": "billing", "exclude_subscription_groups": "other*", "drain_timeout": 31.0,
     "shutdown_timeout": 61.0, "shutdown_grace": 16.0, "node_restart_delay": 3.0, "restart_delay_max": 59.0,
+    "first_restart_delay": 2.0,
     "restart_window": 601.0, "stable_after": 58.0, "stack_dump_timeout": 1.0, "boot_timeout": 57.0,
     "node_report_timeout": 56.0, "liveness_interval": 9.0, "statistics_interval": 2.0, "polling_ttl": 55.0,
     "consuming_ttl": 54.0, "stability_ttl": 53.0, "memory_limit": 512.0, "memory_share": 0.5, "memory_metric": "rss",

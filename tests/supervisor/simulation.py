@@ -17,6 +17,7 @@ from swarm_supervisor._core import messages as m
 from swarm_supervisor._core.decisions import FORK_RETRY_S, step
 from swarm_supervisor._core.fleet import Fleet, Life, Mode, next_deadline
 from swarm_supervisor._core.lifecycle import KILL_AGAIN_AFTER_S, TABLE, State, Transition, Trigger
+from swarm_supervisor._core.prospect import SOON_S, Prospect
 from swarm_supervisor._core.view import take_snapshot
 from swarm_supervisor.events import (
     CrashLoop,
@@ -56,11 +57,12 @@ class Process:
     __slots__ = (
         "alive", "announced", "answers_dump", "beats", "dumped", "excused_until", "generation", "healthy_at",
         "kill_at", "kill_told", "killed", "killed_at", "last_report", "left", "memory", "node_id", "obeys_term",
-        "pid", "recycles", "silent_since", "slow_to_die", "spare", "stop_at", "stop_planned", "stop_status",
-        "stopping", "termed", "well_at", "working",
+        "pid", "prospect", "recycles", "silent_since", "slow_to_die", "spare", "stop_at", "stop_planned", "stop_status",
+        "stopping", "termed", "told", "well_at", "working",
     )  # fmt: skip
 
-    def __init__(self, node_id: int, generation: int, pid: int, spare: bool) -> None:
+    def __init__(self, node_id: int, generation: int, pid: int, spare: bool, prospect: Prospect) -> None:
+        self.prospect, self.told = prospect, ""
         self.node_id, self.generation, self.pid, self.spare = node_id, generation, pid, spare
         self.alive = True
         self.working = not spare
@@ -102,6 +104,9 @@ class Auditor:
         nothing left alive and the right exit code.
     11. The swarm ends when nothing is left to run. What is shown says "running" again when all nodes run.
     12. A spare that is warm takes over however the old process has ended, unless the node is done.
+    13. A process that is told to stop is told before whether a successor comes soon. What it is told, and what it
+        concludes for an end that was not ordered, is no lie: if it stays, a successor comes within about a second.
+    14. An end that a listener explains is counted nowhere; those that are not explained are counted as ever.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -119,6 +124,7 @@ class Auditor:
         self.slept_until = 0.0
         self.crash_loops = 0
         self.stamps: dict[int, list[float]] = {}
+        self.looping: set[int] = set()
 
     def fail(self, text: str) -> None:
         raise Violation(text)
@@ -147,7 +153,9 @@ class Auditor:
         if self.spares.get(process.node_id) is process:
             del self.spares[process.node_id]
 
-    def died(self, process: Process, event: NodeExited, unplanned: bool, counted: bool, now: float) -> None:
+    def died(
+        self, process: Process, event: NodeExited, unplanned: bool, counted: bool, explained: bool, now: float
+    ) -> None:
         """A process at work has been told dead; decide by our own books what may follow."""
         if event.planned == unplanned:
             self.fail(f"invariant 5: {event} while unplanned is {unplanned}")
@@ -157,14 +165,29 @@ class Auditor:
         # What it hung or drained for once it was blamed is no healthy time.
         until = now if process.stop_status == 0 or process.well_at is None else process.well_at
         stable = process.healthy_at is not None and until - process.healthy_at >= settings.stable_after
-        self.row[node_id] = 1 if stable else self.row[node_id] + 1
+        shortest = settings.node_restart_delay if settings.first_restart_delay is None else settings.first_restart_delay
+        if stable:
+            self.row[node_id] = 0
+            self.looping.discard(node_id)
+        if explained:
+            least = max(settings.node_restart_delay, settings.restart_delay_max * 0.9)
+            self.not_before[node_id] = now + (least if node_id in self.looping else shortest)
+            return
+        self.row[node_id] += 1
         stamps = self.stamps.setdefault(node_id, [])
         stamps.append(now)
         recent = [stamp for stamp in stamps if stamp > now - settings.restart_window][-settings.max_restarts :]
         self.stamps[node_id] = recent
-        least = settings.node_restart_delay * 2.0 ** min(self.row[node_id] - 1, 50)
+        doublings = self.row[node_id] - (1 if shortest == settings.node_restart_delay else 2)
+        least = settings.node_restart_delay * 2.0 ** min(doublings, 50)
         if max(self.row[node_id], len(recent)) >= settings.max_restarts:
             least = settings.restart_delay_max
+            self.looping.add(node_id)
+        elif self.row[node_id] == 1:
+            self.not_before[node_id] = now + shortest
+            return
+        else:
+            self.looping.discard(node_id)
         least = max(settings.node_restart_delay, min(least, settings.restart_delay_max * 0.9))
         self.not_before[node_id] = now + least
 
@@ -225,6 +248,7 @@ class World:
         self.calm = False
         self.steps = 0
         self.forced = False
+        self.explains = (0.0, 0.0, 0.3)[seed % 3]
         self.known: set[int] = set()
         self.given_out: set[tuple[int, int]] = set()
         self.events: list[Any] | None = None
@@ -236,6 +260,8 @@ class World:
             m.Dump: self._dump,
             m.Go: self._go,
             m.Leave: self._leave,
+            m.Return: self._return,
+            m.Conclude: self._conclude,
             m.Quiet: self._signal,
             m.Emit: self._emit,
             m.Finish: self._finish,
@@ -245,11 +271,12 @@ class World:
             NodeTerminating: self._told_terminating,
             NodeRunning: self._told_running,
             NodeExited: self._told_exited,
-            NodeRestarting: lambda event: None,
-            NodeEnded: lambda event: None,
+            NodeRestarting: self._told_restarting,
+            NodeEnded: self._told_ended,
             Stopped: self._told_stopped,
             CrashLoop: self._told_crash_loop,
         }
+        self.last_ended: dict[int, tuple[Process, str]] = {}
         self._running_told: set[tuple[int, int]] = set()
         self._exited_told: set[tuple[int, int]] = set()
 
@@ -326,7 +353,7 @@ class World:
             self.at(self.now + FORK_RETRY_S, self._check_retried, action.node_id)
             return
         self.pid += 1
-        process = Process(action.node_id, action.generation, self.pid, action.spare)
+        process = Process(action.node_id, action.generation, self.pid, action.spare, action.prospect)
         if (action.node_id, action.generation) in self.given_out:
             raise Violation(f"generation {action.generation} of node {action.node_id} was given out twice")
         self.given_out.add((action.node_id, action.generation))
@@ -358,6 +385,11 @@ class World:
             raise Violation("a silent node was not asked for its stacks before TERM")
         if process.termed:
             raise Violation("TERM twice")
+        if process.working and not process.told:
+            raise Violation("invariant 13: TERM without a word about the successor")
+        gone = self.auditor.shutdown_at is not None or process.node_id >= self.fleet.wanted
+        if process.working and gone and process.told != "leave":
+            raise Violation("invariant 13: a node without a successor was not told to leave")
         process.termed = True
         process.dumped = False
         process.kill_at = self.now + self.settings.shutdown_timeout
@@ -432,9 +464,19 @@ class World:
         self._boot(process)
 
     def _leave(self, action: m.Leave) -> None:
-        self._process(action)
-        if action.node_id < self.fleet.wanted:
-            raise Violation("a node that stays was told to leave for good")
+        process = self._process(action)
+        if process.told == "leave" or not process.working:
+            raise Violation("invariant 13: told to leave twice, or before it was told to go")
+        process.told = "leave"
+
+    def _return(self, action: m.Return) -> None:
+        process = self._process(action)
+        if process.told or not process.working:
+            raise Violation("invariant 13: told to return after another word, or before it was told to go")
+        process.told = "return"
+
+    def _conclude(self, action: m.Conclude) -> None:
+        self.decide(m.Concluded(action.node_id, action.generation))
 
     def _finish(self, action: m.Finish) -> None:
         self.auditor.finished = action.exit_code
@@ -526,12 +568,53 @@ class World:
         if process.alive:
             raise Violation("a death was told of a process that lives")
         self._exited_told.add(cell)
+        explained = self._explain(process)
         self.auditor.memory_stops.discard(event.node_id) if process.working else None
         unplanned, counted = self._by_our_books(process, event)
         if process.working:
-            self.auditor.died(process, event, unplanned, counted, self.now)
-            if counted is False and "from outside" in event.reason:
-                self.auditor.not_before[process.node_id] = self.now + self.settings.node_restart_delay
+            self.auditor.died(process, event, unplanned, counted, explained, self.now)
+            self.last_ended[process.node_id] = process, self._word(process)
+            if counted is False and event.cause == "operator":
+                settings, delay = self.settings, self.settings.node_restart_delay
+                stable = process.healthy_at is not None and self.now - process.healthy_at >= settings.stable_after
+                if stable and settings.first_restart_delay is not None:
+                    delay = settings.first_restart_delay
+                self.auditor.not_before[process.node_id] = self.now + delay
+
+    def _explain(self, process: Process) -> bool:
+        """Some listeners explain some ends, at the only moment when they can."""
+        before = self.fleet.explained
+        if not process.working or self.random.random() > self.explains:
+            return False
+        for _ in range(2):  # the second time changes nothing
+            self.decide(m.Excuse(process.node_id, process.generation, "a poison record"))
+        if self.fleet.explained != before + 1:
+            raise Violation("invariant 14: an end was not explained, or twice")
+        self.kinds["explained"] += 1
+        return True
+
+    def _word(self, process: Process) -> str:
+        """What a process has been told, or concludes, if it could ask: "leave", "return" or nothing."""
+        code, _ = self._exits[process.node_id, process.generation]
+        if code is None:
+            return ""
+        if code == NOT_RESTARTED:
+            return "leave"
+        healthy_s = None if process.healthy_at is None else self.now - process.healthy_at
+        leaves = process.prospect.ends_for_good(
+            code, healthy_s, signalled=process.left and not process.termed, recycles=process.recycles
+        )
+        return process.told or ("leave" if leaves else "return")
+
+    def _told_restarting(self, event: NodeRestarting) -> None:
+        process, word = self.last_ended.get(event.node_id, (None, ""))
+        if process is not None and word == "return" and event.delay_s > 1.1 * SOON_S + EPSILON:
+            raise Violation(f"invariant 13: node {event.node_id} stayed, and its successor comes in {event.delay_s} s")
+
+    def _told_ended(self, event: NodeEnded) -> None:
+        _, word = self.last_ended[event.node_id]
+        if word == "return":
+            raise Violation(f"invariant 13: node {event.node_id} stayed, and there is no successor")
 
     def _by_our_books(self, process: Process, event: NodeExited) -> tuple[bool, bool]:
         """Whether this death is unplanned, and whether it counts towards a crash loop."""
@@ -887,6 +970,7 @@ class World:
 
     def _forget(self, node_id: int) -> None:
         self.auditor.row.pop(node_id, None)
+        self.auditor.looping.discard(node_id)
         self.auditor.stamps.pop(node_id, None)
         self.auditor.not_before.pop(node_id, None)
 
@@ -1058,6 +1142,7 @@ def settings_of(seed: int) -> Settings:
         boot_timeout=(30.0, 60.0)[seed % 2],
         max_unavailable=1 + seed % 3,
         node_restart_delay=(5.0, 0.0, 1.0)[seed % 3],
+        first_restart_delay=(None, 0.0, None, 0.0, None)[seed % 5],
         stable_after=(60.0, 0.0, 60.0, 10.0, 60.0)[seed % 5],
         shutdown_timeout=(60.0, 10.0, 60.0, 60.0, 1.0)[seed % 5],
         restart=("always", "always", "always", "on-failure", "always", "always", "never")[seed % 7],

@@ -26,6 +26,7 @@ WRONG: dict[str, list[Any]] = {
     "shutdown_timeout": [*SECONDS, 0],
     "shutdown_grace": SECONDS,
     "node_restart_delay": SECONDS,
+    "first_restart_delay": [value for value in SECONDS if value is not None],
     "restart_delay_max": SECONDS,
     "stable_after": SECONDS,
     "max_restarts": COUNT,

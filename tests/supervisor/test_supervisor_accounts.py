@@ -6,7 +6,7 @@ from swarm_health import NodeStatistics, PartitionStatistics, Status, TopicStati
 from swarm_supervisor._core import messages
 from swarm_supervisor._core.decisions import step
 from swarm_supervisor._core.fleet import Fleet, next_deadline
-from swarm_supervisor._core.messages import Fork
+from swarm_supervisor._core.messages import Conclude, Fork
 from swarm_supervisor._core.view import take_snapshot
 from swarm_supervisor.settings import Settings
 
@@ -25,6 +25,9 @@ class Swarm:
             if isinstance(action, Fork):
                 self.happen(messages.Forked(action.node_id, action.generation, next(self.pids)))
                 self.report(action.node_id)
+
+            elif isinstance(action, Conclude):
+                self.happen(messages.Concluded(action.node_id, action.generation))
 
     def tick(self):
         while (due := next_deadline(self.fleet, self.now)) is not None and due <= self.now:

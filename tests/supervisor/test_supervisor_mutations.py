@@ -2,7 +2,7 @@
 
 import pytest
 
-from swarm_supervisor._core import after_death, decisions, restart_policy
+from swarm_supervisor._core import after_death, decisions, leaving, messages, restart_policy
 from swarm_supervisor._core.lifecycle import TABLE, State, Transition
 from swarm_supervisor.settings import Settings
 
@@ -30,6 +30,7 @@ SETTINGS = [
         boot_timeout=30.0,
         max_unavailable=1 + seed % 3,
         node_restart_delay=(5.0, 0.0)[seed % 2],
+        first_restart_delay=0.0 if seed == 4 else None,
         restart=("always", "on-failure")[seed % 2],
     )
     for seed in range(6)
@@ -87,6 +88,40 @@ def test_the_delay_after_a_signal_from_outside_cannot_go(simulation, monkeypatch
 def test_the_doubling_of_a_delay_cannot_go(simulation, monkeypatch):
     monkeypatch.setattr(restart_policy, "_MOST_DOUBLINGS", 0)
     assert "invariant 2" in broken(simulation, TABLE)
+
+
+def test_the_word_about_the_successor_cannot_go(simulation, monkeypatch):
+    monkeypatch.setattr(leaving, "tell", lambda step, life: None)
+    assert "invariant 13: TERM without a word" in broken(simulation, TABLE)
+
+
+def test_a_node_cannot_be_told_to_stay_whatever_follows(simulation, monkeypatch):
+    monkeypatch.setattr(leaving, "successor_in_s", lambda *facts: 0.0)
+    assert "invariant 13" in broken(simulation, TABLE)
+
+
+def test_a_node_that_stops_already_cannot_be_forgotten_at_the_end_of_the_swarm(simulation, monkeypatch):
+    monkeypatch.setattr(leaving, "tell_to_leave", lambda step, life: None)
+    assert "invariant 13" in broken(simulation, TABLE)
+
+
+def test_an_explanation_cannot_count_as_a_crash(simulation, monkeypatch):
+    def counted(history, settings, *, stable, random):
+        return restart_policy.after_unplanned_exit(history, settings, stable=stable, now=0.0, random=random)
+
+    monkeypatch.setattr(after_death, "after_excused_exit", counted)
+    assert broken(simulation, TABLE) is not None
+
+
+def test_an_end_cannot_stay_without_a_conclusion(simulation, monkeypatch):
+    real = decisions._exited
+
+    def without(step, happening):
+        real(step, happening)
+        step.actions[:] = [each for each in step.actions if not isinstance(each, messages.Conclude)]
+
+    monkeypatch.setattr(decisions, "_exited", without)
+    assert broken(simulation, TABLE) is not None
 
 
 def test_the_retry_of_a_fork_that_failed_cannot_go(simulation, monkeypatch):

@@ -66,7 +66,7 @@ def test_every_thread_and_every_process_sees_the_same(channels):
     with subprocess.Popen([sys.executable, "-c", OTHER, str(read_fd)], pass_fds=[read_fd], stdout=-1) as other:
         while other.poll() is None:
             look()
-        assert other.stdout.read() == b"{b'gl'}\n"
+        assert other.stdout.read() == b"{b'gll'}\n"
     assert seen == {GO + LEAVE}
 
 

@@ -1,4 +1,4 @@
-"""The small pure parts: restart policy, deadlines, timers, what the system is asked, event texts."""
+"""The small pure parts: deadlines, timers, what the system is asked, event texts."""
 
 import os
 import select
@@ -11,56 +11,16 @@ from hypothesis import strategies as st
 
 from swarm_supervisor import events as all_events
 from swarm_supervisor._core.deadlines import NEVER, Deadlines
-from swarm_supervisor._core.restart_policy import RestartHistory, after_unplanned_exit
 from swarm_supervisor._flags import Flag
 from swarm_supervisor._loop import Loop
 from swarm_supervisor._oom import OomWatch
 from swarm_supervisor.cpus import available_cpus, cgroup_quota
 from swarm_supervisor.events import StacksDumped, encode_event, every_event
-from swarm_supervisor.settings import Settings
 
 
 class Thing:
     def __init__(self):
         self.deadline, self.scheduled = None, NEVER
-
-
-def test_the_delay_doubles_up_to_its_maximum_and_falls_back_when_stable():
-    settings, history = Settings(max_restarts=100), RestartHistory()
-    delays = [
-        after_unplanned_exit(history, settings, stable=False, now=1000.0 * number, random=0.0) for number in range(6)
-    ]
-    assert [each.delay_s for each in delays] == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
-    assert [each.attempt for each in delays] == [1, 2, 3, 4, 5, 6]
-    again = after_unplanned_exit(history, settings, stable=True, now=9000.0, random=0.0)
-    assert (again.delay_s, again.attempt, again.crash_loop) == (5.0, 1, False)
-
-
-def test_a_crash_loop_is_told_once_and_again_after_a_stable_life():
-    settings, history = Settings(max_restarts=3), RestartHistory()
-
-    def told(stable, now):
-        return after_unplanned_exit(history, settings, stable=stable, now=now, random=0.5).crash_loop
-
-    assert [told(False, float(now)) for now in range(5)] == [False, False, True, False, False]
-    assert told(True, 5.0) is True  # still within the window
-    assert told(True, 5000.0) is False
-    assert history.looping is False
-
-
-@given(
-    st.lists(st.tuples(st.booleans(), st.floats(0.0, 1e5), st.floats(0.0, 1.0, exclude_max=True)), max_size=60),
-    st.floats(0.0, 50.0),
-    st.integers(1, 7),
-)
-def test_a_delay_is_never_below_its_least_nor_above_its_most(exits, delay, most):
-    settings = Settings(node_restart_delay=delay, restart_delay_max=60.0, max_restarts=most)
-    history, now = RestartHistory(), 0.0
-    for stable, gap, random in exits:
-        now += gap
-        verdict = after_unplanned_exit(history, settings, stable=stable, now=now, random=random)
-        assert delay <= verdict.delay_s <= 60.0
-        assert len(history.exits) <= most
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.one_of(st.none(), st.floats(0.0, 100.0)), st.booleans()), max_size=80))

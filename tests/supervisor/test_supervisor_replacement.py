@@ -168,7 +168,7 @@ sys.exit(supervise(target, nodes=2, control_socket="c.sock").run())
         assert client.status().wanted == 1
         client.stop()
     assert swarm.end() == 0
-    assert {event["node_id"]: event["leaving"] for event in swarm.all("Left")} == {0: 0, 1: 1, 2: 1, 3: 1}
+    assert {event["node_id"]: event["leaving"] for event in swarm.all("Left")} == {0: 1, 1: 1, 2: 1, 3: 1}
     assert all(event["planned"] for event in swarm.all("NodeExited"))
 
 

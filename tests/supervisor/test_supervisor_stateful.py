@@ -28,16 +28,18 @@ def machine(simulation):
             nodes=st.integers(1, 4),
             seed=st.integers(0, 2**16),
             delay=st.sampled_from([0.0, 5.0]),
+            first=st.sampled_from([None, 0.0]),
             unavailable=st.integers(1, 3),
             restart=st.sampled_from(["always", "on-failure", "never"]),
             crash_loop=st.sampled_from(["degrade", "exit"]),
         )
-        def begin(self, nodes, seed, delay, unavailable, restart, crash_loop):
+        def begin(self, nodes, seed, delay, first, unavailable, restart, crash_loop):
             chosen = Settings(
                 node_report_timeout=60.0,
                 boot_timeout=30.0,
                 max_unavailable=unavailable,
                 node_restart_delay=delay,
+                first_restart_delay=first,
                 restart=restart,
                 on_crash_loop=crash_loop,
             )

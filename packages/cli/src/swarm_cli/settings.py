@@ -114,6 +114,10 @@ class Settings(SettingsTable):
         help="Delay before a dead node is restarted (5).", section="Times", owners=("supervisor",), kind="number",
         default=5.0, unit="seconds", least=0, swarm_only=True,
     )] = None
+    first_restart_delay: Annotated[float | None, Row(
+        help="Delay before the first restart in a row (that of node_restart_delay; 0: at once).", section="Times",
+        owners=("supervisor",), kind="number", unit="seconds", least=0, swarm_only=True,
+    )] = None
     restart_delay_max: Annotated[float | None, Row(
         help="Upper limit of the delay, which doubles if a node keeps dying (60).", section="Times",
         owners=("supervisor",), kind="number", default=60.0, unit="seconds", least=0, rare=True, swarm_only=True,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from swarm_supervisor._node_handle import NodeHandle
+from swarm_supervisor._orders import LEAVE
 from swarm_supervisor.signals import FORCING, SignalInbox
 
 _LOOK_MS = 250.0
@@ -27,6 +28,8 @@ class Ending:
         """Ask all nodes to stop, report it, wait, then kill and reap the rest. Every handle is closed afterwards."""
         try:
             for handle in self._handles:
+                with contextlib.suppress(BaseException):
+                    handle.order(LEAVE)  # no process follows it
                 with contextlib.suppress(BaseException):
                     handle.term()
             with contextlib.suppress(BaseException):

@@ -51,6 +51,7 @@ class NodeForker:
                 channels.writer,
                 channels.orders_read,
                 name=self._settings.name,
+                prospect=action.prospect,
             )
 
             def close_inherited() -> None:

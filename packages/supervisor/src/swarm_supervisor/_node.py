@@ -19,11 +19,13 @@ from types import FrameType
 from swarm_health import NodeStatistics, Writer
 from swarm_supervisor import _offspring as offspring
 from swarm_supervisor._containment import ListenerFailedError, text_of, told
+from swarm_supervisor._core.prospect import Prospect
 from swarm_supervisor._flags import Flag, GoFlag
-from swarm_supervisor._orders import LEAVE, orders_sent
+from swarm_supervisor._orders import LEAVE, RETURN, orders_sent
 from swarm_supervisor._prctl import cut_name, set_thread_name
 from swarm_supervisor.events import NodeStarted
 from swarm_supervisor.fork import ORPHANED
+from swarm_supervisor.settings import DO_NOT_RESTART
 
 logger = logging.getLogger("swarm_supervisor.node")
 
@@ -39,7 +41,15 @@ class Node:
     """A node as its target sees it."""
 
     def __init__(
-        self, node_id: int, generation: int, supervisor_pid: int, writer: Writer, orders_fd: int, *, name: str
+        self,
+        node_id: int,
+        generation: int,
+        supervisor_pid: int,
+        writer: Writer,
+        orders_fd: int,
+        *,
+        name: str,
+        prospect: Prospect,
     ) -> None:
         """Created by the supervisor, in the child."""
         self.id = node_id
@@ -59,11 +69,31 @@ class Node:
         self._orders_fd = orders_fd
         self._writer = writer
         self._pid = os.getpid()
+        self._prospect = prospect
+        self._healthy_at: float | None = None
+        self._recycles = False
 
     @property
     def leaving(self) -> bool:
-        """Whether this node's id is removed for good (scaled down): then leave groups, release what is bound to it."""
-        return LEAVE in orders_sent(self._orders_fd)
+        """Whether this process, if it ends now with exit code 0, has to give back what is bound to this node's id.
+
+        Ask when the work ends. True means that no process takes over within about a second: leave groups, release
+        locks. It is True if the whole swarm stops, if the node is scaled away, if nothing follows under the restart
+        mode, and if the delay of the restart is longer. It is False in a rolling restart and any other replacement by
+        a spare, and if the delay is short. A process that was forked by the node may ask too.
+        """
+        return self.leaving_with(0)
+
+    def leaving_with(self, code: int) -> bool:
+        """As `leaving`, for a process that ends with an exit code. True for `DO_NOT_RESTART`."""
+        sent = orders_sent(self._orders_fd)
+        if LEAVE in sent or code == DO_NOT_RESTART:
+            return True
+        if RETURN in sent:
+            return False
+        healthy_s = None if self._healthy_at is None else time.monotonic() - self._healthy_at
+        signalled = self.stopping.is_set()
+        return self._prospect.ends_for_good(code, healthy_s, signalled=signalled, recycles=self._recycles)
 
     def healthy(self) -> bool:
         """Report that this node is healthy. Call it at least every liveness_interval from the working thread.
@@ -71,7 +101,10 @@ class Node:
         Never blocks; False if the report was dropped. Ends this process, with exit code 3, if the supervisor is gone.
         RuntimeError in a process forked by this node, as for every report: it could hide that the node hangs.
         """
-        return self._reported(self._writer.healthy)
+        told = self._reported(self._writer.healthy)
+        if self._healthy_at is None:
+            self._healthy_at = time.monotonic()
+        return told
 
     def unhealthy(self, code: int, reason: str) -> bool:
         """Report a problem: the supervisor stops this node. ``code`` is a `swarm_health.Status` or your own code.
@@ -86,6 +119,7 @@ class Node:
         It is replaced in turn, by a spare that is ready. A target may also return 0 after it. Never blocks; False
         if it was dropped.
         """
+        self._recycles = True
         return self._reported(lambda: self._writer.recycle(reason))
 
     def ending(self, reason: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from swarm_health import NodeStatistics
+from swarm_supervisor._ends import End, end_of
 from swarm_supervisor._event import NodeEvent, repeated
 
 
@@ -103,7 +104,11 @@ class NodeTerminating(NodeEvent, frozen=True, kw_only=True):
 
 
 class NodeExited(NodeEvent, frozen=True, kw_only=True):
-    """A process of a node has ended and is reaped."""
+    """A process of a node has ended and is reaped.
+
+    It is told before its successor is forked, or a spare told to go: what a listener does here is done by then. Each
+    `StacksDumped` of this process was told before; the last one shows where a process that hung was.
+    """
 
     code: int | None
     """Exit code; None if a signal ended it, or if it is unknown."""
@@ -115,6 +120,18 @@ class NodeExited(NodeEvent, frozen=True, kw_only=True):
     planned: bool
     """Whether this end is planned, so that it does not count as a crash."""
     reason: str
+    cause: str = ""
+    """Who or what wanted the end: "silent", "unhealthy", "memory", "shutdown", "scaled down", "replaced", "recycled",
+    "aborted" (a spare), "operator" (a signal from outside); "" if it ended on its own."""
+    oom: bool = False
+    """Whether the OOM killer was at work in this memory cgroup, for a SIGKILL that was not sent here."""
+    killed: bool = False
+    """Whether this supervisor sent it SIGKILL."""
+
+    @property
+    def end(self) -> End:
+        """How it ended, as one word, for listeners that have to judge it."""
+        return end_of(self.cause, self.code, self.signal, killed=self.killed, oom=self.oom)
 
     @property
     def severity(self) -> int:

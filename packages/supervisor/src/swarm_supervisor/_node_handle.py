@@ -18,7 +18,7 @@ from swarm_health import pipe as health_pipe
 from swarm_pidfd import ExitStatus, Pidfd
 from swarm_supervisor._core.messages import Reported
 from swarm_supervisor._node import DUMP_SIGNAL, MAIN_STACK_SIGNAL, QUIET_SIGNAL, STOP_SIGNALS
-from swarm_supervisor._orders import GO
+from swarm_supervisor._orders import GO, LEAVE, RETURN
 from swarm_supervisor._prctl import signal_thread
 from swarm_supervisor._stack_text import half, stack_text
 
@@ -33,6 +33,7 @@ class Channels:
 
     def __init__(self, *, go: bool) -> None:
         """Open all of them, or none. OSError (EMFILE, ENFILE) if no descriptors are left."""
+        self.go = go
         with contextlib.ExitStack() as undo:
             self.reader: Reader
             self.writer: Writer
@@ -42,7 +43,7 @@ class Channels:
             self.orders_read, self.orders_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             undo.callback(os.close, self.orders_read)
             undo.callback(os.close, self.orders_write)
-            # It never holds more than two bytes, and an unprivileged user's pipes have 16,384 pages in total: sixteen
+            # It never holds more than some bytes, and an unprivileged user's pipes have 16,384 pages in total: sixteen
             # for each would leave a thousand nodes without space for their statistics (pipe(7)).
             with contextlib.suppress(OSError):
                 fcntl.fcntl(self.orders_write, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
@@ -88,6 +89,7 @@ class NodeHandle:
         "_looks_for_main",
         "_main_size",
         "_orders",
+        "_told_to_go",
         "dump_wanted",
         "ended_at",
         "generation",
@@ -114,6 +116,7 @@ class NodeHandle:
         self.look_at = 0.0
         """When to look for a dump that was not requested here (monotonic seconds)."""
         self._orders = channels.orders_write
+        self._told_to_go = channels.go
         self._dump = channels.dump_fd
         self._beat = Reported(node_id, generation, Status.HEALTHY)
 
@@ -185,7 +188,13 @@ class NodeHandle:
         self.pidfd.signal(QUIET_SIGNAL)
 
     def order(self, what: bytes) -> None:
-        """Send an order down the pipe. If the node is gone, do nothing."""
+        """Send an order down the pipe. If the node is gone, do nothing.
+
+        A spare that was not told to go holds nothing that it could leave, and its first order must be `GO`.
+        """
+        if what in (LEAVE, RETURN) and not self._told_to_go:
+            return
+        self._told_to_go = self._told_to_go or what == GO
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(self._orders, what)
 

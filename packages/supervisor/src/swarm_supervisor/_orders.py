@@ -1,4 +1,4 @@
-"""The orders that a supervisor sends to a node through a pipe. Each is one byte, identified by its value.
+"""The orders that a supervisor sends to a node through a pipe. Each is a byte or two, identified by their value.
 
 They are never removed from the pipe, so that every thread of the node, and every process that it forked, sees the
 same at any time, and a poll for the first of them stays true. They are read as a copy: tee(2) leaves the data
@@ -16,10 +16,13 @@ from swarm_supervisor._prctl import tee
 
 GO = b"g"
 """A spare may take over. Any other node has this order from its start."""
-LEAVE = b"l"
-"""The node's id is removed for good."""
-_AS_THEY_COME = GO + LEAVE
-"""A node is never told to leave before it is told to go."""
+RETURN = b"r"
+"""The node has to stop, and its successor comes at once."""
+LEAVE = b"ll"
+"""The node has to stop, and no successor comes, or not soon. It may follow a `RETURN`, and then it counts."""
+_BY_NUMBER = (b"", GO, GO + RETURN)
+"""The orders by their number of bytes. A node is never told to leave or return before it is told to go, and to return
+at most once. So three bytes or more include a `LEAVE`, which is the reason for its two bytes."""
 
 
 def orders_sent(pipe_fd: int) -> bytes:
@@ -31,7 +34,7 @@ def orders_sent(pipe_fd: int) -> bytes:
     try:
         return _copy(pipe_fd, waiting[0])
     except OSError:  # the node has no descriptors left, or a sandbox refuses tee(2), but it must still leave
-        return _AS_THEY_COME[: waiting[0]]
+        return _BY_NUMBER[waiting[0]] if waiting[0] < len(_BY_NUMBER) else GO + LEAVE
 
 
 def _copy(pipe_fd: int, size: int) -> bytes:

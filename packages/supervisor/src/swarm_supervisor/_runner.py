@@ -78,6 +78,7 @@ class Runner:
         )
         self._actions: dict[type, Callable[[Any], None]] = {
             messages.Emit: lambda action: self._listeners.tell(action.event),
+            messages.Conclude: lambda action: self._decide(messages.Concluded(action.node_id, action.generation)),
             messages.Finish: self._finish,
             **self.processes.actions,
         }
@@ -115,6 +116,12 @@ class Runner:
         """Queue a happening for the next turn of the loop, which starts at once. Callable from any thread."""
         self._commands.append(happening)
         self._inbox.wake()
+
+    def excuse(self, node_id: int, generation: int, reason: str) -> bool:
+        """Decide at once that an end is explained. Return False if it is too late for that, or no such end."""
+        before = self.fleet.explained
+        self._decide(messages.Excuse(node_id, generation, reason))
+        return self.fleet.explained > before
 
     def dump_stacks(self, node_id: int | None) -> list[int]:
         """Ask nodes for their stacks. Returns the ids of the nodes asked."""

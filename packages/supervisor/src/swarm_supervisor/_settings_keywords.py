@@ -23,6 +23,7 @@ class SettingsKeywords(TypedDict, total=False):
     shutdown_timeout: float
     shutdown_grace: float
     node_restart_delay: float
+    first_restart_delay: float | None
     restart_delay_max: float
     restart_window: float
     stable_after: float

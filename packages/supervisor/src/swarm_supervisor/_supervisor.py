@@ -173,6 +173,16 @@ class Supervisor:
         check_descriptors(nodes, in_use, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         runner.command(messages.Scale(nodes))
 
+    def excuse(self, node_id: int, generation: int, reason: str) -> bool:
+        """Explain the end of a process, in a listener of its `NodeExited`: by what it worked on, not by the program.
+
+        An unplanned end that is explained is no crash: it counts for no crash loop, and the next process starts after
+        first_restart_delay (in a crash loop, as late as before). ``reason`` is shown beside that of the end. To explain
+        each end of a node that never works hides a crash loop, so require evidence: other work was done since the last
+        one. False, and without effect, if there is no such end, or if what follows it was decided already.
+        """
+        return self._running().excuse(node_id, generation, told(reason))
+
     def trace(self, node_id: int | None = None) -> list[int]:
         """Ask one node, or all, for the stacks of every thread; they arrive as `StacksDumped` events.
 

@@ -9,6 +9,7 @@ import logging
 
 import msgspec
 
+from swarm_supervisor._ends import End as End
 from swarm_supervisor._event import Event, NodeEvent, repeated
 from swarm_supervisor._node_events import (
     AfterFork,
@@ -35,6 +36,7 @@ __all__ = [
     "BeforeWarmup",
     "Controlled",
     "CrashLoop",
+    "End",
     "ErrorOccurred",
     "Event",
     "Held",

@@ -87,7 +87,16 @@ class Settings:
     node_restart_delay: float = _row(
         5.0, "Delay before a dead node is restarted ({default}).", "Times", unit="seconds", least=0
     )
-    """Shortest delay between an unplanned death and the next start."""
+    """Shortest delay between an unplanned death and the next start, but for `first_restart_delay`."""
+    first_restart_delay: float | None = _row(
+        None,
+        "Delay before the first restart in a row (that of node_restart_delay; 0: at once).",
+        "Times",
+        unit="seconds",
+        least=0,
+    )
+    """Delay before the first restart in a row, of a node that was stable or dies for the first time; None:
+    node_restart_delay. At most node_restart_delay, with which the delays of the next ones begin."""
     restart_delay_max: float = _row(
         60.0,
         "Upper limit of the delay, which doubles if a node keeps dying ({default}).",
@@ -177,6 +186,8 @@ def _check_of(row: dataclasses.Field[Any]) -> Callable[[dataclasses.Field[Any], 
 
 
 def _check_seconds(row: dataclasses.Field[Any], value: object) -> None:
+    if value is None and row.default is None:
+        return
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise SettingsError(f"{row.name} must be a number of seconds, not {value!r}")
     if value > MOST_SECONDS:
@@ -248,6 +259,13 @@ def _check_combinations(settings: Settings) -> None:
             f"restart_delay_max ({settings.restart_delay_max:g} s) must not be below node_restart_delay "
             f"({settings.node_restart_delay:g} s): it is "
             f"{settings.node_restart_delay - settings.restart_delay_max:g} s too short"
+        )
+    first = settings.first_restart_delay
+    if first is not None and first > settings.node_restart_delay:
+        raise SettingsError(
+            f"first_restart_delay ({first:g} s) must not be above node_restart_delay "
+            f"({settings.node_restart_delay:g} s), with which the next delays begin: it is "
+            f"{first - settings.node_restart_delay:g} s too long"
         )
     if settings.restart_window <= settings.node_restart_delay:
         raise SettingsError(

@@ -1,47 +1,24 @@
-"""What follows the end of a life: another one, at once or after a delay, or none. Pure."""
+"""Decide and order what follows the end of a life, as `sequel` judges it. Pure."""
 
 from __future__ import annotations
 
-from enum import Enum
-
 from swarm_supervisor._core import replacement, shutdown
-from swarm_supervisor._core.fleet import Cause, Fleet, Life, Member, Mode
+from swarm_supervisor._core.fleet import Life, Member, Mode
 from swarm_supervisor._core.lifecycle import State
-from swarm_supervisor._core.reasons import how_it_ended, planned, recycled
-from swarm_supervisor._core.restart_policy import Restart, after_unplanned_exit
+from swarm_supervisor._core.reasons import how_it_ended
+from swarm_supervisor._core.restart_policy import Restart, after_excused_exit, after_unplanned_exit
+from swarm_supervisor._core.sequel import Sequel, sequel, uncounted_delay
 from swarm_supervisor._core.step import Step
 from swarm_supervisor.events import CrashLoop, NodeEnded, NodeRestarting
-from swarm_supervisor.settings import DO_NOT_RESTART
-
-
-class Sequel(Enum):
-    """What follows a death."""
-
-    AT_ONCE = "at once"
-    AFTER_DELAY = "after the delay, not counted"
-    COUNTED = "after a growing delay"
-    END = "never again"
-
-
-def sequel(life: Life, restart: str) -> Sequel:
-    """Judge the end of a main life, under a restart mode."""
-    code = life.exit.code if life.exit is not None else None
-    if code == DO_NOT_RESTART:
-        return Sequel.END
-    if life.cause in (Cause.REPLACED, Cause.SCALED_DOWN):
-        return Sequel.AT_ONCE
-    if life.cause is Cause.RECYCLED or recycled(life):
-        return Sequel.AFTER_DELAY
-    returned = life.cause in (None, Cause.OPERATOR) and code == 0
-    if restart == "never" or (restart == "on-failure" and returned):
-        return Sequel.END
-    return Sequel.AFTER_DELAY if planned(life) else Sequel.COUNTED
 
 
 def after_death(step: Step, member: Member, life: Life) -> None:
     """Decide what happens after a death."""
     fleet = step.fleet
+    life.concluded = True
     member.last_exit = how_it_ended(life)
+    if life.explained:
+        member.last_exit += f"; explained: {life.explained}"
     if life is member.spare:
         member.spare = None
         if fleet.mode is not Mode.STOPPING:
@@ -61,8 +38,8 @@ def _main_gone(step: Step, member: Member, life: Life) -> None:
     what = sequel(life, fleet.settings.restart)
     reason = member.last_exit
     delay_s, attempt = 0.0, 0
-    if what is Sequel.AFTER_DELAY and not _has_earned_its_place(fleet, life, step.now):
-        delay_s = fleet.settings.node_restart_delay
+    if what is Sequel.AFTER_DELAY:
+        delay_s = uncounted_delay(life, fleet.settings, step.now)
     elif what is Sequel.COUNTED:
         verdict = _counted(step, member, life)
         if verdict.crash_loop and fleet.settings.on_crash_loop == "exit":
@@ -93,16 +70,12 @@ def _main_gone(step: Step, member: Member, life: Life) -> None:
     )
 
 
-def _has_earned_its_place(fleet: Fleet, life: Life, now: float) -> bool:
-    """Whether a node that asks to be recycled has worked long enough; otherwise it would be forked again and again."""
-    asked = life.cause is Cause.RECYCLED or recycled(life)
-    return asked and life.stable(now, fleet.settings.node_restart_delay)
-
-
 def _counted(step: Step, member: Member, life: Life) -> Restart:
     """Count a crash, and report a crash loop that starts with it."""
     settings, history = step.fleet.settings, member.history
     stable = life.stable(life.well_until(step.now), settings.stable_after)
+    if life.explained:
+        return after_excused_exit(history, settings, stable=stable, random=step.fleet.random())
     verdict = after_unplanned_exit(history, settings, stable=stable, now=step.now, random=step.fleet.random())
     if verdict.crash_loop:
         step.emit(

@@ -5,7 +5,7 @@ Stopping is in `shutdown`.
 
 from __future__ import annotations
 
-from swarm_supervisor._core import messages, replacement, requests, shutdown
+from swarm_supervisor._core import leaving, messages, replacement, requests, shutdown
 from swarm_supervisor._core.fleet import Cause, Member, Mode
 from swarm_supervisor._core.lifecycle import ON_ITS_WAY_OUT, State
 from swarm_supervisor._core.step import Step
@@ -49,8 +49,7 @@ def _remove(step: Step, member: Member) -> None:
     replacement.unwanted(step, member)
     life = member.main
     if life.state is not State.DEAD:
-        if life.alive:
-            step.order(messages.Leave(life.node_id, life.generation))
+        leaving.tell_to_leave(step, life)
         stop(step, life, Cause.SCALED_DOWN, f"scaled down to {step.fleet.wanted} nodes")
     if member.main.state is State.DEAD and member.spare is None:
         del step.fleet.members[member.id]

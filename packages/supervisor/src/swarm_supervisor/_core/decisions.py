@@ -52,6 +52,10 @@ def _take_in(step: Step, happening: Happening) -> None:
             _stacks_there(step, happening)
         case messages.Exited():
             _exited(step, happening)
+        case messages.Concluded():
+            _concluded(step, happening)
+        case messages.Excuse():
+            _explained(step, happening)
         case messages.Slept():
             _slept(step, happening)
         case messages.StopSwarm():
@@ -202,10 +206,29 @@ def _stacks_there(step: Step, happening: messages.StacksThere) -> None:
 def _exited(step: Step, happening: messages.Exited) -> None:
     if (found := _find(step.fleet, happening)) is None:
         return
-    member, life = found
+    _, life = found
     life.exit = happening
     step.fleet.accounts.ended(happening.node_id, happening.generation, step.now)
     fire(step, life, Trigger.EXITED)
+    step.order(messages.Conclude(happening.node_id, happening.generation))
+    step.fleet.changed = False  # nothing else is decided until it is known what follows
+
+
+def _explained(step: Step, happening: messages.Excuse) -> None:
+    member = step.fleet.members.get(happening.node_id)
+    life = member.ended(happening.generation) if member is not None else None
+    if life is not None and not life.explained:
+        life.explained = happening.reason or "no reason given"
+        step.fleet.explained += 1
+
+
+def _concluded(step: Step, happening: messages.Concluded) -> None:
+    member = step.fleet.members.get(happening.node_id)
+    life = member.ended(happening.generation) if member is not None else None
+    if member is None or life is None:
+        step.fleet.stale += 1
+        return
+    step.fleet.changed = True
     after_death(step, member, life)
 
 

@@ -91,6 +91,12 @@ class Life:
     recycle: str = ""
     """Why it asks for a fresh process in its place; "" if it does not."""
     kills: int = 0
+    told_to_leave: bool | None = None
+    """Whether it was told that no successor comes soon; None: nothing yet."""
+    explained: str = ""
+    """How a listener explained its end; "" if none did."""
+    concluded: bool = False
+    """It has ended, and what follows is decided."""
     statistics: NodeStatistics | None = None
     statistics_at: float = 0.0
     exit: Exited | None = None
@@ -150,6 +156,14 @@ class Member:
         """The life of a generation, unless it is over, so that a stale event finds nothing."""
         for life in (self.main, self.spare):
             if life is not None and life.generation == generation and life.state is not State.DEAD:
+                return life
+        return None
+
+    def ended(self, generation: int) -> Life | None:
+        """The life of a generation that has ended, while it is not decided what follows."""
+        for life in (self.main, self.spare):
+            ended = life is not None and life.state is State.DEAD and not life.concluded
+            if ended and life is not None and life.generation == generation:
                 return life
         return None
 
@@ -214,6 +228,8 @@ class Fleet:
     """Number of lives that followed another one, since the start."""
     absences: Repeats = field(default_factory=Repeats)
     """How often in a row the supervisor was away, by the listener that blocked it ("" for none)."""
+    explained: int = 0
+    """Number of ends that a listener explained."""
     stale: int = 0
     """Number of events for a life that was already over."""
     accounts: Accounts = field(default_factory=Accounts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from swarm_health import NodeStatistics
+from swarm_supervisor._core.prospect import Prospect
 from swarm_supervisor.events import Event
 
 
@@ -68,6 +69,21 @@ class Exited(msgspec.Struct, frozen=True, gc=False):
     """Other facts about this end, such as the OOM killer."""
 
 
+class Concluded(msgspec.Struct, frozen=True, gc=False):
+    """The answer to `Conclude`."""
+
+    node_id: int
+    generation: int
+
+
+class Excuse(msgspec.Struct, frozen=True, gc=False):
+    """A listener explains an end: it is no reason to wait longer for the next process, and does not count."""
+
+    node_id: int
+    generation: int
+    reason: str
+
+
 class Slept(msgspec.Struct, frozen=True, gc=False):
     """The supervisor itself did not run for some seconds although something was due."""
 
@@ -120,7 +136,7 @@ class Scale(msgspec.Struct, frozen=True, gc=False):
     nodes: int
 
 
-NodeHappening = Forked | ForkFailed | Reported | StacksThere | Exited
+NodeHappening = Forked | ForkFailed | Reported | StacksThere | Exited | Concluded | Excuse
 """What happens to one process of one node."""
 
 Happening = NodeHappening | Tick | Slept | StopSwarm | Hold | Release | ForceStop | QuietSwarm | Restart | Scale
@@ -139,6 +155,8 @@ class Fork(NodeAction, frozen=True):
 
     spare: bool
     quiet: bool
+    prospect: Prospect
+    """What the process has to know about its own end."""
 
 
 class Term(NodeAction, frozen=True):
@@ -158,11 +176,22 @@ class Go(NodeAction, frozen=True):
 
 
 class Leave(NodeAction, frozen=True):
-    """Tell a node that its id is removed for good."""
+    """Tell a node that has to stop that no successor comes, or not soon."""
+
+
+class Return(NodeAction, frozen=True):
+    """Tell a node that has to stop that its successor comes at once."""
 
 
 class Quiet(NodeAction, frozen=True):
     """Tell a node to take no more work."""
+
+
+class Conclude(msgspec.Struct, frozen=True):
+    """Answer with `Concluded` before anything else. Its listeners know of an end now and may have excused it."""
+
+    node_id: int
+    generation: int
 
 
 class Emit(msgspec.Struct, frozen=True):
@@ -177,5 +206,5 @@ class Finish(msgspec.Struct, frozen=True):
     exit_code: int
 
 
-Action = Fork | Term | Kill | Dump | Go | Leave | Quiet | Emit | Finish
+Action = Fork | Term | Kill | Dump | Go | Leave | Return | Quiet | Conclude | Emit | Finish
 """Everything that the shell can be asked to do."""

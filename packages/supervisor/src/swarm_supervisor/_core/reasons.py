@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swarm_health import Status
-from swarm_supervisor._core.fleet import UNPLANNED, Life
+from swarm_supervisor._core.fleet import UNPLANNED, Cause, Life
 from swarm_supervisor.settings import DO_NOT_RESTART
 
 SIGTERM, SIGKILL = 15, 9
@@ -32,6 +32,15 @@ def planned(life: Life) -> bool:
 def recycled(life: Life) -> bool:
     """Whether it ended on its own and cleanly after it had asked for a fresh process."""
     return life.cause is None and bool(life.recycle) and life.exit is not None and life.exit.code == 0
+
+
+def cause_of(life: Life) -> str:
+    """Who or what wanted the end of a life, as the value of a `Cause`; "" if it ended on its own."""
+    if life.cause is not None:
+        return life.cause.value
+    if recycled(life):
+        return Cause.RECYCLED.value
+    return Cause.OPERATOR.value if life.exit is not None and life.exit.signal == SIGTERM else ""
 
 
 def why_it_ended(life: Life) -> str:

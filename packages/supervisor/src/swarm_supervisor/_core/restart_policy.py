@@ -40,7 +40,7 @@ def after_unplanned_exit(
     """Record an exit and return what follows. ``stable``: the life had been healthy for stable_after.
 
     ``random`` is in [0, 1), so that nodes that died together do not start together. The delay is never below
-    node_restart_delay, and never above restart_delay_max.
+    node_restart_delay, or first_restart_delay for the first exit in a row, and never above restart_delay_max.
     """
     if stable:
         history.row = 0
@@ -53,7 +53,44 @@ def after_unplanned_exit(
     return Restart(_delay(history, settings, random), history.row, history.looping and not was_looping)
 
 
+def after_excused_exit(history: RestartHistory, settings: Settings, *, stable: bool, random: float) -> Restart:
+    """Return what follows an unplanned exit that is explained: it is not recorded, and nothing grows.
+
+    A node that is in a crash loop for other reasons still waits.
+    """
+    if stable:
+        history.row = 0
+        history.looping = False
+    most, first = settings.restart_delay_max, first_delay(settings)
+    delay = (
+        _jittered(settings.node_restart_delay, most, most, random)
+        if history.looping
+        else (_jittered(first, first, most, random))
+    )
+    return Restart(delay, 0, False)
+
+
+def expected(history: RestartHistory, settings: Settings, *, stable: bool, now: float) -> Restart:
+    """Return what would follow an unplanned exit at some time, without the random part. Nothing is recorded."""
+    copy = RestartHistory(history.row, deque(history.exits), history.looping)
+    return after_unplanned_exit(copy, settings, stable=stable, now=now, random=0.0)
+
+
+def first_delay(settings: Settings) -> float:
+    """Return the delay before the first restart in a row."""
+    first = settings.first_restart_delay
+    return settings.node_restart_delay if first is None else first
+
+
 def _delay(history: RestartHistory, settings: Settings, random: float) -> float:
-    least, most = settings.node_restart_delay, settings.restart_delay_max
-    delay = most if history.looping else least * 2.0 ** min(history.row - 1, _MOST_DOUBLINGS)
+    first, least, most = first_delay(settings), settings.node_restart_delay, settings.restart_delay_max
+    if history.looping:
+        return _jittered(least, most, most, random)
+    if history.row == 1:
+        return _jittered(first, first, most, random)
+    doublings = history.row - 1 if first == least else history.row - 2  # a shorter first delay comes before the others
+    return _jittered(least, least * 2.0 ** min(doublings, _MOST_DOUBLINGS), most, random)
+
+
+def _jittered(least: float, delay: float, most: float, random: float) -> float:
     return max(least, min(delay * (1 + _JITTER * random), most * (1 - _JITTER * random)))

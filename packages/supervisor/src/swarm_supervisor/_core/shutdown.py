@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from swarm_supervisor._core import leaving
 from swarm_supervisor._core.fleet import Cause, Mode
 from swarm_supervisor._core.lifecycle import State
 from swarm_supervisor._core.messages import Finish
@@ -18,6 +19,7 @@ def begin(step: Step, reason: str, exit_code: int) -> None:
     settings = fleet.settings
     _enter(step, reason, exit_code, settings.shutdown_timeout + settings.shutdown_grace)
     for life in list(fleet.lives()):
+        leaving.tell_to_leave(step, life)  # also one that is stopping already
         stop(step, life, Cause.SHUTDOWN, f"the swarm is stopping: {reason}")
     finish_if_over(step)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from swarm_supervisor._core import messages
+from swarm_supervisor._core import leaving, messages
 from swarm_supervisor._core.fleet import UNPLANNED, Cause, Kind, Life, Mode
 from swarm_supervisor._core.lifecycle import Order, Trigger, transition
-from swarm_supervisor._core.reasons import doing, planned, why_it_ended
+from swarm_supervisor._core.reasons import cause_of, doing, planned, why_it_ended
 from swarm_supervisor._core.step import Step
 from swarm_supervisor.events import NodeExited, NodeRunning, NodeStopping, NodeTerminating
 
@@ -43,10 +43,13 @@ def kill(step: Step, life: Life, cause: Cause, reason: str) -> None:
 
 
 def _fork(step: Step, life: Life) -> None:
-    step.order(messages.Fork(life.node_id, life.generation, life.spare, step.fleet.mode is Mode.QUIET))
+    fleet = step.fleet
+    prospect = leaving.prospect(fleet, fleet.members[life.node_id], step.now)
+    step.order(messages.Fork(life.node_id, life.generation, life.spare, fleet.mode is Mode.QUIET, prospect))
 
 
 def _term(step: Step, life: Life) -> None:
+    leaving.tell(step, life)
     step.order(messages.Term(life.node_id, life.generation))
 
 
@@ -128,6 +131,9 @@ def _tell_exited(step: Step, life: Life) -> None:
             uptime_s=life.uptime_s(step.now),
             planned=planned(life),
             reason=why_it_ended(life),
+            cause=cause_of(life),
+            oom=bool(exited and exited.hint),
+            killed=life.kills > 0,
         )
     )
 
