@@ -23,6 +23,7 @@ GRAPH: dict[str, set[str]] = {
 # Import name → distribution, where the two differ.
 DISTRIBUTIONS = {
     "confluent_kafka": "confluent-kafka",
+    "kafka": "kafka-python",
     "prometheus_client": "prometheus-client",
     "opentelemetry": "opentelemetry-api",
     "_pytest": "pytest",

@@ -96,8 +96,8 @@ def prepare(job: Job, folder: Path) -> str:
     python = str(folder / "bin" / "python")
     members = {path.parent.name: str(path.parent) for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
     members["liveness"] += "[probes,metrics,otel]"
-    members["cli"] += "[reload]"
-    members["consumer"] += "[testing]" if job.test_kit else ""
+    members["cli"] += "[reload,evict]"
+    members["consumer"] += "[testing,evict]" if job.test_kit else "[evict]"
     editable = [part for path in members.values() for part in ("--editable", path)]
     install = ["uv", "pip", "install", "--quiet", "--python", python]
     for command in (
@@ -109,7 +109,10 @@ def prepare(job: Job, folder: Path) -> str:
     chosen = folder / "chosen.txt"
     chosen.write_text("\n".join(line for line in _installed(python) if " @ " not in line and "-e " not in line))
     subprocess.run([*install, "--constraint", str(chosen), *test_tools()], cwd=ROOT, check=True, timeout=TIMEOUT_S)
-    wanted = ("confluent-kafka", "msgspec", "psutil", "typer", "rich", "h11", "prometheus-client", "opentelemetry-api")
+    wanted = (
+        "confluent-kafka", "msgspec", "psutil", "typer", "rich", "h11", "prometheus-client", "opentelemetry-api",
+        "kafka-python",
+    )  # fmt: skip
     return ", ".join(line for line in _installed(python) if line.startswith(wanted))
 
 

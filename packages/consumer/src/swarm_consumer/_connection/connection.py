@@ -17,6 +17,7 @@ import confluent_kafka
 
 from swarm_consumer._connection.client_statistics import ClientStatistics
 from swarm_consumer._connection.kept_progress import KeptProgress
+from swarm_consumer._connection.membership import Membership
 from swarm_consumer._connection.owner import Owner
 from swarm_consumer._connection.partition_ends import PartitionEnds
 from swarm_consumer._connection.requests import Requests
@@ -59,9 +60,11 @@ class Connection:
         wake: Callable[[], None],
         revocation_timeout_s: float,
         kept: KeptProgress | None = None,
+        membership: Membership | None = None,
     ) -> None:
         self.group = group
         self.kept = kept
+        self.membership = membership or Membership(group, properties.instance_id, bus)
         self.workers = workers
         self.bus = bus
         self._lock = threading.Lock()

@@ -114,6 +114,8 @@ class Ending:
                 while connection.partitions.by_key and time.monotonic() < until:
                     client.poll(BUSY_POLL_S)
             client.close()
+            if connection.fatal is None:
+                connection.membership.ended(leaving=connection.leaving, deadline=connection.deadline)
         except BaseException as error:  # noqa: BLE001  errors of our callbacks are raised here too
             where = f"closing the client of {connection.subscription_group}"
             connection.bus.emit(ErrorOccurred(where=where, error=error))

@@ -66,6 +66,8 @@ class Owner:
     def run(self) -> None:
         """Make the client, turn until asked to stop, drain, close."""
         connection = self.connection
+        if not connection.stopping:
+            connection.membership.evict_departed()
         try:
             client = self._create()
         except ConfigurationError as error:
@@ -95,6 +97,7 @@ class Owner:
 
     def _create(self) -> confluent_kafka.Consumer:
         connection, rebalances = self.connection, self.rebalances
+        connection.membership.begin_anew()
         rebalances.assigned_once = False
         with connection._lock:
             connection.turns.begin_anew(time.monotonic())
@@ -198,6 +201,8 @@ class Owner:
         connection = self.connection
         now = time.monotonic()
         connection.statistics.update(text, now)
+        if self._client is not None and connection.membership.is_unknown:  # no partition was assigned so far
+            connection.membership.note(self._client)
         stuck = self._watch.look(connection.statistics, now)
         if stuck is not None:
             connection.fail(

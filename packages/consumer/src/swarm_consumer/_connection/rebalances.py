@@ -108,6 +108,7 @@ class Rebalances:
                     connection.partitions.begin(partition, start, commit=key in at_once)
             self._on_change()
         self.assigned_once = True
+        connection.membership.note(client)
         self.rejoin.settled()
         connection.statistics.assigned(keys)
         if at_once:

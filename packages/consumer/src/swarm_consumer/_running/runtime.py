@@ -16,6 +16,7 @@ from typing import Any
 
 from swarm_consumer._connection.connection import Connection
 from swarm_consumer._connection.kept_progress import kept_progress
+from swarm_consumer._connection.membership import Membership
 from swarm_consumer._connection.rebalances import revocation_timeout_s
 from swarm_consumer._connection.workers import Workers
 from swarm_consumer._producing.producer import Producer
@@ -27,7 +28,7 @@ from swarm_consumer._running.execution import Execution
 from swarm_consumer._running.lifespan import Lifespan, NodeInfo
 from swarm_consumer._running.process_settings import ProcessSettings, check_process_setting
 from swarm_consumer._running.watchdog import Watchdog, loss
-from swarm_consumer._scheduling.remembrance import Remembrance
+from swarm_consumer._scheduling.remembrance import Evict, Member, Remembrance
 from swarm_consumer._scheduling.run import Run
 from swarm_consumer.declaring.checks import check_number
 from swarm_consumer.errors import ConfigurationError
@@ -58,6 +59,7 @@ class Runtime:
     clients: the factory of Kafka clients; by default that of confluent-kafka.
     memory: what outlives this process, so that the next owner of a partition continues where this one was, and knows
         what this one died with; None: nothing does.
+    evict: removes members of processes that have ended from their groups (`swarm_consumer.eviction`).
 
     Raises ConfigurationError for settings that contradict each other and for a selection that matches nothing.
     """
@@ -72,6 +74,7 @@ class Runtime:
         drain_timeout: float = ProcessSettings.drain_timeout,
         clients: ClientFactory | None = None,
         memory: Remembrance | None = None,
+        evict: Evict | None = None,
     ) -> None:
         check_clients_allowed("Runtime")
         check_process_setting("drain_timeout", drain_timeout, "Runtime")
@@ -100,6 +103,8 @@ class Runtime:
         self._origin = Origin()
         self._factory = clients or KafkaClients()
         self._memory = memory
+        self._evict = evict
+        self._departed: list[Member] = []
         self._watchdog = Watchdog(self._bus, self._wake)
         kafka = {name: one.value for name, one in app._properties.items()}
         self.producer = Producer(
@@ -160,6 +165,8 @@ class Runtime:
         return code
 
     def _consume(self, stopping: Flag | None, quieting: Flag | None, leaving: Callable[[], bool] | None) -> int:
+        if self._memory is not None:
+            self._departed = self._bus.call("asking for members that are dead", self._memory.departed) or []
         self._connections += [self._connect(group) for group in self._groups]
         self._execution.after_batch = self._after_batch
         self._bus.on_interruption = functools.partial(self.stop, "KeyboardInterrupt was raised")
@@ -229,15 +236,25 @@ class Runtime:
     # -----
 
     def _connect(self, group: SubscriptionGroup) -> Connection:
+        properties = ClientProperties(group, self.app.client_id, self.node_id)
+        membership = Membership(
+            group,
+            properties.instance_id,
+            self._bus,
+            memory=self._memory,
+            evict=self._evict,
+            departed=[member for member in self._departed if member.group == group.name],
+        )
         return Connection(
             group,
             self._factory,
-            ClientProperties(group, self.app.client_id, self.node_id),
+            properties,
             self._workers,
             self._bus,
             self._wake,
             self._revocation_timeouts[group.name],
             kept_progress(self._memory, group, self._bus, positions=not self.producer.transactional),
+            membership,
         )
 
     def _most_in_flight(self) -> int:

@@ -9,7 +9,7 @@ Offsets of positions are *next* offsets; those of records in hand are the record
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -114,8 +114,20 @@ class Member:
     """A member of a group that a process was."""
 
     group: str
+    """The subscription group: a process has one member for each, also where two are of one consumer group."""
     member_id: str
+    """ "" once it has left in order: there is nothing to remove then."""
     instance_id: str | None = None
+
+
+class Evict(Protocol):
+    """Removes members from their group, so that their partitions need not wait for the end of their sessions."""
+
+    def __call__(self, group: str, members: Sequence[Member], *, within_s: float = 1.0) -> None:
+        """Remove members of processes that have ended, by member id, from the consumer group of a subscription group.
+
+        It returns within `within_s` seconds and raises nothing: without an answer their sessions end as they would.
+        """
 
 
 class Place(Protocol):

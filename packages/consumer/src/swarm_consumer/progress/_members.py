@@ -25,13 +25,22 @@ class Members:
             yield at, read_member(self._pages.map[at : at + MEMBER], at)
 
     def joined(self, member: Member) -> None:
-        """Note a member that this life is. One whose names are too long is left out."""
+        """Note the member that this life is in a group, in place of the one before; none if it has left.
+
+        One whose names are too long is left out.
+        """
         free = None
         for at, record in self._records(self._page):
             if record is not None and record == (*self._life, member):
                 return
+            if record is not None and record[:2] == self._life and record[2].group == member.group:
+                self._pages.map[at : at + len(ERASED)] = ERASED
+                self._own = [one for one in self._own if one != at]
+                record = None
             if free is None and record is None:
                 free = at
+        if not member.member_id:
+            return
         if free is None:
             free = self._own.pop(0) if self._own else self._pages.layout.base(self._page) + MEMBERS_AT
         raw = packed_member(free, *self._life, member)
