@@ -67,6 +67,16 @@ def test_a_handler_that_hangs_for_its_whole_ttl_again_and_again_is_no_stable_nod
     assert len(script.events(CrashLoop)) == 1
 
 
+@pytest.mark.parametrize(("status", "dumps"), [(Status.CONSUMING, 1), (Status.POLLING, 1), (Status.STABILITY, 0)])
+def test_a_node_that_reports_a_hang_is_asked_for_its_stacks_while_it_drains(status, dumps):
+    script = Script(1)
+    script.boot()
+    new = script.do(m.Reported(0, 1, status, "too long"))
+    assert [type(each) for each in new if isinstance(each, m.Term | m.Dump)] == [m.Term, *[m.Dump] * dumps]
+    script.do(m.StacksThere(0, 1))
+    assert script.main().state is State.STOPPING
+
+
 def test_a_hang_after_a_good_time_follows_a_stable_life():
     script = Script(node_report_timeout=60.0)
     for _ in range(3):

@@ -70,6 +70,31 @@ def test_a_hung_process_is_dumped_and_told_to_stop_then_killed(start, how):
     assert len(swarm.all("StacksDumped")) == 2  # before TERM and before KILL
 
 
+def test_a_process_that_says_that_it_hangs_and_ends_on_its_own_is_dumped(start):
+    """Its drain is over long before the last dump; without one, no one would know where it hung."""
+    swarm = start("""
+def stuck_here():
+    threading.Event().wait()
+
+def target(node):
+    threading.Thread(target=stuck_here, daemon=True).start()
+    node.healthy()
+    if node.generation > 1:
+        return beat(node)
+    node.unhealthy(2, "17 s into a batch")
+    node.stopping.wait()
+    signal.sigtimedwait([signal.SIGALRM], 1.0)   # its drain
+    return 4
+
+sys.exit(supervise(target).run())
+""")
+    exited = swarm.wait_for("NodeExited")
+    told = swarm.events[: swarm.events.index(exited)]
+    stacks = "".join(event["text"] for event in told if event["event"] == "StacksDumped")
+    assert (exited["cause"], exited["code"]) == ("unhealthy", 4)
+    assert "stuck_here" in stacks
+
+
 def test_a_deadlock_after_the_fork_is_judged_by_the_boot_timeout(start):
     swarm = start(HANGS, "deadlock")
     stopping = swarm.wait_for("NodeStopping")

@@ -106,6 +106,11 @@ class Life:
         """Whether there is a process."""
         return self.state is not State.DEAD and self.state is not State.BACKING_OFF
 
+    @property
+    def hangs(self) -> bool:
+        """Whether it has reported that a part of it hangs."""
+        return self.cause is Cause.UNHEALTHY and self.status in _HUNG_SINCE
+
     def uptime_s(self, now: float) -> float:
         """Seconds since the fork."""
         return now - self.forked_at if self.pid is not None else 0.0

@@ -51,6 +51,9 @@ def _fork(step: Step, life: Life) -> None:
 def _term(step: Step, life: Life) -> None:
     leaving.tell(step, life)
     step.order(messages.Term(life.node_id, life.generation))
+    if life.hangs:
+        # It may end on its own before the last dump, when its drain is over, and then no one would know where it hung.
+        step.order(messages.Dump(life.node_id, life.generation))
 
 
 def _kill(step: Step, life: Life) -> None:
