@@ -192,6 +192,7 @@ def test_info_shows_each_value_and_where_it_was_set(tmp_path: Path) -> None:
 
 GIVEN = {
     "nodes": "3", "concurrency": 2, "preload": False, "reload": True, "on_crash_loop": "exit", "max_unavailable": 2,
+    "progress_memory": "off",
     "max_restarts": 6, "restart": "on-failure", "threads": "refuse", "subreaper": True,
     "bootstrap_servers": "given:1", "group_instance_id": "pod-1", "connect_timeout": 7.0,
     "allow_missing_topics": True, "include_topics": "orders", "exclude_topics": "refunds",

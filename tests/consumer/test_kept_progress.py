@@ -49,6 +49,11 @@ def consumer_of(world, topic, **settings):
     return app, seen
 
 
+def figures(running):
+    told = running.runtime.statistics()
+    return told["taken_over"], told["take_overs_refused"]
+
+
 def note_of(topic, position, committed, **fields):
     return {(topic, 0): remembered(position=position, committed=committed, token=TOKEN, life=(3, 7), **fields)}
 
@@ -66,6 +71,7 @@ def test_a_partition_continues_where_its_last_owner_was(world):
     assert (told.node_id, told.generation) == (3, 7)
     assert "continues at offset 60" in str(told)
     assert "node 3 (generation 7)" in str(told)
+    assert figures(running) == (1, 0)
     assert seen == list(range(60, 100))
     assert len(memory.scopes) == 1
     assert world.bootstrap in next(iter(memory.scopes))
@@ -134,6 +140,7 @@ def test_what_is_not_sure_starts_at_the_committed_offset(world, committed, metad
     else:
         assert [(one.position, one.committed, one.reason) for one in told] == [(60, committed, why.sentence)]
         assert why.sentence in str(told[0])
+    assert figures(running) == (0, int(why is not None))
     assert running.stop() == 0
     assert world.committed(topic) == {0: 100}
 

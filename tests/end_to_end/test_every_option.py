@@ -66,6 +66,12 @@ class Running:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
             return str(answer.read().decode())
 
+    def shared_mb(self) -> list[int]:
+        """The sizes of the first node's anonymous mappings that other processes share, which are of /dev/zero."""
+        lines = Path(f"/proc/{self.process.nodes()[0].pid}/maps").read_text().splitlines()
+        ranges = [line.split()[0].split("-") for line in lines if "rw-s" in line and "/dev/zero" in line]
+        return [(int(end, 16) - int(start, 16)) >> 20 for start, end in ranges]
+
     def commands(self) -> str:
         """The command lines of the processes of its session."""
         paths = [Path(f"/proc/{pid}/cmdline") for pid, *_ in self.process.left_behind()]
@@ -93,6 +99,7 @@ FIRST = [
     Given("--nodes 2", lambda at: {node.id for node in at.process.nodes()} == {0, 1}, SWARM),
     Given("--concurrency 2", lambda at: len({line[4] for line in at.lines()}) == 2),
     Given("--preload", lambda at: {line[3] for line in at.lines()} == {str(at.process.popen.pid)}, SWARM),
+    Given("--progress-memory off", lambda at: max(at.shared_mb(), default=0) < 10, SWARM),
     Given("--no-reload", lambda at: "source_watch" not in at.commands()),
     in_force("--restart on-failure"), in_force("--on-crash-loop exit"), in_force("--max-unavailable 2"),
     in_force("--max-restarts 7"), in_force("--threads refuse"), in_force("--subreaper"),
@@ -120,6 +127,7 @@ FIRST = [
     Given("--control {control}", lambda at: at.process.running(2), SWARM),
 ]  # fmt: skip
 SECOND = [
+    Given("--progress-memory auto", lambda at: max(at.shared_mb()) >= 10, SWARM),
     Given("--nodes 1", lambda at: {node.id for node in at.process.nodes()} == {0}, SWARM),
     Given("--no-preload", lambda at: str(at.process.popen.pid) not in {line[3] for line in at.lines()}, SWARM),
     Given("--reload", lambda at: "source_watch" in at.commands()),

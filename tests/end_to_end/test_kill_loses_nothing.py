@@ -8,7 +8,7 @@ import os
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -36,6 +36,9 @@ class Run:
     produced: dict[int, int]
     committed_at_kill: dict[int, int]
     handled_at_kill: dict[int, int]
+    in_hand: set[tuple[int, int]]
+    """What the killed node had in hand."""
+    log: str
     output: dict[bytes, bytes]
     expected: dict[bytes, bytes]
 
@@ -55,6 +58,8 @@ def run_with_a_kill(
     folder: Path,
     sabotage: str = "",
     patience_s: float = 60.0,
+    commit_interval_ms: int = 100,
+    options: Sequence[str] = (),
 ) -> Run:
     unique = uuid.uuid4().hex[:8]
     topic, output, group = f"flights-{unique}", f"enriched-{unique}", f"delays-{unique}"
@@ -67,7 +72,7 @@ def run_with_a_kill(
 
     swarm = start_swarm(
         "swarm", APP, "--nodes", "2", "--node-restart-delay", "0.5", *point_at(broker),
-        "--kafka", "auto.commit.interval.ms=100",
+        "--kafka", f"auto.commit.interval.ms={commit_interval_ms}", *options,
         LEDGER=str(ledger), TOPIC=topic, OUTPUT=output, GROUP=group, SABOTAGE=sabotage,
     )  # fmt: skip
     nodes = swarm.running(2)
@@ -93,7 +98,24 @@ def run_with_a_kill(
     for _, partition, offset, _ in ledger_lines(ledger, "record"):
         handled_at_kill[int(partition)] = max(handled_at_kill.get(int(partition), -1), int(offset))
 
-    await_committed(broker.bootstrap, group, topic, timeout_s=patience_s)
+    lines = ledger_lines(ledger, "record")
+    own = {(int(line[1]), int(line[2])) for line in lines if int(line[0]) == victim.pid}
+    in_hand = {
+        (int(partition), offset)
+        for pid, partition, first, last in ledger_lines(ledger, "batch")
+        if int(pid) == victim.pid and (int(partition), int(last)) not in own
+        for offset in range(int(first), int(last) + 1)
+    }
+
+    if commit_interval_ms < patience_s * 1000:
+        await_committed(broker.bootstrap, group, topic, timeout_s=patience_s)
+    else:
+        ends = end_offsets(broker.bootstrap, topic)
+        every = {(partition, offset) for partition, count in ends.items() for offset in range(count)}
+        eventually(
+            lambda: every <= {(int(line[1]), int(line[2])) for line in ledger_lines(ledger, "record")},
+            patience_s, "all records",
+        )  # fmt: skip
     replaced = next(node for node in swarm.running(2) if node.id == victim.id)
     assert replaced.generation > victim.generation, "the killed node was not replaced"
     assert swarm.stop() == 0, swarm.output()
@@ -102,6 +124,8 @@ def run_with_a_kill(
         produced=end_offsets(broker.bootstrap, topic),
         committed_at_kill=committed_at_kill,
         handled_at_kill=handled_at_kill,
+        in_hand=in_hand,
+        log=swarm.output(),
         output={record.key: record.value for record in read_all(broker.bootstrap, output, timeout_s=30)},
         expected={key.encode(): encode(enrich(flight, tables)) for key, flight in records},
     )
@@ -145,3 +169,35 @@ def test_offsets_stored_before_the_handler_lose_records(
     run = run_with_a_kill(embedded_broker, start_swarm, point_at, eventually, tmp_path, "store-before")
     with pytest.raises(AssertionError, match="lost"):
         judge(run)
+
+
+@pytest.mark.parametrize("memory", ["auto", "file"])
+def test_what_was_handled_but_not_committed_is_not_repeated(
+    broker: Any, start_swarm: Any, point_at: Any, eventually: Any, tmp_path: Path, memory: str
+) -> None:
+    """Nothing is committed in the middle of this run, so only the notes say how far the killed node was."""
+    path = Path(f"/dev/shm/swarm-test-{uuid.uuid4().hex}")
+    options = ["--progress-memory", str(path) if memory == "file" else memory]
+    try:
+        run = run_with_a_kill(
+            broker, start_swarm, point_at, eventually, tmp_path, commit_interval_ms=3600_000, options=options
+        )
+    finally:
+        path.unlink(missing_ok=True)
+    judge(run)
+    repeated = {place for place, times in run.handled.items() if times > 1}
+    assert repeated <= run.in_hand, f"not in hand: {sorted(repeated - run.in_hand)[:5]} of {len(repeated)}"
+    assert "continues at offset" in run.log
+
+
+def test_without_notes_all_that_was_not_committed_is_repeated(
+    embedded_broker: Any, start_swarm: Any, point_at: Any, eventually: Any, tmp_path: Path
+) -> None:
+    """What the test above rests on."""
+    run = run_with_a_kill(
+        embedded_broker, start_swarm, point_at, eventually, tmp_path,
+        commit_interval_ms=3600_000, options=["--progress-memory", "off"],
+    )  # fmt: skip
+    judge(run)
+    assert {place for place, times in run.handled.items() if times > 1} - run.in_hand
+    assert "continues at offset" not in run.log

@@ -168,6 +168,8 @@ topics = st.builds(
     errors=counts,
     retries=counts,
     dead_lettered=counts,
+    taken_over=counts,
+    take_overs_refused=counts,
     durations=st.lists(counts, max_size=15),
     duration_s=st.floats(0, allow_infinity=False),
 )
@@ -189,6 +191,8 @@ nodes = st.builds(
     errors=counts,
     retries=counts,
     dead_lettered=counts,
+    taken_over=counts,
+    take_overs_refused=counts,
     in_flight_age_s=ages,
     poll_age_s=ages,
     rss_mb=ages,

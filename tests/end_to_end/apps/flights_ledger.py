@@ -45,7 +45,7 @@ def sabotage(kind: str) -> None:
         def nothing(self: Ledger) -> list[Committable]:
             return []
 
-        def nothing_left(self: Ledger, key: Key) -> None:
+        def nothing_left(self: Ledger, key: Key, *, gracefully: bool = False) -> None:
             self._entries.pop(key, None)
 
         Ledger.take_committable = nothing  # type: ignore[method-assign]

@@ -21,6 +21,7 @@ from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
     from swarm_consumer import App, Runtime, Selection
+    from swarm_consumer.progress import ProgressMemory
     from swarm_liveness import LivenessListener
     from swarm_liveness.metrics_table import Detail
     from swarm_supervisor import Node, Supervisor
@@ -243,10 +244,13 @@ def application_version(application: str) -> str:
 class NodeTarget:
     """What each node runs after the fork: a Kafka runtime, and the health checks that report on it."""
 
-    def __init__(self, load: Load, settings: Settings, listener: LivenessListener) -> None:
+    def __init__(
+        self, load: Load, settings: Settings, listener: LivenessListener, memory: ProgressMemory | None = None
+    ) -> None:
         self.load = load
         self.settings = settings
         self.listener = listener
+        self.memory = memory
         _import_runtime()
 
     def __call__(self, node: Node) -> int:
@@ -259,7 +263,8 @@ class NodeTarget:
         os.environ |= {"SWARM_NODE_ID": str(node.id), "SWARM_NODE_GENERATION": str(node.generation)}
         app, selection = self.load()
         given = self.settings.given("drain_timeout")
-        runtime = Runtime(app, node_id=node.id, generation=node.generation, selection=selection, **given)
+        memory = None if self.memory is None else self.memory.of_life(node.id, node.generation)
+        runtime = Runtime(app, node_id=node.id, generation=node.generation, selection=selection, memory=memory, **given)
         try:
             # Before the first beat: a lifespan that hangs at its start is judged by boot_timeout.
             runtime.prepare()

@@ -25,6 +25,10 @@ class OwnSettings:
         placeholder="N|auto", words=("auto",), swarm_only=True, unset="auto",
     )  # fmt: skip
     preload: bool = _row(True, "Import APP once, not in each node.", RUNNING, swarm_only=True)
+    progress_memory: str = _row(
+        "auto", "Where nodes note how far they are, so that a dead one's work is not repeated; PATH: on a tmpfs.",
+        RUNNING, placeholder="auto|off|PATH", words=("auto", "off"), swarm_only=True, rare=True,
+    )  # fmt: skip
     reload: bool = _row(False, "Restart when a source file changes.", RUNNING)
 
     bootstrap_servers: str | None = _row(

@@ -30,6 +30,11 @@ class Settings(SettingsTable):
         help="Import APP once, not in each node.", section="Running", owners=("cli",), kind="flag", default=True,
         swarm_only=True,
     )] = True
+    progress_memory: Annotated[str, Row(
+        help="Where nodes note how far they are, so that a dead one's work is not repeated; PATH: on a tmpfs.",
+        section="Running", owners=("cli",), kind="text", default="auto", words=("auto", "off"),
+        placeholder="auto|off|PATH", rare=True, swarm_only=True,
+    )] = "auto"
     reload: Annotated[bool, Row(
         help="Restart when a source file changes.", section="Running", owners=("cli",), kind="flag", default=False,
     )] = False

@@ -52,6 +52,8 @@ class Totals(msgspec.Struct):
     errors: int = 0
     retries: int = 0
     dead_lettered: int = 0
+    taken_over: int = 0
+    take_overs_refused: int = 0
     cpu_s: float = 0.0
 
 

@@ -57,6 +57,14 @@ FIGURES: tuple[Figure, ...] = (
     Figure("retries", "counter", "batches", ("node", "topic"), "batches that were retried", "sum"),
     Figure("dead_lettered", "counter", "messages", ("node", "topic"), "messages sent to a dead-letter topic", "sum"),
     Figure(
+        "taken_over", "counter", "partitions", ("node", "topic"),
+        "partitions that continued where a dead owner was, beyond the committed offset", "sum",
+    ),
+    Figure(
+        "take_overs_refused", "counter", "partitions", ("node", "topic"),
+        "partitions that went back to the committed offset, because the notes of their owner were not sure", "sum",
+    ),
+    Figure(
         "in_flight_age_s", "gauge", "seconds", _NODE,
         "how long the oldest handler or hook in progress has been running", "never", "in_flight_age_seconds",
         without=0.0,

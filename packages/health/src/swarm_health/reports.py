@@ -47,6 +47,8 @@ class TopicStatistics(msgspec.Struct):
     errors: int = 0
     retries: int = 0
     dead_lettered: int = 0
+    taken_over: int = 0
+    take_overs_refused: int = 0
     durations: list[int] = []
     """Number of batches per duration bucket of `DURATION_BOUNDS_S`; empty if not counted."""
     duration_s: float = 0.0
@@ -63,6 +65,8 @@ class NodeStatistics(msgspec.Struct, kw_only=True):
     errors: int = 0
     retries: int = 0
     dead_lettered: int = 0
+    taken_over: int = 0
+    take_overs_refused: int = 0
     in_flight_age_s: float | None = None
     """Seconds since the oldest unfinished batch started; None if no batch is in flight."""
     poll_age_s: float | None = None

@@ -55,6 +55,7 @@ def _prepared(
     from swarm_cli import application_hooks, composition, preflight
     from swarm_cli.banner import Banner, Facts
     from swarm_cli.control_path import control_path
+    from swarm_cli.progress_memory import progress_memory
     from swarm_cli.start_gate import StartGate
     from swarm_supervisor import Supervisor, events
     from swarm_supervisor.cpus import available_cpus
@@ -84,8 +85,11 @@ def _prepared(
             outline = composition.outline_in_child(load, times, settings.drain_timeout)
     listener = composition.liveness(settings)
     control = control_path(settings.control)
+    memory = progress_memory(settings.progress_memory, nodes)
+    if memory is not None:
+        closing.callback(memory.close)
     supervisor = Supervisor(
-        composition.NodeTarget(load, settings, listener),
+        composition.NodeTarget(load, settings, listener, memory),
         nodes=nodes,
         name=outline.client_id,
         control_socket=control,

@@ -48,10 +48,14 @@ class KeptProgress:
 
     def positions(
         self, notes: Mapping[Key, Remembered], found: Mapping[Key, CommittedOffset]
-    ) -> dict[Key, tuple[int, int | None]]:
-        """Return where to continue, with the leader's epoch, by each note that nothing contradicts; report the rest."""
+    ) -> tuple[dict[Key, tuple[int, int | None]], list[Key]]:
+        """Return where to continue, with the leader's epoch, by each note that nothing contradicts; report the rest.
+
+        The partitions that are reported come second: their records from the committed offset on are handled again.
+        """
         now_ns = time.monotonic_ns()
         usable: dict[Key, tuple[int, int | None]] = {}
+        refused: list[Key] = []
         for key, note in notes.items():
             committed = found[key]
             why = refusal(note, committed.offset, committed.metadata, now_ns)
@@ -70,6 +74,7 @@ class KeptProgress:
                     )
                 )
             elif worth_telling(why, note):
+                refused.append(key)
                 self._bus.emit(
                     TakeOverRefused(
                         topic=topic,
@@ -81,7 +86,7 @@ class KeptProgress:
                         reason=why.sentence,
                     )
                 )
-        return usable
+        return usable, refused
 
     def _failed(self, error: Exception, key: Key | None) -> None:
         topic, partition = key or (None, None)

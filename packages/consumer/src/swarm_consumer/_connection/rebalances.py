@@ -85,9 +85,9 @@ class Rebalances:
         kept = connection.kept
         found = starts.committed(client, keys) if keys else {}
         notes = kept.recall(found) if kept is not None else {}
-        placed: dict[Key, tuple[int, int | None]] = kept.positions(notes, found) if kept is not None else {}
+        taken_over, refused = kept.positions(notes, found) if kept is not None else ({}, [])
         pinned = self._pinned(client, [key for key, one in found.items() if one.offset is None])
-        placed |= {key: (offset, None) for key, offset in pinned.items()}
+        placed = taken_over | {key: (offset, None) for key, offset in pinned.items()}
         if placed:
             self._place(client, partitions, placed)
         base = {key for key, one in found.items() if replaceable(one)} if kept is not None else set()
@@ -99,6 +99,8 @@ class Rebalances:
                 assert route is not None
                 partition = connection.partitions.assign(key, route, now)
                 connection.counters.assigned(key)
+                if key in taken_over or key in refused:
+                    connection.counters.took_over(key, refused=key in refused)
                 one = found.get(key)
                 start = placed[key][0] if key in placed else one.offset if one is not None else None
                 # Without an answer it is unknown whether the first record is below the committed offset, so its

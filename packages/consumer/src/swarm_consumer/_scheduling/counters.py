@@ -21,6 +21,8 @@ class TopicCounters:
     errors: int = 0
     retries: int = 0
     dead_lettered: int = 0
+    taken_over: int = 0
+    take_overs_refused: int = 0
     durations: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS_S) + 1))
     duration_s: float = 0.0
 
@@ -62,6 +64,14 @@ class Counters:
         topic.messages += messages
         partition[0] += messages
         partition[1] += 1
+
+    def took_over(self, key: Key, *, refused: bool) -> None:
+        """Count a partition that continued where its last owner was, or whose notes were refused."""
+        self.assigned(key)
+        if refused:
+            self._topics[key[0]].take_overs_refused += 1
+        else:
+            self._topics[key[0]].taken_over += 1
 
     def totals(self) -> dict[str, int]:
         """Return the group's totals under the names of the health protocol."""
