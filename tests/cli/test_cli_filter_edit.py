@@ -8,7 +8,7 @@ FILTER = """\
         keys = [record.key() for record in held]  # no key twice in a batch
         limit = next((n for n in range(1, min(limit, len(keys))) if keys[n] in keys[:n]), limit)
 """
-BEFORE = "        if not held:\n            return None\n"
+BEFORE = "        self.held_bytes = self.held_bytes * max("
 SCRIPT = """
 from swarm_consumer import Consumer
 from swarm_consumer.testing import Record, run_messages

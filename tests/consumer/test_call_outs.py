@@ -333,6 +333,10 @@ def callback(error):
 
 
 OURS = {
+    ("gate.py:Gate._open", "tenure._in_company"),
+    ("gate.py:Gate._wait_to_be_alone", "given_up"),
+    ("gate.py:Gate._wait_to_enter", "given_up"),
+    ("rebalances.py:Rebalances._place", "client.incremental_assign if self._incremental else client.assign"),
     ("app.py:App.consume.declare", "declare_class"),  # at the declaration
     ("batch.py:Batch._offset_in_hand", "getattr(iterator, '__length_hint__', lambda: 0)"),  # of our own list
     ("bus.py:Bus._note_interruption", "self.on_interruption"),  # Runtime.stop
@@ -363,10 +367,6 @@ OURS = {
     ("producer.py:Producer._serve", "call"),  # the client's poll() or flush()
     ("producer.py:Producer.await_all", "done"),
     ("producer.py:Producer.produce", "self._codec_of"),  # TopicCodecs.of
-    (
-        "rebalances.py:Rebalances._pin",
-        "client.incremental_assign if self._incremental else client.assign",
-    ),
     ("rebalances.py:Rebalances.assign", "self._on_change"),
     ("rebalances.py:Rebalances.guarded.call", "callback"),  # Rebalances.assign, revoke, lose
     ("rebalances.py:Rebalances.lose", "self._on_change"),

@@ -316,7 +316,7 @@ class App(Hooked):
         KeyboardInterrupt drains before it is raised. The options are those of `Runtime`.
         """
         from swarm_consumer._running.runtime import Runtime
-        from swarm_consumer._running.signals import run_under_signals
+        from swarm_consumer._running.signalled_run import run_under_signals
 
         runtime = Runtime(self, selection=selection, **options)
         return run_under_signals(runtime) if signals else runtime.run()
