@@ -34,6 +34,12 @@ class Memory:
         print(json.dumps([member.group, member.member_id, member.instance_id]), flush=True)
     def departed(self):
         return []
+    def claim(self, scope, key, *, positions=True):
+        return None
+    def recall(self, scope, keys):
+        return {}
+    def handled(self, scope):
+        return None
 app.on(Assigned)(lambda event: print(json.dumps(len(event.partitions)), flush=True))
 sys.exit(Runtime(app, node_id=given["node_id"], memory=Memory()).run())
 """
@@ -51,6 +57,15 @@ class Memory:
 
     def departed(self):
         return self.dead
+
+    def claim(self, scope, key, *, positions=True):
+        return None
+
+    def recall(self, scope, keys):
+        return {}
+
+    def handled(self, scope):
+        return None
 
 
 class Victim:

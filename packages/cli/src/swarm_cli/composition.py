@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from swarm_cli import __version__, logs
+from swarm_cli import __version__, eviction, logs
 from swarm_cli.configuration import Configuration, option_name
 from swarm_cli.errors import CommandError, UsageError
 from swarm_cli.exit_codes import ExitCode
@@ -82,21 +82,26 @@ def listed(name: str, text: str | None) -> tuple[str, ...]:
     return parts
 
 
-def outline(load: Load, times: Any, drain_timeout: float | None) -> Outline:
+def outline(load: Load, times: Any, drain_timeout: float | None, terms: eviction.Terms | None = None) -> Outline:
     """Load the application, check its times against the supervisor's (`times`), and describe it.
 
-    Raises UsageError or ConfigurationError.
+    times, terms: None for one process without a supervisor. Raises UsageError or ConfigurationError.
     """
     from swarm_cli import application_hooks, budgets
 
     app, selection = load()
     application_hooks.check(app)
     groups = selection.apply(app.subscription_groups())
+    evicts = False
     if times is not None:
         drain_timeout = budgets.DRAIN_TIMEOUT_S if drain_timeout is None else drain_timeout
         budgets.check(drain_timeout, times.shutdown_timeout, times.node_report_timeout, groups)
         for warning in budgets.static_membership(times.node_restart_delay, times.restart_delay_max, groups):
             logger.warning("%s", warning)
+    if terms is not None:
+        for level, remark in eviction.remarks(app, groups, terms):
+            logger.log(level, "%s", remark)
+        evicts = eviction.is_on(eviction.states(app, groups, terms).values())
     named = {
         str(group.properties["bootstrap.servers"].value) for group in groups if "bootstrap.servers" in group.properties
     }
@@ -104,10 +109,11 @@ def outline(load: Load, times: Any, drain_timeout: float | None) -> Outline:
         client_id=app.client_id,
         servers=sorted(named),
         topics={group.name: list(group.topics) for group in groups},
+        evicts=evicts,
     )
 
 
-def outline_in_child(load: Load, times: Any, drain_timeout: float | None) -> Outline:
+def outline_in_child(load: Load, times: Any, drain_timeout: float | None, terms: eviction.Terms) -> Outline:
     """Do what `outline` does in a short-lived child, so that the application is never imported in this process.
 
     Raises CommandError with the child's error.
@@ -127,7 +133,7 @@ def outline_in_child(load: Load, times: Any, drain_timeout: float | None) -> Out
             if warning := budgets.importing(time.monotonic() - began, times.boot_timeout):
                 logger.warning("%s", warning)
             application_hooks.warn_without_preload(app)
-            return msgspec.json.encode(outline(load, times, drain_timeout))
+            return msgspec.json.encode(outline(load, times, drain_timeout, terms))
         except Exception as error:
             said = sentence(error)
             if said is None:
@@ -264,7 +270,15 @@ class NodeTarget:
         app, selection = self.load()
         given = self.settings.given("drain_timeout")
         memory = None if self.memory is None else self.memory.of_life(node.id, node.generation)
-        runtime = Runtime(app, node_id=node.id, generation=node.generation, selection=selection, memory=memory, **given)
+        runtime = Runtime(
+            app,
+            node_id=node.id,
+            generation=node.generation,
+            selection=selection,
+            memory=memory,
+            evict=eviction.evictor(app, selection, node.id),
+            **given,
+        )
         try:
             # Before the first beat: a lifespan that hangs at its start is judged by boot_timeout.
             runtime.prepare()

@@ -13,3 +13,5 @@ class Outline:
     servers: list[str]
     topics: dict[str, list[str]]
     """What each subscription group subscribes to."""
+    evicts: bool = False
+    """Whether members of nodes that died are removed from any group."""

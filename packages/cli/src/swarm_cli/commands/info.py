@@ -25,7 +25,7 @@ def info(
 
     Example: swarm-cli info my_app:app --nodes 4
     """
-    from swarm_cli import composition
+    from swarm_cli import composition, eviction
     from swarm_cli.views import tables
     from swarm_cli.views.info import Facts, kafka_properties, lines, settings, versions
 
@@ -48,6 +48,9 @@ def info(
         "kafka": {}
         if app is None or groups is None
         else {group.name: kafka_properties(app, group) for group in groups},
+        "eviction": {}
+        if app is None or groups is None
+        else eviction.states(app, groups, eviction.Terms.of(configuration.settings)),
     }
     if as_json:
         say_json(facts, indented=True)

@@ -52,7 +52,7 @@ def _prepared(
 
     `handled` is called once the supervisor answers signals.
     """
-    from swarm_cli import application_hooks, composition, preflight
+    from swarm_cli import application_hooks, composition, eviction, preflight
     from swarm_cli.banner import Banner, Facts
     from swarm_cli.control_path import control_path
     from swarm_cli.progress_memory import progress_memory
@@ -64,6 +64,7 @@ def _prepared(
     settings = configuration.settings
     given = settings.given_to("supervisor")
     times = SupervisorSettings.of(given)
+    terms = eviction.Terms.of(settings)
     nodes = available_cpus() if settings.nodes in (None, "auto") else int(settings.nodes or 1)
     load: composition.Load
     if settings.preload:
@@ -72,7 +73,7 @@ def _prepared(
         application_hooks.check_no_client()
         load = lambda: loaded  # noqa: E731
         slack_s = 10.0
-        outline = composition.outline(load, times, settings.drain_timeout)
+        outline = composition.outline(load, times, settings.drain_timeout, terms)
         # This comes before memory is measured for the nodes' limits, because the nodes share what is loaded here.
         ended = application_hooks.warm_up(loaded[0])
         if ended is not None:
@@ -82,7 +83,9 @@ def _prepared(
         load = lambda: composition.configured_app(configuration)  # noqa: E731
         slack_s = composition.import_timeout_s(times)
         with preflight.ends_when_interrupted("the application was imported"):
-            outline = composition.outline_in_child(load, times, settings.drain_timeout)
+            outline = composition.outline_in_child(load, times, settings.drain_timeout, terms)
+    if outline.evicts:
+        eviction.preload()
     listener = composition.liveness(settings)
     control = control_path(settings.control)
     memory = progress_memory(settings.progress_memory, nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ DISTRIBUTIONS = (
     "swarm-cli", "swarm-supervisor", "swarm-consumer", "swarm-liveness", "swarm-health", "swarm-pidfd",
     "confluent-kafka", "msgspec", "psutil", "typer",
 )  # fmt: skip
+OF_EXTRAS = ("kafka-python",)
+"""Shown where they are installed."""
 
 
 def versions() -> Mapping[str, str]:
@@ -31,6 +34,9 @@ def versions() -> Mapping[str, str]:
     from swarm_supervisor.cpus import available_cpus
 
     found = {name: metadata.version(name) for name in DISTRIBUTIONS}
+    for name in OF_EXTRAS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
     found["librdkafka"] = libversion()[0]
     found["Python"] = f"{platform.python_implementation()} {platform.python_version()}"
     found["Linux"] = os.uname().release
@@ -96,6 +102,7 @@ def lines(facts: Facts) -> Iterator[str]:
         yield ""
         yield f"Subscription group {group}"
         yield from _property_rows(properties)
+        yield f"Removal of members that died: {facts['eviction'][group]}"
     if facts["application"] is None:
         given = settings["kafka"]["value"]
         if isinstance(given, Mapping):

@@ -10,9 +10,9 @@ NEEDED = (3, 0)
 """The first version that can remove members of a group."""
 
 
-def missing() -> str:
+def missing(extra: str = "swarm-consumer[evict]") -> str:
     """Why no member can be removed from a group in this environment, with the remedy; "" if it is possible."""
-    remedy = "pip install 'swarm-consumer[evict]'"
+    remedy = f"pip install '{extra}'"
     try:
         found = metadata.version("kafka-python")
     except metadata.PackageNotFoundError:
