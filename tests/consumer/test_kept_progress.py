@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition
 
 from swarm_consumer import Consumer
 from swarm_consumer._scheduling.take_over import Refusal
-from swarm_consumer.events import ErrorOccurred, TakenOver, TakeOverRefused
+from swarm_consumer.events import Committed, ErrorOccurred, TakenOver, TakeOverRefused
 from tests.consumer.notebook import Notebook, remembered
 
 NEVER = {"auto.commit.interval.ms": 3600_000}
@@ -242,6 +242,7 @@ def test_a_memory_that_raises_costs_what_it_would_have_saved(world):
 def test_transactions_note_no_positions(real_world):
     world = real_world
     topic, memory = world.topic(), Notebook()
+    commits = []
     world.produce(topic, [b"%d" % number for number in range(20)], partition=0)
     app = world.app(kafka=NEVER, producer={"transactional.id": world.name("id")}, max_messages=10)
     seen = []
@@ -253,9 +254,11 @@ def test_transactions_note_no_positions(real_world):
                 seen.extend(message.offset for message in messages)
                 self.mark_as_consumed(messages[-1])
 
+    app.subscribe(lambda event: commits.append(event) if isinstance(event, Committed) else None)
     running = world.start(app, memory=memory)
     running.wait_for(lambda: len(seen) == 20)
     world.await_committed(topic, {0: 20})
     assert {note.position for _, note in memory.written} == {None}
     assert any(note.in_hand is not None for _, note in memory.written)
+    assert [offset for event in commits for _, _, offset in event.offsets] == [10, 20], "no commit beside transactions"
     assert running.stop() == 0

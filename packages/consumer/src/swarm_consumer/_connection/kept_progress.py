@@ -28,12 +28,12 @@ class KeptProgress:
         self.remembrance = remembrance
         self.scope = scope
         self._bus = bus
-        self._positions = positions
+        self.keeps_positions = positions
 
     def claim(self, key: Key) -> Place | None:
         """Open the note of a partition that was assigned; None: it goes without."""
         try:
-            return self.remembrance.claim(self.scope, key, positions=self._positions)
+            return self.remembrance.claim(self.scope, key, positions=self.keeps_positions)
         except Exception as error:  # noqa: BLE001  see the module
             self._failed(error, key)
             return None

@@ -90,7 +90,8 @@ class Rebalances:
         placed = taken_over | {key: (offset, None) for key, offset in pinned.items()}
         if placed:
             self._place(client, partitions, placed)
-        base = {key for key, one in found.items() if replaceable(one)} if kept is not None else set()
+        sure = kept is not None and kept.keeps_positions
+        base = {key for key, one in found.items() if sure and replaceable(one)}
         at_once = placed.keys() | base
         now = time.monotonic()
         with connection._lock:
@@ -105,7 +106,7 @@ class Rebalances:
                 start = placed[key][0] if key in placed else one.offset if one is not None else None
                 # Without an answer it is unknown whether the first record is below the committed offset, so its
                 # offset is committed; with notes also if nothing is committed, or nothing would make them sure.
-                partition.start_unknown = one is None or (start is None and partition.place is not None)
+                partition.start_unknown = one is None or (start is None and sure)
                 if start is not None:
                     connection.partitions.begin(partition, start, commit=key in at_once)
             self._on_change()
