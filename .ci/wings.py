@@ -30,6 +30,7 @@ USERS = ("examples", "benchmarks", "docs")
 """Folders of code that uses the packages as their users do."""
 INSIDERS = {
     "benchmarks/health_reports.py": "measures the encoding of reports alone",
+    "benchmarks/crashes/": "runs ledger, partitions and memory in steps, and breaks them to see that this is noticed",
     "benchmarks/histories/": "runs the runtime on simulated threads, and breaks it to see that this is noticed",
 }
 """Code that may use private names, each with the reason."""

@@ -1,0 +1,123 @@
+"""Random histories of crashes (`benchmarks/crashes`): nothing is passed, and only what was in hand is repeated.
+
+50,000 in ten tests; `hatch run bench crash_histories` runs more.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.crashes import mapped, mutants, search
+from benchmarks.crashes.history import HARMLESS, OTHERS, History
+from swarm_consumer._scheduling.take_over import Refusal
+
+COUNT = 5000
+WITHIN = 6000
+
+
+@pytest.mark.parametrize("chunk", range(10))
+def test_no_owner_passes_a_record_that_no_handler_was_given(chunk: int):
+    counts, found = search.many(range(chunk * COUNT, (chunk + 1) * COUNT))
+    assert not found, found[0]
+    lacking = [kind for kind in search.EXPECTED if not counts[kind]]
+    assert not lacking, f"never came: {lacking}"
+    assert counts["taken over"] > COUNT / 10, "otherwise nothing is proved"
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    seed=st.integers(0, 2**32),
+    without=st.sets(st.sampled_from(HARMLESS + OTHERS), max_size=len(HARMLESS + OTHERS) - 3),
+)
+def test_nothing_is_passed_whatever_is_left_out(seed: int, without: set[str]):
+    """Hypothesis leaves features out and finds the smallest seed: what it reports, `search.course` tells."""
+    with mapped.clocked():
+        assert search.breaks(seed, without=frozenset(without)) is None
+
+
+def test_a_seed_says_all():
+    with mapped.clocked():
+        assert [search.course(seed) for seed in range(40)] == [search.course(seed) for seed in range(40)]
+
+
+# -- the rules -------------------------------------------------------------------------------------------------------
+
+ALONE = {Refusal.WENT_BACK, Refusal.NO_POSITION, Refusal.OTHER_COMMIT, Refusal.APPLICATION_METADATA}
+"""Without one of these, something is lost. The last two are one rule, the token."""
+
+SECOND_LOCKS = {
+    Refusal.OTHER_BOOT: (Refusal.OTHER_COMMIT, ("reboot", "reset", "outsider", "answer lost")),
+    Refusal.COMMIT_GONE: (Refusal.OTHER_COMMIT, ("kill", "recreate")),
+    Refusal.RELEASED: (Refusal.NO_POSITION, ("kill", "revoke")),
+    Refusal.AS_FAR: (Refusal.OTHER_COMMIT, ("kill", "outsider")),
+    Refusal.INCOMPLETE: (Refusal.OTHER_COMMIT, ("kill", "full", "seek")),
+    Refusal.NO_COMMIT_SEEN: (Refusal.OTHER_COMMIT, ("kill", "recreate")),
+    Refusal.TOO_OLD: (Refusal.OTHER_COMMIT, ("kill", "gap", "reset")),
+}
+"""Each of these is behind another rule, mostly the token: to get past that, the token of a claim must be committed
+beside an offset that is not the claim's. So it is taken away too: then there are histories in which this rule is all
+that is left, with these features."""
+
+
+def test_every_rule_is_looked_at():
+    assert ALONE | SECOND_LOCKS.keys() == set(Refusal)
+
+
+@pytest.mark.parametrize("rule", sorted(ALONE, key=lambda rule: rule.name))
+def test_a_rule_that_is_taken_away_is_missed(rule: Refusal):
+    assert search.first(range(WITHIN), judge=mutants.without(rule)) is not None
+
+
+@pytest.mark.parametrize("rule", SECOND_LOCKS)
+def test_a_rule_behind_another_one_holds_where_that_is_taken_away(rule: Refusal):
+    other, features = SECOND_LOCKS[rule]
+    both, one = mutants.without(rule, other), mutants.without(other)
+    assert search.second_lock(range(WITHIN), both, one, frozenset(features)) is not None
+
+
+# -- those who write and keep the notes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", mutants.WRITERS)
+def test_a_fault_of_what_writes_the_notes_is_found(fault: str):
+    with mutants.writing(fault):
+        assert search.first(range(WITHIN)) is not None
+
+
+def test_a_memory_that_recalls_nothing_is_found():
+    with mapped.clocked():
+        for seed in range(WITHIN):
+            history = History(seed, wrap=mutants.Forgetful, promising=True)
+            if history.run() is not None:
+                return
+    pytest.fail("nothing shows whether a note is ever used")
+
+
+def lied_to(seed: int, *, makes_up: bool) -> History:
+    rng = random.Random(~seed)
+    return History(
+        seed,
+        wrap=lambda memory: mutants.Liar(memory, rng, makes_up=makes_up),
+        without=frozenset({"reset keeps metadata"}),
+    )
+
+
+def test_lies_lose_nothing():
+    """Old claims, other incarnations, made-up ones: no lie gets past the token, whatever else it says."""
+    believed = 0
+    with mapped.clocked():
+        for seed in range(COUNT):
+            history = lied_to(seed, makes_up=False)
+            assert history.run() is None, seed
+            believed += history.broker.counts["taken over"]
+    assert believed > COUNT / 20, "some lies are harmless truths"
+
+
+def test_what_no_rule_can_tell():
+    """A wrong position beside the very token that is committed. The memory has a checksum against that."""
+    with mapped.clocked():
+        assert any(lied_to(seed, makes_up=True).run() is not None for seed in range(WITHIN))
