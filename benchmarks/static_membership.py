@@ -163,8 +163,7 @@ class Membership:
             "--node-restart-delay", str(RESTART_DELAY_S),
             *(part for name, value in kafka.items() for part in ("--kafka", f"{name}={value}")),
         ]  # fmt: skip
-        if plan.static:
-            arguments += ["--group-instance-id", "static"]
+        arguments += ["--group-instance-id", "static"] if plan.static else ["--membership", "dynamic"]
         environment = {
             "CHAOS_LOG": str(self.log), "CHAOS_ORDERS": str(self.folder),
             "CHAOS_TOPIC": self.name, "CHAOS_GROUP": self.name,

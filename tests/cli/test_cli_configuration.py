@@ -194,7 +194,7 @@ GIVEN = {
     "nodes": "3", "concurrency": 2, "preload": False, "reload": True, "on_crash_loop": "exit", "max_unavailable": 2,
     "progress_memory": "off",
     "max_restarts": 6, "restart": "on-failure", "threads": "refuse", "subreaper": True,
-    "bootstrap_servers": "given:1", "group_instance_id": "pod-1", "connect_timeout": 7.0,
+    "bootstrap_servers": "given:1", "group_instance_id": "pod-1", "membership": "static", "connect_timeout": 7.0,
     "allow_missing_topics": True, "include_topics": "orders", "exclude_topics": "refunds",
     "include_consumer_groups": "billing", "exclude_consumer_groups": "other*",
     "include_subscription_groups": "billing", "exclude_subscription_groups": "other*", "drain_timeout": 31.0,

@@ -203,7 +203,7 @@ def test_a_static_member_of_the_consumer_protocol_leaves_for_good(long_sessions)
     world = long_sessions
     topic = world.topic(PARTITIONS)
     kafka = kafka_of(world, "consumer", **{"group.instance.id": "shop"})
-    one, two = (node(world, topic, kafka, number, leaving=lambda: True) for number in (0, 1))
+    one, two = (node(world, topic, kafka, number, leaving=lambda code: True) for number in (0, 1))
     one.wait_for(lambda: all_owned(one, two) and owned(one) and owned(two), what="shared partitions")
     left = time.monotonic()
     assert two.stop() == 0

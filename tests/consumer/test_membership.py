@@ -117,7 +117,7 @@ class TestNotes:
         one.note(client("m-1"))
         one.note(client("m-1"))
         one.note(client("m-2"))  # thrown out, and back under another id
-        one.begin_anew()
+        one.begin_anew("shop_1_orders")
         one.note(client("m-2"))
         assert [each.member_id for each in memory.members] == ["m-1", "m-2", "m-2"]
         assert {each.instance_id for each in memory.members} == {"shop_1_orders"}
@@ -222,7 +222,7 @@ class TestRuns:
         runtime = Runtime(app, memory=Memory(DYNAMIC), evict=evict)
         runtime._connections.append(runtime._connect(runtime._groups[0]))
         (connection,) = runtime._connections
-        connection.stop(time.monotonic() + 5, leaving=False)
+        connection.stop(time.monotonic() + 5, leaving=lambda: False)
         connection.start()
         connection.thread.join(10)
         assert not connection.thread.is_alive()

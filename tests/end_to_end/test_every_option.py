@@ -68,7 +68,8 @@ class Running:
 
     def shared_mb(self) -> list[int]:
         """The sizes of the first node's anonymous mappings that other processes share, which are of /dev/zero."""
-        lines = Path(f"/proc/{self.process.nodes()[0].pid}/maps").read_text().splitlines()
+        pid = next((node.pid for node in self.process.nodes() if node.pid), None)
+        lines = [] if pid is None else Path(f"/proc/{pid}/maps").read_text().splitlines()
         ranges = [line.split()[0].split("-") for line in lines if "rw-s" in line and "/dev/zero" in line]
         return [(int(end, 16) - int(start, 16)) >> 20 for start, end in ranges]
 
@@ -128,12 +129,13 @@ FIRST = [
     Given("--control {control}", lambda at: at.process.running(2), SWARM),
 ]  # fmt: skip
 SECOND = [
-    Given("--progress-memory auto", lambda at: max(at.shared_mb()) >= 10, SWARM),
+    Given("--progress-memory auto", lambda at: max(at.shared_mb(), default=0) >= 10, SWARM),
     Given("--nodes 1", lambda at: {node.id for node in at.process.nodes()} == {0}, SWARM),
     Given("--no-preload", lambda at: str(at.process.popen.pid) not in {line[3] for line in at.lines()}, SWARM),
     Given("--reload", lambda at: "source_watch" in at.commands()),
     in_force("--no-subreaper"),
     Given("--bootstrap-servers {servers}", lambda at: at.handled()),
+    Given("--membership static", lambda at: re.search(r"static member shop\..*\.0_0_", at.process.output()), SWARM),
     Given("--allow-missing-topics", lambda at: "missing" in at.process.output()),
     Given("--exclude-topics *-us", lambda at: {topic for _, topic in at.handled()} == {"orders-eu", "refunds"}),
     Given("--exclude-consumer-groups audit*", lambda at: len({group for group, _ in at.handled()}) == 1),

@@ -143,7 +143,7 @@ class Node:
 
     def _run(self):
         try:
-            self.exit_code = self.runtime.run(leaving=lambda: self.leaving)
+            self.exit_code = self.runtime.run(leaving=lambda code: self.leaving)
         except BaseException as error:
             self.failure = error
 

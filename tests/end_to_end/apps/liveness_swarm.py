@@ -131,7 +131,7 @@ def target(node: Node) -> int:
     runtime = Runtime(app, node_id=node.id, drain_timeout=SETTINGS.get("drain_timeout", 2.0))
     listener.start(runtime, node)
     try:
-        return runtime.run(node.stopping, node.quieting, lambda: node.leaving)
+        return runtime.run(node.stopping, node.quieting, lambda code: node.leaving)
     finally:
         listener.stop()
 

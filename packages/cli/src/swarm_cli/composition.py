@@ -22,6 +22,7 @@ from swarm_cli.settings import Settings
 if TYPE_CHECKING:
     from swarm_consumer import App, Runtime, Selection
     from swarm_consumer.progress import ProgressMemory
+    from swarm_consumer.routing import StaticIds
     from swarm_liveness import LivenessListener
     from swarm_liveness.metrics_table import Detail
     from swarm_supervisor import Node, Supervisor
@@ -110,6 +111,7 @@ def outline(load: Load, times: Any, drain_timeout: float | None, terms: eviction
         servers=sorted(named),
         topics={group.name: list(group.topics) for group in groups},
         evicts=evicts,
+        protocols=tuple(sorted({group.protocol for group in groups if "group.instance.id" not in group.properties})),
     )
 
 
@@ -251,12 +253,18 @@ class NodeTarget:
     """What each node runs after the fork: a Kafka runtime, and the health checks that report on it."""
 
     def __init__(
-        self, load: Load, settings: Settings, listener: LivenessListener, memory: ProgressMemory | None = None
+        self,
+        load: Load,
+        settings: Settings,
+        listener: LivenessListener,
+        memory: ProgressMemory | None = None,
+        static_ids: StaticIds | None = None,
     ) -> None:
         self.load = load
         self.settings = settings
         self.listener = listener
         self.memory = memory
+        self.static_ids = static_ids
         _import_runtime()
 
     def __call__(self, node: Node) -> int:
@@ -277,13 +285,14 @@ class NodeTarget:
             selection=selection,
             memory=memory,
             evict=eviction.evictor(app, selection, node.id),
+            static_ids=self.static_ids,
             **given,
         )
         try:
             # Before the first beat: a lifespan that hangs at its start is judged by boot_timeout.
             runtime.prepare()
             self.listener.start(runtime, node)
-            code = runtime.run(stopping=node.stopping, quieting=node.quieting, leaving=lambda: node.leaving)
+            code = runtime.run(stopping=node.stopping, quieting=node.quieting, leaving=node.leaving_with)
             if why := _why(runtime, code):
                 node.ending(why)
             return code

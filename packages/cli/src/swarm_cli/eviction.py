@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from swarm_cli.membership import protocols
 from swarm_cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Terms:
     @classmethod
     def of(cls, settings: Settings) -> Terms:
         """The terms of a swarm with these settings."""
-        return cls(remembered=settings.progress_memory != "off")
+        return cls(static=protocols(settings), remembered=settings.progress_memory != "off")
 
     def are_static(self, group: SubscriptionGroup) -> bool:
         """Whether the members of a group are static ones."""

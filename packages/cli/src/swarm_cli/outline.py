@@ -13,5 +13,7 @@ class Outline:
     servers: list[str]
     topics: dict[str, list[str]]
     """What each subscription group subscribes to."""
+    protocols: tuple[str, ...] = ()
+    """The group protocols of the groups that have no group.instance.id of the application's."""
     evicts: bool = False
     """Whether members of nodes that died are removed from any group."""

@@ -40,6 +40,10 @@ class OwnSettings:
     group_instance_id: str | None = _row(
         None, "Use static members with this id prefix.", KAFKA, placeholder="PREFIX", unset="set by APP"
     )
+    membership: Literal["auto", "static", "dynamic"] = _row(
+        "auto", "Whether a node that died comes back as the same member; auto: in the classic protocol.", KAFKA,
+        swarm_only=True,
+    )  # fmt: skip
     connect_timeout: float | None = _row(
         None, "Give up (exit 1) if no broker answers.", KAFKA, unit="seconds", least=0, unset="no limit"
     )

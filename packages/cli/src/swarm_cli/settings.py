@@ -75,6 +75,10 @@ class Settings(SettingsTable):
         help="Use static members with this id prefix.", section="Kafka", owners=("cli",), kind="text",
         placeholder="PREFIX", unset="set by APP",
     )] = None
+    membership: Annotated[str, Row(
+        help="Whether a node that died comes back as the same member; auto: in the classic protocol.", section="Kafka",
+        owners=("cli",), kind="choice", default="auto", choices=("auto", "static", "dynamic"), swarm_only=True,
+    )] = "auto"
     connect_timeout: Annotated[float | None, Row(
         help="Give up (exit 1) if no broker answers.", section="Kafka", owners=("cli",), kind="number", unit="seconds",
         least=0, unset="no limit",

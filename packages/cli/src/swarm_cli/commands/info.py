@@ -47,7 +47,7 @@ def info(
         "settings": settings(configuration, app),
         "kafka": {}
         if app is None or groups is None
-        else {group.name: kafka_properties(app, group) for group in groups},
+        else {group.name: kafka_properties(configuration, app, group) for group in groups},
         "eviction": {}
         if app is None or groups is None
         else eviction.states(app, groups, eviction.Terms.of(configuration.settings)),

@@ -52,7 +52,7 @@ def _prepared(
 
     `handled` is called once the supervisor answers signals.
     """
-    from swarm_cli import application_hooks, composition, eviction, preflight
+    from swarm_cli import application_hooks, composition, eviction, membership, preflight
     from swarm_cli.banner import Banner, Facts
     from swarm_cli.control_path import control_path
     from swarm_cli.progress_memory import progress_memory
@@ -91,8 +91,10 @@ def _prepared(
     memory = progress_memory(settings.progress_memory, nodes)
     if memory is not None:
         closing.callback(memory.close)
+    # Its lock is inherited by the nodes, and held until this process and the last of them have gone.
+    static_ids = closing.enter_context(membership.supervised(settings, outline.client_id, outline.protocols))
     supervisor = Supervisor(
-        composition.NodeTarget(load, settings, listener, memory),
+        composition.NodeTarget(load, settings, listener, memory, static_ids),
         nodes=nodes,
         name=outline.client_id,
         control_socket=control,

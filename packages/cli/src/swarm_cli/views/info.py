@@ -74,16 +74,22 @@ def _layers(configuration: Configuration) -> str:
     return ", ".join(where for where, properties in configuration.kafka if properties) or DEFAULT
 
 
-def kafka_properties(app: App, group: SubscriptionGroup) -> Mapping[str, Mapping[str, Any]]:
-    """The properties of a subscription group's client, with their sources."""
+def kafka_properties(
+    configuration: Configuration, app: App, group: SubscriptionGroup
+) -> Mapping[str, Mapping[str, Any]]:
+    """The properties of a subscription group's client under `swarm`, with their sources."""
+    from swarm_cli.membership import described
     from swarm_consumer.admin import ClientProperties
     from swarm_consumer.kafka.redaction import redacted
 
-    properties = ClientProperties(group, app.client_id, None)
+    static_ids = described(configuration.settings, app.client_id)
+    properties = ClientProperties(group, app.client_id, None, static_ids)
     shown = redacted(properties.in_effect())
     prefix = group.properties.get("group.instance.id")
     if prefix is not None:  # each node has its own id
         shown["group.instance.id"] = f"{prefix.value}_<node>_{group.name}"
+    elif static_ids is not None and static_ids.covers(group):
+        shown["group.instance.id"] = f"{static_ids.prefix}_<node>_{group.name}"
     return {name: {"value": _as_property(shown[name]), "source": properties.where(name)} for name in sorted(shown)}
 
 

@@ -77,7 +77,7 @@ class Connection:
         self.ends = PartitionEnds()
         self.quieting = False
         self.stopping = False
-        self.leaving = False
+        self._leaving: Callable[[], bool] = lambda: False
         self.deadline = 0.0  # of the stop, monotonic
         self.work_deadline = 0.0  # of handlers and hooks within it
         self.fatal: str | None = None
@@ -133,11 +133,16 @@ class Connection:
             self.partitions.frozen = True
             self._changed.notify_all()
 
-    def stop(self, deadline: float, *, leaving: bool) -> None:
+    @property
+    def leaving(self) -> bool:
+        """Whether the member leaves its group for good. An order to leave may come late: ask when the client ends."""
+        return self.stopping and self._leaving()
+
+    def stop(self, deadline: float, *, leaving: Callable[[], bool]) -> None:
         """Take no more, finish what is at work, commit it, close the client; all before `deadline` (monotonic)."""
         with self._lock:
             self.end_by(deadline)
-            self.leaving = leaving
+            self._leaving = leaving
             self.stopping = True
             self.partitions.frozen = True
             self._changed.notify_all()

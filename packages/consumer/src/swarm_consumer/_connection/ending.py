@@ -22,6 +22,8 @@ LAST_ANSWER_S = 1.0
 """How long a stop waits for the answer to a commit in flight."""
 LEAVE_S = 2.0
 """How long a static member that leaves for good waits for its partitions to be revoked."""
+ORDER_S = 1.0
+"""How long a connection that ends by its own fault waits for the runtime to say whether to leave."""
 
 _abandoned: list[confluent_kafka.Consumer] = []
 """Stuck clients. Their close() and destructor never return, so they are kept until the process ends."""
@@ -34,6 +36,10 @@ class Ending:
         self._connection = connection
         self._intake = intake
         self._rebalances = rebalances
+        self.can_leave = True
+        """False once the client has had a fatal error: the group hears nothing more from it."""
+        self.static_in_vain = False
+        """The broker knows no static members, and yet the client's close() would not leave the group."""
 
     def drain(
         self, client: confluent_kafka.Consumer | None, housekeep: Callable[[confluent_kafka.Consumer], None]
@@ -107,15 +113,16 @@ class Ending:
             with connection._lock:
                 last = commits.take_last(connection, list(connection.partitions.by_key))
             commits.send(connection, client, last)
-            if connection.leaving and connection.fatal is None:
+            leaving = self._leaves()
+            if leaving:
                 # close() keeps a static member in the group; it leaves for good if it unsubscribes first.
                 client.unsubscribe()
                 until = min(time.monotonic() + LEAVE_S, connection.deadline)
                 while connection.partitions.by_key and time.monotonic() < until:
                     client.poll(BUSY_POLL_S)
             client.close()
-            if connection.fatal is None:
-                connection.membership.ended(leaving=connection.leaving, deadline=connection.deadline)
+            if self.can_leave:
+                connection.membership.ended(leaving=leaving, deadline=connection.deadline)
         except BaseException as error:  # noqa: BLE001  errors of our callbacks are raised here too
             where = f"closing the client of {connection.subscription_group}"
             connection.bus.emit(ErrorOccurred(where=where, error=error))
@@ -124,3 +131,12 @@ class Ending:
                 for key in list(connection.partitions.by_key):
                     connection.partitions.close(key)
                     connection.partitions.ledger.release(key)
+
+    def _leaves(self) -> bool:
+        """Whether to leave the group for good, as far as the client still can."""
+        connection, until = self._connection, time.monotonic() + ORDER_S
+        with connection._lock:
+            # A connection that ends by its own fault is here before the runtime, which that has just woken.
+            while self.can_leave and not connection.stopping and (remaining := until - time.monotonic()) > 0:
+                connection._changed.wait(remaining)
+        return self.can_leave and (connection.leaving or self.static_in_vain)

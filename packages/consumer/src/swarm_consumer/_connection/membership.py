@@ -73,9 +73,9 @@ class Membership:
         """Whether the member id is still to be noted."""
         return not self._member_id
 
-    def begin_anew(self) -> None:
+    def begin_anew(self, instance_id: str | None) -> None:
         """Expect another member id: the client is a new one."""
-        self._member_id = ""
+        self._member_id, self._instance_id = "", instance_id
 
     def ended(self, *, leaving: bool, deadline: float) -> None:
         """Take note of the client's close().

@@ -32,7 +32,7 @@ from swarm_consumer.events import (
     StatisticsEmitted,
     describe,
 )
-from swarm_consumer.kafka.client_errors import Consequence, Repetitions, judge
+from swarm_consumer.kafka.client_errors import Consequence, Repetitions, is_fatal, judge
 from swarm_consumer.kafka.clients import ClientFactory
 from swarm_consumer.routing.client_properties import ClientProperties, client_error
 
@@ -58,6 +58,8 @@ class Owner:
         self._own_id_refused = 0  # refusals of our static id in a row
         self._own_id_refused_before = 0
         self._own_id_backoff = Backoff(1.0, 5.0)
+        self._own_id_taken = False
+        self._own_id_changes = 0
         self._ending = Ending(connection, self.intake, self.rebalances)
         self._repetitions = Repetitions()
         self._watch = StuckClientWatch()
@@ -78,6 +80,8 @@ class Owner:
             while not connection.stopping and connection.fatal is None:
                 if self._own_id_refused:
                     client = self._wait_for_own_id(client)
+                elif self._own_id_taken:
+                    client = self._change_own_id(client)
                 elif self.silent.remake is not None:
                     client = self._make_anew(client)
                 else:
@@ -97,8 +101,9 @@ class Owner:
 
     def _create(self) -> confluent_kafka.Consumer:
         connection, rebalances = self.connection, self.rebalances
-        connection.membership.begin_anew()
+        connection.membership.begin_anew(self.properties.instance_id)
         rebalances.assigned_once = False
+        self._ending.can_leave = True
         with connection._lock:
             connection.turns.begin_anew(time.monotonic())
         rebalances.rejoin.settled()
@@ -111,7 +116,7 @@ class Owner:
             )
             client.subscribe(
                 list(connection.group.topics),
-                on_assign=rebalances.guarded(rebalances.assign),
+                on_assign=rebalances.guarded(self._assigned),
                 on_revoke=rebalances.guarded(rebalances.revoke),
                 on_lost=rebalances.guarded(rebalances.lose),
             )
@@ -137,15 +142,39 @@ class Owner:
         connection = self.connection
         self._client = None
         client.close()
-        with connection._lock:
-            until = time.monotonic() + self._own_id_backoff.delay_s(self._own_id_refused)
-            while not connection.stopping and (remaining := until - time.monotonic()) > 0:
-                connection.last_poll = time.monotonic()
-                connection._changed.wait(min(remaining, IDLE_POLL_S))
+        self._pause(self._own_id_backoff.delay_s(self._own_id_refused))
         if connection.stopping:
             return client  # closed, so there is nothing to drain
         self._own_id_refused_before, self._own_id_refused = self._own_id_refused, 0
         return self._create()
+
+    def _change_own_id(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
+        """Recreate the client under another static id, after another process took ours; the first time at once.
+
+        The partitions are lost without a callback: for a client with a fatal error librdkafka makes none.
+        """
+        connection = self.connection
+        if lost := [confluent_kafka.TopicPartition(*key) for key in connection.assigned()]:
+            self.rebalances.lose(client, lost)
+        self._client = None
+        client.close()
+        if self._own_id_changes:
+            self._pause(self._own_id_backoff.delay_s(self._own_id_changes))
+        self._own_id_changes += 1
+        self._own_id_taken = False
+        if connection.stopping:
+            return client
+        self.properties.change_static_id()
+        return self._create()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait without a client, unless asked to stop."""
+        connection = self.connection
+        with connection._lock:
+            until = time.monotonic() + seconds
+            while not connection.stopping and (remaining := until - time.monotonic()) > 0:
+                connection.last_poll = time.monotonic()
+                connection._changed.wait(min(remaining, IDLE_POLL_S))
 
     def _make_anew(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
         """Recreate a client that no longer fetches a partition, or does not rejoin its group."""
@@ -179,12 +208,34 @@ class Owner:
 
     # -- callbacks of the client ---------------------------------------------------------------------------------
 
+    def _assigned(self, client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+        self.rebalances.assign(client, partitions)
+        if self._ending.static_in_vain or not static_in_vain(client, self.properties):
+            return
+        self._ending.static_in_vain = True
+        self.connection.bus.emit(
+            ClientError(
+                subscription_group=self.connection.subscription_group,
+                code="UNSUPPORTED_VERSION",
+                reason=f"the brokers know no static members, as before Kafka 2.3, and took no notice of the id "
+                f"{self.properties.instance_id}: this node is a dynamic member, and leaves the group whenever it stops",
+            )
+        )
+
     def _report_error(self, error: KafkaError, topic: str | None) -> None:
         connection = self.connection
         reason = self.properties.scrub(error.str())
         if topic is not None and topic not in reason:
             reason = f"{topic}: {reason}"
-        judgement = judge(error, reason, connection.group.consumer_group, self.properties.instance_id)
+        judgement = judge(
+            error,
+            reason,
+            connection.group.consumer_group,
+            self.properties.instance_id,
+            id_may_change=self.properties.static_id_may_change,
+        )
+        if is_fatal(error):
+            self._ending.can_leave = False
         if judgement.consequence is Consequence.END:
             connection.fail(f"{connection.subscription_group}: {judgement.code}: {judgement.reason}", judgement.code)
             return
@@ -192,6 +243,8 @@ class Owner:
         if judgement.consequence is Consequence.WAIT_FOR_OWN_ID:
             before = 0 if self.rebalances.assigned_once else self._own_id_refused_before
             self._own_id_refused = before + 1
+        elif judgement.consequence is Consequence.CHANGE_OWN_ID:
+            self._own_id_taken = True
         if self._repetitions.is_new(judgement.code, reason, time.monotonic()):
             connection.bus.emit(
                 ClientError(subscription_group=connection.subscription_group, code=judgement.code, reason=reason)
@@ -222,3 +275,16 @@ class Owner:
             connection.bus.emit(
                 StatisticsEmitted(subscription_group=connection.subscription_group, statistics=statistics)
             )
+
+
+def static_in_vain(client: confluent_kafka.Consumer, properties: ClientProperties) -> bool:
+    """Whether the broker has taken a static member for a dynamic one.
+
+    librdkafka leaves the static id out of what it sends to a broker before Kafka 2.3, and says so once a day at most.
+    The member id that a broker makes begins with the static id or, for a dynamic member, with the client's.
+    """
+    if properties.instance_id is None or not properties.is_classic:
+        return False
+    member_id = client.memberid() or ""
+    its_own = member_id.startswith(f"{properties.instance_id}-")
+    return not its_own and member_id.startswith(f"{properties.in_effect()['client.id']}-")

@@ -42,9 +42,12 @@ from swarm_consumer.routing.client_properties import ClientProperties
 from swarm_consumer.routing.codecs import TopicCodecs
 from swarm_consumer.routing.routes import SubscriptionGroup
 from swarm_consumer.routing.selection import Selection
+from swarm_consumer.routing.static_ids import StaticIds
 
 WATCH_S = 1
 """How often the threads of the node are checked."""
+Leaving = Callable[[int], bool]
+"""Whether this process, if it ends with an exit code, gives back its memberships for good."""
 CLOSE_GRACE_S = 1.0
 """Extra time after the drain deadline for a client's close(), before the client is left behind."""
 
@@ -60,6 +63,7 @@ class Runtime:
     memory: what outlives this process, so that the next owner of a partition continues where this one was, and knows
         what this one died with; None: nothing does.
     evict: removes members of processes that have ended from their groups (`swarm_consumer.eviction`).
+    static_ids: static member ids, for clients without a ``group.instance.id`` of the app's.
 
     Raises ConfigurationError for settings that contradict each other and for a selection that matches nothing.
     """
@@ -75,6 +79,7 @@ class Runtime:
         clients: ClientFactory | None = None,
         memory: Remembrance | None = None,
         evict: Evict | None = None,
+        static_ids: StaticIds | None = None,
     ) -> None:
         check_clients_allowed("Runtime")
         check_process_setting("drain_timeout", drain_timeout, "Runtime")
@@ -105,6 +110,7 @@ class Runtime:
         self._memory = memory
         self._evict = evict
         self._departed: list[Member] = []
+        self._static_ids = static_ids
         self._watchdog = Watchdog(self._bus, self._wake)
         kafka = {name: one.value for name, one in app._properties.items()}
         self.producer = Producer(
@@ -139,13 +145,14 @@ class Runtime:
         self,
         stopping: Flag | None = None,
         quieting: Flag | None = None,
-        leaving: Callable[[], bool] | None = None,
+        leaving: Leaving | None = None,
     ) -> int:
         """Consume until asked to stop; block the calling thread; return the exit code.
 
-        stopping, quieting: orders from outside, besides stop() and quiet(). leaving: asked when stopping; True makes
-        static members leave their groups for good. Installs no signal handler; an exception of one, such as Python's
-        own KeyboardInterrupt, stops and drains before it is raised.
+        stopping, quieting: orders from outside, besides stop() and quiet(). leaving: asked at the end of each client,
+        on its thread, with the exit code to come (1 for an exception); True makes static members leave their groups for
+        good. Installs no signal handler; an exception of one, such as Python's own KeyboardInterrupt, stops and drains
+        before it is raised.
 
         Returns 0 after a clean stop, 1 after a fatal error of a client, the producer or a thread of the node, 4 when
         the drain took too long: threads may still be alive then, leave with os._exit. Raises ConfigurationError when a
@@ -164,7 +171,7 @@ class Runtime:
             raise self._lifespan.error
         return code
 
-    def _consume(self, stopping: Flag | None, quieting: Flag | None, leaving: Callable[[], bool] | None) -> int:
+    def _consume(self, stopping: Flag | None, quieting: Flag | None, leaving: Leaving | None) -> int:
         if self._memory is not None:
             self._departed = self._bus.call("asking for members that are dead", self._memory.departed) or []
         self._connections += [self._connect(group) for group in self._groups]
@@ -236,7 +243,7 @@ class Runtime:
     # -----
 
     def _connect(self, group: SubscriptionGroup) -> Connection:
-        properties = ClientProperties(group, self.app.client_id, self.node_id)
+        properties = ClientProperties(group, self.app.client_id, self.node_id, self._static_ids)
         membership = Membership(
             group,
             properties.instance_id,
@@ -304,14 +311,14 @@ class Runtime:
             self._reminders.look(self._connections if self.phase == "running" else (), time.monotonic())
             self.producer.serve()
 
-    def _finish(self, leaving: Callable[[], bool] | None, raised: BaseException | None = None) -> int:
+    def _finish(self, leaving: Leaving | None, raised: BaseException | None = None) -> int:
         deadline = time.monotonic() + self.drain_timeout
         misconfigured = next((one.configuration_error for one in self._connections if one.configuration_error), None)
         self._fatal = self.fatal_error()
         self._enter("stopping", self._fatal or (str(misconfigured) if misconfigured else self._stop_reason) or "")
-        leave = leaving is not None and bool(self._bus.call("the callable that says whether to leave", leaving))
+        code = EXIT_FATAL if raised or misconfigured or self._fatal else EXIT_CLEAN
         for connection in self._connections:
-            connection.stop(deadline, leaving=leave)
+            connection.stop(deadline, leaving=functools.partial(self._leaves, leaving, code))
         for connection in self._connections:
             connection.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
         hanging = [connection for connection in self._connections if connection.thread.is_alive()]
@@ -346,6 +353,14 @@ class Runtime:
         if self.fatal_error() is not None:
             return EXIT_FATAL
         return EXIT_DRAIN_OVERRUN if hanging or overrun else EXIT_CLEAN
+
+    def _leaves(self, leaving: Leaving | None, code: int) -> bool:
+        """Whether static members have to leave their groups, as far as this is known now."""
+        if leaving is None:
+            return False
+        code = EXIT_FATAL if self.fatal_error() is not None else code  # an error may come during the stop, too
+        asking = functools.partial(leaving, code)
+        return bool(self._bus.call("the callable that says whether to leave", asking))
 
     def _enter(self, state: str, reason: str = "") -> None:
         previous, self.phase = self.phase, state

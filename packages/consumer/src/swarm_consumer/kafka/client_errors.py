@@ -53,6 +53,7 @@ class Consequence(Enum):
 
     TELL = auto()  # librdkafka recovers on its own
     WAIT_FOR_OWN_ID = auto()  # the broker still holds our static id for its previous holder
+    CHANGE_OWN_ID = auto()  # another process took our static id, which may be any
     END = auto()  # the client is dead, and so is the node
 
 
@@ -65,9 +66,19 @@ class Judgement:
     reason: str
 
 
-def judge(error: KafkaError, reason: str, group: str, instance_id: str | None) -> Judgement:
-    """Judge an error of the client of consumer group `group`; `reason` is its text without secrets."""
-    fatal = error.fatal() or error.code() == KafkaError._FATAL
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client is dead from this error on."""
+    return bool(error.fatal()) or error.code() == KafkaError._FATAL
+
+
+def judge(
+    error: KafkaError, reason: str, group: str, instance_id: str | None, *, id_may_change: bool = False
+) -> Judgement:
+    """Judge an error of the client of consumer group `group`; `reason` is its text without secrets.
+
+    id_may_change: the static id is none of the application's.
+    """
+    fatal = is_fatal(error)
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # only reported under initial_offset="error"
         return Judgement(Consequence.END, error.name(), nowhere_to_begin(group, reason))
     if not fatal:
@@ -82,6 +93,14 @@ def judge(error: KafkaError, reason: str, group: str, instance_id: str | None) -
         )
     if error.code() == KafkaError.FENCED_INSTANCE_ID or _FENCED in reason or "FENCED_INSTANCE_ID" in reason:
         # librdkafka reports it as _FATAL, twice in one text.
+        if id_may_change:
+            return Judgement(
+                Consequence.CHANGE_OWN_ID,
+                "FENCED_INSTANCE_ID",
+                f"another process has taken the static member id {instance_id} in group {group}, so this node joins "
+                f"again under another one. Two machines or containers with one host name and one boot id do that: "
+                f"give them host names of their own, or use --membership dynamic",
+            )
         return Judgement(
             Consequence.END,
             "FENCED_INSTANCE_ID",
