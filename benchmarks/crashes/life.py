@@ -155,16 +155,18 @@ class Life:
         (self.lane,) = partition.lanes
         self.stage, self.released, self.sure_epoch, self.again = Stage.OPEN, False, None, None
         start = placed[0] if placed is not None else found.offset if found is not None else None
-        partition.start_unknown = self.unanswered or (start is None and partition.place is not None)
+        sure = not history.transactions
+        partition.start_unknown = self.unanswered or (start is None and sure)
         at_once = False
         if self.unanswered:
             found = self.broker.committed  # the client asks by itself
             self.at, self.at_epoch = (0, None) if found is None else (found.offset, found.epoch)
         else:
             self.at, self.at_epoch = placed or ((0, None) if found is None else (found.offset, found.epoch))
-            at_once = placed is not None or (found is not None and (not found.metadata or is_token(found.metadata)))
+            replaceable = found is not None and (not found.metadata or is_token(found.metadata))
+            at_once = placed is not None or (sure and replaceable)
             if start is not None:
-                self.partitions.begin(partition, start, commit=at_once)
+                self.partitions.begin(partition, start, self.at_epoch, commit=at_once)
         self.log, self.cuts = self.broker.log, self.broker.log.cuts
         if found is not None:
             self.log, self.cuts = found.log, found.cuts
@@ -353,6 +355,6 @@ class Life:
         request, taken = self.answers.pop(0)
         self.turns.answered(request.places, () if taken else (KEY,), self.history.now_s)
         if taken:
-            self.partitions.ledger.taken(KEY, request.kept.offset)
+            self.partitions.ledger.taken(KEY, request.kept.offset, request.kept.metadata)
             if self.partition is not None and request.epoch == self.partition.epoch:
                 self.sure_epoch = request.epoch

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer as PlainConsumer
 from confluent_kafka import TopicPartition
 
 from swarm_consumer import Consumer
+from swarm_consumer._scheduling.remembrance import is_token
 from swarm_consumer._scheduling.take_over import Refusal
 from swarm_consumer.events import Committed, ErrorOccurred, TakenOver, TakeOverRefused
 from tests.consumer.notebook import Notebook, remembered
@@ -26,12 +27,16 @@ def commit(world, topic, offset, metadata=None):
     client.close()
 
 
-def metadata_of(world, topic):
+def committed_in(world, topic):
     client = PlainConsumer({"bootstrap.servers": world.bootstrap, "group.id": world.group})
     try:
-        return client.committed([TopicPartition(topic, 0)], timeout=10)[0].metadata
+        return client.committed([TopicPartition(topic, 0)], timeout=10)[0]
     finally:
         client.close()
+
+
+def metadata_of(world, topic):
+    return committed_in(world, topic).metadata
 
 
 def await_metadata(world, topic, condition):
@@ -262,3 +267,26 @@ def test_transactions_note_no_positions(real_world):
     assert any(note.in_hand is not None for _, note in memory.written)
     assert [offset for event in commits for _, _, offset in event.offsets] == [10, 20], "no commit beside transactions"
     assert running.stop() == 0
+
+
+def test_the_start_is_committed_as_the_last_owner_left_it(real_world):
+    """With the epoch of the leader: without it the next owner could not find out that the log was cut since."""
+    world = real_world
+    topic, memory = world.topic(), Notebook()
+    world.produce(topic, [b"%d" % number for number in range(100)], partition=0)
+    app, seen = consumer_of(world, topic)
+    running = world.start(app)
+    running.wait_for(lambda: len(seen) == 100)
+    assert running.stop() == 0
+    before = committed_in(world, topic)
+    assert before.leader_epoch is not None
+
+    app, seen = consumer_of(world, topic)
+    running = world.start(app, memory=memory)
+    await_metadata(world, topic, is_token)
+    running.wait_for(lambda: memory.notes[topic, 0].committed == 100)
+    after = committed_in(world, topic)
+    assert (after.offset, after.leader_epoch) == (100, before.leader_epoch)
+    assert after.metadata == memory.notes[topic, 0].token
+    assert running.stop() == 0
+    assert not seen

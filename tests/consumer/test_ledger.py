@@ -467,8 +467,28 @@ def test_the_note_follows_the_position():
     ledger.complete(KEY, epoch, 0, 5, 7)
     assert place.told == [("move", 10, None)]
     assert ledger.present(KEY).metadata == "swarm:1"
-    ledger.taken(KEY, 10)
+    ledger.taken(KEY, 10, "swarm:1")
     assert place.told[-1] == ("committed", 10)
+
+
+@pytest.mark.parametrize("metadata", [None, "", "page 7", "swarm:0"])
+def test_a_commit_of_another_claim_is_none_that_the_note_has_seen(metadata):
+    """As an answer that comes after a seek back: it would make the note sure before anything of it is committed."""
+    ledger, place = Ledger(), RecordingPlace()
+    ledger.assign(KEY, place)
+    ledger.restart(KEY, 3)
+    ledger.taken(KEY, 10, metadata)
+    assert place.told == [("renew",)]
+
+
+def test_a_start_is_committed_with_its_leader_epoch():
+    """Otherwise the next owner could not find out that the log was cut since."""
+    ledger = Ledger()
+    ledger.assign(KEY)
+    ledger.restart(KEY, 10, 4)
+    assert ledger.present(KEY).leader_epoch == 4
+    ledger.restart(KEY, 3)
+    assert ledger.present(KEY).leader_epoch is None
 
 
 def test_the_note_of_a_stale_epoch_is_not_moved():

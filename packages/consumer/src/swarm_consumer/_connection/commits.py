@@ -257,7 +257,7 @@ def report(connection: Connection, error: KafkaError | None, partitions: list[To
         if connection.kept is not None and error is None:
             for one in partitions:
                 if one.error is None and one.offset >= 0:
-                    connection.partitions.ledger.taken((one.topic, one.partition), one.offset)
+                    connection.partitions.ledger.taken((one.topic, one.partition), one.offset, one.metadata)
         connection._changed.notify_all()  # a transaction may be waiting for it
     if number is not None:
         for topic, partition, _ in offsets:

@@ -103,12 +103,13 @@ class Rebalances:
                 if key in taken_over or key in refused:
                     connection.counters.took_over(key, refused=key in refused)
                 one = found.get(key)
-                start = placed[key][0] if key in placed else one.offset if one is not None else None
+                start, leader_epoch = (None, None) if one is None else (one.offset, one.leader_epoch)
+                start, leader_epoch = placed.get(key, (start, leader_epoch))
                 # Without an answer it is unknown whether the first record is below the committed offset, so its
                 # offset is committed; with notes also if nothing is committed, or nothing would make them sure.
                 partition.start_unknown = one is None or (start is None and sure)
                 if start is not None:
-                    connection.partitions.begin(partition, start, commit=key in at_once)
+                    connection.partitions.begin(partition, start, leader_epoch, commit=key in at_once)
             self._on_change()
         self.assigned_once = True
         connection.membership.note(client)

@@ -25,6 +25,8 @@ class CommittedOffset(NamedTuple):
     offset: int | None
     """None: nothing."""
     metadata: str | None
+    leader_epoch: int | None
+    """With it the client finds out whether the log was cut since."""
 
 
 def committed(client: confluent_kafka.Consumer, keys: Iterable[Key]) -> dict[Key, CommittedOffset]:
@@ -34,7 +36,9 @@ def committed(client: confluent_kafka.Consumer, keys: Iterable[Key]) -> dict[Key
     except KafkaException:
         return {}
     return {
-        (one.topic, one.partition): CommittedOffset(one.offset if one.offset >= 0 else None, one.metadata)
+        (one.topic, one.partition): CommittedOffset(
+            one.offset if one.offset >= 0 else None, one.metadata, one.leader_epoch
+        )
         for one in answers
         if one.error is None
     }

@@ -74,8 +74,10 @@ class Ledger:
         self._doubtful.discard(key)
         return epoch
 
-    def restart(self, key: Key, position: int | None = None) -> int:
+    def restart(self, key: Key, position: int | None = None, leader_epoch: int | None = None) -> int:
         """Start a new epoch of an assigned partition, after a seek; `position` is the next offset, if known.
+
+        leader_epoch: of the record before it, if known. A commit with it shows later whether the log was cut.
 
         Raises KeyError for a partition that is not assigned.
         """
@@ -86,6 +88,7 @@ class Ledger:
         if position is not None:
             entry = self._entries[key]
             entry.position = entry.delivered = position
+            entry.leader_epoch = leader_epoch
             entry.plain = True
             self._changed.add(key)
         return epoch
@@ -260,10 +263,13 @@ class Ledger:
             entry.plain = True
             self._changed.add(key)
 
-    def taken(self, key: Key, next_offset: int) -> None:
-        """Note that the broker has taken this offset, in a commit outside of transactions."""
+    def taken(self, key: Key, next_offset: int, metadata: str | None) -> None:
+        """Note that the broker has taken this offset, in a commit outside of transactions.
+
+        Only one with the token of the present claim is noted: an answer may be late, and of the time before a seek.
+        """
         entry = self._entries.get(key)
-        if entry is not None and entry.place is not None:
+        if entry is not None and entry.place is not None and metadata == entry.place.token:
             entry.place.committed(next_offset)
 
     def position(self, key: Key) -> int | None:

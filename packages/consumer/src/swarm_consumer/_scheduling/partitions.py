@@ -49,11 +49,11 @@ class Partitions:
         partition.place = place
         return partition
 
-    def begin(self, partition: Partition, start: int, *, commit: bool) -> None:
+    def begin(self, partition: Partition, start: int, leader_epoch: int | None = None, *, commit: bool) -> None:
         """Note where an assigned partition starts; with `commit` that is progress to commit."""
         partition.start = partition.expected = start
         if commit:
-            partition.epoch = self.ledger.restart(partition.key, start)
+            partition.epoch = self.ledger.restart(partition.key, start, leader_epoch)
 
     def close(self, key: Key, *, tell: bool = False) -> Partition | None:
         """Close a partition that is no longer ours; forget what it held. The ledger is the caller's.
