@@ -18,7 +18,7 @@ from zlib import crc32
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.progress._layout import VERSION, Layout
 
-LOCK_S = 5.0
+_WAIT_S = 5.0
 """How long a start waits for the processes of the last supervisor to end."""
 _MAGIC = b"swarmprg"
 _HEAD = struct.Struct("<8sIII16s")
@@ -35,14 +35,14 @@ def head(layout: Layout, boot: bytes) -> bytes:
     return body + _SUM.pack(crc32(body))
 
 
-def open_file(path: Path, layout: Layout, *, lock_s: float = LOCK_S) -> int:
+def open_file(path: Path, layout: Layout) -> int:
     """Return a descriptor of the file, locked, with all of its memory allocated and with the head of a layout.
 
     What an earlier supervisor of this boot left in it stays; a file of another boot, version or size is wiped.
     ConfigurationError: the file cannot be used, and why.
     """
     try:
-        return _open(path, layout, lock_s)
+        return _open(path, layout)
     except OSError as error:
         raise _refusal(path, f"{error.strerror or error}", _remedy(error)) from error
 
@@ -61,7 +61,7 @@ def _refusal(path: Path, problem: str, remedy: str) -> ConfigurationError:
     return ConfigurationError(f"the progress memory cannot be kept in {path}: {problem}; {remedy}")
 
 
-def _open(path: Path, layout: Layout, lock_s: float) -> int:
+def _open(path: Path, layout: Layout) -> int:
     boot = bytes.fromhex(Path(_BOOT_ID).read_text().strip().replace("-", ""))
     # Before the file is made: a refusal must leave nothing on a disk.
     _check_filesystem(path, os.stat(path.parent).st_dev)
@@ -69,7 +69,7 @@ def _open(path: Path, layout: Layout, lock_s: float) -> int:
     descriptor = os.open(path, flags, 0o600)
     try:
         _check(path, os.fstat(descriptor))
-        _lock(path, descriptor, lock_s)
+        _lock(path, descriptor)
         _prepare(path, descriptor, layout, boot)
     except BaseException:
         os.close(descriptor)
@@ -116,8 +116,8 @@ def _check(path: Path, found: os.stat_result) -> None:
     _check_filesystem(path, found.st_dev)
 
 
-def _lock(path: Path, descriptor: int, lock_s: float) -> None:
-    deadline = time.monotonic() + lock_s
+def _lock(path: Path, descriptor: int) -> None:
+    deadline = time.monotonic() + _WAIT_S
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,7 +125,7 @@ def _lock(path: Path, descriptor: int, lock_s: float) -> None:
             if time.monotonic() >= deadline:
                 raise _refusal(
                     path,
-                    f"another supervisor or one of its nodes has it locked, still after {lock_s:g} s",
+                    f"another supervisor or one of its nodes has it locked, still after {_WAIT_S:g} s",
                     "give each swarm of this machine a path of its own, or end the other one",
                 ) from None
             time.sleep(0.02)

@@ -16,28 +16,37 @@ _NUMBER = 0xFFFF
 _BITS = 16
 
 
-def numbers(words: Sequence[int], digest: bytes) -> list[int]:
-    """Return the numbers of the entries that may be those of a digest. A table that was written over may give any."""
+def sought(digest: bytes) -> tuple[int, int]:
+    """Return where the search for a digest begins, and the bits of it that a word has."""
     place, mark = _HASH.unpack_from(digest)
-    last = len(words) - 1
+    return place, mark
+
+
+def numbers(words: Sequence[int], start: int, last: int, place: int, mark: int) -> list[int]:
+    """Return the numbers of the entries that may be those of what is `sought`.
+
+    words: a table begins at `start`; `last` is its size, a power of two, less one. If it is scribbled over, any number
+    comes.
+    """
     found = []
-    for _ in range(PROBES):
-        word = words[place & last]
-        if not word:
-            break
+    word = words[start + (place & last)]
+    probes = PROBES
+    while word and probes:
         if word >> _BITS == mark:
             found.append(word & _NUMBER)
         place += 1
+        probes -= 1
+        word = words[start + (place & last)]
     return found
 
 
-def insert(words: array[int], digest: bytes, number: int) -> int | None:
-    """Add an entry, and return where its word is; None: there is no room near enough."""
-    begin, mark = _HASH.unpack_from(digest)
+def insert(words: array[int], digest: bytes, number: int) -> bool:
+    """Add an entry; False: there is no room near enough."""
+    place, mark = _HASH.unpack_from(digest)
     last = len(words) - 1
     for probe in range(PROBES):
-        place: int = (begin + probe) & last
-        if not words[place]:
-            words[place] = mark << _BITS | number
-            return place
-    return None
+        at: int = place + probe & last
+        if not words[at]:
+            words[at] = mark << _BITS | number
+            return True
+    return False

@@ -9,12 +9,10 @@ from time import monotonic_ns
 from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer._scheduling.remembrance import Epitaph, InHand, Member, Remembered, Suspects
 from swarm_consumer.progress._digests import ScopeName
-from swarm_consumer.progress._layout import BEYOND
 from swarm_consumer.progress._members import Members
 from swarm_consumer.progress._own_page import OwnPage, free_page
 from swarm_consumer.progress._pages import Pages
 from swarm_consumer.progress._place import MappedPlace, Owner, token
-from swarm_consumer.progress._scopes import MASK, PAIR
 from swarm_consumer.progress._slots import ALONE, IN_COMPANY, RELEASED, Note
 
 _UNTOLD = Epitaph()
@@ -30,6 +28,7 @@ class LifeMemory:
         """The place of the present claim of each entry."""
         self._own: OwnPage | None = None
         self._members: Members | None = None
+        pages.missing_beyond(only_if_spoilt=True)
         if 0 <= node_id < pages.layout.nodes:
             page = free_page(pages, node_id, generation, run)
             self._own = OwnPage(pages, page, generation, run)
@@ -45,8 +44,7 @@ class LifeMemory:
         with self._lock:
             own = self._own
             if own is None:
-                now = monotonic_ns()
-                PAIR.pack_into(self._pages.map, BEYOND, now, now ^ MASK)
+                self._pages.missing_beyond()
                 return None
             runs = own.runs(name.digest)
             entry = own.entry(digest) if runs is not None else None
@@ -67,11 +65,8 @@ class LifeMemory:
             return place
 
     def _next_claim(self, digest: bytes) -> int:
-        newest = self._pages.newest_claim(digest, checked=False)
         now = monotonic_ns()
-        if newest < now:
-            return now
-        return max(now, self._pages.newest_claim(digest, checked=True) + 1)
+        return max(now, self._pages.newest_claim(digest, now) + 1)
 
     def recall(self, scope: str, keys: Iterable[Key]) -> dict[Key, Remembered]:
         """Return the newest note of each partition that has one."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from swarm_consumer._scheduling.remembrance import Member
 from swarm_consumer.progress._layout import MEMBER, MEMBERS, MEMBERS_AT
 from swarm_consumer.progress._pages import Pages
-from swarm_consumer.progress._records import ERASED, packed_member, read_member
+from swarm_consumer.progress._records import ERASED, NEVER, packed_member, read_member
 
 
 class Members:
@@ -20,9 +20,13 @@ class Members:
         """The records of this life, the oldest first."""
 
     def _records(self, page: int) -> Iterator[tuple[int, tuple[int, int, Member] | None]]:
+        """Each record up to the first that was never used, with what it says; None: it is free."""
         first = self._pages.layout.base(page) + MEMBERS_AT
         for at in range(first, first + MEMBERS * MEMBER, MEMBER):
-            yield at, read_member(self._pages.map[at : at + MEMBER], at)
+            raw = self._pages.map[at : at + MEMBER]
+            yield at, read_member(raw, at)
+            if raw.startswith(NEVER):
+                return
 
     def joined(self, member: Member) -> None:
         """Note the member that this life is in a group, in place of the one before; none if it has left.
@@ -53,11 +57,8 @@ class Members:
         found = []
         for page in sorted({self._page, self._page ^ 1}):
             for at, record in self._records(page):
-                if record is None:
-                    continue
-                run, generation, member = record
-                if self._is_dead(page // 2, run, generation):
-                    found.append(member)
+                if record is not None and self._is_dead(page // 2, *record[:2]):
+                    found.append(record[2])
                     self._pages.map[at : at + len(ERASED)] = ERASED
         return found
 

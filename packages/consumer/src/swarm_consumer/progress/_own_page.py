@@ -10,14 +10,14 @@ from array import array
 from time import monotonic_ns
 from zlib import crc32
 
-from swarm_consumer.progress._digests import NONE
+from swarm_consumer.progress._digests import DIGEST, NONE
 from swarm_consumer.progress._headers import Header
-from swarm_consumer.progress._index import insert, numbers
+from swarm_consumer.progress._index import insert, numbers, sought
 from swarm_consumer.progress._layout import ENTRY, SCOPE, SCOPES, WORD
 from swarm_consumer.progress._pages import Pages
 from swarm_consumer.progress._place import RunCount
-from swarm_consumer.progress._scopes import ALWAYS, packed
-from swarm_consumer.progress._slots import EMPTY, SPOILT, Unread
+from swarm_consumer.progress._scopes import ALWAYS, MARK, packed
+from swarm_consumer.progress._slots import SPOILT, Unread, note
 
 
 def free_page(pages: Pages, node_id: int, generation: int, run: int) -> int:
@@ -29,9 +29,11 @@ def free_page(pages: Pages, node_id: int, generation: int, run: int) -> int:
     wanted, other = 2 * node_id + generation % 2, 2 * node_id + (generation + 1) % 2
     for page in (wanted, other):
         headers = pages.headers(page)
-        if not headers or headers[0].run != run or headers[0].generation == generation:
-            return page
-        if pages.epitaph(node_id, headers[0].generation, run) is not None:
+        if headers and headers[0].run == run and headers[0].generation != generation:
+            free = pages.epitaph(node_id, headers[0].generation, run) is not None
+        else:
+            free = bool(headers) or not pages.is_used(page)  # a spoilt header may be of a life that still runs
+        if free:
             return page
     return wanted
 
@@ -45,33 +47,38 @@ class OwnPage:
         self._scopes: dict[bytes, tuple[int, RunCount]] = {}
         """Each scope's record and counter."""
         headers, index = pages.headers(page), pages.index(page)
-        words = array("I", index)
         newest = headers[0] if headers else Header(0, 0, 0, 0, 0, 0)
-        count, since = newest.entries, newest.missing_since
         checksum = crc32(index)
-        is_sound = any(one.index_sum == checksum for one in headers) and count <= pages.layout.partitions
-        if page in pages.used() and not is_sound:
-            words, count = self._rebuilt()
-            since = monotonic_ns()
-        if not self._take_scopes():
-            since = monotonic_ns()
-        self._words, self._count, self._since = words, min(count, self._layout.partitions), since
+        is_sound = not pages.is_used(page) or any(one.index_sum == checksum for one in headers)
+        self._words, self._count = array("I", index), newest.entries if is_sound else self._layout.partitions
+        is_sound &= self._take_entries()
+        if not is_sound:
+            self._rebuild()
+        is_sound &= self._take_scopes()
+        self._since = newest.missing_since if is_sound else monotonic_ns()
         self._sequence = newest.sequence
         self._put_header()
-        start = self._layout.index(page)
-        self._map[start : start + WORD * self._layout.words] = words.tobytes()
+        self._put_index()
         self._put_header()  # both copies fit the index now
 
-    def _rebuilt(self) -> tuple[array[int], int]:
-        """An index of all entries that can be read, and the count up to the last one that was ever written."""
-        words, count = array("I", bytes(WORD * self._layout.words)), 0
+    def _take_entries(self) -> bool:
+        """Wipe the entries that are spoilt, so that they cast no doubt on later claims; False if there are any."""
+        sound = True
+        for number in range(1, self._count + 1):
+            at = self._layout.entry(self.page, number)
+            if self._pages.slot(at) is SPOILT:
+                self._map[at : at + ENTRY] = bytes(ENTRY)
+                sound = False
+        return sound
+
+    def _rebuild(self) -> None:
+        """Make the index of the entries that can be read."""
+        self._words, self._count = array("I", bytes(WORD * self._layout.words)), 0
         for number in range(1, self._layout.partitions + 1):
-            found = self._pages.note(self._layout.entry(self.page, number))
-            if found is not EMPTY:
-                count = number
-            if not isinstance(found, Unread):
-                insert(words, found.digest, number)
-        return words, count
+            slot = self._pages.slot(self._layout.entry(self.page, number))
+            if not isinstance(slot, Unread):
+                self._count = number
+                insert(self._words, slot[:DIGEST], number)
 
     def _take_scopes(self) -> bool:
         """Continue the counters of earlier lives; False if a record was spoilt."""
@@ -79,7 +86,7 @@ class OwnPage:
         for one in self._pages.scopes(self.page):
             if one.missing_since == ALWAYS:
                 # Its counter is lost too. The record stays, without a scope: a free one would end each search.
-                self._map[one.at : one.at + SCOPE] = packed(one.at, NONE, 0).ljust(SCOPE, b"\0")
+                self._map[one.at : one.at + SCOPE] = packed(one.at, NONE, 0).ljust(SCOPE, b"\0")  # not marked
                 sound = False
             elif one.digest != NONE:
                 self._scopes[one.digest] = one.at, RunCount(self._map, one.at, one.handled or 0)
@@ -103,6 +110,7 @@ class OwnPage:
             return None
         runs = RunCount(self._map, at, 0)
         self._put_scope(at, scope, 0)
+        self._map[at + MARK] = 1
         self._scopes[scope] = at, runs
         return runs
 
@@ -125,13 +133,13 @@ class OwnPage:
 
         An entry that is new is not in the index yet: `publish` adds it after its first write.
         """
-        for number in numbers(self._words, digest):
+        for number in numbers(self._words, 0, len(self._words) - 1, *sought(digest)):
             at = self._layout.entry(self.page, number)
-            found = self._pages.note(at)
-            if found is EMPTY or found is SPOILT:
+            slot = self._pages.slot(at)
+            if isinstance(slot, Unread):
                 return at, 0
-            if found.digest == digest:
-                return at, found.sequence
+            if slot[:DIGEST] == digest:
+                return at, note(slot).sequence
         if self._count >= self._layout.partitions:
             return None
         at = self._layout.entry(self.page, self._count + 1)
@@ -143,11 +151,15 @@ class OwnPage:
         number = (at - self._layout.entry(self.page, 1)) // ENTRY + 1
         if number <= self._count:
             return True
-        place = insert(self._words, digest, number)
-        if place is None:
+        if not insert(self._words, digest, number):
             return False
         self._count = number
         self._put_header()
-        start = self._layout.index(self.page) + WORD * place
-        self._map[start : start + WORD] = self._words[place : place + 1].tobytes()
+        self._put_index()
         return True
+
+    def _put_index(self) -> None:
+        """Write all of it, because that repairs what something else has written there."""
+        raw = self._words.tobytes()
+        start = self._layout.index(self.page)
+        self._map[start : start + len(raw)] = raw

@@ -6,19 +6,18 @@ what has its checksum is used. What is spoilt shows as missing (`Seen.missing_si
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
-from typing import Literal
+from time import monotonic_ns
 from zlib import crc32
 
 from swarm_consumer._scheduling.remembrance import Epitaph
 from swarm_consumer.progress._headers import UNUSED, Header, copies
-from swarm_consumer.progress._index import numbers
+from swarm_consumer.progress._index import numbers, sought
 from swarm_consumer.progress._layout import BEYOND, ENTRY, EPITAPH, HEADER, MEMBERS_AT, WORD, Layout
 from swarm_consumer.progress._records import read_epitaph
 from swarm_consumer.progress._scopes import ALWAYS, MASK, PAIR, Scope, scopes
-from swarm_consumer.progress._slots import EMPTY, PEEK, SPOILT, Note, Unread, note
+from swarm_consumer.progress._slots import NAME, PEEK, SPOILT, Note, Unread, newest, note
 
 _TRIES = 4
 """A slot that seems spoilt may be one that is written at this moment."""
@@ -28,8 +27,7 @@ _TRIES = 4
 class Seen:
     """The used life pages at one moment, as far as a scope is concerned."""
 
-    indexes: list[tuple[int, memoryview]]
-    """Each used page with a copy of its index."""
+    pages: list[int]
     missing_since: int
     """Claims that are not newer may have been lost."""
 
@@ -37,17 +35,37 @@ class Seen:
 class Pages:
     """Reads a mapping with a layout."""
 
-    __slots__ = ("layout", "map")
+    __slots__ = ("_known_used", "_places", "_words", "layout", "map")
 
     def __init__(self, mapping: mmap, layout: Layout) -> None:
         self.map, self.layout = mapping, layout
+        self._words = memoryview(mapping).cast("I")
+        self._known_used: list[int] = []
+        self._places: dict[int, tuple[int, int]] = {}
+        """Of each used page, the first word of its index, and where the entry 0 would be."""
 
-    def used(self) -> Iterator[int]:
+    def close(self) -> None:
+        """Let go of the mapping: nothing can be read any more."""
+        self._words.release()
+
+    def used(self) -> list[int]:
         """The life pages that a process has written to, or that something has scribbled over."""
-        for page in range(2 * self.layout.nodes):
-            at = self.layout.header(page)
-            if self.map[at : at + 2 * HEADER] != UNUSED:
-                yield page
+        known = self._known_used
+        if len(known) < 2 * self.layout.nodes:
+            for page in range(2 * self.layout.nodes):
+                if page not in known and self.is_used(page):
+                    known.append(page)
+                    self._places[page] = self.layout.index(page) // WORD, self.layout.entry(page, 0)
+        return known
+
+    def is_used(self, page: int) -> bool:
+        """Whether a life has a page, or had it. Each writes both copies of the header before it writes anything else.
+
+        So with one copy that was never written, the other one shows whether its only write was cut off.
+        """
+        at = self.layout.header(page)
+        raw = self.map[at : at + 2 * HEADER]
+        return raw != UNUSED and (UNUSED[HEADER:] not in (raw[:HEADER], raw[HEADER:]) or bool(copies(raw, at)))
 
     def headers(self, page: int) -> list[Header]:
         """The whole copies of a page's header, the newest first."""
@@ -67,73 +85,78 @@ class Pages:
     def see(self, scope: bytes) -> Seen:
         """Look at the used pages, and since when notes of a scope are missing in one of them."""
         since = self._missing_beyond()
-        indexes = []
-        for page in self.used():
-            headers, index = self._consistent(page)
+        pages = self.used()
+        for page in pages:
+            headers = self._consistent(page)
             since = max(since, headers[0].missing_since if headers else ALWAYS)
             for one in self.scopes(page):
                 if one.digest == scope or one.missing_since == ALWAYS:
                     since = max(since, one.missing_since)
-            indexes.append((page, memoryview(index).cast("I")))
-        return Seen(indexes, since)
+        return Seen(pages, since)
 
-    def _consistent(self, page: int) -> tuple[list[Header], bytes]:
+    def _consistent(self, page: int) -> list[Header]:
+        """The header of a page whose index is whole; nothing where it is not."""
         for _ in range(_TRIES):
-            headers, index = self.headers(page), self.index(page)
-            checksum = crc32(index)
+            headers = self.headers(page)
+            checksum = crc32(self.index(page))
             if any(one.index_sum == checksum for one in headers):
-                return headers, index
-        return [], index
+                return headers
+        return []
 
     def _missing_beyond(self) -> int:
         since, check = PAIR.unpack_from(self.map, BEYOND)
         return since if since ^ check == MASK else 0 if since == check == 0 else ALWAYS
 
+    def missing_beyond(self, *, only_if_spoilt: bool = False) -> None:
+        """Note that all claims until now are in doubt, because a node id is beyond the mapping."""
+        if not only_if_spoilt or self._missing_beyond() == ALWAYS:
+            now = monotonic_ns()
+            PAIR.pack_into(self.map, BEYOND, now, now ^ MASK)
+
+    def _entries(self, page: int, place: int, mark: int) -> list[int]:
+        """Where the entry of a partition may be in a used page."""
+        start, first = self._places[page]
+        found = numbers(self._words, start, self.layout.words - 1, place, mark)
+        return [first + ENTRY * number for number in found if 0 < number <= self.layout.partitions] if found else found
+
     def newest(self, seen: Seen, digest: bytes) -> tuple[int, Note, bool] | None:
         """Return page and note of the newest claim of a partition, and whether another entry of it is spoilt."""
-        best: tuple[int, Note] | None = None
-        spoilt = False
-        for page, words in seen.indexes:
-            for number in numbers(words, digest):
-                if not 0 < number <= self.layout.partitions:
+        newest, best, spoilt = -1, None, False
+        place, mark = sought(digest)
+        for page in seen.pages:
+            for at in self._entries(page, place, mark):
+                slot = self.slot(at)
+                if isinstance(slot, Unread):
+                    spoilt |= slot is SPOILT
                     continue
-                found = self.note(self.layout.entry(page, number))
-                if isinstance(found, Unread):
-                    spoilt |= found is SPOILT
-                elif found.digest == digest and (best is None or found.claim > best[1].claim):
-                    best = page, found
-        return (*best, spoilt) if best is not None else None
+                of, claim = NAME.unpack_from(slot)
+                if of == digest and claim > newest:
+                    newest, best = claim, (page, slot)
+        return (best[0], note(best[1]), spoilt) if best is not None else None
 
-    def note(self, at: int) -> Note | Literal[Unread.EMPTY, Unread.SPOILT]:
-        """Return the note of the entry at a place."""
-        found: Note | Literal[Unread.EMPTY, Unread.SPOILT] = EMPTY
+    def slot(self, at: int) -> bytes | Unread:
+        """Return the newest slot of the entry at a place."""
         for _ in range(_TRIES):
-            found = note(self.map[at : at + ENTRY], at)
+            found = newest(self.map[at : at + ENTRY], at)
             if found is not SPOILT:
                 break
         return found
 
-    def newest_claim(self, digest: bytes, *, checked: bool) -> int:
-        """Return the newest claim of a partition; 0: none. Unchecked is quicker, and may be any number."""
-        newest = 0
-        size = WORD * self.layout.words
+    def newest_claim(self, digest: bytes, now: int) -> int:
+        """Return the newest claim of a partition that is not older than now; 0: none."""
+        found = 0
+        place, mark = sought(digest)
         for page in self.used():
-            start = self.layout.index(page)
-            for number in numbers(memoryview(self.map)[start : start + size].cast("I"), digest):
-                if not 0 < number <= self.layout.partitions:
-                    continue
-                at = self.layout.entry(page, number)
-                if checked:
-                    found = self.note(at)
-                    if not isinstance(found, Unread) and found.digest == digest:
-                        newest = max(newest, found.claim)
-                    continue
+            for at in self._entries(page, place, mark):
                 one, claim, _, other, other_claim, _ = PEEK.unpack_from(self.map, at)
-                if one == digest and claim > newest:
-                    newest = claim
-                if other == digest and other_claim > newest:
-                    newest = other_claim
-        return newest
+                # The clock of the machine is behind nearly all claims; only others are worth a checksum.
+                if (claim < now or one != digest) and (other_claim < now or other != digest):
+                    continue
+                slot = self.slot(at)
+                if not isinstance(slot, Unread):
+                    of, claim = NAME.unpack_from(slot)
+                    found = max(found, claim if of == digest and claim >= now else 0)
+        return found
 
     def epitaph(self, node_id: int, generation: int, run: int) -> Epitaph | None:
         """Return the epitaph of a life; None: it has none."""

@@ -14,7 +14,10 @@ _HEAD = struct.Struct("<QQBBHHHI")
 _SUMMED = _HEAD.size - 4
 MOST_REASON = 300
 MOST_STACK = EPITAPH - _HEAD.size - MOST_REASON
-ERASED = bytes(_HEAD.size)
+NEVER = bytes(_HEAD.size)
+"""How a record begins that was never used; none comes after it."""
+ERASED = b"\xff" * _HEAD.size
+"""How one begins that is free again."""
 _STATIC = 1
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 

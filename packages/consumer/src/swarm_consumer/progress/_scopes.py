@@ -1,6 +1,7 @@
 """What a life page says of each scope: since when notes are missing, and how many runs have succeeded. Pure.
 
-The counter is written once a run, so it has no checksum: each of its two copies is the number and its complement.
+The counter is written once a run, so it has no checksum: each of its two copies is the number and its complement. A
+record is marked last of all when it is made: one without its checksum and without its mark was cut off by a kill.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from swarm_consumer.progress._layout import SCOPE, SCOPES
 
 _BODY = struct.Struct("<16sQ")
 _SEALED = struct.Struct(f"<{_BODY.size}sI")
+MARK = 28
+"""Where a record has a 1 once it was whole."""
 _COUNTER = 32
 PAIR = struct.Struct("<QQ")
 _PAIRS = struct.Struct("<QQQQ")
@@ -44,8 +47,10 @@ def scopes(raw: bytes, at: int) -> list[Scope]:
         if crc32(body, at + start) == checksum:
             digest, since = _BODY.unpack(body)
             found.append(Scope(at + start, digest, since, _handled(record)))
-        else:
+        elif record[MARK]:
             found.append(Scope(at + start, NONE, ALWAYS, None))
+        else:
+            found.append(Scope(at + start, NONE, 0, None))
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from enum import Enum
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from swarm_consumer.progress._layout import SLOT
@@ -31,7 +31,11 @@ ALONE = 1
 """A flag of `HOT`."""
 HELD, RELEASED = 1, 2
 """States."""
+NAME = struct.Struct("<16sQ")
+"""What a slot begins with: digest and claim."""
 _NEVER = bytes(SLOT)
+_WHOLE = 0x2144DF1C
+"""The CRC-32 of anything that is followed by its own CRC-32."""
 
 
 class Unread(Enum):
@@ -75,12 +79,20 @@ class Note(NamedTuple):
     hot_flags: int
 
 
-def note(raw: bytes, at: int) -> Note | Literal[Unread.EMPTY, Unread.SPOILT]:
-    """Return the newest whole note of an entry that stands at a place."""
+def newest(raw: bytes, at: int) -> bytes | Unread:
+    """Return the newest whole slot of an entry that stands at a place."""
     _, claim, sequence, _, other_claim, other_sequence = PEEK.unpack(raw)
-    first = SLOT if (other_claim, other_sequence) > (claim, sequence) else 0
-    for start in (first, SLOT - first):
-        slot = raw[start : start + SLOT]
-        if crc32(slot[:-4], at) == int.from_bytes(slot[-4:], "little") and slot != _NEVER:
-            return Note._make(COLD.unpack_from(slot) + HOT.unpack_from(slot, COLD.size))
+    second = other_claim > claim or (other_claim == claim and other_sequence > sequence)
+    slot = raw[SLOT:] if second else raw[:SLOT]
+    # A checksum is written behind what it is of: with it, the checksum of the whole is always the same.
+    if crc32(slot, at) == _WHOLE and slot != _NEVER:
+        return slot
+    slot = raw[:SLOT] if second else raw[SLOT:]
+    if crc32(slot, at) == _WHOLE and slot != _NEVER:
+        return slot
     return EMPTY if _NEVER in (raw[:SLOT], raw[SLOT:]) else SPOILT
+
+
+def note(slot: bytes) -> Note:
+    """Return what a slot says."""
+    return Note._make(COLD.unpack_from(slot) + HOT.unpack_from(slot, COLD.size))

@@ -55,27 +55,32 @@ class ProgressMemory:
             first = head(layout, _NO_BOOT)
             mapping[: len(first)] = first
         self._map = mapping
-        self._pages = Pages(mapping, layout)
+        self._layout = layout
+        self._readers: list[Pages] = []
+        """Those of this process."""
         self._run = secrets.randbits(64)
 
     def of_life(self, node_id: int, generation: int) -> Remembrance:
         """In the child: return the memory of its life. Call it once; it takes a page over."""
-        return LifeMemory(self._pages, node_id, generation, self._run)
+        pages = Pages(self._map, self._layout)
+        self._readers.append(pages)
+        return LifeMemory(pages, node_id, generation, self._run)
 
     def epitaph(self, node_id: int, generation: int, epitaph: Epitaph) -> None:
         """In the parent, once a life is reaped and before the next one is forked: say how it ended. Never blocks.
 
         Its texts are cut: the reason to 300 bytes, the stack to some 2 KiB.
         """
-        if 0 <= node_id < self._pages.layout.nodes:
-            at = self._pages.layout.epitaph(node_id, generation)
+        if 0 <= node_id < self._layout.nodes and not self._map.closed:
+            at = self._layout.epitaph(node_id, generation)
             raw = packed_epitaph(at, self._run, generation, epitaph)
             self._map[at : at + len(raw)] = raw
 
     def close(self) -> None:
         """Let go of the mapping and its file, in this process. The file stays where it is."""
-        with contextlib.suppress(BufferError):
-            self._map.close()
+        while self._readers:
+            self._readers.pop().close()
+        self._map.close()
         self._close_file()
 
     def _close_file(self) -> None:
