@@ -13,7 +13,7 @@ from zlib import crc32
 from swarm_consumer.progress._digests import DIGEST, NONE
 from swarm_consumer.progress._headers import Header
 from swarm_consumer.progress._index import insert, numbers, sought
-from swarm_consumer.progress._layout import ENTRY, SCOPE, SCOPES, WORD
+from swarm_consumer.progress._layout import ENTRY, EPITAPHS, SCOPE, SCOPES, WORD
 from swarm_consumer.progress._pages import Pages
 from swarm_consumer.progress._place import RunCount
 from swarm_consumer.progress._scopes import ALWAYS, MARK, packed
@@ -32,10 +32,16 @@ def free_page(pages: Pages, node_id: int, generation: int, run: int) -> int:
         if headers and headers[0].run == run and headers[0].generation != generation:
             free = pages.epitaph(node_id, headers[0].generation, run) is not None
         else:
-            free = bool(headers) or not pages.is_used(page)  # a spoilt header may be of a life that still runs
+            # A spoilt header may be of a life that still runs.
+            free = bool(headers) or not pages.is_used(page) or _is_alone(pages, node_id, generation, run)
         if free:
             return page
     return wanted
+
+
+def _is_alone(pages: Pages, node_id: int, generation: int, run: int) -> bool:
+    earlier = range(max(1, generation - EPITAPHS + 1), generation)
+    return all(pages.epitaph(node_id, one, run) is not None for one in earlier)
 
 
 class OwnPage:
