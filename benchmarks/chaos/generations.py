@@ -53,6 +53,11 @@ class BrokerGenerations:
         """Begin to read from the beginning."""
         self._thread.start()
 
+    @property
+    def started(self) -> bool:
+        """Whether there is a thread to end."""
+        return self._thread.ident is not None
+
     def stop(self) -> None:
         """End."""
         self._ending.set()
