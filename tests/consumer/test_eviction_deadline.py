@@ -101,6 +101,7 @@ def test_a_dead_broker(said):
     (line,) = said()
     assert line.startswith("group orders: 1 member of processes that have ended could not be removed (")
     assert line.endswith("their partitions wait until their sessions end")
+    assert "ECONNREFUSED" in line
 
 
 @pytest.mark.parametrize("security", ["plaintext", "ssl", "sasl_plaintext"])

@@ -89,7 +89,7 @@ class Evictor:
         if removal.threads():
             with self._lock:
                 self._unfinished = removal
-        return f"no answer within {within_s:.1f} s"
+        return f"no answer within {within_s:.1f} s{removal.first_error()}"
 
 
 class Removal:
@@ -123,13 +123,21 @@ class Removal:
         except Exception as error:  # noqa: BLE001  it becomes one sentence
             name, text = type(error).__name__, str(error)
             text = text if text.startswith(name) else f"{name}: {text}".rstrip(": ")
-            self.reason = text.replace(self._secret, "[redacted]") if self._secret else text
+            self.reason = self._clean(text) + (self.first_error() if name == "KafkaTimeoutError" else "")
         finally:
             with contextlib.suppress(Exception):
                 # What was abandoned was told to stop. A thread of it that is still there uses what close() would end.
                 if self._client is not None and not (self._abandoned and self._io_threads()):
                     self._client.close()
             hush.end()
+
+    def first_error(self) -> str:
+        """Return the error of the first attempt, as an end of a sentence; "" without one."""
+        text = hush.first_error(self._access.settings["client_id"])
+        return self._clean(f": {text}") if text else ""
+
+    def _clean(self, text: str) -> str:
+        return text.replace(self._secret, "[redacted]") if self._secret else text
 
     def threads(self) -> list[threading.Thread]:
         """The threads of this removal that have not ended."""

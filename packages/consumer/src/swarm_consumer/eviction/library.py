@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
 import threading
 from importlib import metadata
 
+_FAILURE = re.compile(r"Connection (?:failed|lost): (?!KafkaConnectionError$)(.+)")
+"""What went wrong with a connection, in a line of kafka-python's log; an error without a text is only our own end."""
 NEEDED = (3, 0)
 """The first version that can remove members of a group."""
 
@@ -39,28 +43,46 @@ def io_thread_name(client_id: str) -> str:
 
 
 class Hush(logging.Filter):
-    """Keeps out of all logs what kafka-python logs in our threads: its settings with passwords, and each attempt."""
+    """Keeps out of all logs what kafka-python logs in our threads: its settings with passwords, and each attempt.
+
+    The first error among it says why there was no answer: an exception comes only after all attempts.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._threads: set[int] = set()
-        self._io_threads: set[str] = set()
+        self._threads: dict[int, str] = {}
+        """Threads of ours, by number, with the name of the client's own thread."""
+        self._errors: dict[str, str] = {}
+        """The first error of a connection, by the name of that thread; "" without one."""
 
     def begin(self, client_id: str) -> None:
         """Say nothing of this thread, nor of the client's own thread, from now on; it is called after the import."""
-        self._threads.add(threading.get_ident())
-        self._io_threads.add(io_thread_name(client_id))
+        name = io_thread_name(client_id)
+        self._errors[name] = ""
+        self._threads[threading.get_ident()] = name
         for name, found in list(logging.root.manager.loggerDict.items()):
             if isinstance(found, logging.Logger) and (name == "kafka" or name.startswith("kafka.")):
                 found.addFilter(self)
 
     def end(self) -> None:
         """Let this thread speak: another one may get its number."""
-        self._threads.discard(threading.get_ident())
+        self._threads.pop(threading.get_ident(), None)
+
+    def first_error(self, client_id: str) -> str:
+        """Return the first error that a client has logged; "" without one. It may hold secrets."""
+        return self._errors.get(io_thread_name(client_id), "")
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is another thread's."""
-        return record.thread not in self._threads and record.threadName not in self._io_threads
+        name = self._threads.get(record.thread or 0, record.threadName or "")
+        if name not in self._errors:
+            return True
+        if record.levelno >= logging.ERROR:
+            with contextlib.suppress(Exception):
+                found = _FAILURE.search(record.getMessage())
+                if found is not None and not self._errors[name]:
+                    self._errors[name] = found[1]
+        return False
 
 
 hush = Hush()
