@@ -111,7 +111,7 @@ def test_members_of_an_earlier_supervisor_are_dead_because_the_lock_was_free(pat
     memory.close()
 
 
-def test_the_file_is_the_users_alone_and_has_all_of_its_memory(path):
+def test_the_file_is_the_users_alone(path):
     before = os.umask(0)
     try:
         memory = make(path)
@@ -119,11 +119,57 @@ def test_the_file_is_the_users_alone_and_has_all_of_its_memory(path):
         os.umask(before)
     found = path.stat()
     assert stat.S_IMODE(found.st_mode) == 0o600
-    assert found.st_blocks * 512 >= found.st_size > 0
     memory.close()
     memory.close()
     assert path.exists()
     memory.epitaph(0, 1, Epitaph(Verdict.COUNTS, "after the end"))
+
+
+def test_the_file_has_memory_for_what_is_in_use_before_anything_is_written_there(path):
+    def allocated() -> int:
+        return path.stat().st_blocks * 512
+
+    memory = ProgressMemory(64, path, 1024)
+    layout = memory._layout
+    assert allocated() == layout.pages_at
+    for node_id in range(64):
+        for generation in range(9):
+            memory.epitaph(node_id, generation, Epitaph(Verdict.COUNTS, "x" * 300, "y" * 3000))
+    assert allocated() == layout.pages_at
+    life = memory.of_life(0, 1)
+    assert life.departed() == []
+    assert allocated() == layout.pages_at + layout.entries_at
+    before = allocated()
+    for number in range(125):
+        life.claim(SCOPE, ("flights", number))
+        assert allocated() >= before + 320 * (number + 1)
+    assert allocated() <= before + 128 * 320 + 4096
+    life.recall(SCOPE, [("flights", 500)])
+    memory.of_life(63, 1).handled(SCOPE)
+    assert allocated() <= before + 128 * 320 + 4096 + layout.entries_at
+    memory.close()
+
+
+def test_a_node_that_gets_no_memory_has_no_notes_and_says_so(path, monkeypatch):
+    memory = ProgressMemory(2, path, 200)
+    life = memory.of_life(0, 1)
+    life.claim(SCOPE, KEY).move(100, 3)
+    full = OSError(28, "No space left on device")
+
+    def allocate(descriptor, offset, size):
+        raise full
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    assert recalled(memory, 9).complete
+    for number in range(1, 64):
+        assert life.claim(SCOPE, ("flights", number)) is not None
+    assert life.claim(SCOPE, ("flights", 64)) is None  # its entry has no memory
+    assert not recalled(memory, 9).complete
+    assert life.claim(SCOPE, KEY) is not None  # its entry has
+    assert recalled(memory, 9).complete
+    assert memory.of_life(1, 1).claim(SCOPE, KEY) is None  # its page has none
+    assert not recalled(memory, 9).complete
+    memory.close()
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
@@ -201,17 +247,6 @@ def test_a_tmpfs_that_is_full_is_refused_and_no_memory_is_held(path, monkeypatch
     assert path.stat().st_size == 0
     monkeypatch.undo()
     make(path).close()
-
-
-def test_a_tmpfs_that_is_really_full_is_refused(path):
-    whole = os.statvfs(path.parent)
-    nodes = 4096
-    layout = _file.Layout(nodes, 65535)
-    if layout.size <= whole.f_blocks * whole.f_frsize:
-        pytest.skip("this tmpfs is larger than any memory for progress")
-    with pytest.raises(ConfigurationError, match=r"MiB, and its filesystem has not got them .*; make the tmpfs larger"):
-        ProgressMemory(nodes, path, 65535)
-    assert path.stat().st_size == 0
 
 
 # -- wiped -------------------------------------------------------------------------------------------------------------

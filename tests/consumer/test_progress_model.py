@@ -79,9 +79,7 @@ class ProgressMachine(RuleBasedStateMachine):
         node_id = data.draw(st.sampled_from(sorted(self.lives)))
         member = Member("group", f"member-{number}", "host_0" if static else None)
         self.lives[node_id].joined(member)
-        known = self.members.setdefault(node_id, [])
-        if member not in known:
-            known.append(member)
+        self.members[node_id] = [member]  # of one group
 
     @rule(scope=st.sampled_from(SCOPES), key=st.sampled_from(KEYS))
     def claim_beyond(self, scope, key):

@@ -36,7 +36,7 @@ def head(layout: Layout, boot: bytes) -> bytes:
 
 
 def open_file(path: Path, layout: Layout) -> int:
-    """Return a descriptor of the file, locked, with all of its memory allocated and with the head of a layout.
+    """Return a descriptor of the file, locked, with memory for all but its life pages, and with the head of a layout.
 
     What an earlier supervisor of this boot left in it stays; a file of another boot, version or size is wiped.
     ConfigurationError: the file cannot be used, and why.
@@ -143,12 +143,14 @@ def _prepare(path: Path, descriptor: int, layout: Layout, boot: bytes) -> None:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, wanted, 0)
     try:
-        # Without its memory, a write at a batch would end the process with SIGBUS.
-        os.posix_fallocate(descriptor, 0, layout.size)
+        # Without memory, a write of the supervisor would end it with SIGBUS. Nodes take memory for theirs.
+        os.ftruncate(descriptor, layout.size)
+        os.posix_fallocate(descriptor, 0, layout.pages_at)
     except OSError as error:
         os.ftruncate(descriptor, 0)
         raise _refusal(
             path,
-            f"it needs {layout.size / 2**20:.1f} MiB, and its filesystem has not got them ({error.strerror})",
+            f"its filesystem is full: it needs {layout.pages_at / 2**20:.1f} MiB at once, and at most "
+            f"{layout.page / 2**20:.1f} MiB more with each node ({error.strerror})",
             "make the tmpfs larger, or name a file on another one",
         ) from error

@@ -1,12 +1,13 @@
 """Where everything stands in the mapping. Pure arithmetic.
 
-    head                 magic, version, sizes, boot; since when notes of node ids beyond are missing
-    life headers         two per node id, each with two copies
-    for each node id     epitaphs, 8
-                         life page 0 | life page 1, each: scopes 16 | members 16 | index | entries
+    head            magic, version, sizes, boot; since when notes of node ids beyond are missing
+    life headers    two for each node id, each with two copies
+    epitaphs        8 for each node id
+    life pages      two for each node id, each: scopes 16 | members 16 | index | entries
 
-An unused life page is not touched at all: the kernel gives it no memory. So what shows which pages are used
-stands together at the beginning.
+An unused life page is not touched at all: the kernel gives it no memory. So what shows which pages are used, and what
+the supervisor writes, stands together before them. A file has memory for that from its start on, and for the rest as
+it comes into use.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ HEADER = 64
 
 EPITAPHS = 8
 EPITAPH = 2432
-EPITAPH_BLOCK = 20480
 
 SCOPES = 16
 SCOPE = 64
@@ -36,6 +36,8 @@ INDEX_AT = 12288
 WORD = 4
 SLOT = 160
 ENTRY = 2 * SLOT
+CHUNK = 64
+"""A file gets memory for this number of entries at a time."""
 MOST_PARTITIONS = 65535
 """A word of the index has 16 bits for the number of an entry, and 0 means none."""
 
@@ -55,9 +57,9 @@ class Layout:
     entries_at: int = field(init=False)
     page: int = field(init=False)
     """Bytes of a life page."""
-    block: int = field(init=False)
-    """Bytes of all that a node id has."""
-    blocks_at: int = field(init=False)
+    epitaphs_at: int = field(init=False)
+    pages_at: int = field(init=False)
+    """Where the life pages begin."""
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,9 +67,9 @@ class Layout:
         put(self, "words", 1 << (2 * self.partitions - 1).bit_length())
         put(self, "entries_at", _aligned(INDEX_AT + WORD * self.words))
         put(self, "page", _aligned(self.entries_at + ENTRY * self.partitions))
-        put(self, "block", EPITAPH_BLOCK + 2 * self.page)
-        put(self, "blocks_at", ALIGNMENT + _aligned(4 * HEADER * self.nodes))
-        put(self, "size", self.blocks_at + self.block * self.nodes)
+        put(self, "epitaphs_at", ALIGNMENT + 4 * HEADER * self.nodes)
+        put(self, "pages_at", _aligned(self.epitaphs_at + EPITAPHS * EPITAPH * self.nodes))
+        put(self, "size", self.pages_at + 2 * self.page * self.nodes)
 
     def header(self, page: int) -> int:
         """Where the header of a life page is; page 2 * n + p is page p of node id n."""
@@ -75,7 +77,7 @@ class Layout:
 
     def base(self, page: int) -> int:
         """Where a life page begins."""
-        return self.blocks_at + self.block * (page // 2) + EPITAPH_BLOCK + self.page * (page % 2)
+        return self.pages_at + self.page * page
 
     def index(self, page: int) -> int:
         """Where the index of a life page begins."""
@@ -83,7 +85,7 @@ class Layout:
 
     def epitaph(self, node_id: int, generation: int) -> int:
         """Where the epitaph of a life is. The life eight generations on has the same place."""
-        return self.blocks_at + self.block * node_id + EPITAPH * (generation % EPITAPHS)
+        return self.epitaphs_at + EPITAPH * (EPITAPHS * node_id + generation % EPITAPHS)
 
     def entry(self, page: int, number: int) -> int:
         """Where an entry of a life page begins; numbers begin at 1."""

@@ -29,8 +29,8 @@ class LifeMemory:
         self._own: OwnPage | None = None
         self._members: Members | None = None
         pages.missing_beyond(only_if_spoilt=True)
-        if 0 <= node_id < pages.layout.nodes:
-            page = free_page(pages, node_id, generation, run)
+        page = free_page(pages, node_id, generation, run) if 0 <= node_id < pages.layout.nodes else None
+        if page is not None and pages.has_memory(pages.layout.base(page), pages.layout.entries_at):
             self._own = OwnPage(pages, page, generation, run)
             self._members = Members(pages, page, generation, run)
 

@@ -55,7 +55,9 @@ class Members:
     def departed(self) -> list[Member]:
         """Return the members of dead lives, and erase them."""
         found = []
-        for page in sorted({self._page, self._page ^ 1}):
+        for page in (self._page & ~1, self._page | 1):
+            if not self._pages.is_used(page):
+                continue  # to read it would give it memory
             for at, record in self._records(page):
                 if record is not None and self._is_dead(page // 2, *record[:2]):
                     found.append(record[2])

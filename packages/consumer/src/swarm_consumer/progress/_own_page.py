@@ -13,7 +13,7 @@ from zlib import crc32
 from swarm_consumer.progress._digests import DIGEST, NONE
 from swarm_consumer.progress._headers import Header
 from swarm_consumer.progress._index import insert, numbers, sought
-from swarm_consumer.progress._layout import ENTRY, EPITAPHS, SCOPE, SCOPES, WORD
+from swarm_consumer.progress._layout import CHUNK, ENTRY, EPITAPHS, SCOPE, SCOPES, WORD
 from swarm_consumer.progress._pages import Pages
 from swarm_consumer.progress._place import RunCount
 from swarm_consumer.progress._scopes import ALWAYS, MARK, packed
@@ -55,13 +55,17 @@ class OwnPage:
         headers, index = pages.headers(page), pages.index(page)
         newest = headers[0] if headers else Header(0, 0, 0, 0, 0, 0)
         checksum = crc32(index)
-        is_sound = not pages.is_used(page) or any(one.index_sum == checksum for one in headers)
-        self._words, self._count = array("I", index), newest.entries if is_sound else self._layout.partitions
-        is_sound &= self._take_entries()
-        if not is_sound:
+        is_sound = any(one.index_sum == checksum for one in headers)
+        if not pages.is_used(page):
+            index, is_sound = bytes(len(index)), True
+        self._words, self._count = array("I", index), newest.entries
+        if not (is_sound and self._take_entries()):
+            is_sound = False
             self._rebuild()
         is_sound &= self._take_scopes()
         self._since = newest.missing_since if is_sound else monotonic_ns()
+        self._memory_end = 0
+        """Entries before it have memory."""
         self._sequence = newest.sequence
         self._put_header()
         self._put_index()
@@ -78,11 +82,17 @@ class OwnPage:
         return sound
 
     def _rebuild(self) -> None:
-        """Make the index of the entries that can be read."""
+        """Make the index of the entries that can be read, unless there is no memory to look at all of them."""
         self._words, self._count = array("I", bytes(WORD * self._layout.words)), 0
+        first = self._layout.entry(self.page, 1)
+        if not self._pages.has_memory(first, self._layout.entry(self.page, self._layout.partitions + 1) - first):
+            return
         for number in range(1, self._layout.partitions + 1):
-            slot = self._pages.slot(self._layout.entry(self.page, number))
-            if not isinstance(slot, Unread):
+            at = self._layout.entry(self.page, number)
+            slot = self._pages.slot(at)
+            if slot is SPOILT:
+                self._map[at : at + ENTRY] = bytes(ENTRY)
+            elif not isinstance(slot, Unread):
                 self._count = number
                 insert(self._words, slot[:DIGEST], number)
 
@@ -96,7 +106,13 @@ class OwnPage:
                 sound = False
             elif one.digest != NONE:
                 self._scopes[one.digest] = one.at, RunCount(self._map, one.at, one.handled or 0)
+        free = self._first_free_scope()
+        end = self._layout.base(self.page) + SCOPES * SCOPE
+        self._map[free:end] = bytes(end - free)  # what is scribbled there would show once the record before it is taken
         return sound
+
+    def _first_free_scope(self) -> int:
+        return self._layout.base(self.page) + SCOPE * len(self._pages.scopes(self.page))
 
     def _put_header(self) -> None:
         self._sequence += 1
@@ -111,7 +127,7 @@ class OwnPage:
         """Return the counter of a scope; None: the table of scopes is full."""
         if (known := self._scopes.get(scope)) is not None:
             return known[1]
-        at = self._layout.base(self.page) + SCOPE * len(self._pages.scopes(self.page))
+        at = self._first_free_scope()
         if at >= self._layout.base(self.page) + SCOPE * SCOPES:
             return None
         runs = RunCount(self._map, at, 0)
@@ -146,11 +162,21 @@ class OwnPage:
                 return at, 0
             if slot[:DIGEST] == digest:
                 return at, note(slot).sequence
-        if self._count >= self._layout.partitions:
-            return None
         at = self._layout.entry(self.page, self._count + 1)
+        if self._count >= self._layout.partitions or not self._has_memory(at):
+            return None
         self._map[at : at + ENTRY] = bytes(ENTRY)
         return at, 0
+
+    def _has_memory(self, at: int) -> bool:
+        if at < self._memory_end:
+            return True
+        whole = self._layout.entry(self.page, self._layout.partitions + 1)
+        end = min(at + CHUNK * ENTRY, whole)
+        if not self._pages.has_memory(at, end - at):
+            return False
+        self._memory_end = end
+        return True
 
     def publish(self, digest: bytes, at: int) -> bool:
         """Add an entry to the index, unless it is there; False: the index has no room near enough."""

@@ -6,6 +6,7 @@ what has its checksum is used. What is spoilt shows as missing (`Seen.missing_si
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from mmap import mmap
 from time import monotonic_ns
@@ -33,12 +34,15 @@ class Seen:
 
 
 class Pages:
-    """Reads a mapping with a layout."""
+    """Reads a mapping with a layout.
 
-    __slots__ = ("_known_used", "_places", "_words", "layout", "map")
+    descriptor: the file of the mapping; negative: it has none.
+    """
 
-    def __init__(self, mapping: mmap, layout: Layout) -> None:
-        self.map, self.layout = mapping, layout
+    __slots__ = ("_descriptor", "_known_used", "_places", "_words", "layout", "map")
+
+    def __init__(self, mapping: mmap, layout: Layout, descriptor: int = -1) -> None:
+        self.map, self.layout, self._descriptor = mapping, layout, descriptor
         self._words = memoryview(mapping).cast("I")
         self._known_used: list[int] = []
         self._places: dict[int, tuple[int, int]] = {}
@@ -47,6 +51,15 @@ class Pages:
     def close(self) -> None:
         """Let go of the mapping: nothing can be read any more."""
         self._words.release()
+
+    def has_memory(self, start: int, size: int) -> bool:
+        """Whether a part of the mapping has memory; if not, it gets some. Without, a write would end the process."""
+        if self._descriptor >= 0:
+            try:
+                os.posix_fallocate(self._descriptor, start, size)
+            except OSError:
+                return False
+        return True
 
     def used(self) -> list[int]:
         """The life pages that a process has written to, or that something has scribbled over."""

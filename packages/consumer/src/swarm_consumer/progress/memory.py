@@ -62,7 +62,7 @@ class ProgressMemory:
 
     def of_life(self, node_id: int, generation: int) -> Remembrance:
         """In the child: return the memory of its life. Call it once; it takes a page over."""
-        pages = Pages(self._map, self._layout)
+        pages = Pages(self._map, self._layout, self._file)
         self._readers.append(pages)
         return LifeMemory(pages, node_id, generation, self._run)
 
