@@ -81,6 +81,8 @@ def misbehave(order: str) -> None:
         time.sleep(float(argument))
     elif what == "leak":
         hoard.append(bytearray(b"\1" * (LEAK_MB * 2**20)))
+    elif what == "quit":
+        raise SystemExit("told to")  # the node ends in order, with exit code 1
     elif what == "exit":
         os._exit(int(argument))
     else:

@@ -1,0 +1,180 @@
+"""Who leaves the group for good at the end, also at an end by its own fault, and who cannot."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from confluent_kafka import KafkaError
+
+from swarm_consumer import App, ConfigurationError
+from swarm_consumer._connection import ending
+from swarm_consumer.events import Assigned
+from swarm_consumer.kafka.clients import KafkaClients
+
+
+class Watched:
+    """A client that notes how it ends."""
+
+    def __init__(self, client, calls):
+        self._client = client
+        self._calls = calls
+
+    def subscribe(self, topics, on_assign, **callbacks):
+        self._client.subscribe(topics, on_assign=lambda _, partitions: on_assign(self, partitions), **callbacks)
+
+    def unsubscribe(self):
+        self._calls.append("unsubscribe")
+        self._client.unsubscribe()
+
+    def close(self):
+        self._calls.append("close")
+        self._client.close()
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+
+class Clients(KafkaClients):
+    def __init__(self):
+        super().__init__(log_level=0)
+        self.calls = []
+        self.errors = []
+
+    def consumer(self, properties, *, error_cb=None, **callbacks):
+        self.errors.append(error_cb)
+        return Watched(super().consumer(properties, error_cb=error_cb, **callbacks), self.calls)
+
+
+@pytest.fixture
+def node(embedded_broker, topic_name, start):
+    """Return a function that starts a static node: the running one, its clients, and the codes it was asked about."""
+
+    def begin(leaving=True, groups=(), drain_timeout=15.0):
+        topic, clients, codes = topic_name(), Clients(), []
+        embedded_broker.create_topic(topic, 2)
+        app = App("shop", {**embedded_broker.client_settings(), "group.instance.id": "rack"})
+        app.consume(topic, group="first")(lambda messages: None)
+        for name, kafka in groups:
+            app.group(name, kafka=kafka).consume(topic)(lambda messages: None)
+
+        def asked(code):
+            codes.append(code)
+            return leaving(code) if callable(leaving) else leaving
+
+        running = start(app, node_id=0, clients=clients, leaving=asked, drain_timeout=drain_timeout)
+        if not groups:
+            running.wait_for_event(Assigned)
+        return running, clients, codes
+
+    return begin
+
+
+@pytest.mark.parametrize("leaving", [True, False])
+def test_an_orderly_end_leaves_if_asked_to(node, leaving):
+    running, clients, codes = node(leaving)
+    assert running.stop() == 0
+    assert clients.calls == (["unsubscribe", "close"] if leaving else ["close"])
+    assert codes == [0]
+
+
+def test_who_stays_at_exit_code_1_alone_is_asked_with_it(node):
+    running, clients, codes = node(lambda code: code != 1)
+    running.runtime._connections[0].fail("a part of this node is broken")
+    assert running.join() == 1
+    assert clients.calls == ["close"]
+    assert codes == [1]
+
+
+@pytest.mark.parametrize("leaving", [True, False])
+def test_an_end_by_its_own_fault_leaves_too_as_long_as_the_client_lives(node, leaving):
+    """A node that failed kept its partitions for a session: it was the connection that looked whether it had failed."""
+    running, clients, codes = node(leaving)
+    running.runtime._connections[0].fail("a part of this node is broken")
+    assert running.join() == 1
+    assert clients.calls == (["unsubscribe", "close"] if leaving else ["close"])
+    assert codes == [1]
+
+
+def test_the_runtime_may_take_a_moment_to_say_whether_to_leave(node):
+    running, clients, _ = node()
+    asked = threading.Event()
+    running.runtime.after_state(lambda: asked.wait(0.3))  # its own work comes first
+    running.runtime._connections[0].fail("a part of this node is broken")
+    assert running.join() == 1
+    assert clients.calls == ["unsubscribe", "close"]
+
+
+@pytest.mark.parametrize("when", ["at work", "while it stops"])
+def test_a_client_with_a_fatal_error_does_not_wait_for_what_it_cannot_do(node, monkeypatch, when):
+    running, clients, _ = node()
+    (connection,) = running.runtime._connections
+    dead = KafkaError(KafkaError._FATAL, fatal=True)
+    if when == "at work":
+        connection.requests.ask(lambda client: connection._owner._report_error(dead, None), 10)
+        assert running.join() == 1
+    else:
+        last = lambda *_: connection._owner._report_error(dead, None)  # noqa: E731
+        monkeypatch.setattr(ending.Ending, "commit_the_rest", last)
+        assert running.stop() == 1
+    assert clients.calls == ["close"]
+
+
+def test_a_group_that_cannot_start_lets_those_that_could_leave(node):
+    running, clients, codes = node(groups=[("second", {"socket.keepalive.enable": "perhaps"})])
+    with pytest.raises(ConfigurationError, match="keepalive"):
+        running.join()
+    assert clients.calls == ["unsubscribe", "close"]
+    assert codes == [1]
+
+
+def test_an_exception_of_a_signal_handler_leaves_too(node):
+    class Interrupted(Exception):
+        pass
+
+    running, clients, codes = node()
+
+    def interrupt():
+        raise Interrupted
+
+    running.runtime.producer.serve = interrupt  # the thread of run() calls it at every turn
+    with pytest.raises(Interrupted):
+        running.join()
+    assert clients.calls == ["unsubscribe", "close"]
+    assert codes == [1]
+
+
+def test_an_order_to_leave_that_comes_while_the_node_drains_counts(node):
+    """A rolling restart, and the end of the whole swarm in the middle of it."""
+    orders = []
+    running, clients, _ = node(lambda code: bool(orders))
+    drained = ending.Ending.commit_the_rest
+
+    def late(self, client, until):
+        drained(self, client, until)
+        orders.append("leave")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ending.Ending, "commit_the_rest", late)
+        assert running.stop() == 0
+    assert clients.calls == ["unsubscribe", "close"]
+
+
+def test_a_question_that_raises_is_told_and_the_member_stays(node):
+    def broken(code):
+        raise OSError("the pipe is gone")
+
+    running, clients, _ = node(broken)
+    assert running.stop() == 0
+    assert clients.calls == ["close"]
+
+
+def test_a_connection_whose_runtime_says_nothing_waits_for_its_word_only_so_long(node, monkeypatch):
+    monkeypatch.setattr(ending, "ORDER_S", 0.2)
+    running, clients, _ = node()
+    runtime = running.runtime
+    monkeypatch.setattr(runtime, "fatal_error", lambda: None)  # it never looks
+    runtime._connections[0].fail("a part of this node is broken")
+    runtime._connections[0].thread.join(10)
+    assert not runtime._connections[0].thread.is_alive()
+    assert clients.calls == ["close"]
