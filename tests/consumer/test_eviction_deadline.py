@@ -148,6 +148,14 @@ def test_nonsense_instead_of_an_answer(said):
     assert len(said()) == 1
 
 
+def test_a_broker_that_the_library_does_not_understand_is_asked_once(said, embedded_broker):
+    """The embedded broker refuses a version in a form of its own: a start on it waits for nothing."""
+    assert timed(evictor(embedded_broker.bootstrap), "orders", DEAD) < 0.5
+    assert own_threads() == []
+    (line,) = said()
+    assert "could not be removed (KafkaProtocolError" in line
+
+
 def test_a_name_server_that_hangs_leaves_one_thread_at_most_and_that_ends_with_the_lookup(monkeypatch, said):
     answered = threading.Event()
     asked = []

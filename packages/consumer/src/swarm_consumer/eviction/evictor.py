@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,10 @@ AGAIN_S = 0.1
 """Pause before the question is asked again: the group's coordinator moves, or loads."""
 _GONE = ("UnknownMemberIdError", "FencedInstanceIdError")
 """The answers for a member that has gone, or has come back under its instance id: there was nothing to do."""
+
+
+_HOPELESS = re.compile("KafkaProtocolError|AuthenticationFailed|UnsupportedSaslMechanism")
+"""The whole cluster would answer like that, so that nothing is asked again."""
 
 
 class Member(Protocol):
@@ -85,11 +90,10 @@ class Evictor:
         if removal.wait(removal.deadline):
             return removal.reason
         removal.abandon(end)
-        removal.wait(end)
         if removal.threads():
             with self._lock:
                 self._unfinished = removal
-        return f"no answer within {within_s:.1f} s{removal.first_error()}"
+        return removal.hopeless or f"no answer within {within_s:.1f} s{removal.first_error()}"
 
 
 class Removal:
@@ -103,6 +107,10 @@ class Removal:
         self._client: Any = None
         self._abandoned = False
         self._secret = ""
+        self._first_error = ""
+        self._settled = threading.Event()
+        self.hopeless = ""
+        """Why further attempts are of no use; "" if they may be."""
         self._thread = threading.Thread(target=self.run, name="swarm-evict", daemon=True)
 
     def start(self) -> None:
@@ -110,7 +118,10 @@ class Removal:
         self._thread.start()
 
     def wait(self, deadline: float) -> bool:
-        """Wait until it has ended; False if that took longer."""
+        """Wait until it has ended; False if that took longer, or if it is hopeless."""
+        self._settled.wait(max(0.0, deadline - time.monotonic()))
+        if self.hopeless:
+            return False
         self._thread.join(max(0.0, deadline - time.monotonic()))
         return not self._thread.is_alive()
 
@@ -118,7 +129,7 @@ class Removal:
         """Ask until there is an answer or no more time."""
         try:
             preload()
-            hush.begin(self._access.settings["client_id"])
+            hush.begin(self._access.settings["client_id"], self._note_error)
             self.reason = self._ask()
         except Exception as error:  # noqa: BLE001  it becomes one sentence
             name, text = type(error).__name__, str(error)
@@ -130,11 +141,18 @@ class Removal:
                 if self._client is not None and not (self._abandoned and self._io_threads()):
                     self._client.close()
             hush.end()
+            self._settled.set()
 
     def first_error(self) -> str:
         """Return the error of the first attempt, as an end of a sentence; "" without one."""
-        text = hush.first_error(self._access.settings["client_id"])
-        return self._clean(f": {text}") if text else ""
+        return f": {self._first_error}" if self._first_error else ""
+
+    def _note_error(self, text: str) -> None:
+        """The first error says more than later ones, which may be our own end."""
+        self._first_error = self._first_error or self._clean(text)
+        if not self.hopeless and _HOPELESS.search(text):
+            self.hopeless = self._clean(text)
+            self._settled.set()
 
     def _clean(self, text: str) -> str:
         return text.replace(self._secret, "[redacted]") if self._secret else text
@@ -155,6 +173,7 @@ class Removal:
             if loop is not None:
                 # It fails what our thread waits for. There is no public way: close() waits for the loop without an end.
                 loop.stop(timeout_ms=max(1, round(1000 * (end - time.monotonic()) / 2)))
+        self._thread.join(max(0.0, end - time.monotonic()))
 
     def _ask(self) -> str:
         from kafka.admin import KafkaAdminClient, MemberToRemove

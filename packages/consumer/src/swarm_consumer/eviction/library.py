@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import threading
+from collections.abc import Callable
 from importlib import metadata
 
 _FAILURE = re.compile(r"Connection (?:failed|lost): (?!KafkaConnectionError$)(.+)")
@@ -45,21 +46,24 @@ def io_thread_name(client_id: str) -> str:
 class Hush(logging.Filter):
     """Keeps out of all logs what kafka-python logs in our threads: its settings with passwords, and each attempt.
 
-    The first error among it says why there was no answer: an exception comes only after all attempts.
+    What went wrong with a connection is given to `on_error`: an exception comes only after all attempts.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._threads: dict[int, str] = {}
         """Threads of ours, by number, with the name of the client's own thread."""
-        self._errors: dict[str, str] = {}
-        """The first error of a connection, by the name of that thread; "" without one."""
+        self._on_error: dict[str, Callable[[str], None]] = {}
+        """By the name of that thread; it stays, because that thread may speak later."""
 
-    def begin(self, client_id: str) -> None:
-        """Say nothing of this thread, nor of the client's own thread, from now on; it is called after the import."""
-        name = io_thread_name(client_id)
-        self._errors[name] = ""
-        self._threads[threading.get_ident()] = name
+    def begin(self, client_id: str, on_error: Callable[[str], None]) -> None:
+        """Say nothing of this thread, nor of the client's own thread, from now on; it is called after the import.
+
+        on_error is called in either thread, with a text that may hold secrets.
+        """
+        io_thread = io_thread_name(client_id)
+        self._on_error[io_thread] = on_error
+        self._threads[threading.get_ident()] = io_thread
         for name, found in list(logging.root.manager.loggerDict.items()):
             if isinstance(found, logging.Logger) and (name == "kafka" or name.startswith("kafka.")):
                 found.addFilter(self)
@@ -68,20 +72,16 @@ class Hush(logging.Filter):
         """Let this thread speak: another one may get its number."""
         self._threads.pop(threading.get_ident(), None)
 
-    def first_error(self, client_id: str) -> str:
-        """Return the first error that a client has logged; "" without one. It may hold secrets."""
-        return self._errors.get(io_thread_name(client_id), "")
-
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is another thread's."""
-        name = self._threads.get(record.thread or 0, record.threadName or "")
-        if name not in self._errors:
+        on_error = self._on_error.get(self._threads.get(record.thread or 0, record.threadName or ""))
+        if on_error is None:
             return True
         if record.levelno >= logging.ERROR:
             with contextlib.suppress(Exception):
                 found = _FAILURE.search(record.getMessage())
-                if found is not None and not self._errors[name]:
-                    self._errors[name] = found[1]
+                if found is not None:
+                    on_error(found[1])
         return False
 
 
