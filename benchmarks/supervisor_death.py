@@ -3,9 +3,9 @@
     python -m benchmarks.supervisor_death [--rounds 200] [--preload 150000] [--peers]
 
 noticed: from just before the kill(2) to the NodeExited event. replaced: from NodeExited to the moment the replacement's
-fork has returned (delay 0). What the machine itself takes at the moment is measured in between, in the same process:
-a bare os.fork, and the death of its child as poll(2) on a pidfd tells it. On a machine that others use, look at the
-ratios.
+fork has returned (delay 0). started: from NodeExited to the first line of the replacement's target. What the machine
+itself takes at the moment is measured in between, in the same process: a bare os.fork, and the death of its child as
+poll(2) on a pidfd tells it. On a machine that others use, look at the ratios.
 --peers installs gunicorn and uvicorn into an environment of the benchmark's own (none of ours needs them) and measures
 SIGKILL to the appearance of a new child in /proc, looked at every 0.5 ms; this supervisor is looked at the same way.
 """
@@ -15,9 +15,11 @@ import contextlib
 import gc
 import json
 import logging
+import mmap
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -41,8 +43,13 @@ def summary(values: list[float]) -> str:
     )
 
 
+_first_line = mmap.mmap(-1, mmap.PAGESIZE)
+"""When the newest node has reached its target (monotonic seconds)."""
+
+
 def target(node: Node) -> int:
     """Beat once, then wait for the end."""
+    struct.pack_into("d", _first_line, 0, time.monotonic())
     node.healthy()
     node.stopping.wait()
     return 0
@@ -87,7 +94,9 @@ def measure(rounds: int, preload: int) -> dict[str, list[float]]:
     supervisor = Supervisor(
         target, nodes=1, node_restart_delay=0.0, restart_delay_max=0.0, max_restarts=10**9, restart_window=1e9
     )
-    results: dict[str, list[float]] = {"noticed": [], "replaced": [], "fork": [], "bare": [], "bare notice": []}
+    results: dict[str, list[float]] = {
+        name: [] for name in ("noticed", "replaced", "started", "fork", "bare", "bare notice")
+    }
     killed_at = exited_at = 0.0
 
     @supervisor.on(events.NodeRunning)
@@ -97,6 +106,8 @@ def measure(rounds: int, preload: int) -> dict[str, list[float]]:
             killed_at = time.monotonic()
             os.kill(event.pid or 0, signal.SIGKILL)
 
+        if event.generation > 1:
+            results["started"].append(struct.unpack_from("d", _first_line)[0] - exited_at)
         results["bare"].append(bare_fork())
         results["bare notice"].append(bare_notice())
         if len(results["noticed"]) >= rounds:
@@ -239,6 +250,7 @@ def main() -> None:
         print(f"  noticed            {summary(values['noticed'])}")
         print(f"  replaced           {summary(values['replaced'])}")
         print(f"  its fork step      {summary(values['fork'])}")
+        print(f"  started            {summary(values['started'])}")
         print(f"  bare os.fork       {summary(values['bare'])}")
         print(f"  bare pidfd         {summary(values['bare notice'])}")
         for ours, bare in (("noticed", "bare notice"), ("replaced", "bare")):

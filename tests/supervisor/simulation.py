@@ -170,6 +170,9 @@ class Auditor:
             self.row[node_id] = 0
             self.looping.discard(node_id)
         if explained:
+            recent = [stamp for stamp in self.stamps.get(node_id, []) if stamp > now - settings.restart_window]
+            if max(self.row[node_id], len(recent)) < settings.max_restarts:
+                self.looping.discard(node_id)
             least = max(settings.node_restart_delay, settings.restart_delay_max * 0.9)
             self.not_before[node_id] = now + (least if node_id in self.looping else shortest)
             return
@@ -331,10 +334,11 @@ class World:
 
     def decide(self, happening: Any) -> None:
         self.steps += 1
+        due = self.steps % 64 == 0
         actions = self._actions
         for action in step(self.fleet, happening, self.now):
             actions[type(action)](action)
-        if self.steps % 64 == 0:
+        if due and not isinstance(happening, m.Excuse):  # that one comes between an end and what follows
             self.auditor.check_deadlines(self.fleet, self.now)
 
     def fault(self, kind: str) -> None:
@@ -596,8 +600,10 @@ class World:
     def _word(self, process: Process) -> str:
         """What a process has been told, or concludes, if it could ask: "leave", "return" or nothing."""
         code, _ = self._exits[process.node_id, process.generation]
-        if code is None:
-            return ""
+        if code is None or (process.announced and not process.told and not process.left):
+            return ""  # a hung one, that ends before it is told anything
+        if process.spare and not process.told:
+            return ""  # it knows the delays of its fork, and the old process may have crashed since
         if code == NOT_RESTARTED:
             return "leave"
         healthy_s = None if process.healthy_at is None else self.now - process.healthy_at
@@ -613,6 +619,7 @@ class World:
 
     def _told_ended(self, event: NodeEnded) -> None:
         _, word = self.last_ended[event.node_id]
+        self.auditor.looping.discard(event.node_id)  # what is done is in no crash loop
         if word == "return":
             raise Violation(f"invariant 13: node {event.node_id} stayed, and there is no successor")
 

@@ -106,8 +106,8 @@ def test_a_node_that_stops_already_cannot_be_forgotten_at_the_end_of_the_swarm(s
 
 
 def test_an_explanation_cannot_count_as_a_crash(simulation, monkeypatch):
-    def counted(history, settings, *, stable, random):
-        return restart_policy.after_unplanned_exit(history, settings, stable=stable, now=0.0, random=random)
+    def counted(history, settings, **facts):
+        return restart_policy.after_unplanned_exit(history, settings, **facts)
 
     monkeypatch.setattr(after_death, "after_excused_exit", counted)
     assert broken(simulation, TABLE) is not None

@@ -104,11 +104,12 @@ def test_every_delay_follows_from_the_deaths_that_count(exits, delay, share, mos
         now += gap
         stable = what.startswith("stable")
         if what.endswith("explained"):
-            verdict = after_excused_exit(history, settings, stable=stable, random=random)
+            before = history.looping
+            verdict = after_excused_exit(history, settings, stable=stable, now=now, random=random)
+            assert before or not history.looping
             assert (verdict.attempt, verdict.crash_loop) == (0, False)
             assert least <= verdict.delay_s <= (60.0 if history.looping else least * 1.1 + 1e-9)
-            if stable:
-                without.row, without.looping = 0, False
+            without.row, without.looping = history.row, history.looping  # its end by time, or by a stable life
         else:
             told = expected(history, settings, stable=stable, now=now)
             verdict = after_unplanned_exit(history, settings, stable=stable, now=now, random=random)
@@ -118,6 +119,15 @@ def test_every_delay_follows_from_the_deaths_that_count(exits, delay, share, mos
             assert told.delay_s * 0.9 - 1e-9 <= verdict.delay_s <= told.delay_s * 1.1 + 1e-9
             assert (least if history.row == 1 and not history.looping else delay) <= verdict.delay_s <= 60.0
         assert len(history.exits) <= most
+
+
+def test_a_crash_loop_ends_with_its_window_also_for_a_death_that_is_explained():
+    settings, history = Settings(max_restarts=2, first_restart_delay=0.0), RestartHistory()
+    assert after_unplanned_exit(history, settings, stable=True, now=0.0, random=0.0).delay_s == 0.0
+    assert after_unplanned_exit(history, settings, stable=True, now=1.0, random=0.0).crash_loop
+    assert after_excused_exit(history, settings, stable=False, now=599.0, random=0.0).delay_s == 60.0
+    assert after_excused_exit(history, settings, stable=False, now=600.0, random=0.0).delay_s == 0.0
+    assert not history.looping
 
 
 def test_what_is_expected_is_not_recorded():

@@ -75,7 +75,7 @@ def _counted(step: Step, member: Member, life: Life) -> Restart:
     settings, history = step.fleet.settings, member.history
     stable = life.stable(life.well_until(step.now), settings.stable_after)
     if life.explained:
-        return after_excused_exit(history, settings, stable=stable, random=step.fleet.random())
+        return after_excused_exit(history, settings, stable=stable, now=step.now, random=step.fleet.random())
     verdict = after_unplanned_exit(history, settings, stable=stable, now=step.now, random=step.fleet.random())
     if verdict.crash_loop:
         step.emit(

@@ -46,34 +46,39 @@ def after_unplanned_exit(
         history.row = 0
     history.row += 1
     history.exits.append(now)
-    while len(history.exits) > settings.max_restarts or history.exits[0] <= now - settings.restart_window:
-        history.exits.popleft()
+    _forget(history, settings, now)
     was_looping = history.looping and not stable
     history.looping = max(history.row, len(history.exits)) >= settings.max_restarts
     return Restart(_delay(history, settings, random), history.row, history.looping and not was_looping)
 
 
-def after_excused_exit(history: RestartHistory, settings: Settings, *, stable: bool, random: float) -> Restart:
+def after_excused_exit(
+    history: RestartHistory, settings: Settings, *, stable: bool, now: float, random: float
+) -> Restart:
     """Return what follows an unplanned exit that is explained: it is not recorded, and nothing grows.
 
     A node that is in a crash loop for other reasons still waits.
     """
     if stable:
         history.row = 0
-        history.looping = False
+    _forget(history, settings, now)
+    loops = max(history.row, len(history.exits)) >= settings.max_restarts
+    history.looping = history.looping and loops and not stable
     most, first = settings.restart_delay_max, first_delay(settings)
-    delay = (
-        _jittered(settings.node_restart_delay, most, most, random)
-        if history.looping
-        else (_jittered(first, first, most, random))
-    )
-    return Restart(delay, 0, False)
+    delay = (settings.node_restart_delay, most) if history.looping else (first, first)
+    return Restart(_jittered(*delay, most, random), 0, False)
 
 
 def expected(history: RestartHistory, settings: Settings, *, stable: bool, now: float) -> Restart:
     """Return what would follow an unplanned exit at some time, without the random part. Nothing is recorded."""
     copy = RestartHistory(history.row, deque(history.exits), history.looping)
     return after_unplanned_exit(copy, settings, stable=stable, now=now, random=0.0)
+
+
+def _forget(history: RestartHistory, settings: Settings, now: float) -> None:
+    exits, since = history.exits, now - settings.restart_window
+    while exits and (len(exits) > settings.max_restarts or exits[0] <= since):
+        exits.popleft()
 
 
 def first_delay(settings: Settings) -> float:
