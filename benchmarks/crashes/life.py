@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from benchmarks.crashes import handling
 from benchmarks.crashes.broker import Kept, Request
+from benchmarks.crashes.log import KEY, SCOPE
 from swarm_consumer._scheduling.commit_turns import CommitTurns
-from swarm_consumer._scheduling.going_back import Beginning, go_back
+from swarm_consumer._scheduling.going_back import go_back
 from swarm_consumer._scheduling.lane import Lane, LaneState
 from swarm_consumer._scheduling.ledger import Committable, Key, Ledger
 from swarm_consumer._scheduling.partition import Partition
@@ -24,8 +26,6 @@ from swarm_consumer._scheduling.take_over import Refusal
 if TYPE_CHECKING:
     from benchmarks.crashes.history import History
 
-KEY = ("flights", 0)
-SCOPE = "broker\0group"
 Judge = Callable[[Remembered, int | None, str | None, int], Refusal | None]
 
 
@@ -64,6 +64,8 @@ class Life:
         self.at_epoch: int | None = None
         self.log = self.fetched = self.broker.log
         """Which incarnation the positions mean, and which one the client fetches."""
+        self.crossed = -1, self.log
+        """Up to this offset the positions mean an earlier one."""
         self.found: Kept | None = None
         self.placed: tuple[int, int | None] | None = None
         self.unanswered = False
@@ -78,7 +80,7 @@ class Life:
         """Do one thing of those that are possible now."""
         stage, rng = self.stage, self.rng
         if self.run is not None and (stage is not Stage.OPEN or rng() < 0.5):
-            self._handle(self.run)
+            handling.handle(self, self.run)
         elif self.answers and rng() < 0.4:
             self._read_answer()
         elif stage is Stage.OPEN:
@@ -105,20 +107,20 @@ class Life:
         elif self.wants_to_leave:
             self._revoke()
         elif rng() < 0.3:
-            self._commit()
+            self.commit()
         elif partition.pending_seek is not None and self.run is None:
             if history.now_s >= partition.seek_at or rng() < 0.5:
-                self._seek(partition)
+                handling.seek(self, partition)
         elif self.lane.state is LaneState.READY:
-            self._take(self.lane)
+            handling.take(self, self.lane)
         elif self.lane.state is LaneState.WAITING:
             self.partitions.wake(history.now_s + 60.0)
         elif self.run is None and history.has("back") and rng() < 0.15:
             go_back(self.partitions, partition, history.now_s)
         elif self.run is None and history.manual and rng() < 0.4:
-            self._mark_by_hand(partition)
+            handling.mark_by_hand(self, partition)
         else:
-            self._fetch(partition)
+            handling.fetch(self, partition)
 
     # -- assignment ----------------------------------------------------------------------------------------------
 
@@ -170,9 +172,9 @@ class Life:
         self.log, self.cuts = self.broker.log, self.broker.log.cuts
         if found is not None:
             self.log, self.cuts = found.log, found.cuts
-        self.fetched = self.log
+        self.fetched, self.crossed = self.log, (-1, self.log)
         if at_once:
-            self._commit_now()
+            self.commit_now()
         if self.member is not self.broker.owner:
             return  # it was replaced meanwhile, and nothing of what it does counts
         self.broker.start_at(self.at, self.at_epoch, found)
@@ -189,7 +191,7 @@ class Life:
 
     def _revoke(self) -> None:
         if self.run is not None and self.rng() < 0.8:
-            self._handle(self.run)
+            handling.handle(self, self.run)
             return
         if self.rng() < 0.8:
             self.history.deliver_all(self)
@@ -213,128 +215,18 @@ class Life:
             self.broker.owner = None
         self.stage, self.member = Stage.AWAY, None
 
-    # -- records -------------------------------------------------------------------------------------------------
-
-    def _fetch(self, partition: Partition) -> None:
-        log = self.broker.log
-        if self.fetched is not log:
-            self.fetched = log
-            if self.at <= log.end:  # nothing shows the client that these are other records
-                self.broker.counts["exposed: a client continues in a new topic"] += log.excuse(self.at)
-                self.at_epoch = None
-        if not log.holds(self.at, self.at_epoch):
-            self.at, self.at_epoch = 0, None
-        elif self.at_epoch is None and self.cuts != log.cuts:
-            self.broker.counts["exposed: cut, without an epoch"] += log.excuse(self.at)
-        records = log.records[self.at : self.at + 1 + int(self.rng() * 5)]
-        if not records:
-            return
-        self.at, self.at_epoch = self.at + len(records), records[-1].leader_epoch()
-        if self.log is not log:
-            self.log, self.cuts, self.again = log, log.cuts, None
-        self.partitions.receive(partition, records)  # type: ignore[arg-type]
-        if partition.went_back:
-            partition.went_back = False
-            self.cuts = log.cuts
-            self._commit_now()
-
-    def _take(self, lane: Lane) -> None:
-        self.run = self.partitions.take(lane, self.history.now_s)
-        self.worked = 0
-
-    def _handle(self, run: Run) -> None:
-        history, rng, records = self.history, self.rng, run.records
-        if rng() < 0.6 and self.worked < len(records):
-            until = min(len(records), self.worked + 1 + int(rng() * 3))
-            self._work(records, until)
-            return
-        if self.worked and history.has("partial") and rng() < 0.4:
-            self._mark(run, records[int(rng() * self.worked)])
-            return
-        failed = diverted = False
-        if history.transactions and rng() < 0.7:
-            if not self._transaction(run):
-                return
-        elif history.has("fail") and rng() < 0.2:
-            failed = True
-        elif history.has("letters") and len(records) == 1 and rng() < 0.3:
-            failed = diverted = True
-            self._work(records, 1)
-        else:
-            if self.worked < len(records):
-                self._work(records, len(records))
-                return  # a kill may come before its end is noted
-            if history.has("seek") and rng() < 0.3:
-                run.seek = int(rng() * (self.broker.log.end + 3))
-        self.run = None
-        self.partitions.finish(run, failed, history.now_s, diverted=diverted)
-
-    def _work(self, records: list[Any], until: int) -> None:
-        for record in records[self.worked : until]:
-            self.broker.log.handled(record, self.history.now)
-        self.worked = until
-
-    def _mark(self, run: Run, record: object) -> None:
-        metadata = "page 7" if self.history.has("metadata") and self.rng() < 0.5 else None
-        ledger = self.partitions.ledger
-        ledger.mark(KEY, run.epoch, record.offset() + 1, metadata, record.leader_epoch())  # type: ignore[attr-defined]
-
-    def _mark_by_hand(self, partition: Partition) -> None:
-        """With manual marking: what a handler has seen before is done when it says so."""
-        entry = self.partitions.ledger._entries[KEY]
-        if entry.begun is None or entry.delivered is None:
-            return
-        log, until = self.log, entry.begun + int(self.rng() * (entry.delivered - entry.begun)) + 1
-        if until <= min(entry.delivered, log.end):
-            for record in log.records[entry.begun : until]:
-                log.handled(record, self.history.now)
-            self.partitions.ledger.mark(KEY, partition.epoch, until, None, log.records[until - 1].leader_epoch())
-
-    def _transaction(self, run: Run) -> bool:
-        """Commit the run's position in a transaction, once no commit outside of one is under way."""
-        self._work(run.records, len(run.records))
-        ledger, turns, record = self.partitions.ledger, self.turns, run.records[-1]
-        if not ledger.owns(KEY, run.epoch):
-            return True
-        turns.moved((one.topic, one.partition) for one in ledger.take_committable())
-        if turns.wanted([KEY]) or turns.under_way(KEY):
-            turns.at_once([KEY], self.history.now_s)
-            self._commit()
-            return False
-        ledger.plain_marks_arrived(KEY)
-        if self.member is not self.broker.owner:
-            return True
-        offset, epoch = (record.offset() or 0) + 1, record.leader_epoch()
-        self.broker.take(Request(self.member, Kept(offset, None, epoch, self.log, self.cuts), frozenset(), self.again))
-        self.again = None
-        if self.rng() < 0.2:
-            self.history.kill(self)  # the broker has committed, and no one here knows
-            return False
-        ledger.committed(KEY, run.epoch, offset, None, epoch)
-        return True
-
-    def _seek(self, partition: Partition) -> None:
-        target, log = partition.pending_seek, self.broker.log
-        place = 0 if target > log.end else int(target)
-        self.at, self.at_epoch, self.cuts = place, None, log.cuts
-        self.log = self.fetched = log
-        if not isinstance(target, Beginning):
-            self.again = place, self.history.now
-            if self.member is self.broker.owner:
-                log.excuse(place)
-        self.partitions.sought(partition, None if isinstance(target, Beginning) else place)
-        self._commit_now()
-
     # -- commits -------------------------------------------------------------------------------------------------
 
-    def _commit_now(self) -> None:
+    def commit_now(self) -> None:
+        """Commit the position at once, moved or not."""
         self.turns.moved((one.topic, one.partition) for one in self.partitions.ledger.take_committable())
         self.partitions.ledger.committing(KEY)
         self.turns.at_once([KEY], self.history.now_s)
         if self.rng() < 0.7:  # otherwise killed before it is sent, or the thread is slow
-            self._commit()
+            self.commit()
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
+        """Commit what is due."""
         ledger, turns = self.partitions.ledger, self.turns
         turns.moved((one.topic, one.partition) for one in ledger.take_committable())
         for key in turns.due(self.history.now_s):
@@ -347,9 +239,14 @@ class Life:
     def _send(self, one: Committable) -> None:
         places = frozenset([(KEY, one.offset)])
         self.turns.sent(places, self.history.now_s)
-        kept = Kept(one.offset, one.metadata, one.leader_epoch, self.log, self.cuts)
+        kept = self.kept(one.offset, one.metadata, one.leader_epoch)
         epoch = self.partition.epoch if self.partition is not None else 0
         self.history.flying.append((self, Request(self.member, kept, places, self.again, epoch)))
+
+    def kept(self, offset: int, metadata: str | None, epoch: int | None) -> Kept:
+        """Return what a commit is to keep; up to where the client crossed into a new topic it means the old one."""
+        log = self.crossed[1] if offset <= self.crossed[0] else self.log
+        return Kept(offset, metadata, epoch, log, self.cuts)
 
     def _read_answer(self) -> None:
         request, taken = self.answers.pop(0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+KEY = ("flights", 0)
+SCOPE = "broker\0group"
+
 OPEN, HANDLED, EXCUSED = 0, 1, 2
 """What became of a record: nothing, a handler was given it, or someone went past it on purpose."""
 
@@ -84,6 +87,12 @@ class Log:
         if count:
             self.done[:end] = self.done[:end].replace(b"\x00", b"\x02")
         return count
+
+    def wanted_no_more(self) -> None:
+        """Forget all wishes that records be handled again: the broker has lost one."""
+        for offset, stamp in enumerate(self.stamps):
+            if stamp and self.done[offset] == OPEN:
+                self.done[offset] = HANDLED
 
     def wanted_again(self, first: int, before: int) -> None:
         """Want everything from `first` on to be handled again, except what was since `before`."""

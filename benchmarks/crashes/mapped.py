@@ -6,13 +6,14 @@ import contextlib
 import random
 from collections.abc import Callable, Iterable, Iterator
 
+from benchmarks.crashes.log import KEY, SCOPE
 from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer._scheduling.remembrance import Epitaph, Member, Place, Remembered, Remembrance, Verdict
 from swarm_consumer.progress import ProgressMemory, _life, _own_page, _place
+from swarm_consumer.progress._layout import ENTRY
 from swarm_consumer.progress._life import LifeMemory
 
-KEY, FILLER = ("flights", 0), ("filler", 0)
-SCOPE = "broker\0group"
+FILLER = ("filler", 0)
 _READERS = (_life, _own_page, _place)
 _clock: Callable[[], int] = lambda: 0  # noqa: E731
 
@@ -57,6 +58,18 @@ class Mapped:
     def died(self, node: int, generation: int) -> None:
         """Its supervisor knows that it is dead."""
         self._memory.epitaph(node, generation, Epitaph(Verdict.COUNTS, "killed by SIGSEGV"))
+
+    def tear(self, place: Place | None, share: float) -> None:
+        """Let a life be killed in the middle of the next write, after a share of its bytes."""
+        if isinstance(place, _place.MappedPlace) and place._map is self._memory._map:
+            start, end = place._at, place._at + ENTRY
+            before = self._memory._map[start:end]
+            place.settle()
+            place._write()
+            after = self._memory._map[start:end]
+            written = [at for at in range(ENTRY) if before[at] != after[at]]
+            for at in written[int(share * len(written)) :]:
+                self._memory._map[start + at] = before[at]
 
     def newest(self) -> Remembered | None:
         """The newest note."""

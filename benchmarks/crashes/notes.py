@@ -116,6 +116,9 @@ class Notes:
     def died(self, node: int, generation: int) -> None:
         """Not needed here: which page a life takes follows from its generation."""
 
+    def tear(self, place: Place | None, share: float) -> None:
+        """Objects are written whole."""
+
     def scribble(self) -> None:
         """Objects cannot be written over."""
 
