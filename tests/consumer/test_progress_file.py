@@ -193,6 +193,11 @@ def test_a_link_is_refused_and_not_followed(path):
     assert not target.exists()
 
 
+def test_a_name_that_no_file_can_have_is_refused(path):
+    refused(f"{path}\0", "null")
+    refused(f"{path}{'x' * 300}", "too long")
+
+
 def test_a_hard_link_is_refused(path):
     make(path).close()
     os.link(path, path.parent / "other")

@@ -189,6 +189,31 @@ def test_a_partition_that_comes_back_is_not_written_through_its_old_place(memory
     assert recalled(life).position == 70
 
 
+def test_a_place_that_another_thread_supersedes_in_the_middle_of_a_write_writes_nowhere_else(memory):
+    life = memory.of_life(0, 1)
+    before = bytes(memory._map[:4096])
+    stop = threading.Event()
+    old = [life.claim(SCOPE, KEY)]
+
+    def work():
+        while not stop.is_set():
+            old[0].move(1, 1)
+            old[0].suspect(None)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    for _ in range(3000):
+        old[0] = life.claim(SCOPE, KEY)
+    stop.set()
+    thread.join(30)
+    assert memory._map[:4096] == before
+    assert recalled(life).token == old[0].token
+
+
+def test_a_life_has_one_memory_however_often_it_is_asked_for(memory):
+    assert memory.of_life(0, 1) is memory.of_life(0, 1)
+
+
 def test_scopes_topics_and_partitions_are_kept_apart(memory):
     life = memory.of_life(0, 1)
     places = {

@@ -43,11 +43,15 @@ def open_file(path: Path, layout: Layout) -> int:
     """
     try:
         return _open(path, layout)
-    except OSError as error:
-        raise _refusal(path, f"{error.strerror or error}", _remedy(error)) from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        raise _refusal(path, f"{getattr(error, 'strerror', None) or error}", _remedy(error)) from error
 
 
-def _remedy(error: OSError) -> str:
+def _remedy(error: OSError | ValueError) -> str:
+    if isinstance(error, ValueError):
+        return "name a file on a tmpfs, for example in /dev/shm or /run"
     if error.errno == errno.ENOENT:
         return "make its folder first"
     if error.errno == errno.ELOOP:

@@ -57,9 +57,9 @@ class MappedPlace:
     """
 
     __slots__ = (
-        "_at", "_attempt", "_claim", "_cold_sum", "_committed", "_ended", "_first", "_flags", "_last", "_leader_epoch",
-        "_letters", "_map", "_next_claim", "_owner", "_position", "_positions", "_runs", "_sequence", "_state",
-        "_succeeded", "_suspects",
+        "_attempt", "_claim", "_cold_sum", "_committed", "_ended", "_first", "_flags", "_last", "_leader_epoch",
+        "_letters", "_next_claim", "_owner", "_position", "_positions", "_runs", "_sequence", "_state", "_succeeded",
+        "_suspects", "_target",
     )  # fmt: skip
 
     def __init__(
@@ -73,8 +73,9 @@ class MappedPlace:
         sequence: int,
         positions: bool,
     ) -> None:
-        self._map: mmap | bytearray = mapping
-        self._at, self._owner, self._runs, self._next_claim = at, owner, runs, next_claim
+        self._target: tuple[mmap | bytearray, int] = mapping, at
+        """One value, because another thread may supersede this place in the middle of a write."""
+        self._owner, self._runs, self._next_claim = owner, runs, next_claim
         self._sequence, self._positions = sequence, positions
         self._attempt = self._flags = self._letters = 0
         self._suspects: Suspects | None = None
@@ -148,7 +149,7 @@ class MappedPlace:
 
     def supersede(self) -> None:
         """Let all later writes of this object go nowhere: its process has a new claim for the partition."""
-        self._map, self._at = bytearray(ENTRY), 0
+        self._target = bytearray(ENTRY), 0
 
     def _write(self) -> None:
         self._sequence = sequence = self._sequence + 1
@@ -157,7 +158,8 @@ class MappedPlace:
             sequence, self._position, self._committed, monotonic_ns(), self._first, self._last, self._leader_epoch,
             self._attempt, self._state, self._flags,
         )  # fmt: skip
-        _seal(self._map, self._at + (SLOT if sequence & 1 else 0) + COLD.size, hot, crc32(hot, self._cold_sum))
+        mapping, at = self._target
+        _seal(mapping, at + (SLOT if sequence & 1 else 0) + COLD.size, hot, crc32(hot, self._cold_sum))
 
     def _rewrite(self) -> None:
         cold = COLD.pack(
@@ -165,10 +167,11 @@ class MappedPlace:
             *_packable(self._suspects), self._letters,
             IN_COMPANY if self._suspects is not None and self._suspects.in_company else 0,
         )  # fmt: skip
-        self._cold_sum = crc32(cold, self._at)
+        self._cold_sum = crc32(cold, self._target[1])
         for _ in range(2):
-            start = self._at + (0 if self._sequence & 1 else SLOT)
-            self._map[start : start + COLD.size] = cold
+            mapping, at = self._target
+            start = at + (0 if self._sequence & 1 else SLOT)
+            mapping[start : start + COLD.size] = cold
             self._write()
 
 

@@ -56,15 +56,16 @@ class ProgressMemory:
             mapping[: len(first)] = first
         self._map = mapping
         self._layout = layout
-        self._readers: list[Pages] = []
+        self._lives: dict[tuple[int, int], tuple[Pages, LifeMemory]] = {}
         """Those of this process."""
         self._run = secrets.randbits(64)
 
     def of_life(self, node_id: int, generation: int) -> Remembrance:
-        """In the child: return the memory of its life. Call it once; it takes a page over."""
-        pages = Pages(self._map, self._layout, self._file)
-        self._readers.append(pages)
-        return LifeMemory(pages, node_id, generation, self._run)
+        """In the child: return the memory of its life, the same each time. It takes a page over."""
+        if (node_id, generation) not in self._lives:
+            pages = Pages(self._map, self._layout, self._file)
+            self._lives[node_id, generation] = pages, LifeMemory(pages, node_id, generation, self._run)
+        return self._lives[node_id, generation][1]
 
     def epitaph(self, node_id: int, generation: int, epitaph: Epitaph) -> None:
         """In the parent, once a life is reaped and before the next one is forked: say how it ended. Never blocks.
@@ -78,8 +79,9 @@ class ProgressMemory:
 
     def close(self) -> None:
         """Let go of the mapping and its file, in this process. The file stays where it is."""
-        while self._readers:
-            self._readers.pop().close()
+        for pages, _ in self._lives.values():
+            pages.close()
+        self._lives.clear()
         self._map.close()
         self._close_file()
 
