@@ -101,6 +101,8 @@ class Log:
         position = self.owner.positions.get(self.key) if self.owner is not None else None
         told = self.owner is None or self.owner.reset.get(self.key) == SEEN
         self.void = max(self.committed or 0, position or 0, 0 if told else self.void)
+        if self.broker.notes:  # they say how far handlers were, and the client here knows no epochs of leaders
+            self.void = max(self.void, self.greatest_given + 1)
         if self.owner is not None:
             self.owner.reset.pop(self.key, None)
         self.rewound = True
@@ -206,6 +208,7 @@ class Broker:
         self.logs = {key: Log(self, key) for key in keys}
         self.by_number: list[Record] = []
         self.holes: random.Random | None = None  # logs have offsets without a record
+        self.notes = False  # processes leave notes about how far they were
         self.up = True
         self.commit_failure = 0.0  # how likely the next commit fails
         self.delivery_failure = 0.0

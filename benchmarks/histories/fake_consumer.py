@@ -208,6 +208,11 @@ class FakeConsumer(Committing, Fetching):
             found.append(TopicPartition(*log.key, next(later, OFFSET_END)))
         return found
 
+    def memberid(self) -> str:
+        """Return the id that the coordinator gave."""
+        self._enter()
+        return f"member-{id(self):x}"
+
     def consumer_group_metadata(self) -> Metadata:
         """Return what a transaction needs."""
         self._enter()
@@ -305,6 +310,8 @@ class FakeConsumer(Committing, Fetching):
             log = self.broker.logs[key]
             if offset is not None and log.committed is None and self.policy == "latest":
                 self._begin_latest(log)
+            elif offset is not None:
+                log.begin(offset, "a start where the last owner was")
             self.positions[key] = offset
             self.committed_positions.pop(key, None)
             self.told_end.pop(key, None)

@@ -12,6 +12,7 @@ from benchmarks.histories.primitives import EPOCH_S, Present
 from benchmarks.histories.strands import Endless, Hang, Scheduler
 from swarm_consumer._running.runtime import Runtime
 from swarm_consumer.events import BatchStarted, DeadLettered, Event
+from swarm_consumer.progress import Epitaph, ProgressMemory, Remembrance, Verdict
 
 CALM_S = 40.0
 """How long a node without faults may take to handle and commit everything."""
@@ -52,6 +53,13 @@ class History:
         if seed % 7 in (2, 5) and "holes" not in without:
             self.features |= {"holes"}
             self.broker.holes = random.Random(seed)
+        # So too what lives on after a process: a third of the histories have it.
+        if seed % 3 == 1 and "memory" not in without:
+            self.features |= {"memory"} | ({"crash"} - without)
+            self.broker.notes = True
+        self.memory = ProgressMemory(2, partitions=16) if self.has("memory") else None
+        self.lives = random.Random(seed)
+        self.life = (0, 0)
         self.scheduler = Scheduler(rng, rng.random() * 0.3, MOST_STEPS)
         self.transactional = self.has("transactions")
         self.per_message = self.transactional and self.has("per_message")
@@ -147,6 +155,8 @@ class History:
             self.scheduler.finished = True
             self._bury()
             self.scheduler.end()
+            if self.memory is not None:
+                self.memory.close()
         return self.journal.broken
 
     def _course(self) -> None:
@@ -179,7 +189,7 @@ class History:
             if self.chance(failure, 0.5):
                 setattr(self.broker, failure, rng.random() * 0.6)
         self._operate()
-        runtime = Runtime(self.app, drain_timeout=DRAIN_S)
+        runtime = Runtime(self.app, drain_timeout=DRAIN_S, memory=self._next_life())
         node = self.node = Node(runtime)
         node.strand = self.scheduler.spawn(node.run, "main", node)
         if not last:
@@ -194,7 +204,7 @@ class History:
         if not node.strand.ended:
             if self.has("crash") and not last and rng.random() < 0.6:
                 journal.note("crash")
-                self._bury()
+                self._bury(Verdict.SUSPECT)
                 return
             journal.note("stop")
             runtime.stop()
@@ -210,8 +220,17 @@ class History:
             raise Broken(f"a stop without any fault returned {node.code}")
         self._bury()
 
-    def _bury(self) -> None:
+    def _next_life(self) -> Remembrance | None:
+        """Return the memory of the next process: of the same node id or another one."""
+        if self.memory is None:
+            return None
+        self.life = self.lives.randrange(2), self.life[1] + 1
+        return self.memory.of_life(*self.life)
+
+    def _bury(self, verdict: Verdict = Verdict.IN_ORDER) -> None:
         """End what is left of the node, as the end of its process does."""
+        if self.memory is not None and self.node is not None and self.lives.random() < 0.9:
+            self.memory.epitaph(*self.life, Epitaph(verdict, "its process ended"))
         node, self.node = self.node, None
         for client in self.clients:
             client.dead = True

@@ -16,6 +16,7 @@ EXPECTED = (
     *(f"world {name}" for name in ("revoke", "lose", "truncate", "expire", "outage", "quiet")),
     *("event RevocationOverrun", "event DrainOverrun", "event Sought", "event Lost", "event BatchFailed"),
     *("event Committed", "exit code 0", "exit code 1", "exit code 4", "peer", "passes a hole"),
+    *("event TakenOver", "event TakeOverRefused"),
 )
 
 
@@ -34,6 +35,8 @@ _OF = {
     "thread_mark": ("marks from a thread",),
     "small": ("client.resume",),
     "holes": ("passes a hole",),
+    "memory": ("event TakenOver", "event TakeOverRefused"),
+    "crash": ("event TakenOver",),
     "error": ("no offset, by policy",),
 }
 

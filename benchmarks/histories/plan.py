@@ -15,7 +15,9 @@ FEATURES = (
     *("outage", "commit_failure", "latest", "error", "crash", "quiet", "small", "slow"),
     *(f"hook_{name}" for name in sorted(HOOKS)),
 )
-"""Each history has some of them; what it does not have does not happen in it. `holes` is not drawn with them."""
+"""Each history has some of them; what it does not have does not happen in it.
+`holes` and `memory` are not drawn with them.
+"""
 
 
 def app_of(history: Any, topics: list[str]) -> App:

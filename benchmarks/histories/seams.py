@@ -214,6 +214,7 @@ _fakes: dict[int, Any] = {
     for real, fake in [
         (time, fake_time),
         (time.monotonic, fake_time.monotonic),
+        (time.monotonic_ns, fake_time.monotonic_ns),
         (time.time, fake_time.time),
         (time.sleep, fake_time.sleep),
         (threading, fake_threading),
