@@ -271,7 +271,8 @@ def test_a_page_of_a_life_that_may_run_is_not_taken(memory):
     spare = memory.of_life(0, 3)  # of the same parity as the life that runs
     spare.claim(SCOPE, ("flights", 2)).move(7, None)
     place.move(9, None)
-    for key, position in ((KEY, 9), (("flights", 2), 7)):
+    old.claim(SCOPE, ("flights", 3)).move(8, None)
+    for key, position in ((KEY, 9), (("flights", 2), 7), (("flights", 3), 8)):
         assert recalled(memory.of_life(1, 1), key).position == position
 
 

@@ -301,7 +301,7 @@ def scribble(scribbles, mapping) -> None:
         mapping[at : at + len(raw)] = raw
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(scribbles=SCRIBBLES)
 def test_whatever_is_written_over_the_mapping_no_note_is_made_up(scribbles):
     one = Scribbled()
@@ -403,6 +403,49 @@ def test_an_entry_that_is_spoilt_casts_doubt_on_older_claims_of_its_partition_al
     first.claim(SCOPE, KEYS[0]).move(7, 1)
     found = second.recall(SCOPE, KEYS)
     assert (found[KEYS[0]].complete, found[KEYS[0]].position) == (True, 7)
+    kept.close()
+
+
+@pytest.mark.parametrize("part", ["entry", "header", "index", "scopes"])
+def test_what_was_spoilt_leaves_doubt_on_all_claims_before_the_repair(part):
+    kept = ProgressMemory(2, partitions=4)
+    second = kept.of_life(1, 1)
+    for key in KEYS:
+        second.claim(SCOPE, key).move(5, 1)
+    kept.of_life(0, 1).claim(SCOPE, KEYS[0])
+    at, size = {
+        "entry": (kept._layout.entry(1, 1), 320),
+        "header": (kept._layout.header(1), 128),
+        "index": (kept._layout.index(1), 32),
+        "scopes": (kept._layout.base(1), 64),
+    }[part]
+    kept._map[at : at + size] = b"\x5a" * size
+    found = second.recall(SCOPE, KEYS)
+    assert not found[KEYS[0]].complete
+    assert [found[key].complete for key in KEYS[1:]] == [part == "entry"] * 2  # it is known whose entry it was
+    kept.epitaph(0, 1, EPITAPHS[0])
+    kept.epitaph(0, 2, EPITAPHS[0])
+    life = kept.of_life(0, 3)  # puts it right
+    assert not any(one.complete for one in second.recall(SCOPE, KEYS).values())
+    for key in KEYS:
+        life.claim(SCOPE, key).move(7, 1)
+    assert all(one.complete and one.position == 7 for one in second.recall(SCOPE, KEYS).values())
+    kept.close()
+
+
+def test_a_page_with_a_spoilt_header_is_left_to_a_life_that_may_run():
+    kept = ProgressMemory(1, partitions=4)
+    old = kept.of_life(0, 1)
+    place = old.claim(SCOPE, KEYS[0])
+    kept.of_life(0, 2)
+    kept.epitaph(0, 2, EPITAPHS[0])  # a spare that was given up
+    at = kept._layout.header(1)
+    kept._map[at : at + 128] = b"\x5a" * 128
+    spare = kept.of_life(0, 3)
+    spare.claim(SCOPE, KEYS[1]).move(7, 1)
+    old.claim(SCOPE, KEYS[2]).move(8, 1)
+    place.move(9, 1)
+    assert [one.position for one in spare.recall(SCOPE, KEYS).values()] == [9, 7, 8]
     kept.close()
 
 
