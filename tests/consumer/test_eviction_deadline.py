@@ -246,10 +246,12 @@ class TestMissing:
     @pytest.mark.parametrize(
         ("version", "said"),
         [
-            ("3.0.0", ""),
+            ("3.0.4", ""),
+            ("3.0.12.post1", ""),
             ("3.1", ""),
+            ("3.0.3", "kafka-python 3.0.3 is older than 3.0.4 (pip install 'swarm-consumer[evict]')"),
             ("10.0", ""),
-            ("2.3.3", "kafka-python 2.3.3 is older than 3.0 (pip install 'swarm-consumer[evict]')"),
+            ("2.3.3", "kafka-python 2.3.3 is older than 3.0.4 (pip install 'swarm-consumer[evict]')"),
             ("strange", ""),
         ],
     )

@@ -69,7 +69,9 @@ def member(protocol="classic", instance_id=None, *, departed=(), evict=None, mem
     return Membership(group(protocol), instance_id, Bus(), memory=memory, evict=evict, departed=departed)
 
 
-DYNAMIC, STATIC, LEFT = Member("orders", "a/+="), Member("orders", "b", "shop_1_orders"), Member("orders", "")
+OWN_ID = "shop_1_orders"
+DYNAMIC, STATIC, LEFT = Member("orders", "a/+="), Member("orders", "b", OWN_ID), Member("orders", "")
+OTHER = Member("orders", "c", "before_1_orders")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ DYNAMIC, STATIC, LEFT = Member("orders", "a/+="), Member("orders", "b", "shop_1_
         ("classic", [LEFT], []),  # it has left in order
         ("classic", [STATIC], []),  # its successor comes back under the id, without a rebalance
         ("classic", [STATIC, DYNAMIC], [DYNAMIC]),
+        ("classic", [OTHER, STATIC], [OTHER]),  # no one comes back under that id
         ("consumer", [DYNAMIC], [DYNAMIC]),
         ("consumer", [STATIC], [STATIC]),  # by the member id, with the instance id beside it
         ("consumer", [Member("orders", "", "shop_1_orders")], []),  # never by the instance id alone
@@ -87,11 +90,18 @@ DYNAMIC, STATIC, LEFT = Member("orders", "a/+="), Member("orders", "b", "shop_1_
 )
 def test_who_is_removed_before_there_is_a_client(protocol, departed, removed):
     evict = Evictions()
-    one = member(protocol, evict=evict, departed=departed)
+    one = member(protocol, OWN_ID, evict=evict, departed=departed)
     one.evict_departed()
     one.evict_departed()  # once
     assert evict.calls == ([("orders", removed)] if removed else [])
     assert [within_s for _, within_s in evict.times] == [EVICT_S] * bool(removed)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_dynamic_member_comes_back_under_no_id_so_that_all_are_removed(protocol):
+    evict = Evictions()
+    member(protocol, evict=evict, departed=[STATIC, LEFT, DYNAMIC]).evict_departed()
+    assert evict.calls == [("orders", [STATIC, DYNAMIC])]
 
 
 def test_without_an_evict_nothing_happens():

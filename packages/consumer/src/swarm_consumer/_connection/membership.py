@@ -50,12 +50,11 @@ class Membership:
     def evict_departed(self) -> None:
         """Remove the members that are dead, once, before there is a client: a group is at its quietest then.
 
-        A static member of the classic protocol stays: its successor comes back under its id, without a rebalance.
+        Under the classic protocol a static member with our own id stays: we come back under it, without a rebalance.
         """
         departed, self._departed = self._departed, ()
-        removed = [
-            member for member in departed if member.member_id and (self._consumer_protocol or not member.instance_id)
-        ]
+        kept = None if self._consumer_protocol else self._instance_id
+        removed = [member for member in departed if member.member_id and (kept is None or member.instance_id != kept)]
         if removed:
             self._remove(removed, EVICT_S)
 

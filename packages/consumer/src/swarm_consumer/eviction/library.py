@@ -11,8 +11,8 @@ from importlib import metadata
 
 _FAILURE = re.compile(r"Connection (?:failed|lost): (?!KafkaConnectionError$)(.+)")
 """What went wrong with a connection, in a line of kafka-python's log; an error without a text is only our own end."""
-NEEDED = (3, 0)
-"""The first version that can remove members of a group."""
+NEEDED = (3, 0, 4)
+"""The first version that can remove members of a group and says what went wrong with a connection."""
 
 
 def missing(extra: str = "swarm-consumer[evict]") -> str:
@@ -22,9 +22,8 @@ def missing(extra: str = "swarm-consumer[evict]") -> str:
         found = metadata.version("kafka-python")
     except metadata.PackageNotFoundError:
         return f"kafka-python is not installed ({remedy})"
-    major, _, rest = found.partition(".")
-    minor = rest.partition(".")[0]
-    if major.isdigit() and minor.isdigit() and (int(major), int(minor)) < NEEDED:
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", found)
+    if numbers is not None and tuple(int(number or 0) for number in numbers.groups()) < NEEDED:
         return f"kafka-python {found} is older than {'.'.join(map(str, NEEDED))} ({remedy})"
     return ""
 
