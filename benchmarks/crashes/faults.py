@@ -49,9 +49,11 @@ def expire(history: History) -> None:
 
 
 def is_empty(history: History) -> bool:
-    """Whether the group has no member; dead and stopped ones are dropped."""
+    """Whether the group has no member; dead and stopped ones are dropped. At times the swarm is killed for it."""
     if history.outside is not None:
         return False
+    if history.rng.random() < 0.3:
+        all_die(history)
     if history.broker.owner is not None and (history.owner is None or history.owner.dead or history.owner.stopped):
         history.broker.owner = None
     return history.broker.owner is None

@@ -61,9 +61,12 @@ class History:
         self.seed, self.judge, self.wrap = seed, judge, wrap
         self.rng = rng = random.Random(seed)
         pick = rng.random
-        harmless = pick() < 0.3
         drawn = {one for one in HARMLESS if pick() < 0.6}
-        drawn |= {one for one in OTHERS if pick() < 0.3 and not harmless}
+        # None of the others, a few of them, or many: with many at once, each has little room.
+        if (how_many := pick()) > 0.9:
+            drawn |= {one for one in OTHERS if pick() < 0.3}
+        elif how_many > 0.3:
+            drawn |= {OTHERS[int(pick() * len(OTHERS))] for _ in range(1 + int(pick() * 4))}
         self.features = (frozenset(drawn) if features is None else features) - without
         is_promising = wrap is None if promising is None else promising
         self.harmless = is_promising and self.features.issubset(HARMLESS)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import pkgutil
 import random
 from collections.abc import Callable, Iterable, Iterator
 
 from benchmarks.crashes.log import KEY, SCOPE
+from swarm_consumer import progress
 from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer._scheduling.remembrance import Epitaph, Member, Place, Remembered, Remembrance, Verdict
-from swarm_consumer.progress import ProgressMemory, _life, _own_page, _place
+from swarm_consumer.progress import ProgressMemory, _place
 from swarm_consumer.progress._layout import ENTRY
-from swarm_consumer.progress._life import LifeMemory
 
 FILLER = ("filler", 0)
-_READERS = (_life, _own_page, _place)
+NODES = 2
+_READERS = [
+    module
+    for one in pkgutil.iter_modules(progress.__path__)
+    if hasattr(module := importlib.import_module(f"{progress.__name__}.{one.name}"), "monotonic_ns")
+]
+"""The modules that read the clock."""
 _clock: Callable[[], int] = lambda: 0  # noqa: E731
 
 
@@ -43,9 +51,9 @@ class Mapped:
 
     def wipe(self) -> None:
         """The machine was started again, or the memory ended with its supervisor."""
-        self._memory = ProgressMemory(2, partitions=1)
+        self._memory = ProgressMemory(NODES, partitions=1)
         self.another_supervisor()
-        self._reader = LifeMemory(self._memory._pages, 9, 0, self._memory._run)  # without a page of its own
+        self._reader = self._memory.of_life(NODES, 0)  # without a page of its own
 
     def another_supervisor(self) -> None:
         """It has the memory of the one before, and numbers lives from the beginning."""
@@ -78,9 +86,8 @@ class Mapped:
     def scribble(self) -> None:
         """Write random bytes somewhere."""
         size, pick = len(self._memory._map), self._rng.random
-        used = list(self._memory._pages.used())
-        if used and pick() < 0.8:  # where there is something
-            layout, page = self._memory._pages.layout, used[int(pick() * len(used))]
+        if pick() < 0.8:  # where there may be something
+            layout, page = self._memory._layout, int(pick() * 2 * NODES)
             at = (layout.header(page), layout.base(page), layout.index(page), layout.entry(page, 1))[int(pick() * 4)]
             at += int(pick() * 320)
         else:
