@@ -333,6 +333,8 @@ def callback(error):
 
 
 OURS = {
+    ("connection.py:Connection.leaving", "self._leaving"),  # under the guard of Runtime.run
+    ("kept_progress.py:KeptProgress.positions", "ends_of"),  # starts.ends
     ("gate.py:Gate._open", "tenure._in_company"),
     ("gate.py:Gate._wait_to_be_alone", "given_up"),
     ("gate.py:Gate._wait_to_enter", "given_up"),

@@ -123,6 +123,7 @@ def test_where_it_continues_is_committed_at_once_with_its_own_token(world):
         (20, TOKEN, {}, Refusal.WENT_BACK),
         (None, None, {}, Refusal.COMMIT_GONE),
         (30, TOKEN, {"complete": False}, Refusal.INCOMPLETE),
+        (30, TOKEN, {"position": 101}, Refusal.BEYOND_END),
         (60, TOKEN, {}, None),
         (30, TOKEN, {"released": True}, None),
     ],
@@ -132,7 +133,8 @@ def test_what_is_not_sure_starts_at_the_committed_offset(world, committed, metad
     world.produce(topic, [b"%d" % number for number in range(100)], partition=0)
     if committed is not None:
         commit(world, topic, committed, metadata)
-    memory.notes = note_of(topic, 60, 30, **fields)
+    fields = {"position": 60, "committed": 30, **fields}
+    memory.notes = note_of(topic, **fields)
     app, seen = consumer_of(world, topic)
     running = world.start(app, memory=memory)
     first = committed or 0
@@ -143,7 +145,9 @@ def test_what_is_not_sure_starts_at_the_committed_offset(world, committed, metad
     if why is None:
         assert told == []
     else:
-        assert [(one.position, one.committed, one.reason) for one in told] == [(60, committed, why.sentence)]
+        assert [(one.position, one.committed, one.reason) for one in told] == [
+            (fields["position"], committed, why.sentence)
+        ]
         assert why.sentence in str(told[0])
     assert figures(running) == (0, int(why is not None))
     assert running.stop() == 0
@@ -290,3 +294,19 @@ def test_the_start_is_committed_as_the_last_owner_left_it(real_world):
     assert after.metadata == memory.notes[topic, 0].token
     assert running.stop() == 0
     assert not seen
+
+
+def test_without_an_answer_about_the_end_a_note_is_not_used(world, monkeypatch):
+    from swarm_consumer._connection import starts
+
+    topic, memory = world.topic(), Notebook()
+    world.produce(topic, [b"%d" % number for number in range(100)], partition=0)
+    commit(world, topic, 30, TOKEN)
+    memory.notes = note_of(topic, 60, 30)
+    monkeypatch.setattr(starts, "ends", lambda client, keys: {})
+    app, seen = consumer_of(world, topic)
+    running = world.start(app, memory=memory)
+    running.wait_for(lambda: len(seen) == 70)
+    assert seen[0] == 30
+    assert [event.reason for event in running.of(TakeOverRefused)] == [Refusal.END_UNKNOWN.sentence]
+    assert running.stop() == 0

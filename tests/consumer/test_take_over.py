@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm_consumer._scheduling.remembrance import CLAIM_PREFIX, Epitaph, Remembered, is_token
-from swarm_consumer._scheduling.take_over import FRESH_NS, Refusal, refusal, suspects_survive, worth_telling
+from swarm_consumer._scheduling.take_over import (
+    FRESH_NS,
+    Refusal,
+    refusal,
+    refusal_by_end,
+    suspects_survive,
+    worth_telling,
+)
 
 OURS = f"{CLAIM_PREFIX}a1"
 NOW = 10**15
@@ -54,7 +61,15 @@ def test_each_reason(why: Refusal | None, differs: dict[str, object], committed:
 
 
 def test_every_reason_has_a_case():
-    assert {case[0] for case in CASES} == {None, *Refusal}
+    by_end = {Refusal.BEYOND_END, Refusal.END_UNKNOWN}
+    assert {case[0] for case in CASES} == {None, *Refusal} - by_end
+
+
+@pytest.mark.parametrize(
+    ("end", "why"), [(None, Refusal.END_UNKNOWN), (GOOD.position - 1, Refusal.BEYOND_END), (GOOD.position, None)]
+)
+def test_a_position_beyond_the_end_is_not_used(end: int | None, why: Refusal | None):
+    assert refusal_by_end(GOOD, end) is why
 
 
 @pytest.mark.parametrize("why", Refusal)
@@ -75,7 +90,7 @@ def test_only_what_is_handled_again_is_told():
 
 def test_suspects_are_dropped_where_the_offsets_may_mean_other_records():
     assert {why for why in Refusal if not suspects_survive(why)} == {
-        Refusal.OTHER_BOOT, Refusal.COMMIT_GONE, Refusal.WENT_BACK,
+        Refusal.OTHER_BOOT, Refusal.COMMIT_GONE, Refusal.WENT_BACK, Refusal.BEYOND_END,
     }  # fmt: skip
     assert suspects_survive(None)
 

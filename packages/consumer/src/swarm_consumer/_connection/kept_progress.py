@@ -7,13 +7,13 @@ at its committed offset, without a note.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from swarm_consumer._connection.starts import CommittedOffset
 from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer._scheduling.remembrance import Place, Remembered, Remembrance, is_token
-from swarm_consumer._scheduling.take_over import refusal, worth_telling
+from swarm_consumer._scheduling.take_over import refusal, refusal_by_end, worth_telling
 from swarm_consumer.events import ErrorOccurred, TakenOver, TakeOverRefused
 from swarm_consumer.routing.routes import SubscriptionGroup
 
@@ -47,18 +47,25 @@ class KeptProgress:
             return {}
 
     def positions(
-        self, notes: Mapping[Key, Remembered], found: Mapping[Key, CommittedOffset]
+        self,
+        notes: Mapping[Key, Remembered],
+        found: Mapping[Key, CommittedOffset],
+        ends_of: Callable[[list[Key]], Mapping[Key, int]],
     ) -> tuple[dict[Key, tuple[int, int | None]], list[Key]]:
         """Return where to continue, with the leader's epoch, by each note that nothing contradicts; report the rest.
 
         The partitions that are reported come second: their records from the committed offset on are handled again.
+        ends_of asks the broker for the ends of partitions, once, if there is any note to believe.
         """
         now_ns = time.monotonic_ns()
         usable: dict[Key, tuple[int, int | None]] = {}
         refused: list[Key] = []
+        verdicts = {key: refusal(note, found[key].offset, found[key].metadata, now_ns) for key, note in notes.items()}
+        if believed := [key for key, why in verdicts.items() if why is None]:
+            ends = ends_of(believed)
+            verdicts |= {key: refusal_by_end(notes[key], ends.get(key)) for key in believed}
         for key, note in notes.items():
-            committed = found[key]
-            why = refusal(note, committed.offset, committed.metadata, now_ns)
+            committed, why = found[key], verdicts[key]
             topic, partition = key
             if why is None:
                 assert note.position is not None

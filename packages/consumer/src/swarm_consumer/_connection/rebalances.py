@@ -85,7 +85,10 @@ class Rebalances:
         kept = connection.kept
         found = starts.committed(client, keys) if keys else {}
         notes = kept.recall(found) if kept is not None else {}
-        taken_over, refused = kept.positions(notes, found) if kept is not None else ({}, [])
+        taken_over: dict[Key, tuple[int, int | None]] = {}
+        refused: list[Key] = []
+        if kept is not None:
+            taken_over, refused = kept.positions(notes, found, functools.partial(starts.ends, client))
         pinned = self._pinned(client, [key for key, one in found.items() if one.offset is None])
         placed = taken_over | {key: (offset, None) for key, offset in pinned.items()}
         if placed:

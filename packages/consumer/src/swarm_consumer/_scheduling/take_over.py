@@ -46,6 +46,8 @@ class Refusal(Enum):
     APPLICATION_METADATA = "the committed offset has metadata of an application: it may be of another owner", True, True
     OTHER_COMMIT = "someone else has committed since: another process, or a reset of the offset", True, True
     TOO_OLD = "the note is older than ten minutes", True, True
+    BEYOND_END = "the partition ends before the noted position: it was cut since", True, False
+    END_UNKNOWN = "the broker did not say where the partition ends: it may have been cut since", True, True
 
     def __init__(self, sentence: str, told: bool, same_records: bool) -> None:
         self.sentence = sentence
@@ -80,6 +82,17 @@ def refusal(note: Remembered, committed: int | None, metadata: str | None, now_n
     if now_ns - note.written_ns > FRESH_NS:
         return Refusal.TOO_OLD
     return None
+
+
+def refusal_by_end(note: Remembered, end: int | None) -> Refusal | None:
+    """Return why a position that is believed otherwise must not be used, as the log has this end; None if it may.
+
+    A log loses its end in an unclean election. Beyond the end a client starts where its policy says, and "latest" would
+    pass what has come since. The leader's epoch shows a cut from which the log has grown again.
+    """
+    if end is None:
+        return Refusal.END_UNKNOWN
+    return Refusal.BEYOND_END if note.position is not None and note.position > end else None
 
 
 def worth_telling(why: Refusal, note: Remembered) -> bool:
