@@ -76,7 +76,7 @@ class History:
         self.now = 10**12
         self.broker = Broker()
         self.broker.log.append(int(pick() * 12))
-        mapped = pick() < 0.5 or self.has("scribble")
+        mapped = pick() < 0.35 or self.has("scribble")
         self.notes: Notes | Mapped = Mapped(self.clock, rng) if mapped else Notes(self.clock)
         self.elsewhere = Notes(self.clock, 1) if self.has("two machines") else self.notes
         self.flying: list[tuple[Life, Request]] = []

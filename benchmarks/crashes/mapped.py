@@ -12,11 +12,11 @@ from benchmarks.crashes.log import KEY, SCOPE
 from swarm_consumer import progress
 from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer._scheduling.remembrance import Epitaph, Member, Place, Remembered, Remembrance, Verdict
-from swarm_consumer.progress import ProgressMemory, _place
-from swarm_consumer.progress._layout import ENTRY
+from swarm_consumer.progress import ProgressMemory
 
 FILLER = ("filler", 0)
 NODES = 2
+BLOCK = 1024
 _READERS = [
     module
     for one in pkgutil.iter_modules(progress.__path__)
@@ -69,15 +69,22 @@ class Mapped:
 
     def tear(self, place: Place | None, share: float) -> None:
         """Let a life be killed in the middle of the next write, after a share of its bytes."""
-        if isinstance(place, _place.MappedPlace) and place._map is self._memory._map:
-            start, end = place._at, place._at + ENTRY
-            before = self._memory._map[start:end]
-            place.settle()
-            place._write()
-            after = self._memory._map[start:end]
-            written = [at for at in range(ENTRY) if before[at] != after[at]]
-            for at in written[int(share * len(written)) :]:
-                self._memory._map[start + at] = before[at]
+        if place is None:
+            return
+        mapping = self._memory._map
+        before = mapping[:]
+        place.end(handled=False)
+        place.settle()
+        after = mapping[:]
+        written = [
+            at
+            for block in range(0, len(after), BLOCK)
+            if before[block : block + BLOCK] != after[block : block + BLOCK]
+            for at in range(block, min(block + BLOCK, len(after)))
+            if before[at] != after[at]
+        ]
+        for at in written[int(share * len(written)) :]:
+            mapping[at] = before[at]
 
     def newest(self) -> Remembered | None:
         """The newest note."""
