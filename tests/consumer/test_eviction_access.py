@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 import ssl
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -170,6 +172,18 @@ def test_extensions_go_with_the_token():
     answer = ("t0ken", 12.0, "me", {"logicalCluster": "lkc"})
     properties = {**PLAIN, "sasl.mechanisms": "OAUTHBEARER", "oauth_cb": lambda config: answer}
     assert access(Given(properties)).token() == ("t0ken", {"logicalCluster": "lkc"})
+
+
+def test_the_example_of_the_page_reaches_every_group():
+    from swarm_consumer import App
+
+    example = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "examples" / "evictor.py"))
+    app = App("shop", {"bootstrap.servers": "one:9092"})
+    app.consume("flights", group="orders")(print)
+    app.consume("parcels", group="others", kafka={"security.protocol": "ssl"})(print)
+    evictor = example["evictor_of"](app)
+    assert sorted(access.group for access in evictor._groups.values()) == ["orders", "others"]
+    assert {name: access.settings["client_id"] for name, access in evictor._groups.items()}["orders"] == "shop-evict"
 
 
 def test_no_text_of_it_shows_a_secret():
