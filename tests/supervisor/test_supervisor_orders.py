@@ -11,8 +11,8 @@ import pytest
 
 from swarm_supervisor import _orders as orders
 from swarm_supervisor._flags import GoFlag
-from swarm_supervisor._node_handle import Channels
-from swarm_supervisor._orders import GO, LEAVE, orders_sent
+from swarm_supervisor._node_handle import Channels, NodeHandle
+from swarm_supervisor._orders import GO, LEAVE, RETURN, orders_sent
 
 OTHER = """
 import sys
@@ -98,3 +98,35 @@ def test_a_kernel_that_refuses_the_copy_is_no_reason_to_hear_nothing(channels, m
     monkeypatch.setattr(orders, "tee", refused)
     os.write(channels.orders_write, GO)
     assert orders_sent(channels.orders_read) == GO
+
+
+@pytest.mark.parametrize("sent", [(GO,), (GO, RETURN), (GO, LEAVE), (GO, RETURN, LEAVE), (GO, LEAVE, LEAVE)])
+def test_what_is_known_by_number_alone_is_what_counts(channels, monkeypatch, sent):
+    """Without the copy: whether it may go, whether it has to leave, and else whether it returns."""
+
+    def refused(from_fd, to_fd, size):
+        raise PermissionError("no tee(2) in this sandbox")
+
+    monkeypatch.setattr(orders, "tee", refused)
+    for order in sent:
+        os.write(channels.orders_write, order)
+    known = orders_sent(channels.orders_read)
+    assert GO in known
+    assert (LEAVE in known) is (LEAVE in sent)
+    assert (RETURN in known) is (RETURN in sent and LEAVE not in sent)
+
+
+def test_a_spare_hears_nothing_of_its_end_before_it_is_told_to_go():
+    """By number alone it would take such an order for the go. A supervisor whose core has failed tells all to leave."""
+    channels = Channels(go=False)
+    handle = NodeHandle(0, 1, os.getpid(), channels)
+    try:
+        for order in (LEAVE, RETURN):
+            handle.order(order)
+        assert orders_sent(channels.orders_read) == b""
+        handle.order(GO)
+        handle.order(LEAVE)
+        assert orders_sent(channels.orders_read) == GO + LEAVE
+    finally:
+        handle.close()
+        channels.close_childs_ends()
