@@ -1,269 +1,142 @@
-"""What a crash costs on real Kafka with default settings: each node killed in turn; silence, repeats, rebalances.
+"""What a crash of a node costs on real Kafka: silence of partitions, repeated records, rebalances at others.
 
-One run for each `first_restart_delay` (5 and 0): sessions of 45 s, the rate of records is steady, and each node in turn
-gets SIGKILL. Measured from outside: how long any partition was silent, how many records were handled again, and which
-rebalances reached the nodes that were not killed. ``--kill-supervisor`` kills the supervisor instead, which an outer
-loop starts again at once; its notes survive in a file in /dev/shm. Needs Java and Maven. Exit code 0: the bounds held.
+Three nodes of one group handle records at a steady rate, and each is killed (SIGKILL) in turn. That is done for each
+group protocol, with static and with dynamic members, and with the default delay before the first restart (5 s) and
+none. Sessions are Kafka's own 45 s; heartbeats of group.protocol=consumer are Kafka's own 5 s. Needs Java and Maven.
+Exit code 0: no record was lost, and static members of the classic protocol kept the documented bounds.
 """
 
 import argparse
+import itertools
 import json
-import os
-import signal
+import statistics
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.chaos import processes
-from benchmarks.chaos.keeper import Keeper
-from benchmarks.chaos.records import Entry, Handled
-from benchmarks.static_membership import Kill, Membership, Outcome
-from benchmarks.static_membership import Plan as MembershipPlan
+from benchmarks.chaos.crash_lab import Lab, Swarm, expect, longest
 from swarm_consumer.testing import KafkaBroker, KafkaUnavailable
 
-JOIN_S = 1.5
-"""What a restart may take on top of its delay: the fork, the join, the first fetch."""
-SUPERVISOR_S = 5.0
-"""The same where the command is started again: it imports the application first."""
+BROKER = {
+    "group.consumer.session.timeout.ms": 45000,
+    "group.consumer.max.session.timeout.ms": 60000,
+    "group.consumer.heartbeat.interval.ms": 5000,
+}
+"""As Kafka has them, but for tests."""
+BOUNDS_S = {5.0: 6.5, 0.0: 1.5}
+"""How long a partition may be silent at most, by the delay before the first restart."""
 MAX_MESSAGES = 100
-BROKER_SESSION_S = 45
-"""Kafka's default, also of group.protocol=consumer."""
+"""Of the application."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to run."""
-
-    first_restart_delay: float
-    nodes: int = 3
-    partitions: int = 6
-    rate: float = 600.0
-    protocol: str = "classic"
-    extra: tuple[str, ...] = ()
-    """More arguments of `swarm-cli swarm`."""
-    supervisor: bool = False
-    """The supervisor is killed, as often as there are nodes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+@dataclass(frozen=True, slots=True)
+class Kill:
     """What one kill cost."""
 
     node: int
-    """-1: the supervisor."""
     silence_s: float
-    """The longest time between two records of any partition."""
-    own_silence_s: float
-    """The same of the partitions of what was killed."""
     repeats: int
-    """Records handled again until the next kill."""
-    partitions: int
-    """Partitions that what was killed had: each may have had a batch at work."""
+    rebalances: int
+    """Assignments, revocations and losses that other nodes noticed, until all nodes were at work again."""
+    back_s: float
+    """From the kill until all nodes were at work again, and no rebalance went on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bill:
-    """What one run came to."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One combination."""
 
-    plan: Plan
-    costs: list[Cost]
-    rebalances_at_others: int | None
-    """None: everything was killed, so there were no others."""
+    protocol: str
+    membership: str
+    delay_s: float
+    kills: list[Kill]
     lost: int
-
-    @property
-    def bound_s(self) -> float:
-        """How long a partition may be silent."""
-        return SUPERVISOR_S if self.plan.supervisor else self.plan.first_restart_delay + JOIN_S
 
     def problems(self) -> list[str]:
         """What did not hold."""
-        found = []
-        for cost in self.costs:
-            who = "the supervisor" if cost.node < 0 else f"node {cost.node}"
-            if cost.silence_s > self.bound_s:
-                found.append(f"{who}: a partition was silent for {cost.silence_s:.2f} s, the bound is {self.bound_s:g}")
-            if cost.repeats > MAX_MESSAGES * cost.partitions:
-                found.append(f"{who}: {cost.repeats} records again, more than a batch for each of {cost.partitions}")
-        if self.rebalances_at_others:
-            found.append(f"{self.rebalances_at_others} rebalance events at nodes that were not killed")
-        if self.lost:
-            found.append(f"{self.lost} records were lost")
+        name = f"{self.protocol}, {self.membership}, delay {self.delay_s:g} s"
+        found = [f"{name}: {self.lost} records were lost"] if self.lost else []
+        if (self.protocol, self.membership) != ("classic", "static"):
+            return found
+        for kill in self.kills:
+            if kill.silence_s > BOUNDS_S[self.delay_s]:
+                found.append(f"{name}: node {kill.node}: silent for {kill.silence_s:.2f} s")
+            if kill.rebalances:
+                found.append(f"{name}: node {kill.node}: {kill.rebalances} rebalances at others")
+            if kill.repeats > MAX_MESSAGES:
+                found.append(f"{name}: node {kill.node}: {kill.repeats} repeats")
         return found
 
 
-def longest_gap(entries: list[Entry], start: float, end: float) -> float:
-    """Return the longest time without a record of any partition that has some in a stretch of time, ends included."""
-    last: dict[int, float] = {}
-    longest = 0.0
-    for entry in entries:
-        if not isinstance(entry, Handled):
-            continue
-        if entry.partition in last and entry.at > start and last[entry.partition] < end:
-            longest = max(longest, entry.at - last[entry.partition])
-        last[entry.partition] = entry.at
-    return longest
+def run(broker: KafkaBroker, folder: Path, protocol: str, membership: str, delay_s: float, extra: list[str]) -> Row:
+    """Kill each node of a swarm once."""
+    with Lab(broker, folder, protocol=protocol) as lab:
+        options = ["--membership", membership, "--first-restart-delay", str(delay_s), *extra]
+        swarm = lab.swarm(*options)
+        swarm.settled()
+        kills = [kill(lab, swarm, node) for node in range(3)]
+        expect(lambda: lab.missing() == 0, 60.0, "every record", [swarm])
+        return Row(protocol, membership, delay_s, kills, lab.missing())
 
 
-def repeats(entries: list[Entry], start: float, end: float) -> int:
-    """Return how many records were handled in a stretch of time that had been handled before."""
-    seen: set[tuple[int, int]] = set()
-    count = 0
-    for entry in entries:
-        if isinstance(entry, Handled):
-            place = (entry.partition, entry.offset)
-            count += place in seen and start <= entry.at < end
-            seen.add(place)
-    return count
+def kill(lab: Lab, swarm: Swarm, node: int) -> Kill:
+    """Kill a node, and wait until all of them are at work again."""
+    pids = swarm.settled()
+    repeats = lab.repeats()
+    _, at = swarm.kill(node)
+    swarm.settled()
+    others = {pid for number, pid in pids.items() if number != node}
+    noticed = lab.rebalances(at, others)
+    silence = longest(lab.silences(at))
+    return Kill(node, silence, lab.repeats() - repeats, len(noticed), time.monotonic() - at)
 
 
-def costs(kills: list[Kill], entries: list[Entry]) -> list[Cost]:
-    """Return what each kill cost, until the next one."""
-    found = []
-    for number, kill in enumerate(kills):
-        end = kills[number + 1].at if number + 1 < len(kills) else float("inf")
-        found.append(
-            Cost(
-                node=kill.node,
-                silence_s=longest_gap(entries, kill.at, end),
-                own_silence_s=max(kill.silences.values(), default=0.0),
-                repeats=repeats(entries, kill.at, end),
-                partitions=len(kill.silences),
-            )
-        )
-    return found
-
-
-class Crash(Membership):
-    """One run with default settings."""
-
-    probed = False
-
-    def __init__(self, plan: Plan, broker: KafkaBroker, folder: Path) -> None:
-        kills = MembershipPlan(
-            static=True, kills=plan.nodes, nodes=plan.nodes, partitions=plan.partitions, rate=plan.rate
-        )
-        super().__init__(kills, broker, folder)
-        self.crash = plan
-        self.notes = Path("/dev/shm") / f"{self.name}.progress"
-
-    def bill(self) -> Bill:
-        """Do it, and sum up."""
-        try:
-            outcome: Outcome = self.carry_out()
-        finally:
-            self.notes.unlink(missing_ok=True)
-        return Bill(
-            plan=self.crash,
-            costs=costs(outcome.kills, self.entries),
-            rebalances_at_others=None if self.crash.supervisor else outcome.events_at_others,
-            lost=outcome.lost,
-        )
-
-    def _keeper(self) -> Keeper:
-        plan = self.crash
-        arguments = [
-            "swarm", "benchmarks.chaos.membership_app:app", "--nodes", str(plan.nodes),
-            "--bootstrap-servers", self.broker.bootstrap, "--kafka", "debug=cgrp",
-            "--first-restart-delay", str(plan.first_restart_delay), *plan.extra,
-        ]  # fmt: skip
-        if plan.protocol == "consumer":
-            arguments += ["--kafka", "group.protocol=consumer"]
-        if plan.supervisor:
-            arguments += ["--progress-memory", str(self.notes)]
-        environment = {
-            "CHAOS_LOG": str(self.log), "CHAOS_ORDERS": str(self.folder),
-            "CHAOS_TOPIC": self.name, "CHAOS_GROUP": self.name,
-        }  # fmt: skip
-        return Keeper(arguments, environment, self.folder, self.folder / "control.sock")
-
-    def _kill(self, keeper: Keeper, node_id: int) -> Kill:
-        if not self.crash.supervisor:
-            return super()._kill(keeper, node_id)
-        self._expect(self._every_node_at_work, 60.0, "records handled by every node")
-        pids = set(self._owners().values())
-        supervisor = keeper.signal(signal.SIGKILL)
-        self._expect(lambda: processes.gone(supervisor), 10.0, f"the end of supervisor {supervisor}")
-        at = time.monotonic()
-        self._expect(lambda: all(map(processes.gone, pids)), 10.0, "the end of its nodes")
-        self._read()
-        before = {partition: when for pid in pids for partition, when in self._last_of(pid).items()}
-        after: dict[int, float] = {}
-
-        def at_work_again() -> bool:
-            self._read()
-            for entry in reversed(self.entries):
-                if entry.at < at:
-                    break
-                if isinstance(entry, Handled) and entry.pid not in pids:
-                    after[entry.partition] = entry.at
-            return after.keys() >= before.keys()
-
-        self._expect(at_work_again, 120.0, f"the partitions {sorted(before)}")
-        self._expect(lambda: len(keeper.running()) == self.plan.nodes, 60.0, "all nodes")
-        self._expect(self._every_node_at_work, 120.0, "records handled by every node")
-        return Kill(-1, supervisor, at, {one: after[one] - before[one] for one in before})
-
-
-def text(bill: Bill) -> str:
-    """Return the page of one run."""
-    plan = bill.plan
-    what = "the supervisor" if plan.supervisor else "each node in turn"
+def text(rows: list[Row]) -> str:
+    """Return the page."""
     lines = [
-        f"{what} killed, group.protocol={plan.protocol}, first_restart_delay {plan.first_restart_delay:g} s, "
-        f"session {BROKER_SESSION_S} s{' '.join(['', *plan.extra])}",
-        "  killed      silence of its partitions, s   of any partition, s   records again   its partitions",
+        f"{'protocol':<10}{'members':<9}{'delay, s':>9}{'silence, s':>12}{'longest':>9}{'repeats':>9}"
+        f"{'rebalances at others':>22}{'lost':>6}"
     ]
-    for cost in bill.costs:
-        who = "supervisor" if cost.node < 0 else f"node {cost.node}"
+    for row in rows:
+        silences = [kill.silence_s for kill in row.kills]
         lines.append(
-            f"  {who:<10}{cost.own_silence_s:>31.2f}{cost.silence_s:>22.2f}{cost.repeats:>16}{cost.partitions:>17}"
+            f"{row.protocol:<10}{row.membership:<9}{row.delay_s:>9g}{statistics.median(silences):>12.2f}"
+            f"{max(silences):>9.2f}{sum(kill.repeats for kill in row.kills):>9}"
+            f"{sum(kill.rebalances for kill in row.kills):>22}{row.lost:>6}"
         )
-    others = "none were left" if bill.rebalances_at_others is None else str(bill.rebalances_at_others)
-    lines.append(f"  rebalance events at nodes that were not killed: {others}; records lost: {bill.lost}")
-    lines += [f"  FAILED: {problem}" for problem in bill.problems()] or ["  PASSED"]
+    found = [problem for row in rows for problem in row.problems()]
+    lines += ["", *(f"FAILED: {problem}" for problem in found)] if found else ["", "PASSED"]
     return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run each delay, print the pages, write them as JSON too."""
+    """Run all combinations, print the page, write it as JSON too."""
     parser = argparse.ArgumentParser(prog="hatch run bench crash", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--first-restart-delay", type=float, action="append", metavar="SECONDS", help="repeatable")
-    parser.add_argument("--nodes", type=int, default=3)
-    parser.add_argument("--partitions", type=int, default=6)
-    parser.add_argument("--rate", type=float, default=600.0, help="records per second (600)")
-    parser.add_argument("--protocol", choices=("classic", "consumer"), default="classic")
-    parser.add_argument("--kill-supervisor", action="store_true", help="its notes are kept in a file in /dev/shm")
-    parser.add_argument("--swarm", action="append", default=[], metavar="ARGUMENT", help="as --swarm=--membership=...")
+    parser.add_argument("--protocol", choices=("classic", "consumer"), action="append", help="only this; repeatable")
+    parser.add_argument("--membership", choices=("static", "dynamic"), action="append", help="only this; repeatable")
+    parser.add_argument("--delay", type=float, choices=(5.0, 0.0), action="append", help="only this; repeatable")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    parser.add_argument("extra", nargs="*", metavar="OPTION", help="of swarm-cli swarm, after --")
     options = parser.parse_args(arguments)
-    bills = []
+    rows = []
     try:
-        properties = {"group.consumer.session.timeout.ms": 1000 * BROKER_SESSION_S}
-        with KafkaBroker(properties=properties) as broker:
-            for delay in options.first_restart_delay or [5.0, 0.0]:
-                plan = Plan(
-                    first_restart_delay=delay, nodes=options.nodes, partitions=options.partitions, rate=options.rate,
-                    protocol=options.protocol, extra=tuple(options.swarm), supervisor=options.kill_supervisor,
-                )  # fmt: skip
-                with tempfile.TemporaryDirectory(prefix="crash-") as folder:
-                    run = Crash(plan, broker, Path(folder))
-                    try:
-                        bills.append(run.bill())
-                    except RuntimeError as error:
-                        print(f"The run could not be made: {error}", file=sys.stderr)
-                        print((Path(folder) / "swarm.log").read_text()[-4000:], file=sys.stderr)
-                        return 2
-                sys.stdout.write(text(bills[-1]))
-                sys.stdout.flush()
+        with tempfile.TemporaryDirectory(prefix="crash-") as folder, KafkaBroker(properties=BROKER) as broker:
+            for combination in itertools.product(
+                options.protocol or ("classic", "consumer"),
+                options.membership or ("static", "dynamic"),
+                options.delay or (5.0, 0.0),
+            ):
+                rows.append(run(broker, Path(folder), *combination, options.extra))
+                print(f"{', '.join(map(str, combination))}: done", file=sys.stderr, flush=True)
     except KafkaUnavailable as error:
         print(error, file=sys.stderr)
         return 2
+    print(text(rows))
     if options.json is not None:
-        options.json.write_text(json.dumps([asdict(bill) for bill in bills], indent=1) + os.linesep)
-    return 1 if any(bill.problems() for bill in bills) else 0
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    return 1 if any(row.problems() for row in rows) else 0
 
 
 if __name__ == "__main__":

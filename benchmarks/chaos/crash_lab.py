@@ -27,7 +27,8 @@ from swarm_consumer.testing import KafkaBroker
 from swarm_supervisor import ControlClient, ControlError, NodeSnapshot
 
 KEYS_PER_PARTITION = 4
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
+"""Longer than two sessions of 45 s."""
 
 
 class Lab:
@@ -174,8 +175,20 @@ class Swarm:
 
     def settled(self, calm_s: float = 1.5) -> dict[int, int]:
         """Wait until all of its nodes run, and share the partitions in peace. Their processes."""
-        self.lab.settled(lambda: self.pids().values(), calm_s)
-        return self.pids()
+        found: dict[int, int] = {}
+
+        def look() -> Collection[int]:
+            found.clear()
+            found.update(self.pids())
+            return found.values()
+
+        self.lab.settled(look, calm_s)
+        return found
+
+    def pid(self, node: int) -> int:
+        """The process of a node that runs."""
+        expect(lambda: node in self.nodes(), PATIENCE_S, f"node {node}", [self])
+        return self.nodes()[node].pid or 0
 
     def kill(self, node: int) -> tuple[int, float]:
         """Kill a node; its pid, and the time after its end."""
@@ -183,21 +196,29 @@ class Swarm:
 
     def signal(self, node: int, number: signal.Signals) -> tuple[int, float]:
         """Send a node a signal that ends it; its pid, and the time after its end."""
-        pid = self.pids()[node]
+        pid = self.pid(node)
         began = time.monotonic()
         os.kill(pid, number)
-        expect(lambda: processes.gone(pid), PATIENCE_S, f"the end of node {node}", [self])
+        self._await_end(pid)
         return pid, began
 
     def order(self, node: int, what: str) -> tuple[int, float]:
         """Let a node's handler misbehave, as in `benchmarks.chaos.app`; its pid, and the time after its end."""
-        pid = self.pids()[node]
+        pid = self.pid(node)
         began = time.monotonic()
         draft = self.orders / "draft"
         draft.write_text(what)
         draft.rename(self.orders / str(node))
-        expect(lambda: processes.gone(pid), PATIENCE_S, f"the end of node {node}", [self])
+        self._await_end(pid)
         return pid, began
+
+    def _await_end(self, pid: int) -> None:
+        """Wait for the end of a node, until its supervisor has seen it too: it would else count as running."""
+
+        def seen() -> bool:
+            return processes.gone(pid) and pid not in {node.pid for node in self.nodes().values()}
+
+        expect(seen, PATIENCE_S, f"the end of process {pid}", [self])
 
     def scale(self, nodes: int) -> None:
         """Change the number of nodes."""
