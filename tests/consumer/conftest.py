@@ -123,9 +123,11 @@ def start():
     """Return a function that runs an app in a thread; what still runs at the end of the test is stopped."""
     started = []
 
-    def begin(app, stopping=None, quieting=None, leaving=None, **options):
+    def begin(app, stopping=None, quieting=None, leaving=None, removed=None, **options):
         options.setdefault("drain_timeout", 15.0)
-        running = Running(app, options, {"stopping": stopping, "quieting": quieting, "leaving": leaving})
+        running = Running(
+            app, options, {"stopping": stopping, "quieting": quieting, "leaving": leaving, "removed": removed}
+        )
         started.append(running)
         return running
 

@@ -11,6 +11,7 @@ from swarm_consumer import App, ConfigurationError
 from swarm_consumer._connection import ending
 from swarm_consumer.events import Assigned
 from swarm_consumer.kafka.clients import KafkaClients
+from swarm_consumer.routing import StaticIds
 
 
 class Watched:
@@ -50,10 +51,11 @@ class Clients(KafkaClients):
 def node(embedded_broker, topic_name, start):
     """Return a function that starts a static node: the running one, its clients, and the codes it was asked about."""
 
-    def begin(leaving=True, groups=(), drain_timeout=15.0):
+    def begin(leaving=True, groups=(), removed=None, own_id="rack"):
         topic, clients, codes = topic_name(), Clients(), []
         embedded_broker.create_topic(topic, 2)
-        app = App("shop", {**embedded_broker.client_settings(), "group.instance.id": "rack"})
+        own = {} if own_id is None else {"group.instance.id": own_id}
+        app = App("shop", {**embedded_broker.client_settings(), **own})
         app.consume(topic, group="first")(lambda messages: None)
         for name, kafka in groups:
             app.group(name, kafka=kafka).consume(topic)(lambda messages: None)
@@ -62,7 +64,9 @@ def node(embedded_broker, topic_name, start):
             codes.append(code)
             return leaving(code) if callable(leaving) else leaving
 
-        running = start(app, node_id=0, clients=clients, leaving=asked, drain_timeout=drain_timeout)
+        ids = StaticIds("shop.host.boot.0", frozenset({"consumer"}))
+        orders = {"leaving": asked, "removed": removed}
+        running = start(app, node_id=0, clients=clients, static_ids=ids, **orders)
         if not groups:
             running.wait_for_event(Assigned)
         return running, clients, codes
@@ -76,6 +80,22 @@ def test_an_orderly_end_leaves_if_asked_to(node, leaving):
     assert running.stop() == 0
     assert clients.calls == (["unsubscribe", "close"] if leaving else ["close"])
     assert codes == [0]
+
+
+@pytest.mark.parametrize(
+    ("own_id", "leaving", "removed", "leaves"),
+    [
+        (None, True, False, True),  # the whole swarm stops
+        ("rack", True, False, False),  # and comes back under the ids that its user chose
+        ("rack", True, True, True),  # scaled away
+        (None, False, False, False),
+    ],
+)
+def test_a_member_under_an_id_of_the_users_leaves_only_if_its_node_is_removed(node, own_id, leaving, removed, leaves):
+    running, clients, codes = node(leaving, removed=lambda: removed, own_id=own_id)
+    assert running.stop() == 0
+    assert clients.calls == (["unsubscribe", "close"] if leaves else ["close"])
+    assert codes == ([] if own_id else [0])
 
 
 def test_who_stays_at_exit_code_1_alone_is_asked_with_it(node):

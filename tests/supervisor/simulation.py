@@ -57,12 +57,12 @@ class Process:
     __slots__ = (
         "alive", "announced", "answers_dump", "beats", "dumped", "excused_until", "generation", "healthy_at",
         "kill_at", "kill_told", "killed", "killed_at", "last_report", "left", "memory", "node_id", "obeys_term",
-        "pid", "prospect", "recycles", "silent_since", "slow_to_die", "spare", "stop_at", "stop_planned", "stop_status",
-        "stopping", "termed", "told", "well_at", "working",
+        "pid", "prospect", "recycles", "removed", "silent_since", "slow_to_die", "spare", "stop_at", "stop_planned",
+        "stop_status", "stopping", "termed", "told", "well_at", "working",
     )  # fmt: skip
 
     def __init__(self, node_id: int, generation: int, pid: int, spare: bool, prospect: Prospect) -> None:
-        self.prospect, self.told = prospect, ""
+        self.prospect, self.told, self.removed = prospect, "", False
         self.node_id, self.generation, self.pid, self.spare = node_id, generation, pid, spare
         self.alive = True
         self.working = not spare
@@ -263,6 +263,7 @@ class World:
             m.Dump: self._dump,
             m.Go: self._go,
             m.Leave: self._leave,
+            m.Remove: self._remove,
             m.Return: self._return,
             m.Conclude: self._conclude,
             m.Quiet: self._signal,
@@ -472,6 +473,12 @@ class World:
         if process.told == "leave" or not process.working:
             raise Violation("invariant 13: told to leave twice, or before it was told to go")
         process.told = "leave"
+
+    def _remove(self, action: m.Remove) -> None:
+        process = self._process(action)
+        if process.told != "leave" or process.removed:
+            raise Violation("invariant 13: told of its removal twice, or before it was told to leave")
+        process.removed = True
 
     def _return(self, action: m.Return) -> None:
         process = self._process(action)

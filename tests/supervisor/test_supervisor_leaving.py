@@ -14,7 +14,7 @@ from swarm_supervisor._core.lifecycle import State
 from swarm_supervisor._core.prospect import SOON_S, Prospect
 from swarm_supervisor._node import Node
 from swarm_supervisor._node_handle import Channels
-from swarm_supervisor._orders import GO, LEAVE, RETURN
+from swarm_supervisor._orders import GO, LEAVE, REMOVE, RETURN
 from tests.supervisor.script import Script
 
 TOLD = """
@@ -26,8 +26,8 @@ def told(node, code):
 
 
 def words(script, node_id=0):
-    """What a node was told before its TERM, as letters: l(eave), r(eturn), T(ERM)."""
-    letters = {m.Leave: "l", m.Return: "r", m.Term: "T"}
+    """What a node was told before its TERM, as letters: l(eave), (re)m(ove), r(eturn), T(ERM)."""
+    letters = {m.Leave: "l", m.Remove: "m", m.Return: "r", m.Term: "T"}
     return "".join(letters[type(each)] for each in script.actions if type(each) in letters and each.node_id == node_id)
 
 
@@ -67,9 +67,9 @@ def test_scaled_away_is_for_good_and_said_once():
     script.boot(0)
     script.boot(1)
     script.do(m.Scale(1))
-    assert words(script, 1) == "lT"
+    assert words(script, 1) == "lmT"
     script.do(m.StopSwarm("asked"))
-    assert words(script, 1) == "lT"
+    assert words(script, 1) == "lmT"
 
 
 @pytest.mark.parametrize("delay", [0.0, 5.0])
@@ -221,6 +221,9 @@ def test_an_order_counts_more_than_what_the_node_knows(node):
     assert node.leaving_with(DO_NOT_RESTART)  # it knows better: nothing follows
     node.say(LEAVE)
     assert node.leaving
+    assert not node.removed
+    node.say(REMOVE)
+    assert node.removed
 
 
 def test_a_node_that_asked_for_a_fresh_process_stays(node):

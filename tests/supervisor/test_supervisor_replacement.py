@@ -152,7 +152,8 @@ def test_scale_up_and_down_and_the_highest_ids_leave_for_good(start, tmp_path):
     swarm = start("""
 def target(node):
     code = beat(node)
-    os.write(1, b'{"event": "Left", "node_id": %d, "leaving": %d}\\n' % (node.id, node.leaving))
+    os.write(1, b'{"event": "Left", "node_id": %d, "leaving": %d, "removed": %d}\\n'
+             % (node.id, node.leaving, node.removed))
     return code
 
 sys.exit(supervise(target, nodes=2, control_socket="c.sock").run())
@@ -168,7 +169,8 @@ sys.exit(supervise(target, nodes=2, control_socket="c.sock").run())
         assert client.status().wanted == 1
         client.stop()
     assert swarm.end() == 0
-    assert {event["node_id"]: event["leaving"] for event in swarm.all("Left")} == {0: 1, 1: 1, 2: 1, 3: 1}
+    left = {event["node_id"]: (event["leaving"], event["removed"]) for event in swarm.all("Left")}
+    assert left == {0: (1, 0), 1: (1, 1), 2: (1, 1), 3: (1, 1)}
     assert all(event["planned"] for event in swarm.all("NodeExited"))
 
 

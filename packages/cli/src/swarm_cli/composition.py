@@ -292,7 +292,14 @@ class NodeTarget:
             # Before the first beat: a lifespan that hangs at its start is judged by boot_timeout.
             runtime.prepare()
             self.listener.start(runtime, node)
-            code = runtime.run(stopping=node.stopping, quieting=node.quieting, leaving=node.leaving_with)
+            code = runtime.run(
+                stopping=node.stopping,
+                quieting=node.quieting,
+                leaving=node.leaving_with,
+                # Under an id of its own an application decides itself, and wants to come back under it: a pod of a
+                # StatefulSet stops all nodes, and starts them again.
+                removed=lambda: node.removed,
+            )
             if why := _why(runtime, code):
                 node.ending(why)
             return code

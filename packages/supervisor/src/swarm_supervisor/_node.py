@@ -21,7 +21,7 @@ from swarm_supervisor import _offspring as offspring
 from swarm_supervisor._containment import ListenerFailedError, text_of, told
 from swarm_supervisor._core.prospect import Prospect
 from swarm_supervisor._flags import Flag, GoFlag
-from swarm_supervisor._orders import LEAVE, RETURN, orders_sent
+from swarm_supervisor._orders import LEAVE, REMOVE, RETURN, orders_sent
 from swarm_supervisor._prctl import cut_name, set_thread_name
 from swarm_supervisor.events import NodeStarted
 from swarm_supervisor.fork import ORPHANED
@@ -94,6 +94,11 @@ class Node:
         healthy_s = None if self._healthy_at is None else time.monotonic() - self._healthy_at
         signalled = self.stopping.is_set()
         return self._prospect.ends_for_good(code, healthy_s, signalled=signalled, recycles=self._recycles)
+
+    @property
+    def removed(self) -> bool:
+        """Whether this node is scaled away, so that its id is not used any more. `leaving` is True then, too."""
+        return REMOVE in orders_sent(self._orders_fd)
 
     def healthy(self) -> bool:
         """Report that this node is healthy. Call it at least every liveness_interval from the working thread.

@@ -18,7 +18,7 @@ from swarm_health import pipe as health_pipe
 from swarm_pidfd import ExitStatus, Pidfd
 from swarm_supervisor._core.messages import Reported
 from swarm_supervisor._node import DUMP_SIGNAL, MAIN_STACK_SIGNAL, QUIET_SIGNAL, STOP_SIGNALS
-from swarm_supervisor._orders import GO, LEAVE, RETURN
+from swarm_supervisor._orders import GO, LEAVE, REMOVE, RETURN
 from swarm_supervisor._prctl import signal_thread
 from swarm_supervisor._stack_text import half, stack_text
 
@@ -192,7 +192,7 @@ class NodeHandle:
 
         A spare that was not told to go holds nothing that it could leave, and its first order must be `GO`.
         """
-        if what in (LEAVE, RETURN) and not self._told_to_go:
+        if what in (LEAVE, REMOVE, RETURN) and not self._told_to_go:
             return
         self._told_to_go = self._told_to_go or what == GO
         with contextlib.suppress(BrokenPipeError, BlockingIOError):

@@ -20,9 +20,12 @@ RETURN = b"r"
 """The node has to stop, and its successor comes at once."""
 LEAVE = b"ll"
 """The node has to stop, and no successor comes, or not soon. It may follow a `RETURN`, and then it counts."""
+REMOVE = b"m"
+"""The node is scaled away. It follows a `LEAVE`."""
 _BY_NUMBER = (b"", GO, GO + RETURN)
 """The orders by their number of bytes. A node is never told to leave or return before it is told to go, and to return
-at most once. So three bytes or more include a `LEAVE`, which is the reason for its two bytes."""
+at most once. So three bytes or more include a `LEAVE`, which is the reason for its two bytes. Whether they include a
+`REMOVE` is not known then."""
 
 
 def orders_sent(pipe_fd: int) -> bytes:

@@ -21,7 +21,7 @@ from swarm_supervisor._listeners import Listeners, note
 from swarm_supervisor._loop import Loop
 from swarm_supervisor._node_handle import NodeHandle
 from swarm_supervisor._oom import OomWatch
-from swarm_supervisor._orders import GO, LEAVE, RETURN
+from swarm_supervisor._orders import GO, LEAVE, REMOVE, RETURN
 from swarm_supervisor._strangers import children, reap_strangers
 from swarm_supervisor.events import AfterFork, BeforeFork, NodeReported
 from swarm_supervisor.signals import SignalInbox
@@ -73,6 +73,7 @@ class Processes:
             messages.Dump: self._dump,
             messages.Go: lambda action: self._order(action, GO),
             messages.Leave: lambda action: self._order(action, LEAVE),
+            messages.Remove: lambda action: self._order(action, REMOVE),
             messages.Return: lambda action: self._order(action, RETURN),
             messages.Quiet: self._quiet,
         }

@@ -134,6 +134,12 @@ class Connection:
             self._changed.notify_all()
 
     @property
+    def id_is_the_apps(self) -> bool:
+        """Whether it is a static member under an id of the application's own."""
+        properties = self._owner.properties
+        return properties.instance_id is not None and not properties.static_id_may_change
+
+    @property
     def leaving(self) -> bool:
         """Whether the member leaves its group for good. An order to leave may come late: ask when the client ends."""
         return self.stopping and self._leaving()

@@ -146,13 +146,15 @@ class Runtime:
         stopping: Flag | None = None,
         quieting: Flag | None = None,
         leaving: Leaving | None = None,
+        removed: Callable[[], bool] | None = None,
     ) -> int:
         """Consume until asked to stop; block the calling thread; return the exit code.
 
         stopping, quieting: orders from outside, besides stop() and quiet(). leaving: asked at the end of each client,
         on its thread, with the exit code to come (1 for an exception); True makes static members leave their groups for
-        good. Installs no signal handler; an exception of one, such as Python's own KeyboardInterrupt, stops and drains
-        before it is raised.
+        good. removed: asked instead for members under a ``group.instance.id`` of the app's; None: leaving is. Installs
+        no signal handler; an exception of one, such as Python's own KeyboardInterrupt, stops and drains before it is
+        raised.
 
         Returns 0 after a clean stop, 1 after a fatal error of a client, the producer or a thread of the node, 4 when
         the drain took too long: threads may still be alive then, leave with os._exit. Raises ConfigurationError when a
@@ -162,7 +164,7 @@ class Runtime:
             raise RuntimeError("a Runtime runs only once; create a new one")
         self.prepare()
         try:
-            code = self._consume(stopping, quieting, leaving)
+            code = self._consume(stopping, quieting, leaving, removed)
         except BaseException as error:
             self._lifespan.leave(error, 0.0)
             self._event_loop.stop(CLOSE_GRACE_S)
@@ -171,7 +173,13 @@ class Runtime:
             raise self._lifespan.error
         return code
 
-    def _consume(self, stopping: Flag | None, quieting: Flag | None, leaving: Leaving | None) -> int:
+    def _consume(
+        self,
+        stopping: Flag | None,
+        quieting: Flag | None,
+        leaving: Leaving | None,
+        removed: Callable[[], bool] | None,
+    ) -> int:
         if self._memory is not None:
             self._departed = self._bus.call("asking for members that are dead", self._memory.departed) or []
         self._connections += [self._connect(group) for group in self._groups]
@@ -185,9 +193,9 @@ class Runtime:
                 self._wait(stopping, quieting)
             except BaseException as error:  # KeyboardInterrupt, or an exception of a user's signal handler
                 self.stop(f"{type(error).__name__} was raised")
-                self._finish(leaving, error)
+                self._finish(leaving, removed, error)
                 raise
-            code = self._finish(leaving)
+            code = self._finish(leaving, removed)
         self._bus.on_interruption = None
         self._bus.raise_interruption()
         return code
@@ -311,14 +319,17 @@ class Runtime:
             self._reminders.look(self._connections if self.phase == "running" else (), time.monotonic())
             self.producer.serve()
 
-    def _finish(self, leaving: Leaving | None, raised: BaseException | None = None) -> int:
+    def _finish(
+        self, leaving: Leaving | None, removed: Callable[[], bool] | None, raised: BaseException | None = None
+    ) -> int:
         deadline = time.monotonic() + self.drain_timeout
         misconfigured = next((one.configuration_error for one in self._connections if one.configuration_error), None)
         self._fatal = self.fatal_error()
         self._enter("stopping", self._fatal or (str(misconfigured) if misconfigured else self._stop_reason) or "")
         code = EXIT_FATAL if raised or misconfigured or self._fatal else EXIT_CLEAN
         for connection in self._connections:
-            connection.stop(deadline, leaving=functools.partial(self._leaves, leaving, code))
+            asked = (lambda _: removed()) if removed is not None and connection.id_is_the_apps else leaving
+            connection.stop(deadline, leaving=functools.partial(self._leaves, asked, code))
         for connection in self._connections:
             connection.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
         hanging = [connection for connection in self._connections if connection.thread.is_alive()]

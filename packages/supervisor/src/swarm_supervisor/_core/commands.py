@@ -49,7 +49,7 @@ def _remove(step: Step, member: Member) -> None:
     replacement.unwanted(step, member)
     life = member.main
     if life.state is not State.DEAD:
-        leaving.tell_to_leave(step, life)
+        leaving.tell_of_removal(step, life)
         stop(step, life, Cause.SCALED_DOWN, f"scaled down to {step.fleet.wanted} nodes")
     if member.main.state is State.DEAD and member.spare is None:
         del step.fleet.members[member.id]

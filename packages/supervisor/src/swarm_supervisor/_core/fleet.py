@@ -93,6 +93,8 @@ class Life:
     kills: int = 0
     told_to_leave: bool | None = None
     """Whether it was told that no successor comes soon; None: nothing yet."""
+    told_of_removal: bool = False
+    """It was told that its node is scaled away."""
     explained: str = ""
     """How a listener explained its end; "" if none did."""
     concluded: bool = False

@@ -35,6 +35,14 @@ def tell_to_leave(step: Step, life: Life) -> None:
         step.order(messages.Leave(life.node_id, life.generation))
 
 
+def tell_of_removal(step: Step, life: Life) -> None:
+    """Tell a process that its node is scaled away."""
+    tell_to_leave(step, life)
+    if life.told_to_leave and not life.told_of_removal:
+        life.told_of_removal = True
+        step.order(messages.Remove(life.node_id, life.generation))
+
+
 def successor_in_s(fleet: Fleet, member: Member, life: Life, now: float) -> float:
     """When the successor of a process that is told to stop now will start, in seconds after its end, without jitter."""
     if fleet.mode is Mode.STOPPING or member.id >= fleet.wanted:

@@ -179,6 +179,10 @@ class Leave(NodeAction, frozen=True):
     """Tell a node that has to stop that no successor comes, or not soon."""
 
 
+class Remove(NodeAction, frozen=True):
+    """Tell a node that was told to leave that it is scaled away: its id is not used any more."""
+
+
 class Return(NodeAction, frozen=True):
     """Tell a node that has to stop that its successor comes at once."""
 
@@ -206,5 +210,5 @@ class Finish(msgspec.Struct, frozen=True):
     exit_code: int
 
 
-Action = Fork | Term | Kill | Dump | Go | Leave | Return | Quiet | Conclude | Emit | Finish
+Action = Fork | Term | Kill | Dump | Go | Leave | Remove | Return | Quiet | Conclude | Emit | Finish
 """Everything that the shell can be asked to do."""
