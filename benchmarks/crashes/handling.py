@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.crashes.broker import Request
-from benchmarks.crashes.log import KEY
+from benchmarks.crashes.log import KEY, PASSED
 from swarm_consumer._scheduling.going_back import Beginning
 from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer._scheduling.partition import Partition
@@ -24,7 +24,7 @@ def fetch(life: Life, partition: Partition) -> None:
             life.broker.counts["exposed: a client continues in a new topic"] += log.excuse(life.at)
             life.at_epoch = None
     if not log.holds(life.at, life.at_epoch):
-        life.at, life.at_epoch = 0, None
+        begin_by_policy(life)
     elif life.at_epoch is None and life.cuts != log.cuts:
         life.broker.counts["exposed: cut, without an epoch"] += log.excuse(life.at)
     records = log.records[life.at : life.at + 1 + int(life.rng() * 5)]
@@ -34,11 +34,26 @@ def fetch(life: Life, partition: Partition) -> None:
     if life.log is not log:
         life.crossed = first, life.log
         life.log, life.cuts, life.again = log, log.cuts, None
+    life.new_here = False
     life.partitions.receive(partition, records)  # type: ignore[arg-type]
     if partition.went_back:
         partition.went_back = False
         life.cuts = log.cuts
         life.commit_now()
+
+
+def begin_by_policy(life: Life) -> None:
+    """Start where auto.offset.reset says: the log has lost its end, so the position of the client means nothing."""
+    log, found = life.broker.log, life.found
+    if not life.history.has("latest"):
+        life.at, life.at_epoch = 0, None
+        return
+    if life.new_here and life.placed is not None and life.at > log.end and life.decided_cuts == log.cuts:
+        by_commit = found is not None and found.log is log and log.holds(found.offset, found.epoch)
+        if by_commit and (hole := log.hole(log.end)) is not None:
+            life.history.broken(f"a note beyond the end has its owner pass record {hole}")
+    life.broker.counts["exposed: cut, under latest"] += log.excuse(log.end, PASSED)
+    life.at, life.at_epoch = log.end, None
 
 
 def take(life: Life, lane: Lane) -> None:
@@ -126,7 +141,7 @@ def transact(life: Life, run: Run) -> bool:
 
 def seek(life: Life, partition: Partition) -> None:
     target, log = partition.pending_seek, life.broker.log
-    place = 0 if target > log.end else int(target)
+    place = (log.end if life.history.has("latest") else 0) if target > log.end else int(target)
     life.at, life.at_epoch, life.cuts = place, None, log.cuts
     life.log = life.fetched = log
     life.crossed = -1, log

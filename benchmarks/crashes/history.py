@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from benchmarks.crashes.broker import Broken, Broker, Request
 from benchmarks.crashes.faults import FAULTS, outside_step
-from benchmarks.crashes.life import Judge, Life, Stage
+from benchmarks.crashes.life import Judge, JudgeEnd, Life, Stage
 from benchmarks.crashes.log import KEY
 from benchmarks.crashes.mapped import Mapped
 from benchmarks.crashes.notes import Notes
 from swarm_consumer import App, Batch, Consumer
 from swarm_consumer._scheduling.remembrance import Remembrance
-from swarm_consumer._scheduling.take_over import refusal
+from swarm_consumer._scheduling.take_over import refusal, refusal_by_end
 from swarm_consumer.routing.routes import Route
 
 HARMLESS = ("kill", "torn", "stop", "revoke", "expire", "letters", "answer lost", "partial")
@@ -21,7 +21,7 @@ HARMLESS = ("kill", "torn", "stop", "revoke", "expire", "letters", "answer lost"
 OTHERS = (
     "reset", "reset keeps metadata", "outsider", "recreate", "late", "cut", "revert", "metadata", "manual", "seek",
     "transactions", "back", "full", "gap", "reboot", "supervisor", "unanswered", "fail", "commit lost", "scribble",
-    "two machines",
+    "two machines", "latest",
 )  # fmt: skip
 Wrap = Callable[[Remembrance], Remembrance]
 
@@ -52,13 +52,14 @@ class History:
         seed: int,
         *,
         judge: Judge = refusal,
+        judge_end: JudgeEnd = refusal_by_end,
         wrap: Wrap | None = None,
         features: frozenset[str] | None = None,
         without: frozenset[str] = frozenset(),
         promising: bool | None = None,
         traced: bool = False,
     ) -> None:
-        self.seed, self.judge, self.wrap = seed, judge, wrap
+        self.seed, self.judge, self.judge_end, self.wrap = seed, judge, judge_end, wrap
         self.rng = rng = random.Random(seed)
         pick = rng.random
         drawn = {one for one in HARMLESS if pick() < 0.6}

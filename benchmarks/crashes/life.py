@@ -26,6 +26,7 @@ from swarm_consumer._scheduling.take_over import Refusal
 if TYPE_CHECKING:
     from benchmarks.crashes.history import History
 
+JudgeEnd = Callable[[Remembered, int | None], Refusal | None]
 Judge = Callable[[Remembered, int | None, str | None, int], Refusal | None]
 
 
@@ -69,6 +70,9 @@ class Life:
         self.found: Kept | None = None
         self.placed: tuple[int, int | None] | None = None
         self.unanswered = False
+        self.decided_cuts = 0
+        self.new_here = False
+        """Nothing was fetched since it was assigned."""
         self.promised: tuple[Life | None, int | None] = None, None
 
     def _claim(self, key: Key) -> Place | None:
@@ -134,7 +138,7 @@ class Life:
         self.stage = Stage.JOINED
 
     def _decide(self) -> None:
-        self.placed = None
+        self.placed, self.decided_cuts = None, self.broker.log.cuts
         self.stage = Stage.JUDGED
         note = None if self.unanswered else self.memory.recall(SCOPE, [KEY]).get(KEY)
         if note is None:
@@ -142,6 +146,9 @@ class Life:
         found, history = self.found, self.history
         offset, metadata = (None, None) if found is None else (found.offset, found.metadata)
         why = history.judge(note, offset, metadata, history.now)
+        if why is None:
+            is_silent = history.has("unanswered") and self.rng() < 0.2
+            why = history.judge_end(note, None if is_silent else self.broker.log.end)
         self.broker.counts["taken over" if why is None else why.name] += 1
         if why is None:
             assert note.position is not None, "a note without a position is taken over"
@@ -155,6 +162,7 @@ class Life:
         history.last = self
         partition = self.partition = self.partitions.assign(KEY, history.route, history.now_s)
         (self.lane,) = partition.lanes
+        self.new_here = True
         self.stage, self.released, self.sure_epoch, self.again = Stage.OPEN, False, None, None
         start = placed[0] if placed is not None else found.offset if found is not None else None
         sure = not history.transactions

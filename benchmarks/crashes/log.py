@@ -5,8 +5,8 @@ from __future__ import annotations
 KEY = ("flights", 0)
 SCOPE = "broker\0group"
 
-OPEN, HANDLED, EXCUSED = 0, 1, 2
-"""What became of a record: nothing, a handler was given it, or someone went past it on purpose."""
+OPEN, HANDLED, EXCUSED, PASSED = 0, 1, 2, 3
+"""What became of a record: nothing, a handler was given it, someone went past it on purpose, or the client did."""
 
 
 class Record:
@@ -81,11 +81,11 @@ class Log:
         found = self.done.find(OPEN, 0, end)
         return None if found < 0 else found
 
-    def excuse(self, end: int) -> int:
+    def excuse(self, end: int, what: int = EXCUSED) -> int:
         """Pass over all open records before `end`; return how many there were."""
         count = self.done.count(OPEN, 0, end)
         if count:
-            self.done[:end] = self.done[:end].replace(b"\x00", b"\x02")
+            self.done[:end] = self.done[:end].replace(b"\x00", bytes([what]))
         return count
 
     def wanted_no_more(self) -> None:
@@ -97,5 +97,5 @@ class Log:
     def wanted_again(self, first: int, before: int) -> None:
         """Want everything from `first` on to be handled again, except what was since `before`."""
         for offset in range(first, self.end):
-            if self.stamps[offset] < before:
+            if self.stamps[offset] < before and self.done[offset] != PASSED:
                 self.done[offset] = OPEN

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.crashes.life import Judge
 from swarm_consumer._scheduling import take_over
 from swarm_consumer._scheduling.ledger import Key, Ledger
 from swarm_consumer._scheduling.remembrance import CLAIM_PREFIX, Member, Place, Remembered, Remembrance
@@ -27,10 +26,15 @@ class _Without(ast.NodeTransformer):
         self.taken |= named
         return None if named else node
 
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        named = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)} & set(self._rules)
+        self.taken |= named
+        return ast.Return(ast.Constant(None)) if named else node
 
-def without(*rules: Refusal) -> Judge:
+
+def without(*rules: Refusal, of: Callable[..., Any] = take_over.refusal) -> Any:
     """The real decision, with the `if` of each of these rules taken out of its source."""
-    tree = ast.parse(inspect.getsource(take_over.refusal))
+    tree = ast.parse(inspect.getsource(of))
     names = {rule.name for rule in rules}
     taking = _Without(names)
     tree = ast.fix_missing_locations(taking.visit(tree))
@@ -38,8 +42,7 @@ def without(*rules: Refusal) -> Judge:
         raise LookupError(f"no rule in the decision for {names - taking.taken}")
     scope: dict[str, Any] = dict(vars(take_over))
     exec(compile(tree, "take_over without a rule", "exec"), scope)
-    judge: Judge = scope["refusal"]
-    return judge
+    return scope[of.__name__]
 
 
 def _twice_as_far(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,9 +11,9 @@ from benchmarks.crashes.history import History
 
 EXPECTED = (
     "taken over", "OTHER_BOOT", "COMMIT_GONE", "WENT_BACK", "RELEASED", "NO_POSITION", "AS_FAR", "INCOMPLETE",
-    "NO_COMMIT_SEEN", "APPLICATION_METADATA", "OTHER_COMMIT", "TOO_OLD", "commit fenced",
+    "NO_COMMIT_SEEN", "APPLICATION_METADATA", "OTHER_COMMIT", "TOO_OLD", "BEYOND_END", "END_UNKNOWN", "commit fenced",
 )  # fmt: skip
-"""What comes in some thousand histories."""
+"""What comes in some ten thousand histories."""
 
 
 def breaks(seed: int, **options: Any) -> str | None:
