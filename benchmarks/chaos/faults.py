@@ -25,6 +25,8 @@ from swarm_supervisor import NodeSnapshot
 SEEN_WITHIN_S = 15.0
 READ_WITHIN_S = 2.0
 """What is written to the log is known here by then."""
+AHEAD = 50
+"""How far ahead of the end of its partition a record that kills is, so that no batch with it has begun."""
 RECONNECT_S = 5.0
 """What clients may take to be back at the broker, once it can be reached."""
 
@@ -70,6 +72,15 @@ class Scene:
     member_properties: dict[str, str]
     misbehaved: Callable[[int, float], bool]
     """Whether the log tells that a process has misbehaved since a moment."""
+    poisoned: Callable[[float], list[int]]
+    """Which processes were given a record that kills, since a moment."""
+    given_up: Callable[[int, int], bool]
+    """Whether a record is a dead letter because processes died with it."""
+    ends: Callable[[], list[int]]
+    """The next offset of each partition."""
+    notes_survive: bool
+    """Whether the notes of nodes outlive their supervisor."""
+    max_deaths: int
 
     def node(self, fault: Fault) -> NodeSnapshot:
         """Pick a node that runs."""
@@ -190,6 +201,40 @@ def _ordered(what: str, ends: bool) -> Callable[[Fault, Scene, Injected], None]:
     return order
 
 
+def _poison(what: str) -> Callable[[Fault, Scene, Injected], None]:
+    """A record that kills each process that is given it, until it is given up and everything else continues."""
+
+    def kill_with_a_record(fault: Fault, scene: Scene, injected: Injected) -> None:
+        ends = scene.ends()
+        partition = int(fault.amount * len(ends))
+        offset = ends[partition] + AHEAD
+        path, draft = scene.orders / "poison", scene.orders / "draft-poison"
+        draft.write_text(f"{partition} {offset} {what}")
+        asked = time.monotonic()
+        draft.rename(path)
+        try:
+            _expect(lambda: scene.poisoned(asked), f"partition {partition} offset {offset} handed out")
+            _seen(injected, f"partition {partition} offset {offset}")
+            _expect(lambda: scene.given_up(partition, offset), "a dead letter", injected.bound_s)
+        finally:
+            path.unlink(missing_ok=True)
+        deaths = len(scene.poisoned(asked))
+        injected.detail += f", given up after {deaths} deaths, {time.monotonic() - injected.seen_at:.1f} s"
+        if deaths > scene.max_deaths:
+            raise NotSeen(f"{deaths} processes died with it, max_deaths is {scene.max_deaths}")
+
+    return kill_with_a_record
+
+
+def _scribble(fault: Fault, scene: Scene, injected: Injected) -> None:
+    # Every process that runs now writes to entries whose names may be destroyed.
+    with scene.lock:
+        scene.ledger.spoilt(_pid(node) for node in scene.keeper.running())
+    _ordered(f"scribble={int(1e6 * fault.amount)}", ends=True)(fault, scene, injected)
+    with scene.lock:
+        scene.ledger.spoilt(_pid(node) for node in scene.keeper.running())
+
+
 def _pid(node: NodeSnapshot) -> int:
     assert node.pid is not None
     return node.pid
@@ -200,8 +245,12 @@ def _pid(node: NodeSnapshot) -> int:
 
 def _supervisor_kill(fault: Fault, scene: Scene, injected: Injected) -> None:
     starts = scene.keeper.starts
+    nodes = [_pid(node) for node in scene.keeper.running()]
     pid = scene.keeper.signal(signal.SIGKILL)
     _expect(lambda: processes.gone(pid), f"supervisor {pid} gone")
+    with scene.lock:
+        for node in nodes:
+            scene.ledger.died(node, time.monotonic(), kept=scene.notes_survive)
     _seen(injected, f"pid {pid}")
     _expect(lambda: scene.keeper.starts > starts, "a new supervisor")
     _expect(lambda: len(scene.keeper.running()) == scene.nodes, "all nodes of the new supervisor", 60)
@@ -388,6 +437,9 @@ _FAULTS: dict[str, Callable[[Fault, Scene, Injected], None]] = {
     "node-stop-long": _node_stop_long,
     "node-term": _node_term,
     "node-exit": _ordered("exit=7", ends=True),
+    "record-segfault": _poison("segfault"),
+    "record-hang": _poison("sleep"),
+    "scribble": _scribble,
     "handler-hang": _ordered("hang", ends=True),
     "handler-raise": _ordered("raise", ends=False),
     "handler-long": _ordered("long=15", ends=True),

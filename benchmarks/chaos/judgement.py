@@ -62,6 +62,16 @@ def of_silences(silences: Iterable[Silence], faults: Sequence[Injected], started
     return found
 
 
+def cause_of(start: float, end: float, faults: Sequence[Injected]) -> str:
+    """Return the kind of fault that a stretch of time is due to: the last one that was not over; "" for none."""
+    found = ""
+    for fault in faults:
+        over = max(fault.recovered_at or float("inf"), fault.healed_at)
+        if fault.seen_at and fault.started - AROUND_S <= end and start <= over + AROUND_S:
+            found = fault.kind
+    return found
+
+
 def of_samples(samples: Sequence[Sample]) -> list[str]:
     """Say what a supervisor, or its nodes, hold more and more of."""
     found = []

@@ -4,7 +4,8 @@ It is told what was produced, what nodes wrote down as they handled it, and whic
 says what is wrong. Two things that look alike are told apart:
 
 - A *replay* goes back at the beginning of a batch and then follows the order again. At-least-once allows it, within a
-  bound: what was in flight, and what was finished since the last commit.
+  bound: what was in flight, and what was finished since the last commit. Where a process died whose notes survive
+  and are believed, only the batch that it had at work.
 - A *reordering* is a record that is handled after a later one of its key, without the later one being handled again
   behind it; or a step other than +1 inside a batch. Nothing allows it.
 """
@@ -12,12 +13,30 @@ says what is wrong. Two things that look alike are told apart:
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from benchmarks.chaos.records import BatchBegun, Handled, Numbered
+from benchmarks.chaos.records import BatchBegun, Continued, Handled, NoteRefused, Numbered
 
 NEVER = float("inf")
-GAP_S = 1.0
+GAP_S = 0.25
 """Silences of a partition shorter than this are not written down."""
+
+
+SETTLED_S = 2.0
+"""An owner needs so long until a commit of its own makes its notes sure, on a busy machine too."""
+
+
+class Cause(StrEnum):
+    """Why a partition went back."""
+
+    KEPT = "a death, its notes believed"
+    """Only the batch at work may be repeated."""
+    REFUSED = "a death, its notes refused"
+    YOUNG = "a death, its notes too young"
+    """The owner had the partition for less than `SETTLED_S`, or nothing could be committed at the time."""
+    GONE = "a death, no notes"
+    """They were not kept, ended with the supervisor, or were spoilt on purpose."""
+    OTHER = "a hand-over, a retry, an outage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,13 @@ class Replay:
     records: int = 0
     wrong: str = ""
     """Why it is out of bounds; "" while it is not."""
+    former: int = 0
+    """The process that had the partition before."""
+    held_s: float = 0.0
+    """For how long that one had handled it."""
+    outage: bool = False
+    """Nothing could be committed at some time since the former owner had its last batch."""
+    cause: Cause = Cause.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +131,12 @@ class Account:
     silences: list[Silence]
     times: dict[int, int]
     """How often records were handled -> how many records."""
+    refusals: dict[str, int]
+    """Why notes were not believed -> how often."""
+    continued: int
+    """How often a partition continued at a note beyond what was committed."""
+    letters: int
+    """Records that were given up because processes died with them."""
     by_incarnation: dict[str, int]
     """Records handled by each process: "node.generation (pid)"."""
 
@@ -134,6 +166,8 @@ class _Writer:
     """One process at one partition."""
 
     last: int = -1
+    since: float = 0.0
+    """When it had its first batch since another process had the partition."""
     in_batch: dict[str, int] = field(default_factory=dict)
     replay: Replay | None = None
 
@@ -156,6 +190,12 @@ class Ledger:
         self._corrupted: list[Incident] = []
         self._no_commits: list[Span] = []
         self._suspended: dict[int, list[Span]] = defaultdict(list)
+        self._deaths: dict[int, tuple[float, bool]] = {}
+        self._refused: dict[tuple[int, int], float] = {}
+        self._refusals: Counter[str] = Counter()
+        self._continued = 0
+        self._spoilt: set[int] = set()
+        self._letters: set[tuple[int, int]] = set()
 
     # -- what is told ----------------------------------------------------------------------------------------------
 
@@ -193,6 +233,32 @@ class Ledger:
         spans = self._suspended[pid]
         self._suspended[pid] = [span if span.end < NEVER else Span(span.start, at) for span in spans]
 
+    def died(self, pid: int, at: float, *, kept: bool) -> None:
+        """Note that a process ended without giving its partitions up; kept: its notes outlive it."""
+        self._deaths[pid] = at, kept
+
+    def spoilt(self, pids: Iterable[int]) -> None:
+        """Note that what these processes have written, and write, may be destroyed."""
+        self._spoilt.update(pids)
+
+    def continues(self, told: Continued) -> None:
+        """Note that a new owner believes a note."""
+        self._continued += 1
+
+    def refuses(self, told: NoteRefused) -> None:
+        """Note that a new owner does not believe a note."""
+        self._refusals[told.reason] += 1
+        self._refused[told.pid, told.partition] = told.at
+
+    @property
+    def letters(self) -> set[tuple[int, int]]:
+        """Where the records were that are dead letters."""
+        return self._letters
+
+    def lettered(self, partition: int, offset: int) -> None:
+        """Note that a record was given up, and is a dead letter."""
+        self._letters.add((partition, offset))
+
     def batch(self, begun: BatchBegun) -> None:
         """Note that a node was given a batch."""
         self._names.setdefault(begun.pid, f"{begun.node}.{begun.generation} ({begun.pid})")
@@ -206,6 +272,8 @@ class Ledger:
             self._replays.append(writer.replay)
         elif writer.replay.late:
             self._check_late(writer.replay, begun.last)
+        if partition.owner != begun.pid:
+            writer.since = begun.at
         partition.owner = begun.pid
         partition.batch_at, partition.batch_first = begun.at, begun.first
 
@@ -239,7 +307,8 @@ class Ledger:
         """Return how many records were produced, and how many handled at least once."""
         return (
             sum(map(len, self._produced.values())),
-            sum(len(partition.content) for partition in self._partitions.values()),
+            sum(len(partition.content) for partition in self._partitions.values())
+            + sum(offset not in self._partitions[partition].content for partition, offset in self._letters),
         )
 
     def acknowledged(self) -> Iterator[tuple[int, int, Numbered]]:
@@ -255,12 +324,19 @@ class Ledger:
             content = self._partitions[number].content
             for offset, (record, at) in records.items():
                 if offset not in content:
+                    if (number, offset) in self._letters:
+                        continue
                     lost.append(Incident(at, number, offset, f"{record.key} {record.sequence} was never handled"))
                 elif content[offset] != record:
                     corrupted.append(Incident(at, number, offset, f"{record} was handled as {content[offset]}"))
         for number, partition in self._partitions.items():
             for offset in partition.content.keys() - self._produced[number].keys():
                 corrupted.append(Incident(0.0, number, offset, "was handled and never acknowledged to the producer"))
+        for number, offset in self._letters:
+            if offset in self._partitions[number].content:
+                corrupted.append(Incident(0.0, number, offset, "is a dead letter, and was handled too"))
+        for replay in self._replays:
+            self._judge(replay)
         times = Counter(count for partition in self._partitions.values() for count in partition.times.values())
         wrong = [
             Incident(replay.at, replay.partition, replay.first, f"replay by pid {replay.pid}: {replay.wrong}")
@@ -278,6 +354,9 @@ class Ledger:
             replays=[replay for replay in self._replays if replay.records],
             silences=self._silences(),
             times=dict(sorted(times.items())),
+            refusals=dict(self._refusals.most_common()),
+            continued=self._continued,
+            letters=len(self._letters),
             by_incarnation={self._names.get(pid, f"? ({pid})"): count for pid, count in self._count.items()},
         )
 
@@ -341,6 +420,9 @@ class Ledger:
             committed=partition.committed,
             late=late,
         )
+        replay.former = partition.owner
+        replay.held_s = partition.batch_at - self._writers[partition.owner, begun.partition].since
+        replay.outage = bool(_overlap(self._no_commits, Span(partition.batch_at - SETTLED_S, begun.at)))
         if late:
             self._check_late(replay, begun.last)
         elif begun.first < partition.committed and not self._stood_still(begun):
@@ -351,6 +433,25 @@ class Ledger:
                 f"{self.bound.uncommitted_s:.1f} s"
             )
         return replay
+
+    def _judge(self, replay: Replay) -> None:
+        """Find out why a partition went back, and hold it to the batch at work if its notes must have been believed."""
+        died_at, kept = self._deaths.get(replay.former, (NEVER, False))
+        if died_at > replay.at or replay.former == replay.pid:
+            return  # as told when it happened: no one died
+        if not kept or replay.former in self._spoilt:
+            replay.cause = Cause.GONE
+        elif self._refused.get((replay.pid, replay.partition), 0.0) > died_at:
+            replay.cause = Cause.REFUSED
+        elif replay.held_s < SETTLED_S or replay.outage:
+            replay.cause = Cause.YOUNG
+        else:
+            replay.cause = Cause.KEPT
+            if replay.uncommitted_s and not replay.wrong:
+                replay.wrong = (
+                    f"goes back behind the batch that pid {replay.former} had at work, to work finished "
+                    f"{replay.uncommitted_s:.1f} s before it, although nothing refused its notes"
+                )
 
     def _stood_still(self, begun: BatchBegun) -> bool:
         return any(span.start <= begun.at <= span.end + self.bound.uncommitted_s for span in self._suspended[begun.pid])

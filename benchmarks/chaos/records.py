@@ -87,7 +87,36 @@ class MemberSeen:
         return f"M {self.at:.6f} {self.pid} {self.node} {self.what}\n"
 
 
-Entry = BatchBegun | Handled | Misbehaved | MemberSeen
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """A new owner continues where a dead one was, by its note; `committed` is what commits alone would have given."""
+
+    at: float
+    pid: int
+    partition: int
+    position: int
+    committed: int
+
+    def line(self) -> str:
+        """Return it as a line of the log."""
+        return f"T {self.at:.6f} {self.pid} {self.partition} {self.position} {self.committed}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRefused:
+    """A new owner does not believe the note of a dead one."""
+
+    at: float
+    pid: int
+    partition: int
+    reason: str
+
+    def line(self) -> str:
+        """Return it as a line of the log."""
+        return f"X {self.at:.6f} {self.pid} {self.partition} {self.reason}\n"
+
+
+Entry = BatchBegun | Handled | Misbehaved | MemberSeen | Continued | NoteRefused
 
 
 def parse(line: str) -> Entry:
@@ -105,4 +134,10 @@ def parse(line: str) -> Entry:
     if kind == "M" and len(fields) == 4:
         at, pid, node, what = fields
         return MemberSeen(float(at), int(pid), int(node), what)
+    if kind == "T" and len(fields) == 5:
+        at, *numbers = fields
+        return Continued(float(at), *map(int, numbers))
+    if kind == "X" and len(fields) >= 4:
+        at, pid, partition, *words = fields
+        return NoteRefused(float(at), int(pid), int(partition), " ".join(words))
     raise ValueError(f"not a line of the log: {line!r}")

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.faults import Injected
+from benchmarks.chaos.judgement import cause_of
+from benchmarks.chaos.ledger import GAP_S, Cause
 from benchmarks.chaos.run import Outcome, as_json
 
 LISTED = 10
@@ -35,7 +37,7 @@ def text(outcome: Outcome) -> str:
     plan, account = outcome.plan, outcome.account
     seen = [fault for fault in outcome.faults if fault.seen_at]
     kinds = {fault.kind for fault in seen}
-    membership = f"{plan.protocol}{', static' if plan.static else ''}"
+    membership = f"{plan.protocol}{''.join(f', {word}' for word in _modes(outcome))}"
     lines = [
         f"Chaos: {plan.minutes:g} minutes, seed {plan.seed}, {plan.nodes} nodes, {plan.partitions} partitions, "
         f"{plan.rate:g} records/s, group protocol {membership}",
@@ -56,6 +58,10 @@ def text(outcome: Outcome) -> str:
         "  fault             seen   recovery after the end of the fault, s   bound, s",
         "                           median     longest",
         *_by_kind(seen),
+        "",
+        *_by_cause(outcome),
+        "",
+        *_notes(outcome),
         "",
         "  longest silence of each partition, s",
         "  " + _silences(outcome),
@@ -86,11 +92,73 @@ def command(outcome: Outcome) -> str:
     """Return the command that runs the same schedule again."""
     plan = outcome.plan
     static = " --static" if plan.static else ""
-    only = f" --only {','.join(sorted(plan.only))}" if plan.only else ""
+    static += "".join(
+        f" --{name} {value}"
+        for name, value in (("membership", plan.membership), ("memory", plan.memory))
+        if value != "auto"
+    )
+    only = " --lies" if plan.lies else ""
+    only += "".join(f" --with {kind}" for kind in sorted(plan.asked))
+    only += f" --only {','.join(sorted(plan.only))}" if plan.only else ""
     return (
         f"hatch run chaos --minutes {plan.minutes:g} --seed {plan.seed} --nodes {plan.nodes} "
         f"--protocol {plan.protocol}{static}{only}"
     )
+
+
+def _modes(outcome: Outcome) -> list[str]:
+    plan = outcome.plan
+    words = ["static ids of the user's"] if plan.static else []
+    words += [f"{name} {value}" for name, value in (("membership", plan.membership), ("notes", plan.memory))]
+    return [*words, "recall lies"] if plan.lies else words
+
+
+def _by_cause(outcome: Outcome) -> list[str]:
+    """For each kind of fault: what was repeated meanwhile, and the longest silence of any partition."""
+    repeated: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for replay in outcome.account.replays:
+        row = repeated[cause_of(replay.at, replay.at, outcome.faults)]
+        row[0] += 1
+        row[1] += replay.records
+        row[2] += bool(replay.wrong)
+    longest: dict[str, float] = {}
+    for silence in outcome.account.silences:
+        cause = cause_of(silence.span.start, silence.span.end, outcome.faults)
+        longest[cause] = max(longest.get(cause, 0.0), silence.span.length_s)
+    lines = ["  due to            replays  records again  out of bounds  longest silence of a partition, s"]
+    kinds = {fault.kind for fault in outcome.faults if fault.seen_at}
+    for cause in [*sorted(kinds), ""]:
+        replays, records, wrong = repeated[cause]
+        silence_s = f"{longest[cause]:.2f}" if cause in longest else f"< {GAP_S:g}"
+        lines.append(f"  {cause or 'no fault':<17} {replays:>7} {records:>14,} {wrong:>14} {silence_s:>34}")
+    return lines
+
+
+def _notes(outcome: Outcome) -> list[str]:
+    """What became of notes, and what the deaths cost."""
+    account = outcome.account
+    lines = ["  a partition went back because of              times  records again  the most  out of bounds"]
+    for cause in Cause:
+        found = [replay for replay in account.replays if replay.cause == cause]
+        records = [replay.records for replay in found]
+        wrong = sum(bool(replay.wrong) for replay in found)
+        lines.append(f"  {cause:<44} {len(found):>6} {sum(records):>14,} {max(records, default=0):>9} {wrong:>14}")
+    lines.append(
+        f"  continued at a note {account.continued:,} times; refused {sum(account.refusals.values()):,} times; "
+        f"given up because processes died with them: {account.letters:,} records"
+    )
+    lines += [f"  {count:>5}  {reason}" for reason, count in account.refusals.items()]
+    judged = [verdict for verdict in outcome.verdicts if verdict.bound_s is not None]
+    silent = [verdict.silence_s for verdict in judged if verdict.silence_s is not None]
+    longest = f"{max(silent):.2f} s" if silent else f"below {GAP_S:g} s" if judged else "unknown"
+    slowness = "unknown" if outcome.slowness is None else f"{outcome.slowness:.1f} times"
+    lines.append(
+        f"  sudden deaths of nodes {len(outcome.verdicts)}, of them {len(judged)} with nothing else at the time: "
+        f"longest until all partitions were at work {longest}; beyond restart delay and "
+        f"{outcome.plan.times.away:g} s: {sum(verdict.wrong for verdict in judged)}; "
+        f"the machine took {slowness} as long as an idle one"
+    )
+    return lines
 
 
 def _second_group(outcome: Outcome) -> list[str]:
@@ -117,10 +185,13 @@ def _by_kind(seen: Iterable[Injected]) -> list[str]:
 
 
 def _silences(outcome: Outcome) -> str:
-    longest: dict[int, float] = dict.fromkeys(range(outcome.plan.partitions), 0.0)
+    longest: dict[int, float] = {}
     for silence in outcome.account.silences:
-        longest[silence.partition] = max(longest[silence.partition], silence.span.length_s)
-    return "  ".join(f"{number}: {length:.1f}" for number, length in sorted(longest.items()))
+        longest[silence.partition] = max(longest.get(silence.partition, 0.0), silence.span.length_s)
+    return "  ".join(
+        f"{number}: {longest[number]:.1f}" if number in longest else f"{number}: < {GAP_S:g}"
+        for number in range(outcome.plan.partitions)
+    )
 
 
 def _supervisors(outcome: Outcome) -> list[str]:

@@ -14,17 +14,18 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from benchmarks.chaos import groups, judgement, processes
+from benchmarks.chaos import deaths, groups, judgement, processes
 from benchmarks.chaos.audit import Audit
+from benchmarks.chaos.canary import Canary
 from benchmarks.chaos.faults import Injected, Scene, inject
 from benchmarks.chaos.keeper import ORPHANS_GONE_S, End, Keeper
 from benchmarks.chaos.ledger import Account, Bound, Ledger
 from benchmarks.chaos.processes import wait_until
 from benchmarks.chaos.producer import SteadyProducer
 from benchmarks.chaos.proxy import ProxyProcess
-from benchmarks.chaos.records import BatchBegun, Handled, Misbehaved, parse
+from benchmarks.chaos.records import BatchBegun, Continued, Handled, Misbehaved, NoteRefused, parse
 from benchmarks.chaos.sample import Sample
-from benchmarks.chaos.schedule import Fault, Times, faults
+from benchmarks.chaos.schedule import JOIN_S, Fault, Times, faults
 from swarm_consumer.testing import KafkaBroker, read_all
 
 GIVE_UP_S = 90.0
@@ -32,6 +33,10 @@ GIVE_UP_S = 90.0
 COMMIT_SLACK_S = 2.0
 """What storing, the way to the broker and a busy machine may add to the interval between two commits."""
 MEMORY_LIMIT_MB = 200
+MAX_DEATHS = 3
+"""That of `app.py`."""
+OTHERS_HEAR_S = 5.0
+"""Under group.protocol=consumer members hear of a change at their next heartbeat, which the broker sets."""
 HELD_MESSAGES = 500
 """What a cut-off owner may have at hand: four batches of 100, and the one at work."""
 
@@ -48,10 +53,41 @@ class Plan:
     rate: float = 400.0
     protocol: str = "classic"
     static: bool = False
+    """With a group.instance.id of the user's."""
+    membership: str = "auto"
+    memory: str = "auto"
+    """auto, off, or file: one in /dev/shm, which outlives the supervisor."""
+    lies: bool = False
+    """What nodes recall is often not what was noted."""
     only: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
     times: Times = field(default_factory=Times)
     kafka: tuple[str, ...] = ()
     """More properties of the swarm's clients, as name=value."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether notes outlive their node, and are what it wrote."""
+        return self.memory != "off" and not self.lies
+
+    @property
+    def static_ids(self) -> bool:
+        """Whether nodes are static members."""
+        automatic = self.membership == "auto" and self.protocol == "classic"
+        return self.static or self.membership == "static" or automatic
+
+    def waits(self) -> Times:
+        """Return the times with what partitions of a member that died wait for.
+
+        A static member of a classic group comes back. All others are evicted by the successor, which reads their
+        member ids in the notes; without notes they wait for the end of the session.
+        """
+        if self.protocol == "classic" and self.static_ids:
+            return Times()
+        session_s = Times().session_timeout
+        if self.memory == "off" or self.lies:
+            return Times(away=session_s + JOIN_S)
+        return Times(away=OTHERS_HEAR_S + JOIN_S, unnamed=session_s)
 
 
 @dataclass(slots=True)
@@ -73,6 +109,10 @@ class Outcome:
     """Second -> records that were produced and not yet handled by anybody."""
     problems: list[str]
     """Everything besides the account that must not be."""
+    verdicts: list[deaths.Verdict] = field(default_factory=list)
+    """What each death of a node cost."""
+    slowness: float | None = None
+    """How much slower than an idle one the machine was on average; None: unknown."""
     audit: Audit = field(default_factory=Audit)
     """The account of the second group."""
     broker_errors: Counter[str] = field(default_factory=Counter)
@@ -86,8 +126,8 @@ class Run:
         self.plan = plan
         self.folder = folder
         # With group.protocol=classic librdkafka commits nothing while it waits for the answer to JoinGroup, and that
-        # comes when the session of the member that vanished is over.
-        rebalance_s = plan.times.session_timeout if plan.protocol == "classic" else 0.0
+        # comes when a member that vanished is back, or its session is over.
+        rebalance_s = plan.times.rejoin if plan.protocol == "classic" else 0.0
         self.ledger = Ledger(Bound(plan.times.commit_interval + rebalance_s + COMMIT_SLACK_S, HELD_MESSAGES))
         self.audit = Audit()
         self.lock = threading.Lock()
@@ -99,6 +139,11 @@ class Run:
         self.lag: dict[int, int] = {}
         self._waiting: list[Injected] = []
         self._misbehaved: dict[int, float] = {}
+        self._poisoned: list[tuple[float, int]] = []
+        self._killers: set[tuple[int, int]] = set()
+        self._letters_asked = 0.0
+        self._canary = Canary()
+        self._notes = Path("/dev/shm") / f"chaos-{uuid.uuid4().hex[:8]}.progress"
         self._unique = uuid.uuid4().hex[:8]
         self._ending = threading.Event()
         self._started = time.monotonic()
@@ -113,6 +158,7 @@ class Run:
         with KafkaBroker(properties=properties) as broker:
             broker.create_topic(topic, plan.partitions)
             broker.create_topic(_dead(topic), 1)
+            broker.create_topic(_killers(topic), 1)
             proxy = ProxyProcess(int(broker.bootstrap.rpartition(":")[2]))
             keeper = self._keeper(broker, proxy, topic, group, short)
             producer = SteadyProducer(
@@ -125,6 +171,7 @@ class Run:
                 threading.Thread(target=self._count, name="count"),
             ]
             try:
+                self._canary.start()
                 keeper.start()
                 if not wait_until(lambda: len(keeper.running()) == plan.nodes, 60.0, 0.1):
                     raise RuntimeError(f"the swarm did not start:\n{keeper.log.read_text()[-3000:]}")
@@ -135,7 +182,9 @@ class Run:
                 producer.start()
                 scene = Scene(
                     keeper, broker, proxy, self.ledger, self.lock, plan.times, plan.nodes, short, group, topic,
-                    self._member_properties(), self._has_misbehaved,
+                    self._member_properties(), self._has_misbehaved, self._given_poison,
+                    lambda partition, offset: self._given_up(broker.bootstrap, _killers(topic), partition, offset),
+                    lambda: list(producer.ends), plan.memory == "file" and plan.kept, MAX_DEATHS,
                 )  # fmt: skip
                 self._drive(scene)
                 producer.finish(60.0)
@@ -143,6 +192,7 @@ class Run:
                 self._settled(keeper)
                 exit_code = keeper.stop(plan.times.stop + 30.0)
                 self._read_letters(broker.bootstrap, _dead(topic))
+                self._read_killers(broker.bootstrap, _killers(topic))
                 time.sleep(0.3)  # the last lines of the log
             finally:
                 self._ending.set()
@@ -152,6 +202,8 @@ class Run:
                     if thread.ident is not None:
                         thread.join()
                 proxy.close()
+                self._canary.close()
+                self._notes.unlink(missing_ok=True)
                 if broker.folder is not None:
                     shutil.copy(broker.folder / "kafka.log", self.folder)
                 shutil.rmtree(short, ignore_errors=True)
@@ -196,7 +248,7 @@ class Run:
                 self._ending.wait(5.0)
 
     def _faults(self) -> Iterator[Fault]:
-        return faults(self.plan.seed, self.plan.only)
+        return faults(self.plan.seed, self.plan.only, asked=self.plan.asked, notes=self.plan.memory != "off")
 
     def _recovered(self, injected: Injected) -> bool:
         return bool(wait_until(lambda: injected.recovered_at, injected.bound_s + GIVE_UP_S))
@@ -274,6 +326,12 @@ class Run:
                 self.handled_per_s[int(done.at - self._started)] += 1
             case Misbehaved() as what:
                 self._misbehaved[what.pid] = what.at
+                if what.kind.startswith("poison="):
+                    self._poisoned.append((what.at, what.pid))
+            case Continued() as told:
+                self.ledger.continues(told)
+            case NoteRefused() as told:
+                self.ledger.refuses(told)
 
     def _note_recoveries(self) -> None:
         for injected in list(self._waiting):
@@ -288,6 +346,35 @@ class Run:
             place = headers.get("swarm-source-partition"), headers.get("swarm-source-offset")
             with self.lock:
                 self.audit.letter(*(int(text or -1) for text in place))
+
+    def _given_poison(self, since: float) -> list[int]:
+        with self.lock:
+            return [pid for at, pid in self._poisoned if at >= since]
+
+    def _given_up(self, bootstrap: str, topic: str, partition: int, offset: int) -> bool:
+        """Whether a record is a dead letter. Asked at most twice a second: each time all letters are read."""
+        with self.lock:
+            self._killers.add((partition, offset))
+        if time.monotonic() - self._letters_asked < 0.5:
+            return False
+        self._read_killers(bootstrap, topic)
+        self._letters_asked = time.monotonic()
+        with self.lock:
+            return (partition, offset) in self.ledger.letters
+
+    def _read_killers(self, bootstrap: str, topic: str) -> None:
+        """Enter every record that was given up because processes died with it; no other may be."""
+        for record in read_all(bootstrap, topic):
+            headers = dict(record.headers)
+            place = (int(headers.get("swarm-source-partition") or -1), int(headers.get("swarm-source-offset") or -1))
+            with self.lock:
+                known = place in self.ledger.letters
+                self.ledger.lettered(*place)
+                if place not in self._killers and not known:
+                    self.problems.append(f"partition {place[0]} offset {place[1]} kills no process and was given up")
+                error = headers.get("swarm-error") or ""
+                if not known and "NodeDied" not in error:
+                    self.problems.append(f"partition {place[0]} offset {place[1]} is a dead letter with {error!r}")
 
     def _has_misbehaved(self, pid: int, since: float) -> bool:
         with self.lock:
@@ -329,7 +416,6 @@ class Run:
         kafka = {
             **broker.client_settings("consumer" if plan.protocol == "consumer" else "classic"),
             **self._member_properties(),
-            "auto.commit.interval.ms": int(1000 * times.commit_interval),
             "max.poll.interval.ms": int(1000 * times.max_poll_interval),
         }
         del kafka["bootstrap.servers"]
@@ -347,6 +433,10 @@ class Run:
             arguments += [f"--{name.replace('_', '-')}", str(getattr(times, name))]
         if plan.static:
             arguments += ["--group-instance-id", "chaos"]
+        if plan.membership != "auto":
+            arguments += ["--membership", plan.membership]
+        if plan.memory != "auto":
+            arguments += ["--progress-memory", "off" if plan.memory == "off" else str(self._notes)]
         environment = {
             "CHAOS_LOG": str(log),
             "CHAOS_ORDERS": str(short),
@@ -355,6 +445,8 @@ class Run:
             "CHAOS_AUDIT_LOG": str(audit),
             "CHAOS_AUDIT_GROUP": f"{group}-audit",
             "CHAOS_DEAD_TOPIC": _dead(topic),
+            "CHAOS_KILLED_TOPIC": _killers(topic),
+            "CHAOS_LIES": str(plan.seed) if plan.lies else "",
             "SWARM_RESTART_DELAY_MAX": str(times.restart_delay_max),
             "SWARM_STABLE_AFTER": str(times.stable_after),
         }
@@ -363,10 +455,7 @@ class Run:
     def _member_properties(self) -> dict[str, str]:
         if self.plan.protocol == "consumer":
             return {"group.protocol": "consumer"}
-        session = int(1000 * self.plan.times.session_timeout)
         return {
-            "session.timeout.ms": str(session),
-            "heartbeat.interval.ms": "300",
             "max.poll.interval.ms": str(int(1000 * self.plan.times.max_poll_interval)),
             "partition.assignment.strategy": "cooperative-sticky",
         }
@@ -378,8 +467,16 @@ class Run:
     # -- judging ---------------------------------------------------------------------------------------------------
 
     def _outcome(self, keeper: Keeper, producer: SteadyProducer, exit_code: int) -> Outcome:
+        died = deaths.deaths_of(keeper.events)
+        for death in died:
+            self.ledger.died(death.pid, death.at, kept=self.plan.kept)
         account = self.ledger.account()
         problems = self.problems
+        ended = time.monotonic()
+        judged = deaths.verdicts(
+            died, account.silences, self.faults, join_s=self.plan.times.away, slowness=self._canary.slowness
+        )
+        problems += deaths.problems(judged)
         if producer.failures or producer.unacknowledged:
             problems.append(f"the producer failed: {producer.unacknowledged} unacknowledged, {producer.failures[:3]}")
         if exit_code != 0:
@@ -387,7 +484,8 @@ class Run:
         for end in keeper.ends:
             if end.code not in (0, -9):
                 problems.append(f"supervisor {end.pid} ended with exit code {end.code}")
-            if end.orphans_s > ORPHANS_GONE_S:
+            slower = self._canary.slowness(end.at - 0.5, end.at + ORPHANS_GONE_S) or 1.0
+            if end.orphans_s > ORPHANS_GONE_S * slower:
                 problems.append(f"nodes of supervisor {end.pid} outlived it by {end.orphans_s:.2f} s")
             if end.left:
                 problems.append(f"orphans of supervisor {end.pid} had to be killed: {end.left}")
@@ -401,7 +499,8 @@ class Run:
             if event.get("event") == "NodeExited"
         )
         return Outcome(
-            plan=self.plan, started=self._started, ended=time.monotonic(), faults=self.faults, account=account,
+            plan=self.plan, started=self._started, ended=ended, faults=self.faults, account=account,
+            verdicts=judged, slowness=self._canary.slowness(self._started, ended),
             samples=self.samples, ends=keeper.ends, exit_code=exit_code, exits=exits,
             produced_per_s=self.produced_per_s, handled_per_s=self.handled_per_s, lag=self.lag, problems=problems,
             audit=self.audit, broker_errors=broker_errors(self.folder / "kafka.log"),
@@ -411,6 +510,11 @@ class Run:
 def _dead(topic: str) -> str:
     """The dead-letter topic of the second group."""
     return f"{topic}-dead"
+
+
+def _killers(topic: str) -> str:
+    """Where records go with which processes died."""
+    return f"{topic}-killers"
 
 
 def broker_errors(log: Path) -> Counter[str]:
@@ -434,7 +538,7 @@ def _shape(reason: str, longest: int = 110) -> str:
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as values that JSON knows."""
     plan = dataclasses.asdict(outcome.plan)
-    plan["only"] = sorted(plan["only"])
+    plan |= {name: sorted(plan[name]) for name in ("only", "asked")}
     account = dataclasses.asdict(outcome.account)
     account["silences"] = account["silences"][:50]
     return {
@@ -455,6 +559,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             "letters": len(outcome.audit.letters),
             "hooks": dict(outcome.audit.hooks),
         },
+        "deaths": [dataclasses.asdict(verdict) for verdict in outcome.verdicts],
+        "slowness": outcome.slowness,
         "problems": outcome.problems,
         "broker_errors": dict(outcome.broker_errors.most_common()),
     }

@@ -4,6 +4,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+JOIN_S = 1.5
+"""From the end of a restart delay until the partitions of a dead node are at work again, on an idle machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -19,9 +22,14 @@ class Times:
     restart_delay_max: float = 2.0
     stable_after: float = 5.0
     consuming_ttl: float = 6.0
-    session_timeout: float = 6.0
-    max_poll_interval: float = 20.0
-    commit_interval: float = 1.0
+    session_timeout: float = 45.0
+    away: float = JOIN_S
+    """How long partitions wait for a member that died, on top of the restart delay: the session, unless it is static
+    or evicted."""
+    unnamed: float = 0.0
+    """How long they wait for one whose member id is lost with the notes: the session, where members are evicted."""
+    max_poll_interval: float = 60.0
+    commit_interval: float = 0.5
     stuck_client: float = 20.0
     """Until a node ends whose librdkafka client hangs in a rebalance: 15 s, and statistics.interval.ms to notice."""
     slack: float = 10.0
@@ -35,7 +43,7 @@ class Times:
     @property
     def rejoin(self) -> float:
         """Until the partitions of a member that vanished are at work elsewhere, or again."""
-        return self.restart_delay_max + self.session_timeout
+        return self.restart_delay_max + self.away
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,12 @@ class Kind:
     """How often it comes in one round."""
     recovery: tuple[str, ...] = ()
     """The names in `Times` whose sum, with the slack, is the recovery bound."""
+    notes: bool = False
+    """Whether it is about the notes that nodes keep: not without them."""
+    asked: bool = False
+    """Whether it comes only when it is asked for, because of what it leaves behind."""
+    sudden: bool = False
+    """Whether nodes die of it that give nothing up, while all else is well."""
 
     def recovery_s(self, times: Times) -> float:
         """Seconds after the end of the fault by which every partition must have caught up."""
@@ -59,24 +73,54 @@ class Kind:
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("node-kill", "SIGKILL of a node", weight=2, recovery=("rejoin",)),
+        Kind("node-kill", "SIGKILL of a node", weight=2, recovery=("rejoin",), sudden=True),
         Kind("node-stop-short", "SIGSTOP of a node, SIGCONT in time", (1.0, 3.0), recovery=("rejoin",)),
         Kind(
             "node-stop-long",
             "SIGSTOP of a node until the supervisor has replaced it",
             recovery=("node_report_timeout", "stop", "rejoin"),
+            sudden=True,
         ),
         Kind("node-term", "SIGTERM to a node, from outside", recovery=("stop", "rejoin")),
-        Kind("node-exit", "a handler calls os._exit(7) in mid-batch", recovery=("rejoin",)),
+        Kind("node-exit", "a handler calls os._exit(7) in mid-batch", recovery=("rejoin",), sudden=True),
+        Kind(
+            "record-segfault",
+            "a record that ends each process with SIGSEGV",
+            recovery=("rejoin", "rejoin", "rejoin"),
+            notes=True,
+            asked=True,
+            sudden=True,
+        ),
+        Kind(
+            "record-hang",
+            "a record whose handler never returns",
+            recovery=(*3 * ("consuming_ttl", "stop", "rejoin"),),
+            notes=True,
+            asked=True,
+            sudden=True,
+        ),
+        Kind(
+            "scribble",
+            "random bytes over the notes of all nodes, then SIGKILL of one",
+            recovery=("rejoin", "unnamed"),
+            notes=True,
+            asked=True,  # notes of other processes are refused too, until their pages are used again
+            sudden=True,
+        ),
         Kind(
             "handler-hang",
             "a handler that never returns and holds the GIL",
             recovery=("node_report_timeout", "stop", "rejoin"),
+            sudden=True,
         ),
         Kind("handler-raise", "a handler that raises in mid-batch", recovery=("restart_delay_max",)),
         Kind("handler-long", "a handler that runs longer than its TTL", recovery=("consuming_ttl", "stop", "rejoin")),
         Kind("handler-leak", "a handler that takes 300 MB and keeps them", recovery=("stop", "rejoin")),
-        Kind("supervisor-kill", "SIGKILL of the supervisor, started again by an outer loop", recovery=("rejoin",)),
+        Kind(
+            "supervisor-kill",
+            "SIGKILL of the supervisor, started again by an outer loop",
+            recovery=("rejoin", "unnamed"),
+        ),
         Kind("supervisor-stop", "SIGSTOP and SIGCONT of the supervisor", (1.0, 8.0), recovery=("rejoin",)),
         Kind(
             "rolling-restart",
@@ -91,7 +135,7 @@ KINDS: dict[str, Kind] = {
             "broker-kill",
             "SIGKILL of the broker, and its restart",
             (0.0, 2.0),
-            recovery=("session_timeout", "stuck_client", "rejoin"),
+            recovery=("stuck_client", "rejoin"),
         ),
         Kind("broker-stop", "SIGSTOP and SIGCONT of the broker", (1.0, 8.0), recovery=("stuck_client", "rejoin")),
         Kind(
@@ -127,10 +171,20 @@ class Fault:
     """Do not wait for the recovery from this fault before the next."""
 
 
-def faults(seed: int, only: frozenset[str] = frozenset()) -> Iterator[Fault]:
-    """Yield faults without end. Every kind comes in each round, the rounds are shuffled."""
+def faults(
+    seed: int,
+    only: frozenset[str] = frozenset(),
+    *,
+    asked: frozenset[str] = frozenset(),
+    notes: bool = True,
+) -> Iterator[Fault]:
+    """Yield faults without end. Every kind comes in each round, the rounds are shuffled.
+
+    only: these kinds alone. asked: these too, which come in no other way. notes: whether nodes keep notes.
+    """
     draw = random.Random(seed)
-    kinds = [kind for kind in KINDS.values() if not only or kind.name in only]
+    wanted = only or {kind.name for kind in KINDS.values() if not kind.asked} | asked
+    kinds = [kind for kind in KINDS.values() if kind.name in wanted and (notes or not kind.notes)]
     while True:
         deck = [kind for kind in kinds for _ in range(kind.weight)]
         draw.shuffle(deck)

@@ -7,6 +7,7 @@ what was collected and marks it. Its poison records go to a dead-letter topic. W
 import os
 import time
 
+from benchmarks.chaos import liar
 from benchmarks.chaos.app import app
 from benchmarks.chaos.audit import Hooked, Written, is_poison
 from benchmarks.chaos.records import decode
@@ -15,6 +16,9 @@ from swarm_consumer import Batch, Consumer, DeadLetters, Message
 LOG = os.open(os.environ["CHAOS_AUDIT_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 SABOTAGE = os.environ.get("CHAOS_AUDIT_SABOTAGE", "")
 MOST_COLLECTED = 400
+
+if os.environ.get("CHAOS_LIES"):
+    liar.install(int(os.environ["CHAOS_LIES"]))
 
 
 class Poison(Exception):
