@@ -41,7 +41,7 @@ class Refusal(Enum):
         True,
     )
     AS_FAR = "the committed offset is as far", False, True
-    INCOMPLETE = "the memory for notes was full, so a newer note may be missing", True, True
+    INCOMPLETE = "a newer note may be missing, because the memory for notes was full or damaged", True, True
     NO_COMMIT_SEEN = "the last owner has seen no commit of its own: the note may be of an earlier topic", True, True
     APPLICATION_METADATA = "the committed offset has metadata of an application: it may be of another owner", True, True
     OTHER_COMMIT = "someone else has committed since: another process, or a reset of the offset", True, True
