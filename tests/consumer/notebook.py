@@ -29,9 +29,13 @@ class Note:
 
     def renew(self):
         self._claim = next(_claims)
-        before = self._notebook.notes.get(self._key)
+        before = self._notebook.notes.get(self._key) or remembered()
         self._notebook.notes[self._key] = remembered(
-            life=self._notebook.life, token=self.token, in_hand=before.in_hand if before is not None else None
+            life=self._notebook.life,
+            token=self.token,
+            in_hand=before.in_hand,
+            suspects=before.suspects,
+            letters=before.letters,
         )
         self._handled = False
         self._write()
@@ -44,6 +48,9 @@ class Note:
 
     def settle(self):
         self._write(in_hand=None)
+        if self._handled:
+            self._handled = False
+            self._notebook.runs += 1
 
     def move(self, position, leader_epoch):
         self._write(position=position if self._positions else None, leader_epoch=leader_epoch)
@@ -69,6 +76,7 @@ class Notebook:
         self.notes = {}
         self.written = []
         self.scopes = set()
+        self.runs = 0
 
     def claim(self, scope, key, *, positions=True):
         self.scopes.add(scope)
@@ -80,7 +88,7 @@ class Notebook:
         return {key: self.notes[key] for key in keys if key in self.notes}
 
     def handled(self, scope):
-        return None
+        return self.runs
 
     def joined(self, member):
         pass

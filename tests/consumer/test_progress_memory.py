@@ -21,7 +21,7 @@ from swarm_consumer.progress import (
 
 SCOPE, KEY = "cluster/group", ("flights", 0)
 SUSPECTS = Suspects(
-    first=100, last=149, in_company=True, culprit=120, deaths_alone=2, evidence=7, life=(1, 1)
+    first=100, last=149, in_company=True, culprit=120, deaths_alone=2, evidence=7, witnessed=True, life=(1, 1)
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm_consumer._scheduling.remembrance import Epitaph, InHand, Remembered, Suspects, Verdict
-from swarm_consumer._scheduling.suspects import LETTERS_IN_A_ROW, Sentence, deaths, judge, past, suspects_after
+from swarm_consumer._scheduling.suspects import LETTERS_IN_A_ROW, Sentence, deaths, judge, past, story, suspects_after
 
 LIFE = (2, 7)
 COMPANY, ALONE = InHand(100, 199, 1, alone=False), InHand(120, 120, 1, alone=True)
@@ -22,15 +22,16 @@ def note(in_hand=None, verdict=Verdict.COUNTS, suspects=None, *, released=False)
     )  # fmt: skip
 
 
-def after(in_hand, verdict, suspects=None, *, start=100, survives=True, hangs_count=True, handled=5, **more):
+def after(in_hand, verdict, suspects=None, *, start=100, survives=True, hangs_count=True, handled=5):
     return suspects_after(
-        note(in_hand, verdict, suspects), start, survives=survives, hangs_count=hangs_count, handled=handled, **more
+        note(in_hand, verdict, suspects), start, survives=survives, hangs_count=hangs_count, handled=handled
     )
 
 
 SHARED = Suspects(100, 199, in_company=True, evidence=5, life=LIFE)
 FOUND = Suspects(120, 120, culprit=120, deaths_alone=1, evidence=5, life=LIFE)
 ISOLATED = Suspects(100, 199)
+ELSEWHERE = (1, 1)
 
 TABLE = [
     # in hand, verdict, carried: what follows
@@ -107,9 +108,17 @@ def test_what_is_done_is_not_suspected():
 
 
 def test_deaths_under_other_code_do_not_count():
-    known = dataclasses.replace(FOUND, deaths_alone=3)
-    assert after(None, Verdict.UNKNOWN, known, former=True) == Suspects(120, 120)
-    assert after(None, Verdict.UNKNOWN, None, former=True) is None
+    known = dataclasses.replace(FOUND, deaths_alone=3, life=None)
+    assert after(None, Verdict.UNKNOWN, known) == Suspects(120, 120)
+    assert after(ALONE, Verdict.COUNTS, known) == FOUND, "one under this code does"
+
+
+def test_the_story_is_that_of_the_last_death_that_counts():
+    ended, earlier = Epitaph(Verdict.COUNTS, "segfault"), Epitaph(Verdict.COUNTS, "exit code 7")
+    last = dataclasses.replace(note(), epitaph=ended, story=earlier)
+    assert story(last, FOUND) is ended
+    assert story(last, dataclasses.replace(FOUND, life=ELSEWHERE)) is earlier
+    assert story(last, ISOLATED) is ended
 
 
 def test_going_past_clears():
@@ -124,10 +133,10 @@ def test_going_past_clears():
 
 # -- the sentence -------------------------------------------------------------------------------------------------
 
-GUILTY = dataclasses.replace(SHARED, culprit=120, deaths_alone=2)
+GUILTY = dataclasses.replace(SHARED, culprit=120, deaths_alone=2, witnessed=True)
 
 
-def sentence(suspects=GUILTY, offset=120, *, most_deaths=3, handled=6, in_a_row=0, most_in_a_row=None):
+def sentence(suspects=GUILTY, offset=120, *, most_deaths=3, handled=5, in_a_row=0, most_in_a_row=None):
     return judge(
         suspects, offset, most_deaths=most_deaths, handled=handled, in_a_row=in_a_row, most_in_a_row=most_in_a_row
     ).sentence
@@ -141,9 +150,11 @@ def test_a_culprit_with_enough_deaths_is_given_up():
     "case",
     [
         {"offset": 119},
-        {"most_deaths": 4},
-        {"suspects": dataclasses.replace(GUILTY, in_company=False)},
-        {"suspects": dataclasses.replace(GUILTY, deaths_alone=1)},
+        {"most_deaths": 5},
+        {"most_deaths": 4, "handled": 6},
+        {"suspects": dataclasses.replace(GUILTY, in_company=False), "handled": 6},
+        {"suspects": dataclasses.replace(GUILTY, deaths_alone=1), "handled": 6},
+        {"suspects": dataclasses.replace(GUILTY, witnessed=False), "handled": 6},
         {"suspects": SHARED, "most_deaths": 1},  # a death in company alone proves nothing
         {"suspects": ISOLATED, "most_deaths": 1},
     ],
@@ -152,13 +163,30 @@ def test_others_are_tried(case):
     assert sentence(**case) is Sentence.TRY
 
 
-def test_a_fault_of_everything_is_waited_for():
-    assert sentence(handled=5) is Sentence.WAIT, "nothing was handled since"
-    assert sentence(handled=None) is Sentence.WAIT
-    assert sentence(suspects=dataclasses.replace(GUILTY, evidence=None)) is Sentence.WAIT
+@pytest.mark.parametrize("handled", [5, None])
+@pytest.mark.parametrize("deaths_alone", [1, 2])
+def test_before_the_attempt_that_decides_others_go_first(deaths_alone, handled):
+    unseen = dataclasses.replace(GUILTY, witnessed=False, deaths_alone=deaths_alone)
+    assert sentence(unseen, handled=handled) is Sentence.WAIT
+
+
+def test_what_was_handled_after_the_last_death_says_nothing_about_it():
+    """The fault of everything may have ended since."""
+    assert sentence(dataclasses.replace(GUILTY, witnessed=False), handled=1000) is Sentence.TRY
+
+
+def test_too_many_letters_in_a_row_are_waited_for():
     assert sentence(in_a_row=LETTERS_IN_A_ROW) is Sentence.WAIT
     assert sentence(in_a_row=LETTERS_IN_A_ROW, most_in_a_row=100) is Sentence.GIVE_UP
     assert sentence(in_a_row=2, most_in_a_row=2) is Sentence.WAIT
+
+
+def test_the_witness_is_of_the_attempt_that_was_the_last():
+    seen = dataclasses.replace(SHARED, witnessed=True)
+    assert after(ALONE, Verdict.COUNTS, seen) == dataclasses.replace(seen, culprit=120, deaths_alone=1)
+    alone = InHand(150, 150, 1, alone=True)
+    assert not after(alone, Verdict.COUNTS, dataclasses.replace(FOUND, last=160, witnessed=True)).witnessed
+    assert not past(dataclasses.replace(FOUND, last=150, witnessed=True), 121).witnessed
 
 
 # -- laws ------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 import confluent_kafka
 
 from swarm_consumer._connection.client_statistics import ClientStatistics
+from swarm_consumer._connection.gate import Tenure
 from swarm_consumer._connection.kept_progress import KeptProgress
 from swarm_consumer._connection.membership import Membership
 from swarm_consumer._connection.owner import Owner
@@ -23,7 +24,7 @@ from swarm_consumer._connection.partition_ends import PartitionEnds
 from swarm_consumer._connection.requests import Requests
 from swarm_consumer._connection.workers import Workers
 from swarm_consumer._reporting.bus import Bus
-from swarm_consumer._scheduling import run_ends
+from swarm_consumer._scheduling import run_ends, suspicion
 from swarm_consumer._scheduling.commit_turns import CommitTurns
 from swarm_consumer._scheduling.counters import Counters
 from swarm_consumer._scheduling.going_back import go_back
@@ -72,6 +73,7 @@ class Connection:
         self.partitions = Partitions(Ledger(), group.max_poll_interval_s)
         if kept is not None:
             self.partitions.claim = kept.claim
+            self.partitions.handled = kept.handled
         self.requests = Requests(group.name, self._changed)
         self.statistics = ClientStatistics()
         self.ends = PartitionEnds()
@@ -185,13 +187,51 @@ class Connection:
         with self._lock:
             return self.partitions.owing(lane.key)
 
-    def take(self, lane: Lane) -> Run | None:
-        """Begin the next run of a lane: a tick due between two batches, or a batch; None if there is nothing to do."""
+    def take(self, lane: Lane, tenure: Tenure | None = None) -> Run | None:
+        """Begin the next run of a lane: a tick due between two batches, or a batch; None if there is nothing to do.
+
+        tenure: the worker's time alone in the process, if it has one.
+        """
         with self._lock:
             if lane.tick_due and lane.state is LaneState.READY and self.partitions.may_start(lane):
                 lane.tick_due = False
                 return self._hook_run(lane, "tick")
-            return self.partitions.take(lane, time.monotonic())
+            now = time.monotonic()
+            if tenure is None:
+                return self.partitions.take(lane, now)
+            run = self.partitions.take(lane, now, by_itself=not tenure.over)
+            if run is not None:
+                tenure.until = now + suspicion.alone_s(run, self.workers.gate.alone_s)
+            return run
+
+    def in_company(self, lane: Lane) -> None:
+        """Note that others run beside the present run of a lane."""
+        with self._lock:
+            suspicion.in_company(lane)
+
+    def frozen(self) -> bool:
+        """Whether nothing is begun any more, at least for now."""
+        return self.partitions.frozen
+
+    def put_off(self, lane: Lane) -> None:
+        """Leave a lane alone that could not be begun."""
+        with self._lock:
+            for one in self.partitions.put_off(lane):
+                self.workers.submit(self, one)
+
+    def out_of_time(self) -> bool:
+        """Whether the connection ends, and the time for hooks is over."""
+        return self.stopping and time.monotonic() >= self.work_deadline
+
+    def may_give_up(self, run: Run) -> bool:
+        """Whether the message of a run may get a dead letter instead of a handler, which the run was judged to."""
+        with self._lock:
+            return self.partitions.ledger.owns(run.lane.key, run.epoch) and run.lane.state is not LaneState.CLOSED
+
+    def blame_nothing(self) -> None:
+        """Note that the process ends for a reason of its own: what is still running is not to blame."""
+        with self._lock:
+            suspicion.blame_nothing(self.partitions.running())
 
     def begin_hook(self, lane: Lane, action: str) -> Run | None:
         """Begin the run of a hook, on the thread that calls it; None if the hook is obsolete."""
@@ -222,7 +262,7 @@ class Connection:
                 outcome = outcome._replace(queue=())
             if run.lane.blocked or partition.pending_seek is not None:
                 self.attention = True
-            if run.action == "consume":
+            if run.action == "consume" and (run.judgement is None or diverted):
                 self.counters.count(run, failed, diverted, time.monotonic() - run.started)
             for lane in outcome.queue:
                 self.workers.submit(self, lane)
@@ -244,12 +284,14 @@ class Connection:
         with self._lock:
             return run_ends.letter_moves(run, self.partitions.ledger)
 
-    def count_attempts_anew(self, run: Run) -> None:
-        """Start with the first attempt at consume(); attempts that failed in initialized() do not count."""
+    def initialized(self, run: Run) -> None:
+        """Note that the consumer of a run is ready. What failed or died before, in its hook, does not count."""
         with self._lock:
             if run.lane.backlog.failures:
                 run.lane.backlog.failures = 0
                 run.attempt = 1
+            if run.action == "consume":
+                suspicion.given(run)
 
     # -- what handlers want --------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from swarm_consumer._connection import commits
-from swarm_consumer._scheduling import flow
+from swarm_consumer._scheduling import flow, suspicion
 from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer._scheduling.partition import Partition
 from swarm_consumer.events import ErrorOccurred, PartitionPaused, PartitionResumed, Polled
@@ -186,6 +186,7 @@ class Intake:
                 if offset < partition.expected:
                     partition.expected = None
                     partition.epoch = self._partitions.ledger.restart(key, offset)
+                    suspicion.forget(partition)
                     cut.append(key)
         if cut:
             commits.commit_now(self._connection, client, cut)

@@ -7,15 +7,23 @@ at its committed offset, without a note.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from swarm_consumer._connection.starts import CommittedOffset
 from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._scheduling.ledger import Key
-from swarm_consumer._scheduling.remembrance import Place, Remembered, Remembrance, is_token
-from swarm_consumer._scheduling.take_over import refusal, refusal_by_end, worth_telling
-from swarm_consumer.events import ErrorOccurred, TakenOver, TakeOverRefused
-from swarm_consumer.routing.routes import SubscriptionGroup
+from swarm_consumer._scheduling.remembrance import (
+    Epitaph,
+    Place,
+    Remembered,
+    Remembrance,
+    Suspects,
+    is_token,
+)
+from swarm_consumer._scheduling.suspects import deaths, story, suspects_after
+from swarm_consumer._scheduling.take_over import Refusal, refusal, refusal_by_end, suspects_survive, worth_telling
+from swarm_consumer.events import ErrorOccurred, SuspectsFound, TakenOver, TakeOverRefused
+from swarm_consumer.routing.routes import Route, SubscriptionGroup
 
 
 class KeptProgress:
@@ -38,10 +46,61 @@ class KeptProgress:
             self._failed(error, key)
             return None
 
-    def recall(self, found: Mapping[Key, CommittedOffset]) -> dict[Key, Remembered]:
+    def handled(self) -> int | None:
+        """Return how many runs have succeeded in all processes; None if that is unknown."""
+        try:
+            return self.remembrance.handled(self.scope)
+        except Exception as error:  # noqa: BLE001  see the module
+            self._failed(error, None)
+            return None
+
+    def suspects(
+        self,
+        notes: Mapping[Key, Remembered],
+        verdicts: Mapping[Key, Refusal | None],
+        starting: Mapping[Key, int | None],
+        routes: Mapping[Key, Route | None],
+    ) -> dict[Key, tuple[Suspects, Epitaph]]:
+        """Return what the last owners died with and how they ended, where it is not done yet; report it.
+
+        verdicts: what `positions` decided; starting: where each partition begins.
+        """
+        handled = self.handled() if notes else None
+        suspected: dict[Key, tuple[Suspects, Epitaph]] = {}
+        for key, note in notes.items():
+            route = routes[key]
+            if route is None:
+                continue
+            suspects = suspects_after(
+                note,
+                starting[key],
+                survives=key not in verdicts or suspects_survive(verdicts[key]),
+                hangs_count=route.settings.hangs_count,
+                handled=handled,
+            )
+            if suspects is None:
+                continue
+            if key not in verdicts:  # no answer, so they may be other records: careful with them, but accused of nothing
+                suspects = Suspects(suspects.first, suspects.last)
+            told = story(note, suspects)
+            suspected[key] = suspects, told
+            topic, partition = key
+            self._bus.emit(
+                SuspectsFound(
+                    topic=topic,
+                    partition=partition,
+                    first=suspects.first,
+                    last=suspects.last,
+                    deaths=deaths(suspects),
+                    reason=told.reason,
+                )
+            )
+        return suspected
+
+    def recall(self, keys: Iterable[Key]) -> dict[Key, Remembered]:
         """Return what the last owners left, before any claim of ours hides it."""
         try:
-            return self.remembrance.recall(self.scope, found)
+            return self.remembrance.recall(self.scope, keys)
         except Exception as error:  # noqa: BLE001  see the module
             self._failed(error, None)
             return {}
@@ -51,21 +110,26 @@ class KeptProgress:
         notes: Mapping[Key, Remembered],
         found: Mapping[Key, CommittedOffset],
         ends_of: Callable[[list[Key]], Mapping[Key, int]],
-    ) -> tuple[dict[Key, tuple[int, int | None]], list[Key]]:
+    ) -> tuple[dict[Key, tuple[int, int | None]], list[Key], dict[Key, Refusal | None]]:
         """Return where to continue, with the leader's epoch, by each note that nothing contradicts; report the rest.
 
         The partitions that are reported come second: their records from the committed offset on are handled again.
+        Third is what was decided about each note for whose partition the broker said what is committed.
         ends_of asks the broker for the ends of partitions, once, if there is any note to believe.
         """
         now_ns = time.monotonic_ns()
         usable: dict[Key, tuple[int, int | None]] = {}
         refused: list[Key] = []
-        verdicts = {key: refusal(note, found[key].offset, found[key].metadata, now_ns) for key, note in notes.items()}
+        verdicts = {
+            key: refusal(note, found[key].offset, found[key].metadata, now_ns)
+            for key, note in notes.items()
+            if key in found
+        }
         if believed := [key for key, why in verdicts.items() if why is None]:
             ends = ends_of(believed)
             verdicts |= {key: refusal_by_end(notes[key], ends.get(key)) for key in believed}
-        for key, note in notes.items():
-            committed, why = found[key], verdicts[key]
+        for key, why in verdicts.items():
+            note, committed = notes[key], found[key]
             topic, partition = key
             if why is None:
                 assert note.position is not None
@@ -93,7 +157,7 @@ class KeptProgress:
                         reason=why.sentence,
                     )
                 )
-        return usable, refused
+        return usable, refused, verdicts
 
     def _failed(self, error: Exception, key: Key | None) -> None:
         topic, partition = key or (None, None)

@@ -14,9 +14,11 @@ from confluent_kafka import KafkaException, TopicPartition
 from swarm_consumer._connection import commits, starts
 from swarm_consumer._connection.kept_progress import replaceable
 from swarm_consumer._connection.rejoin import RejoinWatch
+from swarm_consumer._scheduling import suspicion
 from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer._scheduling.partition import Partition
+from swarm_consumer._scheduling.take_over import Refusal
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverrun, Revoked, describe
 from swarm_consumer.routing.routes import SubscriptionGroup
@@ -84,11 +86,12 @@ class Rebalances:
         self._refuse(client, [key for key, route in routes.items() if route is None])
         kept = connection.kept
         found = starts.committed(client, keys) if keys else {}
-        notes = kept.recall(found) if kept is not None else {}
+        notes = kept.recall(keys) if kept is not None and keys else {}
         taken_over: dict[Key, tuple[int, int | None]] = {}
         refused: list[Key] = []
+        verdicts: dict[Key, Refusal | None] = {}
         if kept is not None:
-            taken_over, refused = kept.positions(notes, found, functools.partial(starts.ends, client))
+            taken_over, refused, verdicts = kept.positions(notes, found, functools.partial(starts.ends, client))
         pinned = self._pinned(client, [key for key, one in found.items() if one.offset is None])
         placed = taken_over | {key: (offset, None) for key, offset in pinned.items()}
         if placed:
@@ -96,6 +99,10 @@ class Rebalances:
         sure = kept is not None and kept.keeps_positions
         base = {key for key, one in found.items() if sure and replaceable(one)}
         at_once = placed.keys() | base
+        starting = {
+            key: placed[key][0] if key in placed else found[key].offset if key in found else None for key in keys
+        }
+        suspected = kept.suspects(notes, verdicts, starting, routes) if kept is not None else {}
         now = time.monotonic()
         with connection._lock:
             for key in keys:
@@ -113,6 +120,10 @@ class Rebalances:
                 partition.start_unknown = one is None or (start is None and sure)
                 if start is not None:
                     connection.partitions.begin(partition, start, leader_epoch, commit=key in at_once)
+                if (accused := suspected.get(key)) is not None:
+                    suspicion.accuse(partition, *accused)
+                if key in notes and notes[key].letters:
+                    suspicion.continue_letters(partition, notes[key].letters)
             self._on_change()
         self.assigned_once = True
         connection.membership.note(client)
@@ -175,10 +186,11 @@ class Rebalances:
         self._settle(client, keys)
         with connection._lock:
             unfinished = tuple(sorted(partition.key for partition in owned if partition.running))
+            deadly = {partition.key for partition in owned if partition.deadly}
             last = commits.take_last(connection, keys)
             for key in keys:
                 connection.partitions.close(key, tell=not self.closing)
-                connection.partitions.ledger.release(key, gracefully=key not in unfinished)
+                connection.partitions.ledger.release(key, gracefully=key not in unfinished and key not in deadly)
             self._on_change()
         commits.send(connection, client, last)
         self._tell_revoked(owned)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from swarm_consumer._connection.gate import Gate
 from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer._scheduling.run import Run
 from swarm_consumer.events import describe
@@ -37,6 +38,7 @@ class Workers:
         on_failure: Callable[[str, BaseException], None] | None = None,
     ) -> None:
         self.count = count
+        self.gate = Gate()
         self.hook = hook
         self._do = work
         self._name = name

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from swarm_consumer._connection.connection import Connection
+from swarm_consumer._connection.gate import Tenure
 from swarm_consumer._handling.batch import Batch
 from swarm_consumer._handling.consumer import Consumer
 from swarm_consumer._producing.deliveries import produced_by
-from swarm_consumer._producing.letters import letter
 from swarm_consumer._producing.producer import Producer
 from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._running import batch_events
+from swarm_consumer._running.dead_letter_post import SETTLE_TIMEOUT_S, DeadLetterPost, context_of
 from swarm_consumer._running.event_loop import EventLoop
 from swarm_consumer._running.partition_context import PartitionContext
 from swarm_consumer._running.returned import complete
-from swarm_consumer._scheduling.lane import Lane
+from swarm_consumer._scheduling.lane import Lane, LaneState
 from swarm_consumer._scheduling.run import Run, run_in_hand
-from swarm_consumer.events import DeadLettered, ErrorOccurred, describe
-
-SETTLE_TIMEOUT_S = 60.0
-"""How long a batch waits at its end for the acknowledgement of its output before it counts as failed."""
+from swarm_consumer.events import ErrorOccurred
 
 
 class Execution:
@@ -33,15 +32,61 @@ class Execution:
         self._bus = bus
         self._producer = producer
         self._event_loop = event_loop
+        self._letters = DeadLetterPost(bus, producer)
         self.after_batch: tuple[Callable[[], None], ...] = ()
         self.state: Any = None  # the value that the app's lifespan yields
 
     def work(self, connection: Connection, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
         """Do the next run of a lane, on a worker thread: `occupy` is called with it, and with None at its end."""
+        if lane.backlog.suspects is not None:
+            self._work_alone(connection, lane, occupy)
+            return
+        gate = connection.workers.gate
+        if not gate.enter(connection.frozen):
+            connection.put_off(lane)
+            return
+        try:
+            self._work(connection, lane, occupy)
+        finally:
+            gate.leave()
+
+    def _work_alone(self, connection: Connection, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
+        """Do the next runs of a lane whose records are suspected, with nothing beside them in this process."""
+        if lane.state is not LaneState.READY:
+            return  # it was done while this worker was on its way
+        gate = connection.workers.gate
+        tenure = gate.begin_alone(functools.partial(connection.in_company, lane), connection.frozen)
+        if tenure is None:
+            # The process stops, or its other handlers take longer than suspects can wait.
+            if gate.enter(connection.frozen):
+                try:
+                    self._work(connection, lane, occupy)
+                finally:
+                    gate.leave()
+            else:
+                connection.put_off(lane)
+            return
+        try:
+            end = tenure.begun + gate.alone_s
+            self._work(connection, lane, occupy, tenure)
+            while lane.backlog.suspects is not None and lane.state is LaneState.READY:
+                if tenure.over or time.monotonic() >= end:
+                    break
+                self._work(connection, lane, occupy, tenure)
+        finally:
+            gate.end_alone(tenure)
+
+    def _work(
+        self,
+        connection: Connection,
+        lane: Lane,
+        occupy: Callable[[Run | None], None],
+        tenure: Tenure | None = None,
+    ) -> None:
         former = connection.owing(lane)
         if former is not None:  # the thread for hooks is busy with another hook
-            self.hook(connection, former, "revoked")
-        run = connection.take(lane)
+            self._hook(connection, former, "revoked")
+        run = connection.take(lane, tenure)
         if run is None:
             return
         if run.action != "consume":
@@ -49,22 +94,29 @@ class Execution:
             return
         occupy(run)
         try:
-            batch = self._batch(connection, run)
-            batch_events.started(self._bus, run)
-            error = self._call(connection, run, batch)
-            diverted = isinstance(error, Exception) and self._divert(connection, run, error)
-            outcome = connection.finish(run, error is not None, diverted=diverted)
-            if not diverted:
-                batch_events.ended(self._bus, run, batch, error, outcome)
-            if error is not None and not isinstance(error, Exception):
-                connection.fail(
-                    f"{run.topic}[{run.partition}] offset {run.first_offset}: the handler raised "
-                    f"{type(error).__name__}, which ends the node"
-                )
+            if run.judgement is not None:
+                self._letters.give_up(connection, run, run.judgement)
+            else:
+                self._consume(connection, run)
             for callback in self.after_batch:
                 self._bus.call("after_batch callback", callback)
         finally:
             occupy(None)
+
+    def _consume(self, connection: Connection, run: Run) -> None:
+        batch = self._batch(connection, run)
+        batch_events.started(self._bus, run)
+        error = self._call(connection, run, batch)
+        run.deadly = error is not None and not isinstance(error, Exception)
+        diverted = isinstance(error, Exception) and self._letters.divert(connection, run, error)
+        outcome = connection.finish(run, error is not None, diverted=diverted)
+        if not diverted:
+            batch_events.ended(self._bus, run, batch, error, outcome)
+        if run.deadly:
+            connection.fail(
+                f"{run.topic}[{run.partition}] offset {run.first_offset}: the handler raised "
+                f"{type(error).__name__}, which ends the node"
+            )
 
     @staticmethod
     def _batch(connection: Connection, run: Run) -> Batch[Any]:
@@ -74,48 +126,20 @@ class Execution:
         end = connection.statistics.known(lane.key).end
         return Batch(run.topic, run.partition, run.records, lane.decoders, end)
 
-    def _divert(self, connection: Connection, run: Run, error: Exception) -> bool:
-        """Send the message of a failed run to the dead letters if its attempts are used up. Returns whether it did."""
-        record = connection.divertible(run)
-        limits = run.lane.route.settings.dead_letters
-        if record is None or limits is None:
-            return False
-        if limits.topic is not None:
-            try:
-                options = letter(record, run.lane.route.group, run.attempt, describe(error))
-                produce = functools.partial(self._producer.produce, limits.topic, record.value(), told=True, **options)
-                if self._producer.transactional and run.lane.consumer is not None:
-                    transactions = _context(run).transactions
-                    transactions.letter(run, produce, SETTLE_TIMEOUT_S, mark=connection.letter_moves(run))
-                else:
-                    produce().wait(SETTLE_TIMEOUT_S)
-            except BaseException as failure:  # noqa: BLE001  without a dead letter there is no progress: the message is retried
-                self._bus.emit(
-                    ErrorOccurred(
-                        where=f"dead letter for offset {run.first_offset}",
-                        error=failure,
-                        topic=run.topic,
-                        partition=run.partition,
-                    )
-                )
-                return False
-        self._bus.emit(
-            DeadLettered(
-                topic=run.topic,
-                partition=run.partition,
-                offset=run.first_offset or 0,
-                attempts=run.attempt,
-                dead_letter_topic=limits.topic,
-                error=error,
-            )
-        )
-        return True
-
     def hook(self, connection: Connection, lane: Lane, action: str) -> None:
-        """Call one of the hooks without messages; an exception is reported and affects nothing else.
+        """Call one of the hooks without messages, on the thread for hooks, while no suspect is alone in the process.
 
-        A partition without messages so far gets its consumer here.
+        An exception is reported and affects nothing else. A partition without messages so far gets its consumer here.
         """
+        gate = connection.workers.gate
+        if not gate.enter(connection.out_of_time):
+            return
+        try:
+            self._hook(connection, lane, action)
+        finally:
+            gate.leave()
+
+    def _hook(self, connection: Connection, lane: Lane, action: str) -> None:
         run = connection.begin_hook(lane, action)
         if run is not None:
             self._call_hook(connection, run)
@@ -158,7 +182,7 @@ class Execution:
         """After a success: commit the open transaction, or wait until all output is acknowledged."""
         run.over = True
         if (run.transaction is not None or run.spoiled is not None) and run.lane.consumer is not None:
-            _context(run).transactions.complete(run)
+            context_of(run).transactions.complete(run)
         if run.deferred is not None or (run.produced is not None and run.produced.unsettled):
             self._settle(run)
 
@@ -172,7 +196,7 @@ class Execution:
         """Abort an open transaction; a mark that waits for acknowledgements only counts if all of them arrived."""
         run.over = True
         if run.transaction is not None and run.lane.consumer is not None:
-            transactions = _context(run).transactions
+            transactions = context_of(run).transactions
             self._bus.call("abort of a transaction", functools.partial(transactions.discard, run))
         if run.deferred is None:
             return
@@ -193,7 +217,7 @@ class Execution:
             if "initialized" in lane.route.hooks:
                 self._in_wrap(lane, "initialized", consumer.initialized)
             lane.initialized = True
-            connection.count_attempts_anew(run)
+            connection.initialized(run)
         return consumer
 
     def _instance(self, connection: Connection, lane: Lane) -> Consumer:
@@ -217,14 +241,6 @@ class Execution:
                 raise
         if failure is not None:
             raise failure  # the wrap swallowed the exception, but it cannot turn a failure into a success
-
-
-def _context(run: Run) -> PartitionContext:
-    """Return the context behind the run's consumer."""
-    assert run.lane.consumer is not None
-    context = run.lane.consumer._context
-    assert isinstance(context, PartitionContext)
-    return context
 
 
 def _reach(run: Run, consumer: Consumer, batch: Batch[Any]) -> Any:

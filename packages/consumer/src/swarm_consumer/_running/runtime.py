@@ -327,12 +327,16 @@ class Runtime:
         self._fatal = self.fatal_error()
         self._enter("stopping", self._fatal or (str(misconfigured) if misconfigured else self._stop_reason) or "")
         code = EXIT_FATAL if raised or misconfigured or self._fatal else EXIT_CLEAN
+        self._workers.gate.ending = True
         for connection in self._connections:
             asked = (lambda _: removed()) if removed is not None and connection.id_is_the_apps else leaving
             connection.stop(deadline, leaving=functools.partial(self._leaves, asked, code))
         for connection in self._connections:
             connection.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
         hanging = [connection for connection in self._connections if connection.thread.is_alive()]
+        if self._fatal is not None or misconfigured is not None:
+            for connection in self._connections:
+                connection.blame_nothing()
         overrun = any(connection.overrun for connection in self._connections)
         # Before the event loop ends, because an async lifespan runs on it.
         self._lifespan.leave(raised, deadline - time.monotonic())

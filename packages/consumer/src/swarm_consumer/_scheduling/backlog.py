@@ -12,6 +12,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 from swarm_consumer._scheduling.backoff import Backoff
+from swarm_consumer._scheduling.remembrance import Epitaph
 from swarm_consumer._scheduling.suspects import past
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Backlog:
         "isolated",
         "parkings",
         "retry",
+        "story",
         "suspects",
         "wakes_at",
     )
@@ -63,6 +65,7 @@ class Backlog:
         self.failing_offset: int | None = None
         self.isolated = False  # messages in `retry` are handed out one at a time
         self.suspects: Suspects | None = None
+        self.story = Epitaph()  # how the process ended that died with them
         self.parkings = 0  # how often its culprit was not handed out
 
     def __bool__(self) -> bool:

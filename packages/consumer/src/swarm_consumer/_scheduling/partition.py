@@ -23,6 +23,7 @@ class Partition:
     """One assigned partition."""
 
     __slots__ = (
+        "deadly",
         "eof",
         "epoch",
         "expected",
@@ -62,6 +63,7 @@ class Partition:
         self.expected: int | None = None  # the next offset the client should give us
         self.first_offset: int | None = None  # of the first record under the current epoch
         self.place: Place | None = None  # its note, which outlives the process
+        self.deadly = False  # a handler raised what ends the process: the note says with which records
         self.went_back = False  # the client returned an earlier one, and that is not committed yet
         self.lanes: tuple[Lane, ...] = (Lane(self, now),)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from swarm_consumer._scheduling import run_ends
+from swarm_consumer._scheduling import run_ends, suspicion
 from swarm_consumer._scheduling.lane import Lane, LaneState
 from swarm_consumer._scheduling.ledger import Key, Ledger
 from swarm_consumer._scheduling.offset_runs import consecutive
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from swarm_consumer.routing.routes import Route
 
 
+def _unknown() -> None:
+    return None
+
+
 class Partitions:
     """All partitions of one connection, with the ledger of what is done."""
 
@@ -34,6 +38,8 @@ class Partitions:
         self.frozen = False  # quiet or stopping: nothing is taken
         self.claim: Callable[[Key], Place | None] | None = None
         """Opens the note of a partition that was assigned; without it, nothing outlives the process."""
+        self.handled: Callable[[], int | None] = _unknown
+        """How many runs of this group have succeeded, in all processes that share the notes."""
         self._max_poll_interval_s = max_poll_interval_s
         self._former: dict[Key, Partition] = {}
         """Partitions taken away during a run or before revoked() was called: their next assignment waits for them.
@@ -83,6 +89,8 @@ class Partitions:
             # mark offsets that now mean other messages.
             partition.epoch = self.ledger.restart(partition.key, first)
             partition.went_back = True
+            if not partition.start_unknown:
+                suspicion.forget(partition)
             partition.start_unknown = False
             self._void(partition)
         last = records[-1].offset()
@@ -94,8 +102,11 @@ class Partitions:
         self.held_bytes += lane.backlog.add(records)
         return [lane] if self._ready(lane) else []
 
-    def take(self, lane: Lane, now: float) -> Run | None:
-        """Start the next run of a READY lane; None if there is nothing left to run."""
+    def take(self, lane: Lane, now: float, *, by_itself: bool = False) -> Run | None:
+        """Start the next run of a READY lane; None if there is nothing left to run.
+
+        by_itself: nothing else runs in this process, nor will before the run has ended.
+        """
         if lane.state is not LaneState.READY:
             return None
         key, backlog = lane.key, lane.backlog
@@ -103,22 +114,28 @@ class Partitions:
             lane.state = LaneState.IDLE
             return None
         held, held_bytes = len(backlog.held), backlog.held_bytes
+        known = backlog.suspects
         portion = backlog.next(self.ledger.position(key) if backlog.retry is not None else None)
+        if backlog.suspects is not known:
+            suspicion.changed(lane)
         self.held_total += len(backlog.held) - held
         self.held_bytes += backlog.held_bytes - held_bytes
         if portion is None:
             lane.state = LaneState.IDLE
             return None
         run = lane.running = Run(lane, "consume", portion.records, now, self._max_poll_interval_s)
-        run.alone, run.again = portion.alone, portion.again
+        run.alone, run.again, run.by_itself = portion.alone, portion.again, by_itself
+        if portion.suspect:
+            run.suspects = backlog.suspects
+            run.judgement = suspicion.judgement(run, self.handled)
         if run.first_offset is not None and run.last_offset is not None:
             end, runs = run.last_offset + 1, None
             if end - run.first_offset != len(run.records):  # compacted, or written in transactions
                 runs = consecutive(record.offset() or 0 for record in run.records)
             self.ledger.deliver(key, run.epoch, run.first_offset, end, runs)
-            if (place := lane.partition.place) is not None:
-                place.begin(run.first_offset, run.last_offset, run.attempt, alone=False)
         lane.state = LaneState.RUNNING
+        if lane.initialized:
+            suspicion.given(run)
         return run
 
     def begin_hook(self, lane: Lane, action: str, now: float) -> Run | None:
@@ -147,6 +164,8 @@ class Partitions:
         """
         lane, key = run.lane, run.lane.key
         lane.running = None
+        if run.deadly:
+            lane.partition.deadly = True
         if self._former.get(key) is lane.partition and not lane.partition.unfinished:
             del self._former[key]
         if lane.state is LaneState.CLOSED or self.by_key.get(key) is not lane.partition:
@@ -159,16 +178,21 @@ class Partitions:
         ):
             lane.state = run.resume_state
         stale = not self.ledger.owns(key, run.epoch)
-        place = lane.partition.place if run.action == "consume" else None
+        place = lane.partition.place if run.noted and not run.deadly else None
         if place is not None:
             place.end(handled=not (failed or diverted))
             if stale:
                 place.settle()
         if stale or run.action != "consume":
             return Outcome(queue=self._queued(lane), stale=stale)
+        suspects, letters = lane.backlog.suspects, lane.dead_letter_count.consecutive
         outcome = run_ends.settle(run, self.ledger, now, failed=failed, diverted=diverted)
         if place is not None:
             place.settle()
+        if lane.backlog.suspects is not suspects:
+            suspicion.changed(lane)
+        if lane.dead_letter_count.consecutive != letters and lane.partition.place is not None:
+            lane.partition.place.letters(lane.dead_letter_count.consecutive)
         if run.seek is not None and not failed:
             self._drop_held(lane.partition)
         if not self._ready(lane):
@@ -222,6 +246,12 @@ class Partitions:
         partition.pending_seek = None
         partition.seek_failures = 0
         partition.epoch = self.ledger.restart(partition.key, position)
+
+    def put_off(self, lane: Lane) -> list[Lane]:
+        """Take a lane out of the queue that no worker could begin; return it if it has to go back."""
+        if lane.state is LaneState.READY:
+            lane.state = LaneState.IDLE
+        return list(self._queued(lane))
 
     def thaw(self) -> list[Lane]:
         """End a freeze and return the lanes to queue."""

@@ -64,7 +64,9 @@ class Suspects:
     deaths_alone: int = 0
     """Deaths of the culprit that count, alone in its process."""
     evidence: int | None = None
-    """What `Remembrance.handled` said at the first death of the culprit that counts."""
+    """What `Remembrance.handled` said after the first death of the culprit that counts."""
+    witnessed: bool = False
+    """When the present attempt began, it said more: other records could be handled meanwhile."""
     life: tuple[int, int] | None = None
     """Node id and generation of the last death that counts; its epitaph has the story."""
 

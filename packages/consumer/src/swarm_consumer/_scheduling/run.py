@@ -44,6 +44,8 @@ class Run:
         "again",
         "alone",
         "attempt",
+        "by_itself",
+        "deadly",
         "deferred",
         "epoch",
         "first_offset",
@@ -52,6 +54,7 @@ class Run:
         "last_offset",
         "marks_only",
         "max_poll_interval_s",
+        "noted",
         "over",
         "overtaken",
         "partition",
@@ -90,6 +93,9 @@ class Run:
         self.alone = False  # one message of a failed batch, to find out which one fails
         self.suspects: Suspects | None = None  # its message is one of them
         self.judgement: Judgement | None = None  # why it is not handed to the handler
+        self.by_itself = False  # nothing else runs in this process
+        self.noted = False  # its partition's note says that it is in hand
+        self.deadly = False  # its handler raised what ends the process
         self.resume_state: LaneState | None = None  # where a hook found the lane
         self.produced: Deliveries | None = None  # what it has produced, once it has
         self.transaction: RunTransaction | None = None

@@ -11,8 +11,9 @@ death with one record, alone in its process, counts for that record: the *culpri
 cleared. So a range of innocent records costs one pass in single file, and no death.
 
 A culprit with enough deaths is given up: it gets a dead letter, or its partition is parked. But a fault of everything
-must never empty a topic. So nothing is given up unless another record was handled since the first of these deaths, and
-never too many in a row. In that case the culprit waits, and then it is tried again.
+must never empty a topic. So none is given up unless other records were handled after the first of its deaths and before
+the attempt that was the last: then it did what others did not. And never too many in a row. Otherwise the culprit
+waits, while others are handled if they can be, and then it is tried again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from swarm_consumer._scheduling.remembrance import InHand, Remembered, Suspects, Verdict
+from swarm_consumer._scheduling.remembrance import Epitaph, InHand, Remembered, Suspects, Verdict
 
 LETTERS_IN_A_ROW = 10
 """At most this many dead letters of a partition in a row because of deaths, where `max_consecutive` does not say."""
@@ -33,23 +34,24 @@ def suspects_after(
     survives: bool,
     hangs_count: bool,
     handled: int | None,
-    former: bool = False,
 ) -> Suspects | None:
     """Return what is suspected of a partition that was assigned, after the newest note about it.
 
     start: where the partition begins; None if that is unknown. survives: the note is about the present records of the
-    topic. hangs_count: a hang counts as a death. handled: what `Remembrance.handled` says now. former: the note is of
-    an earlier supervisor, whose code may have been another: its suspects stay, but its deaths do not count.
+    topic. hangs_count: a hang counts as a death. handled: what `Remembrance.handled` says now.
+
+    Deaths of an earlier supervisor's processes (their life has no name here) do not count: its code may have been
+    another. Their suspects stay.
     """
     if not survives:
         return None
     found = note.suspects
+    if found is not None and found.life is None:
+        found = Suspects(found.first, found.last)
     verdict = note.epitaph.verdict
     if note.in_hand is not None and not note.released and verdict >= Verdict.SUSPECT:
         counts = verdict is Verdict.COUNTS or (verdict is Verdict.HUNG and hangs_count)
         found = _blamed(found, note.in_hand, note.life if counts else None, handled)
-    if found is not None and former:
-        found = Suspects(found.first, found.last)
     return found if found is None or start is None else past(found, start)
 
 
@@ -73,6 +75,7 @@ def _blamed(known: Suspects | None, in_hand: InHand, life: tuple[int, int] | Non
         culprit=first,
         deaths_alone=1 + (known.deaths_alone if again and known is not None else 0),
         evidence=hull.evidence if (shared or again) and hull.evidence is not None else handled,
+        witnessed=hull.witnessed and (shared or again),
         life=life,
     )
 
@@ -91,7 +94,13 @@ def past(suspects: Suspects, offset: int) -> Suspects | None:
         culprit=None,
         deaths_alone=0,
         evidence=suspects.evidence if suspects.in_company else None,
+        witnessed=suspects.witnessed and suspects.in_company,
     )
+
+
+def story(note: Remembered, suspects: Suspects) -> Epitaph:
+    """Return how the process ended whose death is why there are suspects."""
+    return note.story if suspects.life not in (None, note.life) else note.epitaph
 
 
 def deaths(suspects: Suspects) -> int:
@@ -105,9 +114,9 @@ class Sentence(Enum):
     TRY = auto()
     """Hand it out, alone."""
     GIVE_UP = auto()
-    """It has killed often enough, and others were handled: a dead letter, or its partition is parked."""
+    """It has killed often enough while others could be handled: a dead letter, or its partition is parked."""
     WAIT = auto()
-    """It has killed often enough, but it may be a fault of everything: wait, then try it again."""
+    """It may be a fault of everything: let others go first, then try it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,11 @@ class Judgement:
 TRIED = Judgement(Sentence.TRY)
 
 
+def witnessed(suspects: Suspects, handled: int | None) -> bool:
+    """Whether other records were handled since the first death that counts; handled: as `Remembrance` says it now."""
+    return handled is not None and suspects.evidence is not None and handled > suspects.evidence
+
+
 def judge(
     suspects: Suspects, offset: int, *, most_deaths: int, handled: int | None, in_a_row: int, most_in_a_row: int | None
 ) -> Judgement:
@@ -129,13 +143,13 @@ def judge(
     handled: what `Remembrance.handled` says now. in_a_row: the dead letters of the partition in a row, of which
     `most_in_a_row` are allowed; None: no limit is set.
     """
-    if offset != suspects.culprit or deaths(suspects) < most_deaths:
+    if offset != suspects.culprit or deaths(suspects) < most_deaths - 1:
         return TRIED
-    if handled is None or suspects.evidence is None or handled <= suspects.evidence:
-        return Judgement(Sentence.WAIT, "no other record was handled since its first death: it may not be to blame")
+    if deaths(suspects) < most_deaths or not suspects.witnessed:
+        if witnessed(suspects, handled):
+            return TRIED
+        return Judgement(Sentence.WAIT, "no other message was handled since its first death: others go first")
     limit = LETTERS_IN_A_ROW if most_in_a_row is None else most_in_a_row
     if in_a_row >= limit:
-        return Judgement(
-            Sentence.WAIT, f"{in_a_row} dead letters in a row are the limit: it may be a fault of everything"
-        )
+        return Judgement(Sentence.WAIT, f"{in_a_row} dead letters in a row are the limit: everything may be at fault")
     return Judgement(Sentence.GIVE_UP)

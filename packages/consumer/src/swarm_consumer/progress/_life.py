@@ -13,7 +13,7 @@ from swarm_consumer.progress._members import Members
 from swarm_consumer.progress._own_page import OwnPage, free_page
 from swarm_consumer.progress._pages import Pages
 from swarm_consumer.progress._place import MappedPlace, Owner, token
-from swarm_consumer.progress._slots import ALONE, IN_COMPANY, RELEASED, Note
+from swarm_consumer.progress._slots import ALONE, IN_COMPANY, RELEASED, WITNESSED, Note
 
 _UNTOLD = Epitaph()
 
@@ -119,6 +119,7 @@ class LifeMemory:
             culprit=_known(note.culprit),
             deaths_alone=note.deaths_alone,
             evidence=_known(note.evidence),
+            witnessed=bool(note.cold_flags & WITNESSED),
             life=life if same_run else None,
         )
         return suspects, story or _UNTOLD

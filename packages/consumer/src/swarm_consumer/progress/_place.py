@@ -11,7 +11,7 @@ from zlib import crc32
 from swarm_consumer._scheduling.remembrance import CLAIM_PREFIX, Suspects
 from swarm_consumer.progress._layout import ENTRY, SLOT
 from swarm_consumer.progress._scopes import MASK, PAIR, counter
-from swarm_consumer.progress._slots import ALONE, COLD, HELD, HOT, IN_COMPANY, RELEASED, SEALED
+from swarm_consumer.progress._slots import ALONE, COLD, HELD, HOT, IN_COMPANY, RELEASED, SEALED, WITNESSED
 
 _pack_hot, _seal = HOT.pack, SEALED.pack_into
 _NO_SUSPECTS = (-1, -1, -1, -1, 0, -1, 0)
@@ -165,7 +165,7 @@ class MappedPlace:
         cold = COLD.pack(
             self._owner.digest, self._claim, self._owner.run, self._owner.generation,
             *_packable(self._suspects), self._letters,
-            IN_COMPANY if self._suspects is not None and self._suspects.in_company else 0,
+            _flags(self._suspects),
         )  # fmt: skip
         self._cold_sum = crc32(cold, self._target[1])
         for _ in range(2):
@@ -173,6 +173,12 @@ class MappedPlace:
             start = at + (0 if self._sequence & 1 else SLOT)
             mapping[start : start + COLD.size] = cold
             self._write()
+
+
+def _flags(suspects: Suspects | None) -> int:
+    if suspects is None:
+        return 0
+    return (IN_COMPANY if suspects.in_company else 0) | (WITNESSED if suspects.witnessed else 0)
 
 
 def _packable(suspects: Suspects | None) -> tuple[int, ...]:

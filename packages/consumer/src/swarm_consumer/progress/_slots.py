@@ -25,8 +25,8 @@ SEALED = struct.Struct(f"<{HOT.size}sI")
 """What is hot, and the checksum."""
 PEEK = struct.Struct("<" + 2 * f"16sQ{COLD.size - 24}xQ{SLOT - COLD.size - 8}x")
 """Digest, claim and sequence of both slots."""
-IN_COMPANY = 1
-"""A flag of `COLD`."""
+IN_COMPANY, WITNESSED = 1, 2
+"""Flags of `COLD`."""
 ALONE = 1
 """A flag of `HOT`."""
 HELD, RELEASED = 1, 2
