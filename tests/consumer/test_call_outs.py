@@ -348,9 +348,10 @@ OURS = {
     ("ending.py:Ending.drain", "housekeep"),  # Owner._housekeep
     ("event_loop.py:EventLoop._serve", "self._on_error"),  # Watchdog.loop_failed
     ("execution.py:Execution._call", "run_in_hand.reset"),
-    ("execution.py:Execution._divert", "produce"),  # Producer.produce, under the guard of _divert
+    ("dead_letter_post.py:DeadLetterPost._send", "produce"),  # Producer.produce, under the guard of _send
     ("execution.py:Execution._call_hook", "run_in_hand.reset"),
-    ("execution.py:Execution.work", "occupy"),
+    ("execution.py:Execution._work", "occupy"),
+    ("suspicion.py:judgement", "handled"),  # KeptProgress.handled, which contains what the memory raises
     ("fork_guard.py:_Guard.__call__", "native"),  # the client's constructor
     ("fork_guard.py:_guard_constructor.guarded", "make"),
     ("group.py:Group.consume", "self.app.consume"),  # the decorator

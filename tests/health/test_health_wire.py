@@ -170,6 +170,8 @@ topics = st.builds(
     dead_lettered=counts,
     taken_over=counts,
     take_overs_refused=counts,
+    suspected=counts,
+    parked=counts,
     durations=st.lists(counts, max_size=15),
     duration_s=st.floats(0, allow_infinity=False),
 )
@@ -193,6 +195,8 @@ nodes = st.builds(
     dead_lettered=counts,
     taken_over=counts,
     take_overs_refused=counts,
+    suspected=counts,
+    parked=counts,
     in_flight_age_s=ages,
     poll_age_s=ages,
     rss_mb=ages,

@@ -54,6 +54,8 @@ class Totals(msgspec.Struct):
     dead_lettered: int = 0
     taken_over: int = 0
     take_overs_refused: int = 0
+    suspected: int = 0
+    parked: int = 0
     cpu_s: float = 0.0
 
 

@@ -65,6 +65,14 @@ FIGURES: tuple[Figure, ...] = (
         "partitions that went back to the committed offset, because the notes of their owner were not sure", "sum",
     ),
     Figure(
+        "suspected", "counter", "partitions", ("node", "topic"),
+        "partitions that came with messages that a process died with", "sum",
+    ),
+    Figure(
+        "parked", "counter", "times", ("node", "topic"),
+        "times that a partition was parked at a message that processes died with", "sum",
+    ),
+    Figure(
         "in_flight_age_s", "gauge", "seconds", _NODE,
         "how long the oldest handler or hook in progress has been running", "never", "in_flight_age_seconds",
         without=0.0,

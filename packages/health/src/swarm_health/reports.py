@@ -49,6 +49,8 @@ class TopicStatistics(msgspec.Struct):
     dead_lettered: int = 0
     taken_over: int = 0
     take_overs_refused: int = 0
+    suspected: int = 0
+    parked: int = 0
     durations: list[int] = []
     """Number of batches per duration bucket of `DURATION_BOUNDS_S`; empty if not counted."""
     duration_s: float = 0.0
@@ -67,6 +69,8 @@ class NodeStatistics(msgspec.Struct, kw_only=True):
     dead_lettered: int = 0
     taken_over: int = 0
     take_overs_refused: int = 0
+    suspected: int = 0
+    parked: int = 0
     in_flight_age_s: float | None = None
     """Seconds since the oldest unfinished batch started; None if no batch is in flight."""
     poll_age_s: float | None = None

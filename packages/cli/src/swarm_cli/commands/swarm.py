@@ -55,6 +55,7 @@ def _prepared(
     from swarm_cli import application_hooks, composition, eviction, membership, preflight
     from swarm_cli.banner import Banner, Facts
     from swarm_cli.control_path import control_path
+    from swarm_cli.epitaphs import Epitaphs
     from swarm_cli.progress_memory import progress_memory
     from swarm_cli.start_gate import StartGate
     from swarm_supervisor import Supervisor, events
@@ -103,6 +104,8 @@ def _prepared(
     supervisor.on(events.BeforeWarmup)(lambda event: handled())
     if settings.preload:
         application_hooks.connect(load()[0], supervisor)
+    if memory is not None:
+        Epitaphs(memory, supervisor.excuse).attach(supervisor)
     composition.limit_memory(supervisor, listener, nodes)
     probe = closing.enter_context(composition.outward(supervisor, settings, configuration.application))
     within_s = supervisor.settings.shutdown_timeout + supervisor.settings.shutdown_grace

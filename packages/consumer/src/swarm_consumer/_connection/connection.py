@@ -262,7 +262,7 @@ class Connection:
                 outcome = outcome._replace(queue=())
             if run.lane.blocked or partition.pending_seek is not None:
                 self.attention = True
-            if run.action == "consume" and (run.judgement is None or diverted):
+            if run.action == "consume":
                 self.counters.count(run, failed, diverted, time.monotonic() - run.started)
             for lane in outcome.queue:
                 self.workers.submit(self, lane)
@@ -284,7 +284,7 @@ class Connection:
         with self._lock:
             return run_ends.letter_moves(run, self.partitions.ledger)
 
-    def initialized(self, run: Run) -> None:
+    def consumer_ready(self, run: Run) -> None:
         """Note that the consumer of a run is ready. What failed or died before, in its hook, does not count."""
         with self._lock:
             if run.lane.backlog.failures:

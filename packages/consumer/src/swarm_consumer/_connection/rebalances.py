@@ -122,6 +122,7 @@ class Rebalances:
                     connection.partitions.begin(partition, start, leader_epoch, commit=key in at_once)
                 if (accused := suspected.get(key)) is not None:
                     suspicion.accuse(partition, *accused)
+                    connection.counters.suspects(key)
                 if key in notes and notes[key].letters:
                     suspicion.continue_letters(partition, notes[key].letters)
             self._on_change()

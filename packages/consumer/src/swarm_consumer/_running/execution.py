@@ -217,7 +217,7 @@ class Execution:
             if "initialized" in lane.route.hooks:
                 self._in_wrap(lane, "initialized", consumer.initialized)
             lane.initialized = True
-            connection.initialized(run)
+            connection.consumer_ready(run)
         return consumer
 
     def _instance(self, connection: Connection, lane: Lane) -> Consumer:

@@ -23,6 +23,8 @@ class TopicCounters:
     dead_lettered: int = 0
     taken_over: int = 0
     take_overs_refused: int = 0
+    suspected: int = 0
+    parked: int = 0
     durations: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS_S) + 1))
     duration_s: float = 0.0
 
@@ -49,6 +51,9 @@ class Counters:
         if key not in self._partitions:
             self.assigned(key)
         topic, partition = self._topics[key[0]], self._partitions[key]
+        if run.judgement is not None and not diverted:
+            topic.parked += 1
+            return
         topic.durations[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
         topic.duration_s += duration_s
         if run.attempt > 1:
@@ -72,6 +77,11 @@ class Counters:
             self._topics[key[0]].take_overs_refused += 1
         else:
             self._topics[key[0]].taken_over += 1
+
+    def suspects(self, key: Key) -> None:
+        """Count a partition that came with suspects."""
+        self.assigned(key)
+        self._topics[key[0]].suspected += 1
 
     def totals(self) -> dict[str, int]:
         """Return the group's totals under the names of the health protocol."""

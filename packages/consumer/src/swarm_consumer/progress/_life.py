@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from time import monotonic_ns
 
 from swarm_consumer._scheduling.ledger import Key
@@ -92,9 +93,7 @@ class LifeMemory:
             written_ns=note.stamp,
             released=released,
             complete=complete,
-            in_hand=None
-            if released or note.first < 0
-            else InHand(note.first, note.last, note.attempt, bool(note.hot_flags & ALONE)),
+            in_hand=in_hand_of(note),
             suspects=suspects,
             letters=0 if released else note.letters,
             epitaph=self._pages.epitaph(node_id, note.generation, note.run) or _UNTOLD,
@@ -112,16 +111,9 @@ class LifeMemory:
             return None, _UNTOLD
         life = (note.suspects_node, note.suspects_generation) if note.suspects_node >= 0 else None
         story = self._pages.epitaph(*life, note.run) if life is not None else None
-        suspects = Suspects(
-            first=note.suspects_first,
-            last=note.suspects_last,
-            in_company=bool(note.cold_flags & IN_COMPANY),
-            culprit=_known(note.culprit),
-            deaths_alone=note.deaths_alone,
-            evidence=_known(note.evidence),
-            witnessed=bool(note.cold_flags & WITNESSED),
-            life=life if same_run else None,
-        )
+        suspects = suspects_of(note)
+        if suspects is not None and not same_run:
+            suspects = replace(suspects, life=None)
         return suspects, story or _UNTOLD
 
     def handled(self, scope: str) -> int | None:
@@ -140,6 +132,29 @@ class LifeMemory:
             return []
         with self._lock:
             return self._members.departed()
+
+
+def in_hand_of(note: Note) -> InHand | None:
+    """Return what a note says was in hand."""
+    if note.state == RELEASED or note.first < 0:
+        return None
+    return InHand(note.first, note.last, note.attempt, bool(note.hot_flags & ALONE))
+
+
+def suspects_of(note: Note) -> Suspects | None:
+    """Return what a note says was suspected."""
+    if note.suspects_first < 0:
+        return None
+    return Suspects(
+        first=note.suspects_first,
+        last=note.suspects_last,
+        in_company=bool(note.cold_flags & IN_COMPANY),
+        culprit=_known(note.culprit),
+        deaths_alone=note.deaths_alone,
+        evidence=_known(note.evidence),
+        witnessed=bool(note.cold_flags & WITNESSED),
+        life=(note.suspects_node, note.suspects_generation) if note.suspects_node >= 0 else None,
+    )
 
 
 def _known(value: int) -> int | None:

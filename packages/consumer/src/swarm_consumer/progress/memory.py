@@ -8,11 +8,11 @@ import os
 import secrets
 from pathlib import Path
 
-from swarm_consumer._scheduling.remembrance import Epitaph, Remembrance
+from swarm_consumer._scheduling.remembrance import Epitaph, InHand, Remembrance, Suspects
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.progress._file import head, open_file
 from swarm_consumer.progress._layout import MOST_PARTITIONS, Layout
-from swarm_consumer.progress._life import LifeMemory
+from swarm_consumer.progress._life import LifeMemory, in_hand_of, suspects_of
 from swarm_consumer.progress._pages import Pages
 from swarm_consumer.progress._records import packed_epitaph
 
@@ -76,6 +76,13 @@ class ProgressMemory:
             at = self._layout.epitaph(node_id, generation)
             raw = packed_epitaph(at, self._run, generation, epitaph)
             self._map[at : at + len(raw)] = raw
+
+    def in_hand(self, node_id: int, generation: int) -> list[tuple[InHand, Suspects | None]]:
+        """In the parent: return what a life had in hand, with what it suspected then, for each of its partitions."""
+        if not 0 <= node_id < self._pages.layout.nodes:
+            return []
+        notes = self._pages.of_life(node_id, generation, self._run)
+        return [(in_hand, suspects_of(one)) for one in notes if (in_hand := in_hand_of(one)) is not None]
 
     def close(self) -> None:
         """Let go of the mapping and its file, in this process. The file stays where it is."""
