@@ -262,7 +262,9 @@ class Connection:
                 outcome = outcome._replace(queue=())
             if run.lane.blocked or partition.pending_seek is not None:
                 self.attention = True
-            if run.action == "consume":
+            if run.judgement is not None and not diverted:
+                self.counters.was_parked(run.lane.key)
+            elif run.action == "consume":
                 self.counters.count(run, failed, diverted, time.monotonic() - run.started)
             for lane in outcome.queue:
                 self.workers.submit(self, lane)

@@ -51,9 +51,6 @@ class Counters:
         if key not in self._partitions:
             self.assigned(key)
         topic, partition = self._topics[key[0]], self._partitions[key]
-        if run.judgement is not None and not diverted:
-            topic.parked += 1
-            return
         topic.durations[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
         topic.duration_s += duration_s
         if run.attempt > 1:
@@ -82,6 +79,10 @@ class Counters:
         """Count a partition that came with suspects."""
         self.assigned(key)
         self._topics[key[0]].suspected += 1
+
+    def was_parked(self, key: Key) -> None:
+        """Count one time that a partition was parked."""
+        self._topics[key[0]].parked += 1
 
     def totals(self) -> dict[str, int]:
         """Return the group's totals under the names of the health protocol."""
