@@ -155,16 +155,18 @@ class Pages:
                 break
         return found
 
-    def of_life(self, node_id: int, generation: int, run: int) -> Iterator[Note]:
+    def of_life(self, node_id: int, generation: int, run: int) -> list[Note]:
         """The notes that one life has written."""
+        notes = []
         for page in (2 * node_id, 2 * node_id + 1):
             headers = self.headers(page)
             if not headers or (headers[0].generation, headers[0].run) != (generation, run):
                 continue
             for number in range(1, min(headers[0].entries, self.layout.partitions) + 1):
-                found = self.note(self.layout.entry(page, number))
-                if not isinstance(found, Unread) and (found.generation, found.run) == (generation, run):
-                    yield found
+                slot = self.slot(self.layout.entry(page, number))
+                if not isinstance(slot, Unread):
+                    notes.append(note(slot))
+        return [one for one in notes if (one.generation, one.run) == (generation, run)]
 
     def newest_claim(self, digest: bytes, now: int) -> int:
         """Return the newest claim of a partition that is not older than now; 0: none."""

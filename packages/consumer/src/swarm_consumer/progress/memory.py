@@ -79,9 +79,11 @@ class ProgressMemory:
 
     def in_hand(self, node_id: int, generation: int) -> list[tuple[InHand, Suspects | None]]:
         """In the parent: return what a life had in hand, with what it suspected then, for each of its partitions."""
-        if not 0 <= node_id < self._pages.layout.nodes:
+        if not 0 <= node_id < self._layout.nodes or self._map.closed:
             return []
-        notes = self._pages.of_life(node_id, generation, self._run)
+        pages = Pages(self._map, self._layout, self._file)
+        notes = pages.of_life(node_id, generation, self._run)
+        pages.close()
         return [(in_hand, suspects_of(one)) for one in notes if (in_hand := in_hand_of(one)) is not None]
 
     def close(self) -> None:
