@@ -80,7 +80,9 @@ class KeptProgress:
             )
             if suspects is None:
                 continue
-            if key not in verdicts:  # no answer, so they may be other records: careful with them, but accused of nothing
+            if (
+                key not in verdicts
+            ):  # no answer, so they may be other records: careful with them, but accused of nothing
                 suspects = Suspects(suspects.first, suspects.last)
             told = story(note, suspects)
             suspected[key] = suspects, told
