@@ -9,12 +9,13 @@ import threading
 import time
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 pytest.importorskip("kafka.admin", reason="the extra swarm-consumer[evict] is not installed")
 
 from swarm_consumer._scheduling.remembrance import Member
 from swarm_consumer.admin import ClientProperties
-from swarm_consumer.events import Assigned, Lost, Revoked
+from swarm_consumer.events import Assigned, ClientError, Lost, Revoked
 from swarm_consumer.eviction import Evictor, access, preload
 
 SESSION_MS = 45_000
@@ -89,6 +90,15 @@ class Victim:
             elif told and self.member:
                 return
 
+    def await_member(self):
+        """Wait until its member is known, with partitions or without."""
+        while self.member is None:
+            line = self.process.stdout.readline()
+            assert line, "the victim ended"
+            told = json.loads(line)
+            if isinstance(told, list):
+                self.member = Member(*told)
+
     def kill(self):
         self.process.kill()
         self.process.wait(10)
@@ -130,6 +140,19 @@ def node(world, topic, kafka, node_id, *departed, drain_timeout=15.0, leaving=No
     return running
 
 
+def await_members(world, count):
+    """Wait until the broker knows so many members of the group."""
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+    deadline = time.monotonic() + 20
+    while True:
+        (future,) = admin.describe_consumer_groups([world.group]).values()
+        members = future.result(20).members
+        if len(members) == count:
+            return members
+        assert time.monotonic() < deadline, f"{len(members)} members"
+        time.sleep(0.05)
+
+
 def owned(running):
     mine = set()
     for event in list(running.events):
@@ -168,6 +191,26 @@ def test_the_partitions_of_a_killed_node_do_not_wait_for_its_session(long_sessio
     took = time.monotonic() - killed
     print(f"{protocol}, {'static' if static else 'dynamic'}: all partitions have an owner after {took:.2f} s")
     assert took < SOON_S
+
+
+def test_a_node_that_dies_before_it_has_partitions_is_removed_too(long_sessions):
+    """Otherwise the broker would hold its static id, and refuse it to the successor for the whole session."""
+    world = long_sessions
+    topic = world.topic(1)
+    kafka = kafka_of(world, "consumer", **{"group.instance.id": "shop"})
+    sibling = node(world, topic, kafka, 0)
+    sibling.wait_for(lambda: owned(sibling), what="the partition")
+    victim = Victim(world, topic, kafka)
+    try:
+        victim.await_member()
+        await_members(world, 2)
+    finally:
+        victim.kill()
+    assert await_members(world, 2)
+    successor = node(world, topic, kafka, 1, victim.member)
+    successor.wait_for(lambda: successor.memory.members, what="its own member id")
+    await_members(world, 2)
+    assert not successor.of(ClientError)
 
 
 @pytest.mark.parametrize(

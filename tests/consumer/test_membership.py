@@ -134,6 +134,7 @@ class TestNotes:
 
     def test_nobody_to_tell_asks_no_client(self):
         member().note(None)  # it would raise
+        assert not member().is_unknown  # so that no turn asks
 
     def test_a_memory_that_raises_is_told(self):
         memory = Memory()

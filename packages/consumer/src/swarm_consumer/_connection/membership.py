@@ -61,7 +61,7 @@ class Membership:
     def note(self, client: confluent_kafka.Consumer) -> None:
         """Note the member id, which is known once the group has answered."""
         if self._memory is None and self._evict is None:
-            return
+            return  # what asks the client for nothing costs nothing
         member_id = client.memberid()
         if member_id and member_id != self._member_id:
             self._member_id = member_id
@@ -70,7 +70,7 @@ class Membership:
     @property
     def is_unknown(self) -> bool:
         """Whether the member id is still to be noted."""
-        return not self._member_id
+        return not self._member_id and (self._memory is not None or self._evict is not None)
 
     def begin_anew(self, instance_id: str | None) -> None:
         """Expect another member id: the client is a new one."""

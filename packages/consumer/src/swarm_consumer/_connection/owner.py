@@ -192,6 +192,8 @@ class Owner:
             self.intake.poll(client, IDLE_POLL_S)
         else:
             self.intake.turn(client, now)
+        if connection.membership.is_unknown:  # a node may die before it has partitions, and be waited for all the same
+            connection.membership.note(client)
         self._housekeep(client)
 
     def _housekeep(self, client: confluent_kafka.Consumer) -> None:
@@ -254,8 +256,6 @@ class Owner:
         connection = self.connection
         now = time.monotonic()
         connection.statistics.update(text, now)
-        if self._client is not None and connection.membership.is_unknown:  # no partition was assigned so far
-            connection.membership.note(self._client)
         stuck = self._watch.look(connection.statistics, now)
         if stuck is not None:
             connection.fail(
