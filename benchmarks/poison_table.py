@@ -44,6 +44,8 @@ class Case:
     limit_s: float = 90.0
     most_deaths: int = 3
     """For each poison."""
+    memory_mb: int = 0
+    """What all of its processes may use together, in a memory cgroup; 0: no limit."""
     disturb: Callable[[Swarm], None] | None = None
     check: Callable[[Seen], list[str]] | None = None
 
@@ -100,9 +102,14 @@ class Swarm:
             "POISON_LEDGER": str(self.ledger), "POISON_TOPIC": self.topic, "POISON_GROUP": f"group-{unique}",
             **({"POISON_LETTERS": self.dead} if case.letters else {}), **case.environment,
         }  # fmt: skip
+        into: list[str] = []
+        self.cgroup: Path | None = None
         kafka = [f"--kafka={name}={value}" for name, value in broker.client_settings("classic").items()]
+        if case.memory_mb:
+            self.cgroup = cgroup_of(case.memory_mb)
+            into = ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', str(self.cgroup)]
         command = [
-            sys.executable, "-m", "swarm_cli", "swarm", "benchmarks.poison.app:app", "--nodes", "2",
+            *into, sys.executable, "-m", "swarm_cli", "swarm", "benchmarks.poison.app:app", "--nodes", "2",
             "--node-restart-delay", "0", "--control", str(self.control), *kafka, *case.options,
         ]  # fmt: skip
         self.begun = time.monotonic()
@@ -171,6 +178,8 @@ class Swarm:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(10)
+        if self.cgroup is not None:
+            self.cgroup.rmdir()
         log = self.log.read_text(errors="replace")
         first: dict[int, list[int]] = defaultdict(list)
         for line in self.lines():
@@ -189,6 +198,16 @@ class Swarm:
             complete,
             log,
         )
+
+
+def cgroup_of(memory_mb: int) -> Path:
+    """A new memory cgroup with a limit. PermissionError, or another OSError, where none can be made."""
+    root = Path("/sys/fs/cgroup")
+    v1 = (root / "memory").is_dir()
+    folder = (root / "memory" if v1 else root) / f"swarm-poison-{os.getpid()}"
+    folder.mkdir()
+    (folder / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(memory_mb * 2**20))
+    return folder
 
 
 def in_order(offsets: list[int]) -> bool:
@@ -245,6 +264,13 @@ def in_mid_batch(*orders: tuple[str, ...]) -> Callable[[Swarm], None]:
     return give
 
 
+def by_the_oom_killer(seen: Seen) -> list[str]:
+    """The culprit is found, and its story names the OOM killer."""
+    story = seen.letters.get((1, 125), {}).get("swarm-error", "")
+    problems = [] if seen.complete and "OOM killer" in story else [f"its story is {story!r}"]
+    return problems + ([f"{seen.deaths} deaths"] if seen.deaths > seen.case.most_deaths else [])
+
+
 def no_letters(seen: Seen) -> list[str]:
     """Nothing is given up, and everything is handled."""
     problems = [] if seen.complete else ["not everything was handled in time"]
@@ -287,6 +313,7 @@ def cases(folder: Path) -> list[Case]:
             "two at once, eight workers", {(0, 130): "segfault", (1, 131): "exit"},
             environment={"POISON_CONCURRENCY": "8"},
         ),
+        Case("memory without end", {(1, 125): "memory"}, memory_mb=700, check=by_the_oom_killer),
         Case("one node", {(2, 0): "segfault", (3, 55): "exit"}, options=("--nodes", "1")),
         Case(
             "everything hangs for 40 s", options=hangs, limit_s=240, disturb=hangs_for(40), check=no_letters,
@@ -336,7 +363,12 @@ def main() -> int:
             for variable in ("POISON_STOP_FILE", "POISON_TICK_FILE"):
                 if variable in case.environment:
                     Path(case.environment[variable]).touch()
-            seen = Swarm(case, broker, folder).run()
+            try:
+                swarm = Swarm(case, broker, folder)
+            except OSError as error:
+                print(f"left out {case.name}: {error}")
+                continue
+            seen = swarm.run()
             problems = list(seen.problems())
             bad += bool(problems)
             handled = len(seen.handled)
