@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from swarm_cli.own_settings import OwnSettings
-from swarm_consumer import App, DeadLetters
+from swarm_consumer import App, DeadLetters, NodeDied
+from swarm_consumer._running.dead_letter_post import NO_TOPIC
 from swarm_consumer._scheduling.take_over import FRESH_NS, Refusal
-from swarm_consumer.events import Event, SuspectsFound, TakenOver, TakeOverRefused
+from swarm_consumer.events import DeadLettered, Event, PartitionParked, SuspectsFound, TakenOver, TakeOverRefused
 from swarm_consumer.routing.client_properties import heartbeat_ms
 from swarm_supervisor import Settings
 
@@ -214,6 +215,12 @@ def lines() -> Iterator[str]:
             **place, position=51240, committed=51100, node_id=1, generation=4, reason=Refusal.OTHER_COMMIT.sentence
         ),
         SuspectsFound(**place, first=51240, last=51339, deaths=1, reason="killed by SIGSEGV"),
+        DeadLettered(
+            **place, offset=51290, attempts=3, dead_letter_topic="orders-dead", error=NodeDied(3, "killed by SIGSEGV")
+        ),
+        PartitionParked(
+            **place, offset=51290, deaths=3, retry_in_s=30.0, remedy=NO_TOPIC, error=NodeDied(3, "killed by SIGSEGV")
+        ),
     ]
     yield "```"
     for one in samples:

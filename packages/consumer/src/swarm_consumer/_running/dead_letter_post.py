@@ -16,6 +16,7 @@ from swarm_consumer.errors import NodeDied
 from swarm_consumer.events import DeadLettered, ErrorOccurred, PartitionParked, describe
 from swarm_consumer.routing.dead_letters import DeadLetters
 
+NO_TOPIC = "there is no dead-letter topic for it: see dead_letters= of the topic"
 SETTLE_TIMEOUT_S = 60.0
 """How long a batch waits at its end for the acknowledgement of its output before it counts as failed."""
 
@@ -83,7 +84,7 @@ class DeadLetterPost:
         limits = run.lane.route.settings.dead_letters
         diverted, remedy = False, judgement.reason
         if judgement.sentence is Sentence.GIVE_UP:
-            remedy = "there is no dead-letter topic for it: see dead_letters= of the topic"
+            remedy = NO_TOPIC
             if limits is not None and limits.topic is not None and connection.may_give_up(run):
                 remedy = f"its dead letter could not be sent to {limits.topic}"
                 diverted = self._send(connection, run, limits, error, count)
