@@ -71,12 +71,12 @@ def picture(known: Defaults) -> str:
         (
             "first_restart_delay 0",
             "static members, or eviction",
-            [(RECOMMENDED_FIRST_DELAY_S, RED, ""), (JOIN_S, BLUE, "")],
+            [(RECOMMENDED_FIRST_DELAY_S, RED, "restart delay"), (JOIN_S, BLUE, "fork, join, first record")],
         ),
         (
             "the defaults",
             "static members",
-            [(known.restart_delay_s, RED, "restart delay"), (JOIN_S, BLUE, "")],
+            [(known.restart_delay_s, RED, "restart delay"), (JOIN_S, BLUE, "fork, join, first record")],
         ),
         (
             "dynamic members, no eviction",
@@ -101,14 +101,19 @@ def picture(known: Defaults) -> str:
             f'<text x="{LEFT - 12}" y="{y + 21}" text-anchor="end" fill="{GRAY}" font-size="11">'
             f"{html.escape(under)}</text>"
         )
+        beside = []
         for length, color, text in spans:
             wide = max(length * scale, 3.0 if length else 0.0)
             if wide:
                 parts.append(f'<rect x="{x:.1f}" y="{y - 8}" width="{wide:.1f}" height="22" fill="{color}"/>')
-            if text and wide > 7 * len(text):
+            if wide > 7 * len(text):
                 parts.append(f'<text x="{x + 8:.1f}" y="{y + 7}" fill="#ffffff">{html.escape(text)}</text>')
+            elif length:
+                beside.append(text)
             x += wide
-        parts.append(f'<text x="{x + 8:.1f}" y="{y + 7}">{total:g} s</text>')
+        parts.append(
+            f'<text x="{x + 8:.1f}" y="{y + 7}">{total:g} s{": " if beside else ""}{" + ".join(beside)}</text>'
+        )
     axis = height - 34
     parts.append(f'<line x1="{LEFT}" y1="{axis}" x2="{LEFT + WIDTH}" y2="{axis}" stroke="{GRAY}"/>')
     for second in range(0, int(longest) + 1, 10):

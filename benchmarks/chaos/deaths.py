@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from benchmarks.chaos.faults import Injected
-from benchmarks.chaos.judgement import AROUND_S
 from benchmarks.chaos.ledger import NEVER, Silence
 from benchmarks.chaos.schedule import KINDS
 from swarm_supervisor.events import End, NodeExited
@@ -96,7 +95,7 @@ def _verdict(
     around = [
         fault
         for fault in faults
-        if fault.started - AROUND_S <= end and death.at <= max(fault.recovered_at or NEVER, fault.healed_at) + AROUND_S
+        if fault.started <= end and death.at <= max(fault.recovered_at or NEVER, fault.healed_at)
     ]
     alone = len(around) == 1 and KINDS[around[0].kind].sudden and around[0].seen_at > 0
     if not alone or death.delay_s is None:
