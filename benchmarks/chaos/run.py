@@ -372,7 +372,7 @@ class Run:
                 self.ledger.lettered(*place)
                 if place not in self._killers and not known:
                     self.problems.append(f"partition {place[0]} offset {place[1]} kills no process and was given up")
-                error = headers.get("swarm-error") or ""
+                error = (headers.get("swarm-error") or b"").decode(errors="replace")
                 if not known and "NodeDied" not in error:
                     self.problems.append(f"partition {place[0]} offset {place[1]} is a dead letter with {error!r}")
 
@@ -489,7 +489,7 @@ class Run:
                 problems.append(f"nodes of supervisor {end.pid} outlived it by {end.orphans_s:.2f} s")
             if end.left:
                 problems.append(f"orphans of supervisor {end.pid} had to be killed: {end.left}")
-        problems += self.audit.problems(self.ledger.acknowledged())
+        problems += self.audit.problems(self.ledger.acknowledged(), hooks=not self.plan.only)
         problems += judgement.of_faults(self.faults)
         problems += judgement.of_silences(account.silences, self.faults, self._started)
         problems += judgement.of_samples(self.samples)

@@ -88,16 +88,13 @@ KINDS: dict[str, Kind] = {
             "a record that ends each process with SIGSEGV",
             recovery=("rejoin", "rejoin", "rejoin"),
             notes=True,
-            asked=True,
             sudden=True,
         ),
         Kind(
             "record-hang",
             "a record whose handler never returns",
             recovery=(*3 * ("consuming_ttl", "stop", "rejoin"),),
-            notes=True,
-            asked=True,
-            sudden=True,
+            notes=True,  # not sudden: while a suspect hangs alone, the other partitions of its node wait for it
         ),
         Kind(
             "scribble",
