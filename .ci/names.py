@@ -23,7 +23,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "swarm_health": ("figures",),
     "swarm_supervisor": ("cpus:available_cpus", "events", "fork:die_with_parent", "lifecycle", "logs"),
     "swarm_consumer": (
-        "admin", "client_guard:refuse_clients", "errors", "events", "eviction", "progress", "testing",
+        "admin", "client_guard:refuse_clients", "errors", "events", "eviction", "progress",
+        "routing:StaticIds", "testing",
         "testing.embedded_broker:main", "testing.kafka_broker:main", "testing.pytest_plugin:embedded_broker",
         "testing.pytest_plugin:kafka_broker", "testing.pytest_plugin:topic_name",
     ),
