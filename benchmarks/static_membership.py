@@ -95,9 +95,6 @@ def changes(numbers: Iterable[int]) -> int:
 class Membership:
     """One run; `carry_out` does it."""
 
-    probed = True
-    """Whether the broker's generations are read: a group of the other protocol has no record of that kind."""
-
     def __init__(self, plan: Plan, broker: KafkaBroker, folder: Path) -> None:
         self.plan, self.broker, self.folder = plan, broker, folder
         self.name = f"membership-{uuid.uuid4().hex[:8]}"
@@ -121,9 +118,8 @@ class Membership:
             self._expect(lambda: len(keeper.running()) == plan.nodes, 60.0, "all nodes")
             producer.start()
             self._expect(self._every_node_at_work, 60.0, "records handled by every node")
-            if self.probed:
-                generations.start()
-                self._expect(lambda: generations.seen, 30.0, "the group in __consumer_offsets")
+            generations.start()
+            self._expect(lambda: generations.seen, 30.0, "the group in __consumer_offsets")
             began = time.monotonic()
             kills = [self._kill(keeper, number % plan.nodes) for number in range(plan.kills)]
             ended = time.monotonic()

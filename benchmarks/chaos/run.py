@@ -418,7 +418,9 @@ class Run:
             **self._member_properties(),
             "max.poll.interval.ms": int(1000 * times.max_poll_interval),
         }
-        del kafka["bootstrap.servers"]
+        # A test has short sessions; here they are as long as by default, so that each wait for one is seen.
+        for name in ("bootstrap.servers", "session.timeout.ms", "heartbeat.interval.ms"):
+            kafka.pop(name, None)
         arguments = [
             "swarm", "benchmarks.chaos.two_groups:app", "--nodes", str(plan.nodes),
             "--bootstrap-servers", f"127.0.0.1:{proxy.port}",
