@@ -55,7 +55,8 @@ class Process:
     """A simulated process of a node."""
 
     __slots__ = (
-        "alive", "announced", "answers_dump", "beats", "dumped", "excused_until", "generation", "healthy_at",
+        "alive", "announced", "answers_dump", "beats", "dumped", "excused_until", "explained", "generation",
+        "healthy_at",
         "kill_at", "kill_told", "killed", "killed_at", "last_report", "left", "memory", "node_id", "obeys_term",
         "pid", "prospect", "recycles", "removed", "silent_since", "slow_to_die", "spare", "stop_at", "stop_planned",
         "stop_status", "stopping", "termed", "told", "well_at", "working",
@@ -63,6 +64,7 @@ class Process:
 
     def __init__(self, node_id: int, generation: int, pid: int, spare: bool, prospect: Prospect) -> None:
         self.prospect, self.told, self.removed = prospect, "", False
+        self.explained = False
         self.node_id, self.generation, self.pid, self.spare = node_id, generation, pid, spare
         self.alive = True
         self.working = not spare
@@ -579,7 +581,7 @@ class World:
         if process.alive:
             raise Violation("a death was told of a process that lives")
         self._exited_told.add(cell)
-        explained = self._explain(process)
+        explained = process.explained = self._explain(process)
         self.auditor.memory_stops.discard(event.node_id) if process.working else None
         unplanned, counted = self._by_our_books(process, event)
         if process.working:
@@ -621,6 +623,11 @@ class World:
 
     def _told_restarting(self, event: NodeRestarting) -> None:
         process, word = self.last_ended.get(event.node_id, (None, ""))
+        counts = process is not None and event.attempt and self.auditor.shutdown_at is None
+        if counts and event.attempt != self.auditor.row[event.node_id]:
+            raise Violation(f"invariant 14: attempt {event.attempt} after {self.auditor.row[event.node_id]} deaths")
+        if process is not None and process.explained and event.attempt:
+            raise Violation("invariant 14: an end that was explained was counted")
         if process is not None and word == "return" and event.delay_s > 1.1 * SOON_S + EPSILON:
             raise Violation(f"invariant 13: node {event.node_id} stayed, and its successor comes in {event.delay_s} s")
 
