@@ -134,7 +134,8 @@ def settings(known: Defaults) -> Iterator[str]:
         (
             "`--membership`",
             str(own["membership"]),
-            "auto: a node comes back as the same member of a classic group, and no other node hears of its death",
+            "auto: a node comes back as the same member of a classic group, and no other node hears of its death "
+            "([membership](membership.md))",
         ),
         (
             "`--first-restart-delay`",

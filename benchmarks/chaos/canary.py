@@ -28,7 +28,7 @@ class Canary:
     def start(self) -> None:
         """Begin."""
         command = [sys.executable, "-m", "benchmarks.chaos.canary"]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -37,6 +37,8 @@ class Canary:
             self._process.kill()
             self._process.wait()
             self._thread.join(10)
+            if self._process.stdout is not None:
+                self._process.stdout.close()
 
     def tell(self, at: float, slowness: float) -> None:
         """Take one figure."""

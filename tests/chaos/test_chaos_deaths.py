@@ -1,6 +1,9 @@
 """The bounds of a death: what may be repeated, how long a partition may be silent, and what is not judged."""
 
+import mmap
 import random
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +13,11 @@ from benchmarks.chaos.deaths import Death, deaths_of, problems, verdicts
 from benchmarks.chaos.faults import Injected
 from benchmarks.chaos.ledger import Account, Bound, Cause, Ledger, Silence, Span
 from benchmarks.chaos.liar import Liar
+from benchmarks.chaos.processes import wait_until
 from benchmarks.chaos.records import BatchBegun, Continued, Handled, NoteRefused, Numbered, parse
-from benchmarks.chaos.scribble import mapped
+from benchmarks.chaos.run import OTHERS_HEAR_S, Plan
+from benchmarks.chaos.schedule import JOIN_S
+from benchmarks.chaos.scribble import HITS_A_PAGE, LEAST_BYTES, in_use, mapped, scribble
 from swarm_consumer._scheduling.take_over import refusal
 from swarm_consumer.progress import Epitaph, InHand, Remembered, Suspects
 from swarm_supervisor.events import End
@@ -235,3 +241,44 @@ def test_the_mapping_of_notes_is_found_among_those_of_a_process() -> None:
     assert mapped(lines) == (0x20000000, 0x20400000)
     with pytest.raises(LookupError):
         mapped(lines[:2])
+
+
+def test_only_pages_in_use_are_scribbled_over_and_not_the_first() -> None:
+    with mmap.mmap(-1, 2 * LEAST_BYTES) as notes:
+        notes[0] = notes[5 * mmap.PAGESIZE] = 1
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        start, end = mapped(lines)
+        assert end - start >= 2 * LEAST_BYTES
+        assert in_use(start, end)[:2] == [start, start + 5 * mmap.PAGESIZE]
+        assert scribble(random.Random(1)) == HITS_A_PAGE
+        assert notes[: mmap.PAGESIZE] == b"\1" + bytes(mmap.PAGESIZE - 1)
+        assert notes[5 * mmap.PAGESIZE : 6 * mmap.PAGESIZE].count(0) < mmap.PAGESIZE - HITS_A_PAGE
+        assert not any(notes[6 * mmap.PAGESIZE :])
+
+
+def test_the_canary_works_until_it_is_told_to_end() -> None:
+    canary = Canary()
+    began = time.monotonic()
+    canary.start()
+    try:
+        assert wait_until(lambda: canary.slowness(began, time.monotonic()), 30.0, 0.05)
+    finally:
+        canary.close()
+
+
+@pytest.mark.parametrize(
+    ("plan", "away", "static"),
+    [
+        (Plan(minutes=1, seed=1), JOIN_S, True),
+        (Plan(minutes=1, seed=1, memory="off"), JOIN_S, True),  # a static member needs no notes
+        (Plan(minutes=1, seed=1, membership="dynamic"), OTHERS_HEAR_S + JOIN_S, False),
+        (Plan(minutes=1, seed=1, membership="dynamic", memory="off"), 45.0 + JOIN_S, False),
+        (Plan(minutes=1, seed=1, protocol="consumer"), OTHERS_HEAR_S + JOIN_S, False),
+        (Plan(minutes=1, seed=1, protocol="consumer", lies=True), 45.0 + JOIN_S, False),
+        (Plan(minutes=1, seed=1, static=True), JOIN_S, True),
+    ],
+)
+def test_what_partitions_wait_for_follows_from_the_plan(plan: Plan, away: float, static: bool) -> None:
+    assert plan.waits().away == away
+    assert plan.static_ids == static
+    assert plan.kept == (plan.memory != "off" and not plan.lies)
