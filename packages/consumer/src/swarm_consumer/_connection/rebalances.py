@@ -18,7 +18,7 @@ from swarm_consumer._scheduling import suspicion
 from swarm_consumer._scheduling.lane import Lane
 from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer._scheduling.partition import Partition
-from swarm_consumer._scheduling.take_over import Refusal
+from swarm_consumer._scheduling.take_over import Refusal, suspects_survive
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import Assigned, ErrorOccurred, Lost, RevocationOverrun, Revoked, describe
 from swarm_consumer.routing.routes import SubscriptionGroup
@@ -123,7 +123,7 @@ class Rebalances:
                 if (accused := suspected.get(key)) is not None:
                     suspicion.accuse(partition, *accused)
                     connection.counters.suspects(key)
-                if key in notes and notes[key].letters:
+                if key in notes and notes[key].letters and suspects_survive(verdicts.get(key)):
                     suspicion.continue_letters(partition, notes[key].letters)
             self._on_change()
         self.assigned_once = True
