@@ -351,6 +351,7 @@ OURS = {
     ("dead_letter_post.py:DeadLetterPost._send", "produce"),  # Producer.produce, under the guard of _send
     ("execution.py:Execution._call_hook", "run_in_hand.reset"),
     ("execution.py:Execution._work", "occupy"),
+    ("runtime.py:Runtime._finish", "removed"),  # asked under the guard of _leaves
     ("suspicion.py:judgement", "handled"),  # KeptProgress.handled, which contains what the memory raises
     ("fork_guard.py:_Guard.__call__", "native"),  # the client's constructor
     ("fork_guard.py:_guard_constructor.guarded", "make"),
