@@ -255,6 +255,8 @@ class Outsider:
 
     def __init__(self, lab: Lab) -> None:
         self.partitions: set[int] = set()
+        self.rebalances = 0
+        """How often partitions came or went."""
         self._lab = lab
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="outsider", daemon=True)
@@ -264,6 +266,7 @@ class Outsider:
         settings: dict[str, Any] = {
             "bootstrap.servers": self._lab.broker.bootstrap, "group.id": self._lab.name, "fetch.wait.max.ms": 50,
             "group.protocol": self._lab.protocol, "auto.commit.interval.ms": 200, "log_level": 0,
+            "auto.offset.reset": "earliest",
         }  # fmt: skip
         if self._lab.protocol == "classic":
             settings |= {"partition.assignment.strategy": "cooperative-sticky", "heartbeat.interval.ms": 1000}
@@ -271,9 +274,11 @@ class Outsider:
 
         def assigned(_: Consumer, partitions: list[TopicPartition]) -> None:
             self.partitions |= {one.partition for one in partitions}
+            self.rebalances += 1
 
         def taken(_: Consumer, partitions: list[TopicPartition]) -> None:
             self.partitions -= {one.partition for one in partitions}
+            self.rebalances += 1
 
         consumer.subscribe([self._lab.name], on_assign=assigned, on_revoke=taken, on_lost=taken)
         with self._lab.log.open("ab", buffering=0) as log:

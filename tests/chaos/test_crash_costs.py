@@ -6,6 +6,7 @@ coming back, or to have left, would cost.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -146,4 +147,26 @@ def test_two_swarms_that_start_at_the_same_moment_have_ids_of_their_own(lab: Lab
     lab.settled(lambda: [pid for swarm in swarms for pid in swarm.pids().values()])
     assert longest(lab.silences(killed)) < SOON_S
     assert not lab.rebalances(killed, others)
+    nothing_lost(lab)
+
+
+def test_members_under_an_id_of_the_users_stay_when_the_swarm_stops_and_leave_when_scaled_away(lab: Lab) -> None:
+    """As in a StatefulSet: a pod stops all nodes, and comes back under its name."""
+    own = ("--group-instance-id", "rack")
+    swarm, outsider = lab.swarm(*own, nodes=2), lab.outsider()
+
+    def sharing(one: Swarm) -> Callable[[], list[int]]:
+        return lambda: [*pids, os.getpid()] if (pids := one.pids().values()) else []
+
+    lab.settled(sharing(swarm))
+    its, noticed = set(outsider.partitions), outsider.rebalances
+    assert swarm.terminate() == 0
+    again = lab.swarm(*own, nodes=2)
+    lab.settled(sharing(again))
+    assert (outsider.partitions, outsider.rebalances) == (its, noticed)
+    began = time.monotonic()
+    again.scale(1)
+    lab.settled(sharing(again))
+    assert longest(lab.silences(began)) < SOON_S
+    assert outsider.rebalances > noticed
     nothing_lost(lab)
