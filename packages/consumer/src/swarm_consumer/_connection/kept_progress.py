@@ -25,6 +25,10 @@ from swarm_consumer._scheduling.take_over import Refusal, refusal, refusal_by_en
 from swarm_consumer.events import ErrorOccurred, SuspectsFound, TakenOver, TakeOverRefused
 from swarm_consumer.routing.routes import Route, SubscriptionGroup
 
+WORD_S = 1.0
+"""How long an assignment waits until it is known how an owner ended that gave a partition away with work in hand."""
+LOOK_S = 0.02
+
 
 class KeptProgress:
     """The notes of one group's partitions.
@@ -100,9 +104,19 @@ class KeptProgress:
         return suspected
 
     def recall(self, keys: Iterable[Key]) -> dict[Key, Remembered]:
-        """Return what the last owners left, before any claim of ours hides it."""
+        """Return what the last owners left, before any claim of ours hides it.
+
+        A dynamic member that hangs leaves its group moments before its process ends. Without the word of how it ended
+        its records would be suspected of nothing, and the next owner would hang with them too.
+        """
+        wanted = list(keys)
+        until = time.monotonic() + WORD_S
         try:
-            return self.remembrance.recall(self.scope, keys)
+            notes = self.remembrance.recall(self.scope, wanted)
+            while any(map(_unexplained, notes.values())) and time.monotonic() < until:
+                time.sleep(LOOK_S)
+                notes = self.remembrance.recall(self.scope, wanted)
+            return notes
         except Exception as error:  # noqa: BLE001  see the module
             self._failed(error, None)
             return {}
@@ -164,6 +178,11 @@ class KeptProgress:
     def _failed(self, error: Exception, key: Key | None) -> None:
         topic, partition = key or (None, None)
         self._bus.emit(ErrorOccurred(where="kept progress", error=error, topic=topic, partition=partition))
+
+
+def _unexplained(note: Remembered) -> bool:
+    """Whether the owner had records in hand, and it may still be said how it ended."""
+    return note.in_hand is not None and not note.released and note.epitaph == Epitaph()
 
 
 def kept_progress(

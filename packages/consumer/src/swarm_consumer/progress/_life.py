@@ -17,6 +17,7 @@ from swarm_consumer.progress._place import MappedPlace, Owner, token
 from swarm_consumer.progress._slots import ALONE, IN_COMPANY, RELEASED, WITNESSED, Note
 
 _UNTOLD = Epitaph()
+_NEVER_TOLD = Epitaph(reason="its supervisor ended before it")
 
 
 class LifeMemory:
@@ -96,7 +97,8 @@ class LifeMemory:
             in_hand=in_hand_of(note),
             suspects=suspects,
             letters=0 if released else note.letters,
-            epitaph=self._pages.epitaph(node_id, note.generation, note.run) or _UNTOLD,
+            epitaph=self._pages.epitaph(node_id, note.generation, note.run)
+            or (_UNTOLD if note.run == self._run else _NEVER_TOLD),
             story=story,
         )
 
