@@ -193,6 +193,25 @@ def test_the_partitions_of_a_killed_node_do_not_wait_for_its_session(long_sessio
     assert took < SOON_S
 
 
+def test_a_static_member_that_comes_back_is_not_removed_first(long_sessions):
+    """It stopped gracefully, for a successor: no other node hears of that."""
+    world = long_sessions
+    topic = world.topic(PARTITIONS)
+    kafka = kafka_of(world, "consumer", **{"group.instance.id": "shop"})
+    sibling = node(world, topic, kafka, 0)
+    sibling.wait_for(lambda: all_owned(sibling), what="all partitions")
+    old = node(world, topic, kafka, 1)
+    old.wait_for(lambda: len(owned(old)) == PARTITIONS // 2 and len(owned(sibling)) == PARTITIONS // 2, what="halves")
+    had, before = owned(old), len([one for one in sibling.events if isinstance(one, Assigned | Revoked | Lost)])
+    assert old.stop() == 0
+    left = [one for one in old.memory.members[-1:] if one.member_id]  # as the shared memory keeps it
+    successor = node(world, topic, kafka, 1, *left)
+    successor.wait_for(lambda: owned(successor), 20.0, "partitions")
+    assert owned(successor) == had
+    epochs = len([one for one in sibling.events if isinstance(one, Assigned | Revoked | Lost)]) - before
+    assert (epochs, left) == (0, [])
+
+
 def test_a_node_that_dies_before_it_has_partitions_is_removed_too(long_sessions):
     """Otherwise the broker would hold its static id, and refuse it to the successor for the whole session."""
     world = long_sessions

@@ -154,7 +154,7 @@ class TestNotes:
         ("classic", "shop_1_orders", True, True, False),  # unsubscribe() has left
         ("consumer", None, False, True, False),
         ("consumer", None, True, True, False),
-        ("consumer", "shop_1_orders", False, False, False),
+        ("consumer", "shop_1_orders", False, True, False),  # it comes back, and is let in at once
         ("consumer", "shop_1_orders", True, True, True),  # librdkafka only says that it comes back
     ],
 )
@@ -165,6 +165,15 @@ def test_the_end_of_a_member(protocol, instance_id, leaving, forgotten, removed)
     one.ended(leaving=leaving, deadline=time.monotonic() + 60)
     assert (memory.members[-1].member_id == "") == forgotten
     assert evict.calls == ([("orders", [Member("orders", "m-1", instance_id)])] if removed else [])
+
+
+def test_a_member_under_another_id_than_its_successor_s_stays_noted():
+    memory = Memory()
+    one = member("consumer", "shop_1_orders", memory=memory)
+    one.begin_anew("shop_1_orders.1f2e")
+    one.note(client("m-1"))
+    one.ended(leaving=False, deadline=time.monotonic() + 60)
+    assert memory.members[-1].member_id == "m-1"
 
 
 @pytest.mark.parametrize(("left_s", "most_s"), [(60.0, EVICT_S), (0.4, 0.4), (-1.0, None)])

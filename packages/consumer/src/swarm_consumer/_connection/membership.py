@@ -39,7 +39,7 @@ class Membership:
         departed: Sequence[Member] = (),
     ) -> None:
         self._group = group.name
-        self._instance_id = instance_id
+        self._instance_id = self._usual_id = instance_id
         self._consumer_protocol = group.protocol == "consumer"
         self._bus = bus
         self._memory = memory
@@ -81,9 +81,11 @@ class Membership:
 
         It leaves the group, except for a static member: one of the classic protocol has left before, if it was to. One
         of group.protocol=consumer says "I come back" in any case (epoch -2), so that its partitions wait for its
-        session: if it is to leave for good, it is removed like a dead one.
+        session: if it is to leave for good, it is removed like a dead one. If not, the broker lets its successor in at
+        once, with the same partitions: to remove it first would be a rebalance.
         """
-        if not self._instance_id or leaving:
+        comes_back = self._consumer_protocol and self._instance_id == self._usual_id
+        if not self._instance_id or leaving or comes_back:
             self._remember("")
         if self._instance_id and leaving and self._consumer_protocol and self._member_id:
             within_s = min(EVICT_S, deadline - time.monotonic())
