@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from swarm_cli.epitaphs import EXCUSED_ALONE, Epitaphs, stack_of_handlers, verdict_of
+from swarm_cli.epitaphs import EXCUSED_ALONE, MOST_EXCUSED, Epitaphs, stack_of_handlers, verdict_of
 from swarm_consumer.progress import Epitaph, InHand, ProgressMemory, Suspects, Verdict
 from swarm_health import Status
 from swarm_supervisor.events import End, NodeExited, NodeStopping, StacksDumped
@@ -23,6 +23,7 @@ TABLE = [
     (End.OVERRAN, "replaced", 0, Verdict.IN_ORDER),
     (End.OVERRAN, "operator", 0, Verdict.IN_ORDER),
     (End.OVERRAN, "memory", Status.MEMORY, Verdict.SUSPECT),
+    (End.OVERRAN, "replaced", Status.MEMORY, Verdict.SUSPECT),  # a spare takes over from a node over its limit
     (End.HUNG, "silent", -1, Verdict.HUNG),
     (End.HUNG, "unhealthy", Status.CONSUMING, Verdict.HUNG),
     (End.HUNG, "unhealthy", Status.POLLING, Verdict.SUSPECT),
@@ -140,6 +141,21 @@ def test_deaths_of_one_message_alone_are_excused_at_first():
     bench = Bench()
     found = [bench.ends(notes=[alone(5, before)]) for before in range(5)]
     assert found == [True] * EXCUSED_ALONE + [False] * (5 - EXCUSED_ALONE)
+
+
+def test_hangs_that_do_not_count_are_not_excused_for_ever():
+    bench = Bench()
+    hang = {"cause": "unhealthy", "status": Status.CONSUMING, "by": signal.SIGKILL, "killed": True}
+    found = [bench.ends(notes=[alone(5)], **hang) for _ in range(6)]
+    assert found == [True] * EXCUSED_ALONE + [False] * (6 - EXCUSED_ALONE)
+    assert bench.ends(notes=[alone(6)], **hang), "another message"
+
+
+def test_what_is_known_of_excuses_has_a_bound():
+    bench = Bench()
+    assert all(bench.ends(notes=[alone(offset)]) for offset in range(MOST_EXCUSED + 5))
+    assert len(bench.epitaphs._excused) == MOST_EXCUSED
+    assert (4, MOST_EXCUSED + 4) in bench.epitaphs._excused
 
 
 def test_each_message_that_was_found_explains_one_more_death_in_company():

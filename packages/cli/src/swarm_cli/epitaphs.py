@@ -10,8 +10,8 @@
     unhealthy for another reason, and it did not stop         SUSPECT: nothing says that a message is to blame
 
 A death that a message explains is no crash of the program, so it does not count for a crash loop. Explained is a death
-with one message alone in its process, the first times that it happens. Each message that was found in this way also
-explains one later death in company, because every message that kills begins with one; the first of those counts.
+with one message alone in its process, the first times that a node dies with it. Each message that was found in this way
+also explains one later death in company, because every message that kills begins with one; the first of those counts.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ logger = logging.getLogger("swarm_cli")
 
 EXCUSED_ALONE = 3
 """How many deaths of one message are excused. Beyond that everything may be at fault, and that is a crash loop."""
+MOST_EXCUSED = 1000
+"""For how many messages it is known how often they were an excuse."""
 _HANDLER = " in _reach\n"
 """The frame that calls a handler, in a dump of stacks."""
 
@@ -49,7 +51,7 @@ _VERDICTS: dict[End, Verdict] = {
 
 def verdict_of(end: End, cause: str, status: int) -> Verdict:
     """Return what an end says about the messages in hand. status: the last one that the process reported."""
-    if end is End.OVERRAN and cause == "memory":
+    if end is End.OVERRAN and (cause == "memory" or status == Status.MEMORY):  # the latter with a spare in its place
         return Verdict.SUSPECT
     if end is End.HUNG and (cause == "silent" or status == Status.CONSUMING):
         return Verdict.HUNG
@@ -71,6 +73,8 @@ class Epitaphs:
         self._excuse = excuse
         self._status: dict[tuple[int, int], int] = {}
         self._stacks: dict[tuple[int, int], str] = {}
+        self._excused: dict[tuple[int, int], int] = {}
+        """How often each node was excused by the message at an offset. Notes only count what counts, so no hang."""
         self._credit = 0  # how many deaths in company are explained by messages that were found
 
     def attach(self, supervisor: Supervisor) -> None:
@@ -111,8 +115,17 @@ class Epitaphs:
             before = suspects.deaths_alone if suspects is not None and again else 0
             if before == 1:
                 self._credit += 1
-            return f"one message, at offset {in_hand.first}, was alone in it" if before < EXCUSED_ALONE else ""
+            if max(before, self._excused.get((node_id, in_hand.first), 0)) >= EXCUSED_ALONE:
+                return ""
+            self._count(node_id, in_hand.first)
+            return f"one message, at offset {in_hand.first}, was alone in it"
         if self._credit:
             self._credit -= 1
             return "a message that it had in hand, as others were found to do before"
         return ""
+
+    def _count(self, node_id: int, offset: int) -> None:
+        times = self._excused.pop((node_id, offset), 0)
+        self._excused[node_id, offset] = times + 1  # now the youngest one
+        if len(self._excused) > MOST_EXCUSED:
+            del self._excused[next(iter(self._excused))]
