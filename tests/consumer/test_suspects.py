@@ -71,6 +71,15 @@ def test_what_a_death_makes_of_what_was_in_hand(in_hand, verdict, carried, expec
     assert after(in_hand, Verdict(verdict), carried) == expected
 
 
+def test_after_a_seek_far_away_not_everything_between_is_suspected():
+    far = dataclasses.replace(FOUND, first=5000, last=5099, culprit=5000)
+    assert after(COMPANY, Verdict.COUNTS, far) == SHARED
+    assert after(ALONE, Verdict.COUNTS, far) == FOUND
+    near = dataclasses.replace(far, first=1199, culprit=1199)
+    assert after(COMPANY, Verdict.SUSPECT, near).first == 100
+    assert after(COMPANY, Verdict.SUSPECT, near).last == 5099
+
+
 def test_a_hang_that_does_not_count_isolates():
     assert after(COMPANY, Verdict.HUNG, hangs_count=False) == ISOLATED
     assert after(ALONE, Verdict.HUNG, SHARED, hangs_count=False) == SHARED

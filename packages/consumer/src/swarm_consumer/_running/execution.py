@@ -55,7 +55,9 @@ class Execution:
         if lane.state is not LaneState.READY:
             return  # it was done while this worker was on its way
         gate = connection.workers.gate
-        tenure = gate.begin_alone(functools.partial(connection.in_company, lane), connection.frozen)
+        in_company = functools.partial(connection.in_company, lane)
+        contained = functools.partial(self._bus.call, "note of a suspect", in_company)
+        tenure = gate.begin_alone(contained, connection.frozen)
         if tenure is None:
             # The process stops, or its other handlers take longer than suspects can wait.
             if gate.enter(connection.frozen):

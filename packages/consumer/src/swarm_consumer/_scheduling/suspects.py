@@ -23,6 +23,8 @@ from enum import Enum, auto
 
 from swarm_consumer._scheduling.remembrance import Epitaph, InHand, Remembered, Suspects, Verdict
 
+NEAR = 1000
+"""Suspects are one range. Those further away than this, after a seek, are no longer suspected."""
 LETTERS_IN_A_ROW = 10
 """At most this many dead letters of a partition in a row because of deaths, where `max_consecutive` does not say."""
 
@@ -59,6 +61,8 @@ def _blamed(known: Suspects | None, in_hand: InHand, life: tuple[int, int] | Non
     """Add what a process had in hand when it died; life: of the process, if its death counts."""
     first, last = in_hand.first, in_hand.last
     hull = Suspects(first, last)
+    if known is not None and max(first, known.first) - min(last, known.last) > NEAR:
+        known = None  # all between would go in single file, too; one of the far ones shows at its next death
     if known is not None:
         hull = replace(known, first=min(known.first, first), last=max(known.last, last))
     if life is None:
