@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -143,6 +145,27 @@ def test_the_slot_of_a_killed_supervisor_is_free_once_its_last_node_has_gone(
     os.waitpid(pid, 0)
     assert slot == after == 0
     assert 0.2 < time.monotonic() - began < 10
+
+
+def test_a_wait_outlasts_the_queue_of_its_own_looks(name: str, holders: list[subprocess.Popen[str]]) -> None:
+    """No one accepts them, so that the kernel soon refuses more. A node with much memory dies that slowly."""
+    _, node = hold(holders, name, "fork")
+    end(holders[0])
+    address = f"\0swarm/{hashlib.sha256(name.encode()).hexdigest()[:32]}/0"
+    looks = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+                visitor.setblocking(False)
+                visitor.connect(address)
+            looks += 1
+            if looks == 1:
+                assert membership._abandoned(address, before=False)
+    print(f"the queue is full after {looks} looks")
+    assert membership._abandoned(address, before=True)
+    assert not membership._abandoned(address, before=False)
+    assert looks > membership.LAST_NODE_S / membership.LOOK_S
+    os.kill(node, signal.SIGKILL)
 
 
 def test_a_node_that_does_not_die_is_not_waited_for_long(name: str, holders: list[subprocess.Popen[str]]) -> None:

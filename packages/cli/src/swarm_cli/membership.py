@@ -93,9 +93,11 @@ def take_slot(name: str, longest_s: float = LAST_NODE_S) -> tuple[int, socket.so
     for slot in range(MOST_SLOTS):
         address = f"\0swarm/{hashlib.sha256(name.encode()).hexdigest()[:32]}/{slot}"
         lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        abandoned = False
         try:
             while not _taken(lock, address):
-                if time.monotonic() >= until or not _abandoned(address):
+                abandoned = _abandoned(address, before=abandoned)
+                if time.monotonic() >= until or not abandoned:
                     break
                 time.sleep(LOOK_S)
             else:
@@ -114,20 +116,26 @@ def _taken(lock: socket.socket, address: str) -> bool:
         if error.errno != errno.EADDRINUSE:
             raise
         return False
-    lock.listen()  # never accepted: it shows who holds the slot
+    # Nothing is ever accepted: it shows who holds the slot. Each look stays in the queue, and Python's default is 128.
+    lock.listen(socket.SOMAXCONN)
     return True
 
 
-def _abandoned(address: str) -> bool:
-    """Whether a slot is free, or held only by nodes whose supervisor is dead. They are about to die, too."""
+def _abandoned(address: str, *, before: bool) -> bool:
+    """Whether a slot is free, or held only by nodes whose supervisor is dead. They are about to die, too.
+
+    before: what the last look has shown.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
         visitor.setblocking(False)
         try:
             visitor.connect(address)
         except ConnectionRefusedError:
             return True  # free again, or its holder has not listened yet: the next attempt to take it shows which
+        except BlockingIOError:
+            return before  # the kernel's bound (4096) of looks is reached
         except OSError:
-            return False  # 4096 starts have looked before, and no more may
+            return False
         credentials = visitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     pid = int.from_bytes(credentials[:4], sys.byteorder, signed=True)
     if pid <= 0:
