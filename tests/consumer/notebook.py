@@ -16,6 +16,7 @@ class Note:
 
     def __init__(self, notebook, key, positions):
         self._notebook, self._key, self._positions = notebook, key, positions
+        notebook.places[key] = self
         self.renew()
 
     @property
@@ -23,6 +24,8 @@ class Note:
         return f"swarm:{self._claim:x}"
 
     def _write(self, **fields):
+        if self._notebook.places.get(self._key) is not self:
+            return  # superseded by a new claim
         now = replace(self._notebook.notes[self._key], written_ns=time.monotonic_ns(), **fields)
         self._notebook.notes[self._key] = now
         self._notebook.written.append((self._key, now))
@@ -75,6 +78,7 @@ class Notebook:
         self.life = life
         self.notes = {}
         self.written = []
+        self.places = {}
         self.scopes = set()
         self.runs = 0
 

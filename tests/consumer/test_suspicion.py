@@ -196,6 +196,19 @@ def test_a_handler_that_ends_the_process_leaves_its_records_in_hand():
     assert bench.partition.deadly
 
 
+def test_what_outlives_its_assignment_and_survives_is_not_to_blame_for_a_later_death():
+    bench = Bench()
+    bench.receive(*range(10, 30))
+    run, _ = bench.take()
+    bench.partitions.close(KEY)  # lost: others have the partition, and nobody waits for the handler
+    bench.partitions.ledger.release(KEY)
+    assert bench.note.in_hand == InHand(10, 10, 1, alone=True)
+    assert bench.finish(run).stale
+    assert bench.note.in_hand is None
+    assert not bench.note.released
+    assert bench.memory.runs == 0
+
+
 def test_a_process_that_ends_for_a_reason_of_its_own_blames_nothing():
     bench = Bench(None)
     bench.receive(*range(10, 30))

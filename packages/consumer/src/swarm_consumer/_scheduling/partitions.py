@@ -168,7 +168,11 @@ class Partitions:
             lane.partition.deadly = True
         if self._former.get(key) is lane.partition and not lane.partition.unfinished:
             del self._former[key]
+        place = lane.partition.place if run.noted and not run.deadly else None
         if lane.state is LaneState.CLOSED or self.by_key.get(key) is not lane.partition:
+            if place is not None:  # it has survived, so it is not to blame for what this process may die of
+                place.end(handled=False)
+                place.settle()
             follower = self.by_key.get(key)
             ready = () if follower is None else tuple(one for one in follower.lanes if self._ready(one))
             return Outcome(queue=ready, stale=True, owes_revoked=lane.owes_revoked)
@@ -178,7 +182,6 @@ class Partitions:
         ):
             lane.state = run.resume_state
         stale = not self.ledger.owns(key, run.epoch)
-        place = lane.partition.place if run.noted and not run.deadly else None
         if place is not None:
             place.end(handled=not (failed or diverted))
             if stale:
