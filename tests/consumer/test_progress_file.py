@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from swarm_consumer._scheduling.suspects import suspects_after
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.progress import Epitaph, Member, ProgressMemory, Suspects, Verdict, _file
 
@@ -73,19 +74,26 @@ def test_notes_outlive_the_supervisor_and_its_lives_are_unknown(path):
     memory.epitaph(0, 1, Epitaph(Verdict.COUNTS, "the life of the same number, under the next supervisor"))
     found = recalled(memory)
     assert (found.position, found.token, found.complete) == (100, token, True)
-    assert (found.epitaph, found.story) == (Epitaph(), Epitaph())
+    assert (found.epitaph.verdict, found.epitaph.reason) == (Verdict.UNKNOWN, "its supervisor ended before it")
+    assert found.story == Epitaph()
     assert found.suspects == Suspects(100, 100, culprit=100, deaths_alone=1)  # its life has no name any more
     memory.close()
 
 
-def test_an_epitaph_of_an_earlier_supervisor_is_still_that_of_its_life(path):
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_death_under_an_earlier_supervisor_is_told_but_not_counted(path, verdict):
     memory = make(path)
-    memory.of_life(0, 1).claim(SCOPE, KEY).suspect(Suspects(1, 1, life=(0, 1)))
-    memory.epitaph(0, 1, Epitaph(Verdict.COUNTS, "killed by SIGSEGV"))
+    place = memory.of_life(0, 1).claim(SCOPE, KEY)
+    place.suspect(Suspects(1, 1, life=(0, 1)))
+    place.begin(1, 1, 1, alone=True)
+    memory.epitaph(0, 1, Epitaph(verdict, "killed by SIGSEGV"))
     memory.close()
     memory = make(path)
     found = recalled(memory)
-    assert found.epitaph == found.story == Epitaph(Verdict.COUNTS, "killed by SIGSEGV")
+    assert found.epitaph == Epitaph(min(verdict, Verdict.SUSPECT), "killed by SIGSEGV")
+    assert found.story == Epitaph(verdict, "killed by SIGSEGV")
+    suspects = suspects_after(found, 1, survives=True, hangs_count=True, handled=7)
+    assert suspects == Suspects(1, 1), "its code may have been another"
     memory.close()
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from time import monotonic_ns
 
 from swarm_consumer._scheduling.ledger import Key
-from swarm_consumer._scheduling.remembrance import Epitaph, InHand, Member, Remembered, Suspects
+from swarm_consumer._scheduling.remembrance import Epitaph, InHand, Member, Remembered, Suspects, Verdict
 from swarm_consumer.progress._digests import ScopeName
 from swarm_consumer.progress._members import Members
 from swarm_consumer.progress._own_page import OwnPage, free_page
@@ -97,10 +97,19 @@ class LifeMemory:
             in_hand=in_hand_of(note),
             suspects=suspects,
             letters=0 if released else note.letters,
-            epitaph=self._pages.epitaph(node_id, note.generation, note.run)
-            or (_UNTOLD if note.run == self._run else _NEVER_TOLD),
+            epitaph=self._epitaph(node_id, note),
             story=story,
         )
+
+    def _epitaph(self, node_id: int, note: Note) -> Epitaph:
+        """The epitaph of the life that wrote a note.
+
+        No death of an earlier supervisor's life counts: its code may have been another, and its life has no name here.
+        """
+        found = self._pages.epitaph(node_id, note.generation, note.run)
+        if note.run == self._run:
+            return found or _UNTOLD
+        return _NEVER_TOLD if found is None else replace(found, verdict=min(found.verdict, Verdict.SUSPECT))
 
     def _suspects(self, note: Note) -> tuple[Suspects | None, Epitaph]:
         """What is suspected, and the epitaph of the life that died with it last.
