@@ -151,6 +151,32 @@ def test_without_a_dead_letter_topic_its_partition_is_parked_and_the_others_fini
     assert running.stop() == 0
 
 
+def test_a_parked_partition_keeps_nobody_out(world):
+    """No handler is called for its message. So it need not wait for the others, nor they for it, for ever again."""
+    topic, memory = world.topic(3), Notebook()
+    world.produce(topic, numbers(3), partition=0)
+    memory.notes = died_with(topic, suspects=culprit(0), partition=1)
+    app = world.app(kafka=SOON, concurrency=2, retry_backoff=0.05, retry_backoff_max=0.05)
+    entered, leave, seen = threading.Event(), threading.Event(), set()
+
+    @app.consume(topic)
+    def handle(messages):
+        if messages.partition == 0:
+            entered.set()
+            leave.wait(60)
+        seen.update((message.partition, message.offset) for message in messages)
+
+    running = world.start(app, memory=memory)
+    assert entered.wait(60)
+    world.produce(topic, numbers(1), partition=1)
+    running.wait_for(lambda: len(running.of(PartitionParked)) >= 3, timeout=20)
+    world.produce(topic, numbers(5), partition=2)
+    running.wait_for(lambda: len(seen) == 5, timeout=20)
+    assert {partition for partition, _ in seen} == {2}
+    leave.set()
+    assert running.stop() == 0
+
+
 def test_where_nothing_else_was_handled_it_is_tried_again(world):
     topic, dead, memory = world.topic(), world.topic(), Notebook()
     world.produce(topic, numbers(10))
@@ -282,6 +308,28 @@ def test_a_process_that_ends_because_of_its_client_blames_no_record(world):
     assert memory.notes[topic, 0].in_hand is not None
     running.runtime._connections[0].fail("the client is fenced")
     assert running.join() == 1
+    assert memory.notes[topic, 0].in_hand is None
+    leave.set()
+
+
+def test_a_process_whose_main_thread_is_interrupted_blames_no_record(world):
+    topic, memory = world.topic(), Notebook()
+    world.produce(topic, numbers(10))
+    app, entered, leave = world.app(kafka=SOON), threading.Event(), threading.Event()
+
+    @app.consume(topic)
+    def handle(messages):
+        entered.set()
+        leave.wait(60)
+
+    def interrupt(*_):
+        raise OSError("a signal handler of the application")
+
+    running = world.start(app, memory=memory, drain_timeout=1.0)
+    assert entered.wait(60)
+    running.runtime._reminders.look = interrupt
+    with pytest.raises(OSError, match="a signal handler"):
+        running.join()
     assert memory.notes[topic, 0].in_hand is None
     leave.set()
 

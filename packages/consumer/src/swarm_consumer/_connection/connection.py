@@ -204,6 +204,11 @@ class Connection:
                 tenure.until = now + suspicion.alone_s(run, self.workers.gate.alone_s)
             return run
 
+    def is_given_up(self, lane: Lane) -> bool:
+        """Whether the next message of a lane is not handed out, because processes died with it too often."""
+        with self._lock:
+            return suspicion.is_given_up(lane, self.partitions.handled)
+
     def in_company(self, lane: Lane) -> None:
         """Note that others run beside the present run of a lane."""
         with self._lock:

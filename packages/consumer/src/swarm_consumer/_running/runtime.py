@@ -334,7 +334,7 @@ class Runtime:
         for connection in self._connections:
             connection.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
         hanging = [connection for connection in self._connections if connection.thread.is_alive()]
-        if self._fatal is not None or misconfigured is not None:
+        if self._fatal is not None or misconfigured is not None or raised is not None:
             for connection in self._connections:
                 connection.blame_nothing()
         overrun = any(connection.overrun for connection in self._connections)

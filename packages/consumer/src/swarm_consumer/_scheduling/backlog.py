@@ -71,6 +71,12 @@ class Backlog:
     def __bool__(self) -> bool:
         return bool(self.held) or self.retry is not None
 
+    @property
+    def next_offset(self) -> int | None:
+        """The offset of the first waiting record; None: none waits."""
+        records = self.retry or self.held
+        return records[0].offset() if records else None
+
     def add(self, records: list[confluent_kafka.Message]) -> int:
         """Add new records in order and return their size. The list becomes the backlog's own."""
         if self.held:

@@ -89,22 +89,37 @@ def blame_nothing(runs: Iterable[Run]) -> None:
             place.settle()
 
 
+def is_given_up(lane: Lane, handled: Callable[[], int | None]) -> bool:
+    """Whether the next record of a lane is given up: no handler is called, so nothing has to be kept out for it."""
+    suspects = lane.backlog.suspects
+    if suspects is None or suspects.culprit is None or suspects.culprit != lane.backlog.next_offset:
+        return False
+    return _judged(lane, suspects, suspects.culprit, handled()).sentence is Sentence.GIVE_UP
+
+
+def _judged(lane: Lane, suspects: Suspects, offset: int, handled: int | None) -> Judgement:
+    """Return what to do with the suspect at `offset`, within the limits of dead letters."""
+    count, letters = lane.dead_letter_count, lane.route.settings.dead_letters
+    found = judge(
+        suspects,
+        offset,
+        most_deaths=lane.route.settings.most_deaths,
+        handled=handled,
+        in_a_row=count.consecutive,
+        most_in_a_row=letters.max_consecutive if letters is not None else None,
+    )
+    if found.sentence is Sentence.GIVE_UP and letters is not None and (why := count.refusal(letters)):
+        return Judgement(Sentence.WAIT, why)
+    return found
+
+
 def judgement(run: Run, handled: Callable[[], int | None]) -> Judgement | None:
     """Return why a suspect is not handed out. None if it is: then its note says whether others were handled before."""
     lane, suspects = run.lane, run.suspects
     if suspects is None or suspects.evidence is None or run.first_offset is None:
         return None
-    number, count, letters = handled(), lane.dead_letter_count, lane.route.settings.dead_letters
-    found = judge(
-        suspects,
-        run.first_offset,
-        most_deaths=lane.route.settings.most_deaths,
-        handled=number,
-        in_a_row=count.consecutive,
-        most_in_a_row=letters.max_consecutive if letters is not None else None,
-    )
-    if found.sentence is Sentence.GIVE_UP and letters is not None and (why := count.refusal(letters)):
-        found = Judgement(Sentence.WAIT, why)
+    number = handled()
+    found = _judged(lane, suspects, run.first_offset, number)
     # A culprit that has waited is tried again: what hit everything may be over.
     if found.sentence is Sentence.GIVE_UP or (found.sentence is Sentence.WAIT and not lane.backlog.parkings):
         return found
