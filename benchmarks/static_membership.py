@@ -163,7 +163,9 @@ class Membership:
             "--node-restart-delay", str(RESTART_DELAY_S),
             *(part for name, value in kafka.items() for part in ("--kafka", f"{name}={value}")),
         ]  # fmt: skip
-        arguments += ["--group-instance-id", "static"] if plan.static else ["--membership", "dynamic"]
+        # Without progress memory no successor knows the dead member, so that it is not removed from the group.
+        control = ["--membership", "dynamic", "--progress-memory", "off"]
+        arguments += ["--group-instance-id", "static"] if plan.static else control
         environment = {
             "CHAOS_LOG": str(self.log), "CHAOS_ORDERS": str(self.folder),
             "CHAOS_TOPIC": self.name, "CHAOS_GROUP": self.name,
