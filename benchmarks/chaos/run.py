@@ -248,7 +248,7 @@ class Run:
                 self._ending.wait(5.0)
 
     def _faults(self) -> Iterator[Fault]:
-        return faults(self.plan.seed, self.plan.only, asked=self.plan.asked, notes=self.plan.memory != "off")
+        return faults(self.plan.seed, self.plan.only, asked=self.plan.asked, notes=self.plan.kept)
 
     def _recovered(self, injected: Injected) -> bool:
         return bool(wait_until(lambda: injected.recovered_at, injected.bound_s + GIVE_UP_S))

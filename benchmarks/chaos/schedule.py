@@ -177,7 +177,7 @@ def faults(
 ) -> Iterator[Fault]:
     """Yield faults without end. Every kind comes in each round, the rounds are shuffled.
 
-    only: these kinds alone. asked: these too, which come in no other way. notes: whether nodes keep notes.
+    only: these kinds alone. asked: these too, which come in no other way. notes: whether nodes keep notes, and are told the truth of them.
     """
     draw = random.Random(seed)
     wanted = only or {kind.name for kind in KINDS.values() if not kind.asked} | asked
