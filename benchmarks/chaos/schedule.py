@@ -177,7 +177,8 @@ def faults(
 ) -> Iterator[Fault]:
     """Yield faults without end. Every kind comes in each round, the rounds are shuffled.
 
-    only: these kinds alone. asked: these too, which come in no other way. notes: whether nodes keep notes, and are told the truth of them.
+    only: these kinds alone. asked: these too, which come in no other way. notes: whether nodes keep notes, and get the
+    truth from them.
     """
     draw = random.Random(seed)
     wanted = only or {kind.name for kind in KINDS.values() if not kind.asked} | asked

@@ -1,4 +1,4 @@
-"""An owner that gave work in hand away is about to end: the next one waits to hear how, for a second at most."""
+"""An owner that gave work in hand away is about to end: the next one waits to hear how, for seconds at most."""
 
 import time
 from dataclasses import replace

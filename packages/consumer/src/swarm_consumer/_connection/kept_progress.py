@@ -25,8 +25,9 @@ from swarm_consumer._scheduling.take_over import Refusal, refusal, refusal_by_en
 from swarm_consumer.events import ErrorOccurred, SuspectsFound, TakenOver, TakeOverRefused
 from swarm_consumer.routing.routes import Route, SubscriptionGroup
 
-WORD_S = 1.0
-"""How long an assignment waits until it is known how an owner ended that gave a partition away with work in hand."""
+WORD_S = 3.0
+"""How long an assignment waits until it is known how an owner ended that gave a partition away with work in hand: its
+other groups leave first."""
 LOOK_S = 0.02
 
 
