@@ -164,6 +164,22 @@ def test_patience_ends(threads):
     assert not gate._closed
 
 
+def test_what_was_waited_for_in_vain_is_not_waited_for_by_each_suspect(threads):
+    """A handler of hours would keep all others at a batch a minute, for ten minutes with each of a hundred suspects."""
+    gate, (busy, alone, other, _) = Gate(alone_s=0.02, patience_s=0.1), threads
+    busy.order(gate.enter).done(1)
+    assert alone.order(gate.begin_alone, nothing).done(1)
+    gate._patience_s = 10 * LONG_S
+    assert other.order(gate.begin_alone, nothing).done(1)
+    assert other.results == [None]
+    busy.order(gate.leave).order(gate.enter).done(3)
+    other.order(gate.begin_alone, nothing)
+    assert not other.done(2, 0.1), "it was out in between, so it does not take hours"
+    busy.order(gate.leave)
+    assert other.done(2)
+    assert other.results[1] is not None
+
+
 def test_waiting_ends_when_it_is_of_no_use_any_more(threads):
     gate, (busy, alone, waits, _) = Gate(), threads
     gone = threading.Event()

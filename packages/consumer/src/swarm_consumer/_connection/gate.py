@@ -7,7 +7,8 @@ thread that enters says so *before* it looks whether the gate is closed, and a t
 No wait is without an end:
 - A suspect that runs for too long lets others in. Its note says first that it is no longer alone.
 - Threads that wait when a suspect ends, or when one has waited for too long to be alone, go first.
-- A suspect that cannot get the process for itself runs in company in the end: then its death proves nothing.
+- A suspect that cannot get the process for itself runs in company in the end: then its death proves nothing. Those
+  after it do so at once, while what it waited for in vain is still inside.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Gate:
         self._wanted = 0  # how many threads wait to be alone
         self._waiting: set[int] = set()  # threads that wait to enter
         self._first: set[int] = set()  # those of them that go before the next tenure
+        self._lasting: set[int] = set()  # threads inside that a suspect has waited for in vain
         self.ending = False  # the process stops: no thread is let in to a suspect any more
 
     # -- many together -------------------------------------------------------------------------------------------
@@ -72,6 +74,8 @@ class Gate:
     def leave(self) -> None:
         """Go out."""
         self._inside.discard(get_ident())
+        if self._lasting:
+            self._lasting.discard(get_ident())
         if self._closed:
             with self._changed:
                 self._changed.notify_all()
@@ -117,7 +121,10 @@ class Gate:
         now = time.monotonic()
         end, stretch = now + self._patience_s, now + self.alone_s
         while self._tenure is not None or self._inside or self._first:
-            if given_up() or now >= end:
+            if given_up() or not self._lasting.isdisjoint(self._inside):
+                return None
+            if now >= end:
+                self._lasting = set(self._inside)
                 return None
             if now >= stretch:
                 self._first |= self._waiting
@@ -135,6 +142,7 @@ class Gate:
             if self._tenure is tenure:
                 self._tenure = None
             self._inside.discard(get_ident())
+            self._lasting.discard(get_ident())
             self._first |= self._waiting
             self._look()
 
