@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition
 
 from swarm_consumer import Consumer
 from swarm_consumer._scheduling.remembrance import is_token
-from swarm_consumer._scheduling.take_over import Refusal
+from swarm_consumer._scheduling.take_over import Refusal, refusal, suspects_survive
 from swarm_consumer.events import Committed, ErrorOccurred, TakenOver, TakeOverRefused
 from tests.consumer.notebook import Notebook, remembered
 
@@ -245,6 +245,32 @@ def test_a_memory_that_raises_costs_what_it_would_have_saved(world):
     assert running.stop() == 0
     assert world.committed(topic) == {0: 20}
     assert not metadata_of(world, topic) or metadata_of(world, topic) == TOKEN
+
+
+@pytest.mark.parametrize("committed", [10, None])
+def test_records_of_a_topic_made_anew_are_not_suspected_beside_transactions(world, committed):
+    """Transactions commit without a token, so what was committed at the start has to show that it is gone."""
+    topic, memory = world.topic(), Notebook()
+    world.produce(topic, [b"%d" % number for number in range(20)], partition=0)
+    if committed is not None:
+        commit(world, topic, committed)
+    app = world.app(kafka=NEVER, producer={"transactional.id": world.name("id")})
+    entered, leave = threading.Event(), threading.Event()
+
+    @app.consume(topic)
+    def handle(messages):
+        entered.set()
+        leave.wait(60)
+
+    running = world.start(app, memory=memory, drain_timeout=1.0)
+    assert entered.wait(60)
+    note = memory.notes[topic, 0]
+    assert (note.position, note.committed) == (None, committed)
+    gone = refusal(note, None, None, time.monotonic_ns())
+    assert suspects_survive(gone) is (committed is None)
+    leave.set()
+    running.runtime.stop()
+    running.join()
 
 
 @pytest.mark.real_kafka

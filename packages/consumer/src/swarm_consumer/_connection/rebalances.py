@@ -120,6 +120,9 @@ class Rebalances:
                 partition.start_unknown = one is None or (start is None and sure)
                 if start is not None:
                     connection.partitions.begin(partition, start, leader_epoch, commit=key in at_once)
+                if partition.place is not None and not sure and start is not None:
+                    # Nothing else says later whether the topic is another one: then its records are not suspected.
+                    partition.place.committed(start)
                 if (accused := suspected.get(key)) is not None:
                     suspicion.accuse(partition, *accused)
                     connection.counters.suspects(key)
