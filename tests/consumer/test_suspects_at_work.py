@@ -177,6 +177,30 @@ def test_a_parked_partition_keeps_nobody_out(world):
     assert running.stop() == 0
 
 
+def test_what_is_before_the_suspects_keeps_nobody_out(world):
+    topic, memory = world.topic(2), Notebook()
+    world.produce(topic, numbers(1), partition=0)
+    memory.notes = died_with(topic, InHand(30, 34, 1, alone=False), partition=1)
+    app, entered, leave, seen = world.app(kafka=SOON, concurrency=2), threading.Event(), threading.Event(), []
+
+    @app.consume(topic, max_messages=10)
+    def handle(messages):
+        if messages.partition == 0:
+            entered.set()
+            leave.wait(60)
+        else:
+            seen.append((messages.first_offset, len(messages)))
+
+    running = world.start(app, memory=memory)
+    assert entered.wait(60)
+    world.produce(topic, numbers(40), partition=1)
+    running.wait_for(lambda: sum(size for _, size in seen) == 30, timeout=20)
+    leave.set()
+    world.await_committed(topic, {0: 1, 1: 40})
+    assert [one for one in seen if 30 <= one[0] < 35] == [(offset, 1) for offset in range(30, 35)]
+    assert running.stop() == 0
+
+
 def test_where_nothing_else_was_handled_it_is_tried_again(world):
     topic, dead, memory = world.topic(), world.topic(), Notebook()
     world.produce(topic, numbers(10))

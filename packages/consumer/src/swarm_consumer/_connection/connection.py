@@ -204,10 +204,10 @@ class Connection:
                 tenure.until = now + suspicion.alone_s(run, self.workers.gate.alone_s)
             return run
 
-    def is_given_up(self, lane: Lane) -> bool:
-        """Whether the next message of a lane is not handed out, because processes died with it too often."""
+    def is_to_be_alone(self, lane: Lane) -> bool:
+        """Whether a handler is about to be given a suspect."""
         with self._lock:
-            return suspicion.is_given_up(lane, self.partitions.handled)
+            return suspicion.is_to_be_alone(lane, self.partitions.handled)
 
     def in_company(self, lane: Lane) -> None:
         """Note that others run beside the present run of a lane."""

@@ -38,7 +38,7 @@ class Execution:
 
     def work(self, connection: Connection, lane: Lane, occupy: Callable[[Run | None], None]) -> None:
         """Do the next run of a lane, on a worker thread: `occupy` is called with it, and with None at its end."""
-        if lane.backlog.suspects is not None and not connection.is_given_up(lane):
+        if lane.backlog.suspects is not None and connection.is_to_be_alone(lane):
             self._work_alone(connection, lane, occupy)
             return
         gate = connection.workers.gate

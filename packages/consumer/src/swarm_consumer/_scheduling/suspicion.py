@@ -89,12 +89,14 @@ def blame_nothing(runs: Iterable[Run]) -> None:
             place.settle()
 
 
-def is_given_up(lane: Lane, handled: Callable[[], int | None]) -> bool:
-    """Whether the next record of a lane is given up: no handler is called, so nothing has to be kept out for it."""
-    suspects = lane.backlog.suspects
-    if suspects is None or suspects.culprit is None or suspects.culprit != lane.backlog.next_offset:
+def is_to_be_alone(lane: Lane, handled: Callable[[], int | None]) -> bool:
+    """Whether the next run of a lane hands a suspect out: not one before the suspects, nor one that is given up."""
+    suspects, offset = lane.backlog.suspects, lane.backlog.next_offset
+    if suspects is None or offset is None or not suspects.first <= offset <= suspects.last:
         return False
-    return _judged(lane, suspects, suspects.culprit, handled()).sentence is Sentence.GIVE_UP
+    if offset != suspects.culprit:
+        return True
+    return _judged(lane, suspects, offset, handled()).sentence is not Sentence.GIVE_UP
 
 
 def _judged(lane: Lane, suspects: Suspects, offset: int, handled: int | None) -> Judgement:
