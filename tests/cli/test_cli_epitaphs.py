@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from swarm_cli.epitaphs import EXCUSED_ALONE, MOST_EXCUSED, Epitaphs, stack_of_handlers, verdict_of
+from swarm_cli.epitaphs import EXCUSED_ALONE, MOST_EXCUSED, MOST_ONCE, Epitaphs, stack_of_handlers, verdict_of
 from swarm_consumer.progress import Epitaph, InHand, ProgressMemory, Suspects, Verdict
 from swarm_health import Status
 from swarm_supervisor.events import End, NodeExited, NodeStopping, StacksDumped
@@ -151,9 +151,21 @@ def test_hangs_that_do_not_count_are_not_excused_for_ever():
     assert bench.ends(notes=[alone(6)], **hang), "another message"
 
 
+def test_a_program_that_dies_after_a_time_whatever_is_in_hand_is_a_crash_loop():
+    """What was in hand is handed out alone, one message after another, and each is the first death of its message."""
+    bench = Bench()
+    bench.ends(notes=[COMPANY])
+    found = [bench.ends(notes=[alone(offset)]) for offset in range(0, 60, 3)]
+    assert found == [True] * MOST_ONCE + [False] * (20 - MOST_ONCE)
+    assert bench.ends(notes=[alone(57, 1)]), "this one has done it twice"
+    assert bench.ends(notes=[alone(58)])
+
+
 def test_what_is_known_of_excuses_has_a_bound():
     bench = Bench()
-    assert all(bench.ends(notes=[alone(offset)]) for offset in range(MOST_EXCUSED + 5))
+    for offset in range(MOST_EXCUSED + 5):
+        assert bench.ends(notes=[alone(offset)])
+        assert bench.ends(notes=[alone(offset, 1)])
     assert len(bench.epitaphs._excused) == MOST_EXCUSED
     assert (4, MOST_EXCUSED + 4) in bench.epitaphs._excused
 

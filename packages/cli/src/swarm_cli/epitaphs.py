@@ -33,6 +33,9 @@ logger = logging.getLogger("swarm_cli")
 
 EXCUSED_ALONE = 3
 """How many deaths of one message are excused. Beyond that everything may be at fault, and that is a crash loop."""
+MOST_ONCE = 10
+"""How many messages in a row may explain one death each. A program that dies after some seconds, whatever it does, has
+another one in hand each time."""
 MOST_EXCUSED = 1000
 """For how many messages it is known how often they were an excuse."""
 _HANDLER = " in _reach\n"
@@ -75,6 +78,8 @@ class Epitaphs:
         self._stacks: dict[tuple[int, int], str] = {}
         self._excused: dict[tuple[int, int], int] = {}
         """How often each node was excused by the message at an offset. Notes only count what counts, so no hang."""
+        self._once: dict[int, int] = {}
+        """How many messages in a row have explained one death each, by node."""
         self._credit = 0  # how many deaths in company are explained by messages that were found
 
     def attach(self, supervisor: Supervisor) -> None:
@@ -115,10 +120,13 @@ class Epitaphs:
             before = suspects.deaths_alone if suspects is not None and again else 0
             if before == 1:
                 self._credit += 1
-            if max(before, self._excused.get((node_id, in_hand.first), 0)) >= EXCUSED_ALONE:
+            times = max(before, self._excused.get((node_id, in_hand.first), 0))
+            self._once[node_id] = 0 if times else self._once.get(node_id, 0) + 1
+            if times >= EXCUSED_ALONE or self._once[node_id] > MOST_ONCE:
                 return ""
             self._count(node_id, in_hand.first)
             return f"one message, at offset {in_hand.first}, was alone in it"
+        self._once.pop(node_id, None)
         if self._credit:
             self._credit -= 1
             return "a message that it had in hand, as others were found to do before"
