@@ -103,6 +103,14 @@ def test_the_event_has_the_cause_as_data():
     assert (ended(script).oom, ended(script).end) == (True, End.OUT_OF_MEMORY)
 
 
+def test_a_debugger_that_has_the_exit_status_is_no_oom_killer():
+    script = Script(1)
+    script.boot()
+    script.do(m.Exited(0, 1, None, None, "unknown", "a debugger holds the process and its exit status"))
+    (exited,) = [each.event for each in script.actions if isinstance(each, m.Emit) and type(each.event) is NodeExited]
+    assert (exited.oom, exited.end) == (False, End.UNKNOWN)
+
+
 def test_a_death_that_is_explained_counts_for_no_crash_loop_and_lets_no_delay_grow():
     """Three deaths of one poison record, and five records that kill."""
     script = Script(1, first_restart_delay=0.0)

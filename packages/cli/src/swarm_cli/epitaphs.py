@@ -34,8 +34,8 @@ logger = logging.getLogger("swarm_cli")
 EXCUSED_ALONE = 3
 """How many deaths of one message are excused. Beyond that everything may be at fault, and that is a crash loop."""
 MOST_ONCE = 10
-"""How many messages in a row may explain one death each. A program that dies after some seconds, whatever it does, has
-another one in hand each time."""
+"""How many messages in a row may explain one death each. A program that dies a moment after each start has another one
+in hand each time."""
 MOST_EXCUSED = 1000
 """For how many messages it is known how often they were an excuse."""
 _HANDLER = " in _reach\n"
