@@ -112,7 +112,7 @@ def test_a_suspect_that_fails_is_tried_again_alone():
 
 
 def test_a_suspect_that_uses_up_its_attempts_is_an_ordinary_dead_letter():
-    bench = Bench(letters=DeadLetters(topic="dead", max_retries=0))
+    bench = Bench(letters=DeadLetters(topic="dead", max_retries=0, max_consecutive=5))
     bench.receive(*range(10, 30))
     run, _ = bench.take()
     bench.finish(run, failed=True, diverted=True)
@@ -307,6 +307,23 @@ def test_letters_in_a_row_of_earlier_processes_count(letters, in_a_row, sentence
     bench.receive(*range(10, 30))
     run, _ = bench.take()
     assert (run.judgement and run.judgement.sentence) == sentence
+
+
+@pytest.mark.parametrize("most", [None, 100])
+def test_letters_because_of_errors_are_no_letters_because_of_deaths(most):
+    """A burst of bad messages, one of which kills: it is the only one, so it is no fault of everything."""
+    letters = DeadLetters(topic="dead", max_retries=0, max_consecutive=most, max_ratio=None)
+    bench = Bench(dataclasses.replace(CULPRIT, first=30, last=39, culprit=30), letters=letters, max_deaths=3)
+    bench.memory.runs = 1
+    for offset in range(10, 30):
+        bench.receive(offset)
+        bench.finish(bench.take(by_itself=False)[0], failed=True, diverted=True)
+    assert bench.note.letters == (0 if most is None else 20)
+    bench.receive(30)
+    run, _ = bench.take()
+    assert run.judgement.sentence is Sentence.GIVE_UP
+    bench.finish(run, failed=True, diverted=True)
+    assert bench.note.letters == (1 if most is None else 21)
 
 
 def test_max_deaths_of_a_topic_without_dead_letters():

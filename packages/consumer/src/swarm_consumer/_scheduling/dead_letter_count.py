@@ -28,9 +28,9 @@ class DeadLetterCount:
             self.handled += messages
             self._age()
 
-    def dead_lettered(self) -> None:
-        """Count one that was diverted."""
-        self.consecutive += 1
+    def dead_lettered(self, *, in_a_row: bool = True) -> None:
+        """Count one that was diverted; in_a_row: also for the limit of those without a success between them."""
+        self.consecutive += in_a_row
         self.diverted += 1
         self._age()
 

@@ -52,7 +52,10 @@ def settle(run: Run, ledger: Ledger, now: float, *, failed: bool, diverted: bool
         rate = len(run.records) / duration
         lane.rate = 0.7 * lane.rate + 0.3 * rate if lane.rate else rate
     if diverted:
-        lane.dead_letter_count.dead_lettered()
+        limits = lane.route.settings.dead_letters
+        limited = limits is not None and limits.max_consecutive is not None
+        # Without a limit of the application's, there is one for deaths alone.
+        lane.dead_letter_count.dead_lettered(in_a_row=limited or run.judgement is not None)
         lane.backlog.succeeded(alone=True)
         if run.judgement is not None:  # the death in company of the others in its range is explained
             lane.backlog.suspects = None
