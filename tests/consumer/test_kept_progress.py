@@ -247,6 +247,29 @@ def test_a_memory_that_raises_costs_what_it_would_have_saved(world):
     assert not metadata_of(world, topic) or metadata_of(world, topic) == TOKEN
 
 
+def test_a_listener_to_the_errors_of_a_memory_may_ask_for_figures(world):
+    """A claim is made, and evidence is asked for, while the connection is locked: what is told then must wait."""
+
+    class Broken(Notebook):
+        def claim(self, scope, key, *, positions=True):
+            raise OSError("no room")
+
+    topic = world.topic()
+    world.produce(topic, [b"%d" % number for number in range(20)], partition=0)
+    app, seen = consumer_of(world, topic)
+    asked, started = [], threading.Event()
+
+    def ask(event):
+        if isinstance(event, ErrorOccurred) and started.wait(30):
+            asked.append(running.runtime.statistics())
+
+    app.subscribe(ask)
+    running = world.start(app, memory=Broken())
+    started.set()
+    running.wait_for(lambda: len(seen) == 20 and asked, timeout=20)
+    assert running.stop() == 0
+
+
 @pytest.mark.parametrize("committed", [10, None])
 def test_records_of_a_topic_made_anew_are_not_suspected_beside_transactions(world, committed):
     """Transactions commit without a token, so what was committed at the start has to show that it is gone."""

@@ -42,6 +42,7 @@ class KeptProgress:
         self.scope = scope
         self._bus = bus
         self.keeps_positions = positions
+        self._untold: list[ErrorOccurred] = []
 
     def claim(self, key: Key) -> Place | None:
         """Open the note of a partition that was assigned; None: it goes without."""
@@ -178,7 +179,12 @@ class KeptProgress:
 
     def _failed(self, error: Exception, key: Key | None) -> None:
         topic, partition = key or (None, None)
-        self._bus.emit(ErrorOccurred(where="kept progress", error=error, topic=topic, partition=partition))
+        self._untold.append(ErrorOccurred(where="kept progress", error=error, topic=topic, partition=partition))
+
+    def tell(self) -> None:
+        """Report the errors. Not where they happen: the connection's lock is held there, and a listener may want it."""
+        while self._untold:
+            self._bus.emit(self._untold.pop(0))
 
 
 def _unexplained(note: Remembered) -> bool:

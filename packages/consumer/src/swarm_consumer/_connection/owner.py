@@ -200,6 +200,8 @@ class Owner:
         """Do what is due: requests of handlers, progress to commit, retries and pauses that end, seeks, ticks."""
         connection = self.connection
         connection.requests.serve(client)
+        if connection.kept is not None:
+            connection.kept.tell()
         commits.collect(connection)
         commits.commit_due(connection, client)
         if connection.partitions.frozen:

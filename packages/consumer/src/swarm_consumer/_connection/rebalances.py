@@ -129,6 +129,8 @@ class Rebalances:
                 if key in notes and notes[key].letters and suspects_survive(verdicts.get(key)):
                     suspicion.continue_letters(partition, notes[key].letters)
             self._on_change()
+        if kept is not None:
+            kept.tell()
         self.assigned_once = True
         connection.membership.note(client)
         self.rejoin.settled()
