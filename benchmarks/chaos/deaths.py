@@ -13,6 +13,9 @@ from swarm_supervisor.events import End, NodeExited
 
 SUDDEN = frozenset({End.KILLED, End.ON_ITS_OWN, End.HUNG, End.OUT_OF_MEMORY})
 """Ends of a process that gave nothing up."""
+DUE_S = 0.5
+"""A silence may begin so much later than its death: it counts from the moment when there is a record to handle."""
+
 Slowness = Callable[[float, float], float | None]
 
 
@@ -89,7 +92,7 @@ def _verdict(
     join_s: float,
     slowness: Slowness,
 ) -> Verdict:
-    over = [silence for silence in silences if silence.span.start <= death.at < silence.span.end]
+    over = [silence for silence in silences if silence.span.start <= death.at + DUE_S and death.at < silence.span.end]
     end = max((silence.span.end for silence in over), default=death.at)
     silence_s = end - death.at if over else None
     around = [

@@ -178,6 +178,13 @@ def test_a_further_death_begins_the_time_again() -> None:
     assert [one.wrong for one in judge([(9.8, 18.0)], [fault()], 1.0, later)] == [True, True]
 
 
+def test_a_silence_counts_that_begins_with_the_first_record_after_the_death() -> None:
+    (found,) = judge([(10.02, 13.6)], [fault()])
+    assert found.wrong
+    assert found.silence_s == pytest.approx(3.6)
+    assert judge([(10.6, 13.6)], [fault()])[0].silence_s is None
+
+
 def test_no_silence_is_no_figure() -> None:
     (found,) = judge([], [fault()])
     assert found.silence_s is None
