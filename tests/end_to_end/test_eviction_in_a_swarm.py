@@ -73,3 +73,32 @@ def test_each_node_killed_in_turn(
     assert swarm.output().count("1 member of processes that have ended removed in ") == NODES
     assert "could not be removed" not in swarm.output()
     assert swarm.stop() == 0  # with the look at the supervisor's threads: the library is imported there, no more
+
+
+def test_a_rolling_restart_of_static_members_removes_none(
+    kafka_broker: Any, start_swarm: Any, point_at: Callable[..., list[str]], topic_name: Callable[..., str],
+    eventually: Callable[..., Any], tmp_path: Path,
+) -> None:  # fmt: skip
+    topic, group = topic_name("numbers"), topic_name("restarting")
+    kafka_broker.create_topic(topic, PARTITIONS)
+    long_session(kafka_broker.bootstrap, group)
+    swarm = start_swarm(
+        "swarm", APP, "--nodes", "2", *point_at(kafka_broker, "consumer"), "--group-instance-id", "host",
+        TOPIC=topic, GROUP=group, LEDGER=str(tmp_path / "ledger"),
+    )  # fmt: skip
+
+    def have_partitions(pids: set[int]) -> bool:
+        lines = [line for line in swarm.output().splitlines() if f" assigned {topic}" in line]
+        return all(any(f"[{pid}]" in line for line in lines) for pid in pids)
+
+    def pids() -> set[int]:
+        return {node.pid for node in swarm.running(2)}
+
+    old = pids()
+    eventually(lambda: have_partitions(old), 60, "partitions at each node")
+    swarm.popen.send_signal(signal.SIGUSR2)
+    eventually(lambda: not old & pids(), 60, "two new processes")
+    eventually(lambda: have_partitions(pids()), 30, "partitions at each new one, long before a session ends")
+    assert "of processes that have ended" not in swarm.output()
+    assert "still holds the static member id" not in swarm.output()
+    assert swarm.stop() == 0
