@@ -212,6 +212,31 @@ def test_a_static_member_that_comes_back_is_not_removed_first(long_sessions):
     assert (epochs, left) == (0, [])
 
 
+def test_a_removal_that_failed_is_tried_again_while_the_broker_refuses_the_id(long_sessions, monkeypatch):
+    """Otherwise a broker that was busy for a second would cost the session of the dead node."""
+    world = long_sessions
+    topic = world.topic(1)
+    kafka = kafka_of(world, "consumer", **{"group.instance.id": "shop"})
+    victim = Victim(world, topic, kafka)
+    try:
+        victim.await_partitions()
+    finally:
+        victim.kill()
+    attempts = []
+    remove = Evictor.__call__
+
+    def busy_at_first(self, group, members, *, within_s=1.0):
+        attempts.append(members)
+        if len(attempts) > 1:
+            remove(self, group, members, within_s=within_s)
+
+    monkeypatch.setattr(Evictor, "__call__", busy_at_first)
+    successor = node(world, topic, kafka, 1, victim.member)
+    successor.wait_for(lambda: owned(successor), 20.0, "the dead node's partition")
+    assert successor.of(ClientError)[0].code == "UNRELEASED_INSTANCE_ID"
+    assert attempts == [[victim.member]] * 2
+
+
 def test_a_node_that_dies_before_it_has_partitions_is_removed_too(long_sessions):
     """Otherwise the broker would hold its static id, and refuse it to the successor for the whole session."""
     world = long_sessions

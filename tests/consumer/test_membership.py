@@ -97,6 +97,25 @@ def test_who_is_removed_before_there_is_a_client(protocol, departed, removed):
     assert [within_s for _, within_s in evict.times] == [EVICT_S] * bool(removed)
 
 
+def test_what_has_our_own_id_is_removed_again_while_the_broker_refuses_it_to_us():
+    evict = Evictions()
+    one = member("consumer", OWN_ID, evict=evict, departed=[DYNAMIC, STATIC])
+    one.evict_departed()
+    one.evict_again()
+    one.evict_again()
+    assert evict.calls == [("orders", [DYNAMIC, STATIC]), ("orders", [STATIC]), ("orders", [STATIC])]
+    assert evict.times[-1][1] == EVICT_S
+
+
+@pytest.mark.parametrize(("protocol", "own_id"), [("classic", OWN_ID), ("consumer", None), ("consumer", "another")])
+def test_nothing_else_is_removed_again(protocol, own_id):
+    evict = Evictions()
+    one = member(protocol, own_id, evict=evict, departed=[DYNAMIC, STATIC])
+    one.evict_departed()
+    one.evict_again()
+    assert len(evict.calls) == 1
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_dynamic_member_comes_back_under_no_id_so_that_all_are_removed(protocol):
     evict = Evictions()

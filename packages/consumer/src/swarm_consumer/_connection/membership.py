@@ -45,6 +45,7 @@ class Membership:
         self._memory = memory
         self._evict = evict
         self._departed = departed
+        self._had_own_id: list[Member] = []
         self._member_id = ""
 
     def evict_departed(self) -> None:
@@ -55,8 +56,14 @@ class Membership:
         departed, self._departed = self._departed, ()
         kept = None if self._consumer_protocol else self._instance_id
         removed = [member for member in departed if member.member_id and (kept is None or member.instance_id != kept)]
+        self._had_own_id = [member for member in removed if member.instance_id == self._usual_id]
         if removed:
             self._remove(removed, EVICT_S)
+
+    def evict_again(self) -> None:
+        """Remove what has our own id, which the broker refused to us: it had no time for that before."""
+        if self._usual_id and self._had_own_id:
+            self._remove(self._had_own_id, EVICT_S)
 
     def note(self, client: confluent_kafka.Consumer) -> None:
         """Note the member id, which is known once the group has answered."""

@@ -145,6 +145,7 @@ class Owner:
         self._pause(self._own_id_backoff.delay_s(self._own_id_refused))
         if connection.stopping:
             return client  # closed, so there is nothing to drain
+        connection.membership.evict_again()
         self._own_id_refused_before, self._own_id_refused = self._own_id_refused, 0
         return self._create()
 
