@@ -17,7 +17,9 @@ KEYS = (("t", 0), ("t", 1), ("u", 0))
 offsets = st.integers(0, 2**63 - 1)
 maybe = st.none() | offsets
 lives = st.none() | st.tuples(st.integers(0, 1), st.integers(1, 5))
-suspicions = st.builds(Suspects, offsets, offsets, st.booleans(), maybe, st.integers(0, 9), maybe, lives)
+suspicions = st.builds(
+    Suspects, offsets, offsets, st.booleans(), maybe, st.integers(0, 9), maybe, witnessed=st.booleans(), life=lives
+)
 epitaphs = st.builds(Epitaph, st.sampled_from(Verdict), st.text(max_size=20), st.text(max_size=20))
 
 
