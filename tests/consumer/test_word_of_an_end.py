@@ -80,3 +80,21 @@ def test_no_word_is_to_come_of_processes_of_an_earlier_supervisor(tmp_path):
         second.close()
     finally:
         Path(path).unlink()
+
+
+def test_a_partition_that_comes_back_to_its_own_process_is_not_waited_for(monkeypatch):
+    """Its handler was too slow for the revocation, and still runs: a group of slow handlers would stand still."""
+    memory = ProgressMemory(2)
+    kept, sleeps = KeptProgress(memory.of_life(0, 1), "cluster", Bus(), positions=True), []
+    other = KeptProgress(memory.of_life(1, 1), "cluster", Bus(), positions=True)
+    monkeypatch.setattr(kept_progress, "WORD_S", 0.1)
+    monkeypatch.setattr(kept_progress.time, "sleep", sleeps.append)
+    place = kept.claim(KEY)
+    assert place is not None
+    place.begin(7, 9, 1, alone=False)
+    place.renew()  # after a seek
+    assert kept.recall([KEY])[KEY].in_hand == HAND
+    assert not sleeps
+    assert other.recall([KEY])[KEY].in_hand == HAND
+    assert sleeps, "how it ends is news for others"
+    memory.close()

@@ -43,11 +43,15 @@ class KeptProgress:
         self._bus = bus
         self.keeps_positions = positions
         self._untold: list[ErrorOccurred] = []
+        self._own: dict[Key, Place | None] = {}
+        """The last note that this process itself opened for each partition."""
 
     def claim(self, key: Key) -> Place | None:
         """Open the note of a partition that was assigned; None: it goes without."""
         try:
-            return self.remembrance.claim(self.scope, key, positions=self.keeps_positions)
+            place = self.remembrance.claim(self.scope, key, positions=self.keeps_positions)
+            self._own[key] = place
+            return place
         except Exception as error:  # noqa: BLE001  see the module
             self._failed(error, key)
             return None
@@ -115,13 +119,20 @@ class KeptProgress:
         until = time.monotonic() + WORD_S
         try:
             notes = self.remembrance.recall(self.scope, wanted)
-            while any(map(_unexplained, notes.values())) and time.monotonic() < until:
+            while any(self._is_unexplained(*one) for one in notes.items()) and time.monotonic() < until:
                 time.sleep(LOOK_S)
                 notes = self.remembrance.recall(self.scope, wanted)
             return notes
         except Exception as error:  # noqa: BLE001  see the module
             self._failed(error, None)
             return {}
+
+    def _is_unexplained(self, key: Key, note: Remembered) -> bool:
+        """Whether the owner had records in hand, and it may still be said how it ended. This process has not ended."""
+        if note.in_hand is None or note.released or note.epitaph != Epitaph():
+            return False
+        own = self._own.get(key)
+        return own is None or own.token != note.token
 
     def positions(
         self,
@@ -185,11 +196,6 @@ class KeptProgress:
         """Report the errors. Not where they happen: the connection's lock is held there, and a listener may want it."""
         while self._untold:
             self._bus.emit(self._untold.pop(0))
-
-
-def _unexplained(note: Remembered) -> bool:
-    """Whether the owner had records in hand, and it may still be said how it ended."""
-    return note.in_hand is not None and not note.released and note.epitaph == Epitaph()
 
 
 def kept_progress(
