@@ -353,6 +353,7 @@ OURS = {
     ("execution.py:Execution._work", "occupy"),
     ("runtime.py:Runtime._finish", "removed"),  # asked under the guard of _leaves
     ("suspicion.py:judgement", "handled"),  # KeptProgress.handled, which contains what the memory raises
+    ("suspicion.py:is_to_be_alone", "handled"),  # KeptProgress.handled, which contains what the memory raises
     ("fork_guard.py:_Guard.__call__", "native"),  # the client's constructor
     ("fork_guard.py:_guard_constructor.guarded", "make"),
     ("group.py:Group.consume", "self.app.consume"),  # the decorator

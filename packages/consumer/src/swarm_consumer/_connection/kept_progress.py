@@ -195,7 +195,8 @@ class KeptProgress:
     def tell(self) -> None:
         """Report the errors. Not where they happen: the connection's lock is held there, and a listener may want it."""
         while self._untold:
-            self._bus.emit(self._untold.pop(0))
+            event = self._untold.pop(0)
+            self._bus.emit(event)
 
 
 def kept_progress(
