@@ -333,6 +333,8 @@ def callback(error):
 
 
 OURS = {
+    ("left_behind.py:LeftBehind.look", "assigned"),  # Connection.assigned
+    ("suspicion.py:is_to_be_alone", "handled"),  # KeptProgress.handled
     ("connection.py:Connection.leaving", "self._leaving"),  # under the guard of Runtime.run
     ("kept_progress.py:KeptProgress.positions", "ends_of"),  # starts.ends
     ("gate.py:Gate._open", "tenure._in_company"),

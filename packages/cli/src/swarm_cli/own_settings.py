@@ -38,10 +38,10 @@ class OwnSettings:
         None, "A librdkafka property; repeatable.", KAFKA, placeholder="KEY=VALUE", unset="set by APP"
     )
     group_instance_id: str | None = _row(
-        None, "Use static members with this id prefix.", KAFKA, placeholder="PREFIX", unset="set by APP"
+        None, "Use static members with this id prefix.", KAFKA, placeholder="PREFIX", unset="set by APP", rare=True
     )
     membership: Literal["auto", "static", "dynamic"] = _row(
-        "auto", "Whether a node that died comes back as the same member; auto: in the classic protocol.", KAFKA,
+        "auto", "Keep a dead node's place in the group.", KAFKA,
         swarm_only=True,
     )  # fmt: skip
     connect_timeout: float | None = _row(

@@ -73,11 +73,11 @@ class Settings(SettingsTable):
     )] = None
     group_instance_id: Annotated[str | None, Row(
         help="Use static members with this id prefix.", section="Kafka", owners=("cli",), kind="text",
-        placeholder="PREFIX", unset="set by APP",
+        placeholder="PREFIX", rare=True, unset="set by APP",
     )] = None
     membership: Annotated[str, Row(
-        help="Whether a node that died comes back as the same member; auto: in the classic protocol.", section="Kafka",
-        owners=("cli",), kind="choice", default="auto", choices=("auto", "static", "dynamic"), swarm_only=True,
+        help="Keep a dead node's place in the group.", section="Kafka", owners=("cli",), kind="choice", default="auto",
+        choices=("auto", "static", "dynamic"), swarm_only=True,
     )] = "auto"
     connect_timeout: Annotated[float | None, Row(
         help="Give up (exit 1) if no broker answers.", section="Kafka", owners=("cli",), kind="number", unit="seconds",
@@ -125,7 +125,7 @@ class Settings(SettingsTable):
     )] = None
     first_restart_delay: Annotated[float | None, Row(
         help="Delay before the first restart in a row (that of node_restart_delay; 0: at once).", section="Times",
-        owners=("supervisor",), kind="number", unit="seconds", least=0, swarm_only=True,
+        owners=("supervisor",), kind="number", unit="seconds", least=0, rare=True, swarm_only=True,
     )] = None
     restart_delay_max: Annotated[float | None, Row(
         help="Upper limit of the delay, which doubles if a node keeps dying (60).", section="Times",

@@ -94,6 +94,7 @@ class Settings:
         "Times",
         unit="seconds",
         least=0,
+        rare=True,
     )
     """Delay before the first restart in a row, of a node that was stable or dies for the first time; None:
     node_restart_delay. At most node_restart_delay, with which the delays of the next ones begin."""

@@ -18,12 +18,14 @@ from confluent_kafka import KafkaError, KafkaException
 from swarm_consumer._connection import commits
 from swarm_consumer._connection.client_statistics import UNREADABLE
 from swarm_consumer._connection.due import Due
-from swarm_consumer._connection.ending import Ending
+from swarm_consumer._connection.ending import LEAVE_S, Ending
 from swarm_consumer._connection.intake import IDLE_POLL_S, Intake
+from swarm_consumer._connection.left_behind import LeftBehind, joined_again
 from swarm_consumer._connection.rebalances import Rebalances
 from swarm_consumer._connection.silent_partitions import SilentPartitions
 from swarm_consumer._connection.stuck_client import StuckClientWatch
 from swarm_consumer._scheduling.backoff import Backoff
+from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.events import (
     ClientCreated,
@@ -64,6 +66,9 @@ class Owner:
         self._repetitions = Repetitions()
         self._watch = StuckClientWatch()
         self.silent = SilentPartitions(connection)
+        static = properties.instance_id is not None
+        self.left_behind = LeftBehind(connection.group, connection.kept, properties.node_id, static=static)
+        self._rejoin: list[Key] = []
 
     def run(self) -> None:
         """Make the client, turn until asked to stop, drain, close."""
@@ -84,6 +89,8 @@ class Owner:
                     client = self._change_own_id(client)
                 elif self.silent.remake is not None:
                     client = self._make_anew(client)
+                elif self._rejoin:
+                    client = self._join_again(client)
                 else:
                     self._turn(client)
             self._ending.drain(self._client, self._housekeep)
@@ -102,6 +109,7 @@ class Owner:
     def _create(self) -> confluent_kafka.Consumer:
         connection, rebalances = self.connection, self.rebalances
         connection.membership.begin_anew(self.properties.instance_id)
+        self.left_behind.begin(time.monotonic())
         rebalances.assigned_once = False
         self._ending.can_leave = True
         with connection._lock:
@@ -183,6 +191,20 @@ class Owner:
         client.close()
         return client if self.connection.stopping else self._create()
 
+    def _join_again(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
+        """Leave the group and come back, so that all of its partitions are divided again."""
+        connection = self.connection
+        reason, self._rejoin = joined_again(self._rejoin), []
+        connection.bus.emit(
+            ClientError(subscription_group=connection.subscription_group, code="_UNCLAIMED", reason=reason)
+        )
+        client.unsubscribe()  # close() alone would keep a static member, with the assignment that it has
+        until = time.monotonic() + LEAVE_S
+        while connection.has_partitions and not connection.stopping and time.monotonic() < until:
+            connection.last_poll = time.monotonic()
+            client.poll(IDLE_POLL_S)
+        return self._make_anew(client)
+
     # -- a turn --------------------------------------------------------------------------------------------------
 
     def _turn(self, client: confluent_kafka.Consumer) -> None:
@@ -196,6 +218,7 @@ class Owner:
         if connection.membership.is_unknown:  # a node may die before it has partitions, and be waited for all the same
             connection.membership.note(client)
         self._housekeep(client)
+        self._rejoin = self.left_behind.look(client, now, connection.assigned)
 
     def _housekeep(self, client: confluent_kafka.Consumer) -> None:
         """Do what is due: requests of handlers, progress to commit, retries and pauses that end, seeks, ticks."""

@@ -25,6 +25,7 @@ class ClientProperties:
         self, group: SubscriptionGroup, client_id: str, node_id: int | None, static_ids: StaticIds | None = None
     ) -> None:
         self._group = group
+        self.node_id = node_id
         self._static_ids = static_ids if static_ids is not None and static_ids.covers(group) else None
         given = {name: one.value for name, one in group.properties.items()}
         self._secrets = secrets_of(given)
