@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from swarm_consumer.routing.routes import SubscriptionGroup
 
-LOOKS_S = (6.0, 12.0)
+LOOKS_S = (4.0, 8.0)
 """When to look, in seconds after the client was made: others may still claim what is unclaimed at the first look."""
 ASK_S = 2.0
 """Time limit of the question for the partitions of topics."""

@@ -200,9 +200,11 @@ class Owner:
         )
         client.unsubscribe()  # close() alone would keep a static member, with the assignment that it has
         until = time.monotonic() + LEAVE_S
-        while connection.has_partitions and not connection.stopping and time.monotonic() < until:
+        # All of it, not only until the partitions are revoked: a close() at once would overtake the request to leave,
+        # and the member would come back to the assignment that it had.
+        while not connection.stopping and (remaining := until - time.monotonic()) > 0:
             connection.last_poll = time.monotonic()
-            client.poll(IDLE_POLL_S)
+            client.poll(min(remaining, IDLE_POLL_S))
         return self._make_anew(client)
 
     # -- a turn --------------------------------------------------------------------------------------------------
