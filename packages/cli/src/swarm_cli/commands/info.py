@@ -21,7 +21,7 @@ def info(
 ) -> int:
     """Show versions, each setting with its source, and the Kafka properties.
 
-    Takes the options of `swarm`. Secrets are masked. Without APP, the part about APP is left out.
+    Takes the options of `swarm`. Secrets are masked. APP may be left out.
 
     Example: swarm-cli info my_app:app --nodes 4
     """
