@@ -17,8 +17,10 @@ KINDS = {
 TEXTS = {
     "bootstrap_servers", "group_instance_id", "kafka", "include_topics", "exclude_topics", "include_consumer_groups",
     "exclude_consumer_groups", "include_subscription_groups", "exclude_subscription_groups", "control", "probe",
+    "progress_memory",
 }  # fmt: skip
-"""Any text may be one: what they name is looked for later; the address of the probe where it is bound."""
+"""Any text may be one: what they name is looked for later; the address of the probe where it is bound, and the file
+of the progress memory where it is made (test_progress_memory_option)."""
 
 
 @pytest.fixture(autouse=True)

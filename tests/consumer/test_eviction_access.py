@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import runpy
 import ssl
 import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,15 @@ from swarm_consumer.eviction.tls import Tls
 SERVERS = {"bootstrap.servers": "one:9092, two:9093"}
 PLAIN = {**SERVERS, "security.protocol": "sasl_plaintext", "sasl.username": "me", "sasl.password": "s3cret"}
 TLS = {**SERVERS, "security.protocol": "SSL"}
+
+
+@pytest.fixture(autouse=True)
+def sockets_of_the_library_are_gone():
+    """kafka-python leaves some to the garbage collector, which would warn in the middle of another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class Given:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -300,3 +302,12 @@ def test_a_static_member_of_the_consumer_protocol_leaves_for_good(long_sessions)
     print(f"stopped after {stopped - left:.2f} s, others have its partitions after {took:.2f} s")
     assert took < SOON_S
     assert two.memory.members[-1].member_id == ""
+
+
+@pytest.fixture(autouse=True)
+def sockets_of_the_library_are_gone():
+    """kafka-python leaves some to the garbage collector, which would warn in the middle of another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

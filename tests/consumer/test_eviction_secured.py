@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import logging
 import re
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import time
 import uuid
+import warnings
 
 import confluent_kafka
 import pytest
@@ -30,6 +32,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 MODULE = "org.apache.kafka.common.security"
+
+
+@pytest.fixture(autouse=True)
+def sockets_of_the_library_are_gone():
+    """kafka-python leaves some to the garbage collector, which would warn in the middle of another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def free_port():

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from swarm_cli.settings import Settings
 from swarm_consumer.routing.static_ids import StaticIds, fitting
-from swarm_pidfd import Pidfd, PidfdUnsupportedError
 
 logger = logging.getLogger("swarm_cli")
 
@@ -140,6 +139,8 @@ def _abandoned(address: str, *, before: bool) -> bool:
     pid = int.from_bytes(credentials[:4], sys.byteorder, signed=True)
     if pid <= 0:
         return False  # of another pid namespace
+    from swarm_pidfd import Pidfd, PidfdUnsupportedError  # `server` has no use for it
+
     try:
         with Pidfd(pid) as holder:
             return not holder.alive()

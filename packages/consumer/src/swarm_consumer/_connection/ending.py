@@ -20,6 +20,8 @@ FATAL_DRAIN_S = 5.0
 """Time for running handlers after the client has died."""
 LAST_ANSWER_S = 1.0
 """How long a stop waits for the answer to a commit in flight."""
+LEFT_S = 0.3
+"""How long a static member that leaves for good waits after that, until its request is on its way."""
 LEAVE_S = 2.0
 """How long a static member that leaves for good waits for its partitions to be revoked."""
 ORDER_S = 1.0
@@ -119,6 +121,11 @@ class Ending:
                 client.unsubscribe()
                 until = min(time.monotonic() + LEAVE_S, connection.deadline)
                 while connection.partitions.by_key and time.monotonic() < until:
+                    client.poll(BUSY_POLL_S)
+                # The request to leave is sent by librdkafka's own thread once it knows that the partitions are given
+                # back. A close() that comes before it keeps the member in the group.
+                until = min(time.monotonic() + LEFT_S, connection.deadline)
+                while connection.membership.is_static and time.monotonic() < until:
                     client.poll(BUSY_POLL_S)
             client.close()
             if self.can_leave:

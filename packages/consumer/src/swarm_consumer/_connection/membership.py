@@ -75,6 +75,11 @@ class Membership:
             self._remember(member_id)
 
     @property
+    def is_static(self) -> bool:
+        """Whether the member has an id of its own, under which it may come back."""
+        return bool(self._instance_id)
+
+    @property
     def is_unknown(self) -> bool:
         """Whether the member id is still to be noted."""
         return not self._member_id and (self._memory is not None or self._evict is not None)
