@@ -212,7 +212,7 @@ class PartitionMachine(RuleBasedStateMachine):
         """Let everything go well: all that is left is handed out and done."""
         if not hasattr(self, "partition"):
             return
-        for _ in range(200):
+        for _ in range(2 * 9 * 50 + 100):  # each record of each step is taken and finished, one by one at worst
             self.now += 100.0
             self.partitions.resume(self.partition)
             self.partitions.wake(self.now)
