@@ -26,7 +26,8 @@ OLD_CLIENT = ["tests/consumer/test_consumer_runtime.py", "tests/consumer/test_co
 """What runs with the lowest client, below the one that the test kit needs to make messages without a broker."""
 LEFT_OUT = [
     "tests/consumer/contract", "tests/consumer/histories", "tests/supervisor/test_supervisor_simulation.py",
-    "tests/supervisor/test_supervisor_call_outs.py",
+    "tests/supervisor/test_supervisor_call_outs.py", "tests/consumer/test_crash_histories.py",
+    "tests/consumer/test_crash_histories_even.py", "tests/consumer/test_crash_histories_odd.py",
 ]  # fmt: skip
 """Minutes of processes against brokers, and of millions of steps of pure code: an interpreter that makes a difference
 there makes one in what is left, too."""
