@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import select
-import signal
 import time
 from collections.abc import Callable, Sequence
 
@@ -59,8 +58,7 @@ class Ending:
             for handle in running:
                 # A stop takes effect only when the process next runs, perhaps after it was asked to end.
                 with contextlib.suppress(OSError):
-                    if handle.state() == "T":
-                        handle.pidfd.signal(signal.SIGCONT)
+                    handle.resume()
                 poll.register(handle.pidfd.fileno(), select.POLLIN)
             if not forced:
                 poll.register(self._inbox.fileno(), select.POLLIN)

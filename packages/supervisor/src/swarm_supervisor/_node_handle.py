@@ -155,8 +155,12 @@ class NodeHandle:
 
     def term(self) -> bool:
         """Send TERM, and CONT after it if the process is stopped. Return whether it was."""
-        stopped = self.state() == "T"
         self.pidfd.signal(signal.SIGTERM)
+        return self.resume()
+
+    def resume(self) -> bool:
+        """Send CONT if the process is stopped. Return whether it was."""
+        stopped = self.state() == "T"
         if stopped:
             self.pidfd.signal(signal.SIGCONT)
         return stopped
