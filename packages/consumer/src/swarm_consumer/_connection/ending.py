@@ -20,10 +20,10 @@ FATAL_DRAIN_S = 5.0
 """Time for running handlers after the client has died."""
 LAST_ANSWER_S = 1.0
 """How long a stop waits for the answer to a commit in flight."""
-LEFT_S = 0.3
-"""How long a static member that leaves for good waits after that, until its request is on its way."""
 LEAVE_S = 2.0
-"""How long a static member that leaves for good waits for its partitions to be revoked."""
+"""How long a member that leaves for good waits for its partitions to be revoked."""
+LEFT_S = 0.3
+"""How long a static one waits after that, until its request to leave is on its way."""
 ORDER_S = 1.0
 """How long a connection that ends by its own fault waits for the runtime to say whether to leave."""
 
@@ -117,16 +117,7 @@ class Ending:
             commits.send(connection, client, last)
             leaving = self._leaves()
             if leaving:
-                # close() keeps a static member in the group; it leaves for good if it unsubscribes first.
-                client.unsubscribe()
-                until = min(time.monotonic() + LEAVE_S, connection.deadline)
-                while connection.partitions.by_key and time.monotonic() < until:
-                    client.poll(BUSY_POLL_S)
-                # The request to leave is sent by librdkafka's own thread once it knows that the partitions are given
-                # back. A close() that comes before it keeps the member in the group.
-                until = min(time.monotonic() + LEFT_S, connection.deadline)
-                while connection.membership.is_static and time.monotonic() < until:
-                    client.poll(BUSY_POLL_S)
+                self.leave(client, connection.deadline)
             client.close()
             if self.can_leave:
                 connection.membership.ended(leaving=leaving, deadline=connection.deadline)
@@ -138,6 +129,20 @@ class Ending:
                 for key in list(connection.partitions.by_key):
                     connection.partitions.close(key)
                     connection.partitions.ledger.release(key)
+
+    def leave(self, client: confluent_kafka.Consumer, deadline: float) -> None:
+        """Leave the group, before `deadline` (monotonic): close() alone would keep a static member in it."""
+        connection = self._connection
+        client.unsubscribe()
+        until = min(time.monotonic() + LEAVE_S, deadline)
+        while connection.partitions.by_key and time.monotonic() < until:
+            connection.last_poll = time.monotonic()
+            client.poll(BUSY_POLL_S)
+        # The request to leave is sent by librdkafka's own thread once it knows that the partitions are given back. A
+        # close() that comes before it keeps the member in the group.
+        until = min(time.monotonic() + LEFT_S, deadline)
+        while connection.membership.is_static and time.monotonic() < until:
+            client.poll(BUSY_POLL_S)
 
     def _leaves(self) -> bool:
         """Whether to leave the group for good, as far as the client still can."""

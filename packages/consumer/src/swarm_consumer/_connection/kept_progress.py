@@ -90,9 +90,8 @@ class KeptProgress:
             )
             if suspects is None:
                 continue
-            if (
-                key not in verdicts
-            ):  # no answer, so they may be other records: careful with them, but accused of nothing
+            if key not in verdicts:
+                # No answer, so they may be other records: careful with them, but accused of nothing.
                 suspects = Suspects(suspects.first, suspects.last)
             told = story(note, suspects)
             suspected[key] = suspects, told
@@ -117,15 +116,11 @@ class KeptProgress:
         """
         wanted = list(keys)
         until = time.monotonic() + WORD_S
-        try:
-            notes = self.remembrance.recall(self.scope, wanted)
-            while any(self._is_unexplained(*one) for one in notes.items()) and time.monotonic() < until:
-                time.sleep(LOOK_S)
-                notes = self.remembrance.recall(self.scope, wanted)
-            return notes
-        except Exception as error:  # noqa: BLE001  see the module
-            self._failed(error, None)
-            return {}
+        notes = self.look(wanted)
+        while any(self._is_unexplained(*one) for one in notes.items()) and time.monotonic() < until:
+            time.sleep(LOOK_S)
+            notes = self.look(wanted)
+        return notes
 
     def _is_unexplained(self, key: Key, note: Remembered) -> bool:
         """Whether the owner had records in hand, and it may still be said how it ended. This process has not ended."""

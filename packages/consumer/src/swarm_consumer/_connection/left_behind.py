@@ -17,6 +17,7 @@ from confluent_kafka import KafkaException
 from swarm_consumer._connection.kept_progress import KeptProgress
 from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer._scheduling.remembrance import Remembered, Verdict
+from swarm_consumer.events import format_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -90,7 +91,7 @@ class LeftBehind:
 
 def joined_again(keys: list[Key]) -> str:
     """Return what is said when a member leaves and joins again for these partitions."""
-    named = ", ".join(f"{topic}[{number}]" for topic, number in keys[:5]) + (" ..." if len(keys) > 5 else "")
+    named = format_partitions(tuple(keys))
     return (
         f"{named} of this node's predecessor came back to no node, because it died in the middle of a rebalance: "
         "this member leaves its group and joins again"

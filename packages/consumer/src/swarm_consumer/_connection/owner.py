@@ -8,6 +8,7 @@ One turn is: fetch or wait, serve requests, commit progress, wake what is due. T
 from __future__ import annotations
 
 import functools
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException
 from swarm_consumer._connection import commits
 from swarm_consumer._connection.client_statistics import UNREADABLE
 from swarm_consumer._connection.due import Due
-from swarm_consumer._connection.ending import LEAVE_S, Ending
+from swarm_consumer._connection.ending import Ending
 from swarm_consumer._connection.intake import IDLE_POLL_S, Intake
 from swarm_consumer._connection.left_behind import LeftBehind, joined_again
 from swarm_consumer._connection.rebalances import Rebalances
@@ -198,13 +199,7 @@ class Owner:
         connection.bus.emit(
             ClientError(subscription_group=connection.subscription_group, code="_UNCLAIMED", reason=reason)
         )
-        client.unsubscribe()  # close() alone would keep a static member, with the assignment that it has
-        until = time.monotonic() + LEAVE_S
-        # All of it, not only until the partitions are revoked: a close() at once would overtake the request to leave,
-        # and the member would come back to the assignment that it had.
-        while not connection.stopping and (remaining := until - time.monotonic()) > 0:
-            connection.last_poll = time.monotonic()
-            client.poll(min(remaining, IDLE_POLL_S))
+        self._ending.leave(client, math.inf)
         return self._make_anew(client)
 
     # -- a turn --------------------------------------------------------------------------------------------------
