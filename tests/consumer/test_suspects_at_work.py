@@ -220,21 +220,20 @@ def test_where_nothing_else_was_handled_it_is_tried_again(world):
 
 
 def test_a_letter_that_cannot_be_sent_parks_the_partition(world):
-    if world.broker_is_real:
-        pytest.skip("the real one makes topics on demand")
-    topic, memory = world.topic(), Notebook()
-    world.produce(topic, numbers(10))
+    topic, dead, memory = world.topic(), world.topic(), Notebook()
+    world.produce(topic, [b"x" * 2000, *numbers(9)])
     memory.notes = died_with(topic, suspects=culprit(0))
     app = world.app(kafka=SOON, retry_backoff=0.05)
     seen = []
     app.producer_properties.update({"message.max.bytes": 1000})
-    app.consume(topic, dead_letters=DeadLetters(topic="x" * 249))(lambda messages: seen.append(len(messages)))
+    app.consume(topic, dead_letters=DeadLetters(topic=dead))(lambda messages: seen.append(len(messages)))
     running = world.start(app, memory=memory)
     event = running.wait_for(lambda: running.of(PartitionParked) or running.of(DeadLettered))[0]
-    if isinstance(event, PartitionParked):
-        assert "could not be sent" in str(event)
-        assert seen == []
+    assert isinstance(event, PartitionParked)
+    assert "could not be sent" in str(event)
+    assert seen == []
     assert running.stop() in (0, 4)
+    assert not world.read(dead)
 
 
 def test_hooks_wait_for_a_suspect_and_a_stop_ends_in_time(world):

@@ -64,7 +64,7 @@ NOT_REACHED = {
     "node_handle:Channels.close": SHORTAGE,
     "node_handle:NodeHandle.ask_for_stacks:self.pidfd.signal": "an application with a handler of that signal",
     "node_handle:NodeHandle.kill:": "a node that does not stop: test_supervisor_processes.py",
-    "node_handle:NodeHandle.term:self.pidfd.signal#1": "a stopped node: test_supervisor_hangs.py",
+    "node_handle:NodeHandle.resume:self.pidfd.signal": "a stopped node: test_supervisor_hangs.py",
     "node_handle:NodeHandle.quiet": "a race with TERM in this scenario",
     "node_handle:_anonymous_file:os.open": "a Python without memfd_create: test_supervisor_host.py",
     "oom:OomWatch.__init__": "the default of an argument, at import",
