@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 
+from swarm_consumer.admin import Cluster
 from swarm_consumer.events import ClientError
 
 HOLDER = """
@@ -18,13 +20,9 @@ while True:
 """
 
 
-def test_a_node_whose_predecessor_died_waits_for_its_id_and_then_goes_on(real_world):
-    import json
-
-    world = real_world
-    topic = world.topic()
-    world.produce(topic, [b"x"] * 5)
-    settings = {**world.broker.client_settings(), "group.id": world.group, "log_level": 0}
+def die_as_a_member(world, topic, **kafka):
+    """Have a process join the group under the id of node 7, and kill it."""
+    settings = {**world.broker.client_settings(), "group.id": world.group, "log_level": 0, **kafka}
     settings["group.instance.id"] = f"rack_7_{world.group}"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, json.dumps(settings), topic], stdout=subprocess.PIPE, text=True
@@ -35,6 +33,29 @@ def test_a_node_whose_predecessor_died_waits_for_its_id_and_then_goes_on(real_wo
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait(10)
         holder.stdout.close()
+
+
+def test_a_stop_for_good_before_a_node_has_joined_leaves_for_its_dead_predecessor_too(real_world):
+    """The id stayed in the group for its session, and the partitions with it: who has not joined cannot leave."""
+    world = real_world
+    topic = world.topic()
+    assignor = {"partition.assignment.strategy": "cooperative-sticky"}
+    classic = {"group.protocol": "classic", "session.timeout.ms": 45000, **assignor}
+    die_as_a_member(world, topic, **classic)
+    with Cluster({"bootstrap.servers": world.bootstrap}) as cluster:
+        assert cluster.group(world.group).members() == 1
+        app = world.app(kafka={"group.instance.id": "rack", **classic})
+        app.consume(topic)(lambda messages: None)
+        running = world.start(app, node_id=7, leaving=lambda code: True)
+        assert running.stop() == 0
+        running.wait_for(lambda: cluster.group(world.group).members() == 0, 10, "a group without members")
+
+
+def test_a_node_whose_predecessor_died_waits_for_its_id_and_then_goes_on(real_world):
+    world = real_world
+    topic = world.topic()
+    world.produce(topic, [b"x"] * 5)
+    die_as_a_member(world, topic)
     app = world.app(kafka={"group.instance.id": "rack", "auto.commit.interval.ms": 50})
     app.consume(topic)(lambda messages: None)
     running = world.start(app, node_id=7)

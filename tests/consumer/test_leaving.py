@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from swarm_consumer import App, ConfigurationError
 from swarm_consumer._connection import ending
-from swarm_consumer.events import Assigned
+from swarm_consumer._connection.owner import Owner
+from swarm_consumer.events import Assigned, ErrorOccurred
 from swarm_consumer.kafka.clients import KafkaClients
 from swarm_consumer.routing import StaticIds
 
@@ -51,11 +52,11 @@ class Clients(KafkaClients):
 def node(embedded_broker, topic_name, start):
     """Return a function that starts a static node: the running one, its clients, and the codes it was asked about."""
 
-    def begin(leaving=True, groups=(), removed=None, own_id="rack"):
+    def begin(leaving=True, groups=(), removed=None, own_id="rack", protocol=None, evict=None):
         topic, clients, codes = topic_name(), Clients(), []
         embedded_broker.create_topic(topic, 2)
         own = {} if own_id is None else {"group.instance.id": own_id}
-        app = App("shop", {**embedded_broker.client_settings(), **own})
+        app = App("shop", {**embedded_broker.client_settings(*([protocol] if protocol else [])), **own})
         app.consume(topic, group="first")(lambda messages: None)
         for name, kafka in groups:
             app.group(name, kafka=kafka).consume(topic)(lambda messages: None)
@@ -66,7 +67,7 @@ def node(embedded_broker, topic_name, start):
 
         ids = StaticIds("shop.host.boot.0", frozenset({"consumer"}))
         orders = {"leaving": asked, "removed": removed}
-        running = start(app, node_id=0, clients=clients, static_ids=ids, **orders)
+        running = start(app, node_id=0, clients=clients, static_ids=ids, evict=evict, **orders)
         if not groups:
             running.wait_for_event(Assigned)
         return running, clients, codes
@@ -198,3 +199,69 @@ def test_a_connection_whose_runtime_says_nothing_waits_for_its_word_only_so_long
     runtime._connections[0].thread.join(10)
     assert not runtime._connections[0].thread.is_alive()
     assert clients.calls == ["close"]
+
+
+@pytest.mark.parametrize("method", ["unsubscribe", "poll"])
+def test_a_client_that_cannot_leave_is_closed_all_the_same(node, monkeypatch, method):
+    """Its threads went on, and so did its place in the group."""
+    running, clients, _ = node()
+
+    def broken(self, *_):
+        if method == "poll" and "unsubscribe" not in clients.calls:
+            return self._client.poll(*_)
+        raise KafkaException(KafkaError(KafkaError._STATE))
+
+    monkeypatch.setattr(Watched, method, broken, raising=False)
+    assert running.stop() == 0
+    assert clients.calls == (["close"] if method == "unsubscribe" else ["unsubscribe", "close"])
+    assert running.wait_for_event(ErrorOccurred).where == "closing the client of first"
+
+
+def stops_while_its_client_is_made_anew(running, clients, monkeypatch):
+    """The order to stop comes in the middle of close(), which may take as long as a handler does."""
+    (connection,) = running.runtime._connections
+    closed = Watched.close
+
+    def close(self):
+        monkeypatch.setattr(Watched, "close", closed)
+        running.runtime.stop()
+        running.wait_for(lambda: connection.stopping, what="the order to stop")
+        closed(self)
+
+    monkeypatch.setattr(Watched, "close", close)
+    connection._owner.silent.remake = "it does not fetch"
+    assert running.join() == 0
+    return clients.calls
+
+
+def test_a_stop_for_good_while_the_client_is_made_anew_leaves_too(node, monkeypatch):
+    """Its partitions waited for a session: it was closed as one that comes back, and no client was left to leave."""
+    running, clients, _ = node(protocol="classic")
+    calls = stops_while_its_client_is_made_anew(running, clients, monkeypatch)
+    assert calls == ["close", "unsubscribe", "close"]
+
+
+def test_the_same_under_the_other_protocol_is_removed(node, monkeypatch):
+    removed = []
+    evict = lambda group, members, *, within_s: removed.extend(members)  # noqa: E731
+    running, clients, _ = node(evict=evict)
+    calls = stops_while_its_client_is_made_anew(running, clients, monkeypatch)
+    assert calls == ["close"]
+    assert [one.instance_id for one in removed] == ["rack_0_first"]
+
+
+def test_a_stop_before_a_client_is_made_anew_ends_it_as_any_other(node, monkeypatch):
+    running, clients, _ = node(protocol="classic")
+    (connection,) = running.runtime._connections
+    turn = Owner._turn
+
+    def last(self, client):
+        self.silent.remake = "it does not fetch"
+        running.runtime.stop()
+        running.wait_for(lambda: connection.stopping, what="the order to stop")
+        return turn(self, client)
+
+    monkeypatch.setattr(Owner, "_turn", last)
+    assert running.join() == 0
+    assert clients.calls == ["unsubscribe", "close"]
+    assert connection._owner._make_anew(clients) is clients  # it is left open for the end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import confluent_kafka
 from swarm_consumer._connection import commits
 from swarm_consumer._connection.intake import BUSY_POLL_S, Intake
 from swarm_consumer._connection.rebalances import Rebalances
-from swarm_consumer.events import DrainOverrun, ErrorOccurred
+from swarm_consumer.events import DrainOverrun
 
 if TYPE_CHECKING:
     from swarm_consumer._connection.connection import Connection
@@ -20,6 +21,8 @@ FATAL_DRAIN_S = 5.0
 """Time for running handlers after the client has died."""
 LAST_ANSWER_S = 1.0
 """How long a stop waits for the answer to a commit in flight."""
+JOIN_S = 1.0
+"""How long a static member that leaves for good waits until it has joined, which takes a tenth of that."""
 LEAVE_S = 2.0
 """How long a member that leaves for good waits for its partitions to be revoked."""
 LEFT_S = 0.3
@@ -111,28 +114,47 @@ class Ending:
             if stuck:
                 _abandoned.append(client)
                 return
-            # Before the order to leave: librdkafka may leave the group first and call back for the revocation then.
-            with connection._lock:
-                last = commits.take_last(connection, list(connection.partitions.by_key))
-            commits.send(connection, client, last)
-            leaving = self._leaves()
-            if leaving:
-                self.leave(client, connection.deadline)
-            client.close()
-            if self.can_leave:
-                connection.membership.ended(leaving=leaving, deadline=connection.deadline)
-        except BaseException as error:  # noqa: BLE001  errors of our callbacks are raised here too
+            # Each is contained alone: a client that is not closed keeps its threads, and its partitions for a session.
             where = f"closing the client of {connection.subscription_group}"
-            connection.bus.emit(ErrorOccurred(where=where, error=error))
+            leaving = bool(connection.bus.call(where, functools.partial(self._hand_back, client)))
+            connection.bus.call(where, functools.partial(self._close, client, leaving=leaving))
         finally:
             with connection._lock:
                 for key in list(connection.partitions.by_key):
                     connection.partitions.close(key)
                     connection.partitions.ledger.release(key)
 
+    def _hand_back(self, client: confluent_kafka.Consumer) -> bool:
+        """Commit what is left, and leave the group if that was ordered; return whether it was."""
+        connection = self._connection
+        # Before the order to leave: librdkafka may leave the group first and call back for the revocation then.
+        with connection._lock:
+            last = commits.take_last(connection, list(connection.partitions.by_key))
+        commits.send(connection, client, last)
+        leaving = self.leaves()
+        if leaving:
+            self.leave(client, connection.deadline)
+        return leaving
+
+    def _close(self, client: confluent_kafka.Consumer, *, leaving: bool) -> None:
+        client.close()  # errors of our callbacks are raised here, too
+        self.tell_membership(leaving=leaving)
+
+    def tell_membership(self, *, leaving: bool) -> None:
+        """Note that the client was closed by the order of a stop, which may have been to leave its group."""
+        if self.can_leave:
+            self._connection.membership.ended(leaving=leaving, deadline=self._connection.deadline)
+
     def leave(self, client: confluent_kafka.Consumer, deadline: float) -> None:
         """Leave the group, before `deadline` (monotonic): close() alone would keep a static member in it."""
         connection = self._connection
+        # A static member that has not joined could not leave, and what its predecessor had would wait for the session.
+        until = min(time.monotonic() + JOIN_S, deadline)
+        while connection.membership.is_static and self.can_leave and time.monotonic() < until:
+            if client.memberid():
+                break
+            connection.last_poll = time.monotonic()
+            client.poll(BUSY_POLL_S)
         client.unsubscribe()
         until = min(time.monotonic() + LEAVE_S, deadline)
         while connection.partitions.by_key and time.monotonic() < until:
@@ -144,7 +166,7 @@ class Ending:
         while connection.membership.is_static and time.monotonic() < until:
             client.poll(BUSY_POLL_S)
 
-    def _leaves(self) -> bool:
+    def leaves(self) -> bool:
         """Whether to leave the group for good, as far as the client still can."""
         connection, until = self._connection, time.monotonic() + ORDER_S
         with connection._lock:

@@ -188,9 +188,21 @@ class Owner:
 
     def _make_anew(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
         """Recreate a client that no longer fetches a partition, or does not rejoin its group."""
-        self.silent.remake = self._client = None
+        connection = self.connection
+        self.silent.remake = None
+        if self._is_told_to_stop():
+            return client  # the end closes it, and leaves the group first if that is wanted
+        self._client = None
         client.close()
-        return client if self.connection.stopping else self._create()
+        if self._is_told_to_stop() and not (connection.membership.is_static and self.properties.is_classic):
+            self._ending.tell_membership(leaving=self._ending.leaves())
+            return client
+        # Also in a stop that has come meanwhile: close() has kept a static member in its group, and only a client can
+        # leave it.
+        return self._create()
+
+    def _is_told_to_stop(self) -> bool:
+        return self.connection.stopping
 
     def _join_again(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
         """Leave the group and come back, so that all of its partitions are divided again."""
