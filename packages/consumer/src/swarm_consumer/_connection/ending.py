@@ -123,6 +123,8 @@ class Ending:
                 for key in list(connection.partitions.by_key):
                     connection.partitions.close(key)
                     connection.partitions.ledger.release(key)
+            if connection.kept is not None:
+                connection.kept.tell()  # there is no turn after this one
 
     def _hand_back(self, client: confluent_kafka.Consumer) -> bool:
         """Commit what is left, and leave the group if that was ordered; return whether it was."""

@@ -6,9 +6,11 @@ at its committed offset, without a note.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from swarm_consumer._connection.contained_place import ContainedPlace
 from swarm_consumer._connection.starts import CommittedOffset
 from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._scheduling.ledger import Key
@@ -49,7 +51,9 @@ class KeptProgress:
     def claim(self, key: Key) -> Place | None:
         """Open the note of a partition that was assigned; None: it goes without."""
         try:
-            place = self.remembrance.claim(self.scope, key, positions=self.keeps_positions)
+            opened = self.remembrance.claim(self.scope, key, positions=self.keeps_positions)
+            report = functools.partial(self._failed, key=key)
+            place = None if opened is None else ContainedPlace(opened, report)
             self._own[key] = place
             return place
         except Exception as error:  # noqa: BLE001  see the module
@@ -131,8 +135,9 @@ class KeptProgress:
 
     def look(self, keys: Iterable[Key]) -> dict[Key, Remembered]:
         """Return the newest notes as they are, without a wait for the word of how an owner ended."""
+        wanted = set(keys)
         try:
-            return self.remembrance.recall(self.scope, keys)
+            return {key: note for key, note in self.remembrance.recall(self.scope, wanted).items() if key in wanted}
         except Exception as error:  # noqa: BLE001  see the module
             self._failed(error, None)
             return {}
@@ -191,7 +196,7 @@ class KeptProgress:
                 )
         return usable, refused, verdicts
 
-    def _failed(self, error: Exception, key: Key | None) -> None:
+    def _failed(self, error: BaseException, key: Key | None) -> None:
         topic, partition = key or (None, None)
         self._untold.append(ErrorOccurred(where="kept progress", error=error, topic=topic, partition=partition))
 

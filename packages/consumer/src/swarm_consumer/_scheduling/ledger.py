@@ -302,5 +302,5 @@ def _committable_of(key: Key, entry: _Entry, position: int) -> Committable:
     """A commit carries the token of its claim, unless it carries metadata of the application."""
     metadata = entry.metadata
     if metadata is None and entry.place is not None:
-        metadata = entry.place.token
+        metadata = entry.place.token or None
     return Committable(key[0], key[1], position, metadata, entry.leader_epoch)

@@ -137,7 +137,7 @@ class Place(Protocol):
 
     @property
     def token(self) -> str:
-        """What a commit under this claim carries as metadata."""
+        """What a commit under this claim carries as metadata; "" for none."""
 
     def renew(self) -> None:
         """Begin a new claim after a seek: the position is unknown until the next `move`."""
