@@ -66,10 +66,14 @@ def reset(history: History) -> None:
 
 
 def reset_keeps_metadata(history: History) -> None:
-    """With a tool that writes back what it has read, to below what the last owner has seen."""
-    note, kept = history.notes.newest(), history.broker.committed
-    if kept is not None and note is not None and note.committed and is_empty(history):
-        target = int(history.rng.random() * note.committed)
+    """With a tool that writes back what it has read, to below what the last owner has seen, whichever machine it was.
+
+    Back to where the group stands already would be no change at the broker, and nobody could see it.
+    """
+    notes = [note for memory in (history.notes, history.elsewhere) if (note := memory.newest()) is not None]
+    seen, kept = min((note.committed or 0 for note in notes), default=0), history.broker.committed
+    if kept is not None and seen and is_empty(history):
+        target = int(history.rng.random() * seen)
         if target <= history.broker.log.end:
             history.broker.reset(target, history.now, kept.metadata)
 

@@ -113,6 +113,12 @@ def lied_to(seed: int, *, makes_up: bool) -> History:
     )
 
 
+def test_a_reset_to_where_the_group_stands_is_no_reset():
+    """Of two machines: the last owner's own note says where that is, not the newest one of the other machine."""
+    with mapped.clocked():
+        assert search.breaks(224_073) is None
+
+
 def test_lies_lose_nothing():
     """Old claims, other incarnations, made-up ones: no lie gets past the token, whatever else it says."""
     believed = 0
