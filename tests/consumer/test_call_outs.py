@@ -334,6 +334,7 @@ def callback(error):
 
 OURS = {
     ("left_behind.py:LeftBehind.look", "assigned"),  # Connection.assigned
+    ("group_members.py:owned", "admin.describe_consumer_groups"),  # under the guard of owned, as is the factory
     ("suspicion.py:is_to_be_alone", "handled"),  # KeptProgress.handled
     ("connection.py:Connection.leaving", "self._leaving"),  # under the guard of Runtime.run
     ("kept_progress.py:KeptProgress.positions", "ends_of"),  # starts.ends

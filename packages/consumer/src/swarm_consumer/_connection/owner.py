@@ -16,13 +16,13 @@ import confluent_kafka
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
 
-from swarm_consumer._connection import commits
+from swarm_consumer._connection import commits, group_members
 from swarm_consumer._connection.client_statistics import UNREADABLE
 from swarm_consumer._connection.due import Due
 from swarm_consumer._connection.ending import Ending
 from swarm_consumer._connection.intake import IDLE_POLL_S, Intake
 from swarm_consumer._connection.left_behind import LeftBehind, joined_again
-from swarm_consumer._connection.rebalances import Rebalances
+from swarm_consumer._connection.rebalances import Rebalances, longest_revocation_s
 from swarm_consumer._connection.silent_partitions import SilentPartitions
 from swarm_consumer._connection.stuck_client import StuckClientWatch
 from swarm_consumer._scheduling.backoff import Backoff
@@ -67,8 +67,14 @@ class Owner:
         self._repetitions = Repetitions()
         self._watch = StuckClientWatch()
         self.silent = SilentPartitions(connection)
-        static = properties.instance_id is not None
-        self.left_behind = LeftBehind(connection.group, connection.kept, properties.node_id, static=static)
+        self.left_behind = LeftBehind(
+            connection.group,
+            connection.kept,
+            properties.node_id,
+            self._owned_by_members,
+            applies=properties.instance_id is not None and properties.is_classic and properties.incremental,
+            revocation_s=longest_revocation_s(revocation_timeout_s, connection.group),
+        )
         self._rejoin: list[Key] = []
 
     def run(self) -> None:
@@ -227,7 +233,11 @@ class Owner:
         if connection.membership.is_unknown:  # a node may die before it has partitions, and be waited for all the same
             connection.membership.note(client)
         self._housekeep(client)
-        self._rejoin = self.left_behind.look(client, now, connection.assigned)
+        if not connection.quieting:  # it could take none of them
+            self._rejoin = self.left_behind.look(client, now, connection.assigned)
+
+    def _owned_by_members(self) -> frozenset[Key] | None:
+        return group_members.owned(self._clients, self.properties.of_connection(), self.connection.group.consumer_group)
 
     def _housekeep(self, client: confluent_kafka.Consumer) -> None:
         """Do what is due: requests of handlers, progress to commit, retries and pauses that end, seeks, ticks."""

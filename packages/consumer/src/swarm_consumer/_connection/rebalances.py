@@ -337,3 +337,9 @@ def revocation_timeout_s(given: float | None, group: SubscriptionGroup) -> float
                 f"{one - longest:g} s, and the broker would take the partitions away before it ends"
             )
     return min(30.0, 0.8 * longest) if given is None else given
+
+
+def longest_revocation_s(common_s: float, group: SubscriptionGroup) -> float:
+    """Return the longest that a revocation of the group may wait for handlers; common_s: without a topic's own."""
+    own = (route.settings.revocation_timeout for route in group.routes)
+    return max([common_s, *(one for one in own if one is not None)])

@@ -11,7 +11,7 @@ from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # pu
 from swarm_consumer.admin._questions import CLIENTS, Questions, passes, result_of
 from swarm_consumer.errors import AdminError, ConfigurationError
 from swarm_consumer.kafka.client_errors import client_text
-from swarm_consumer.kafka.producer_properties import consumer_properties
+from swarm_consumer.kafka.producer_properties import connection_properties, consumer_properties
 from swarm_consumer.kafka.redaction import secrets_of
 
 TopicNumber = tuple[str, int]
@@ -21,13 +21,6 @@ LEAST_S = 0.1
 """What every question is given: enough for a broker nearby, so that a timeout of 0 means "at once or not at all"."""
 _NEW_LEADER = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.OFFSET_NOT_AVAILABLE})
 """Errors of a broker that was named as leader a moment ago and does not lead yet."""
-
-
-def _is_connection(name: str) -> bool:
-    """Whether a property says how to reach the brokers; an AdminClient warns of those that say how to consume."""
-    return name in ("oauth_cb", "metadata.broker.list") or name.startswith(
-        ("bootstrap.", "sasl.", "ssl.", "security.", "socket.", "broker.", "client.", "reconnect.", "enable.ssl")
-    )
 
 
 def leads_soon(error: KafkaError) -> bool:
@@ -53,9 +46,7 @@ class Clients:
         self._consumers: dict[str, Consumer] = {}
         # Not the consumer's client: one that has a group.id looks for its coordinator, and a new cluster makes the
         # topic __consumer_offsets for it. A question changes nothing.
-        self._admin: Any = self._made(
-            CLIENTS.admin, {name: value for name, value in self._properties.items() if _is_connection(name)}
-        )
+        self._admin: Any = self._made(CLIENTS.admin, connection_properties(self._properties))
         self.questions.poll = self.admin.poll
 
     @property

@@ -1,4 +1,4 @@
-"""Which properties belong to a consumer and which to a producer: each client warns about those of the other."""
+"""Which properties belong to which kind of client: each warns about those of others."""
 
 from __future__ import annotations
 
@@ -81,6 +81,17 @@ _PRODUCER_ONLY = frozenset(
 def consumer_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
     """Return the properties without those that only a producer knows."""
     return {name: value for name, value in properties.items() if name not in _PRODUCER_ONLY}
+
+
+def connection_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those that say how to reach the brokers, all that a client for administration knows."""
+    return {name: value for name, value in properties.items() if _is_connection(name) and name not in _CONSUMER_ONLY}
+
+
+def _is_connection(name: str) -> bool:
+    return name in ("oauth_cb", "metadata.broker.list") or name.startswith(
+        ("bootstrap.", "sasl.", "ssl.", "security.", "socket.", "broker.", "client.", "reconnect.", "enable.ssl")
+    )
 
 
 def producer_properties(

@@ -8,7 +8,7 @@ from typing import Any
 
 from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.kafka.client_errors import client_text
-from swarm_consumer.kafka.producer_properties import consumer_properties
+from swarm_consumer.kafka.producer_properties import connection_properties, consumer_properties
 from swarm_consumer.kafka.redaction import scrub, secrets_of
 from swarm_consumer.routing.routes import SubscriptionGroup, instance_id
 from swarm_consumer.routing.settings import DEFAULT_ASSIGNOR, DEFAULT_HEARTBEAT_MS
@@ -67,6 +67,10 @@ class ClientProperties:
     def in_effect(self) -> dict[str, Any]:
         """Return the effective properties. They include secrets and must not be shown."""
         return dict(self._properties)
+
+    def of_connection(self) -> dict[str, Any]:
+        """Return those that say how to reach the brokers, for another kind of client. They include secrets."""
+        return connection_properties(self._properties)
 
     @property
     def is_classic(self) -> bool:
