@@ -186,6 +186,18 @@ def test_the_end_of_a_member(protocol, instance_id, leaving, forgotten, removed)
     assert evict.calls == ([("orders", [Member("orders", "m-1", instance_id)])] if removed else [])
 
 
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("leaving", [True, False])
+@pytest.mark.parametrize(("sure", "left"), [(True, True), (False, False)])
+def test_a_dynamic_member_whose_end_is_not_sure_stays_noted(protocol, leaving, sure, left):
+    memory, evict = Memory(), Evictions()
+    one = member(protocol, None, memory=memory, evict=evict)
+    one.note(client("m-1"))
+    one.ended(leaving=leaving, sure=sure, deadline=time.monotonic() + 60)
+    assert (memory.members[-1].member_id == "") == left
+    assert not evict.calls
+
+
 def test_a_member_under_another_id_than_its_successor_s_stays_noted():
     memory = Memory()
     one = member("consumer", "shop_1_orders", memory=memory)
@@ -239,6 +251,24 @@ class TestRuns:
         running.wait_for(lambda: len({each.group for each in memory.members}) == 2, what="both members")
         assert running.stop() == 0
         assert sorted(evict.calls) == [("orders", [DYNAMIC]), ("parcels", [Member("parcels", "p")])]
+
+    @pytest.mark.parametrize("fails", [True, False])
+    def test_where_a_node_fails_the_members_of_all_its_groups_stay_noted(self, make_app, start, embedded_broker, fails):
+        """What the broker had forgotten was the leave of a group whose own client was well."""
+        embedded_broker.create_topic("flights", 1)
+        app = make_app(group="orders")
+        app.consume("flights")(lambda batch: None)
+        app.consume("flights", group="parcels")(lambda batch: None)
+        memory = Memory()
+        running = start(app, memory=memory)
+        running.wait_for(lambda: len({each.group for each in memory.members}) == 2, what="both members")
+        if fails:
+            running.runtime._connections[0].fail("the group id does not exist")
+            assert running.join() == 1
+        else:
+            assert running.stop() == 0
+        noted = {each.group: each.member_id for each in memory.members}
+        assert [bool(noted[group]) for group in ("orders", "parcels")] == [fails, fails]
 
     def test_a_memory_that_cannot_say_who_is_dead_stops_nothing(self, make_app, start, embedded_broker):
         embedded_broker.create_topic("flights", 1)

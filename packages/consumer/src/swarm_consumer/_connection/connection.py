@@ -79,6 +79,7 @@ class Connection:
         self.ends = PartitionEnds()
         self.quieting = False
         self.stopping = False
+        self.failed = False
         self._leaving: Callable[[], bool] = lambda: False
         self.deadline = 0.0  # of the stop, monotonic
         self.work_deadline = 0.0  # of handlers and hooks within it
@@ -146,11 +147,15 @@ class Connection:
         """Whether the member leaves its group for good. An order to leave may come late: ask when the client ends."""
         return self.stopping and self._leaving()
 
-    def stop(self, deadline: float, *, leaving: Callable[[], bool]) -> None:
-        """Take no more, finish what is at work, commit it, close the client; all before `deadline` (monotonic)."""
+    def stop(self, deadline: float, *, leaving: Callable[[], bool], failed: bool = False) -> None:
+        """Take no more, finish what is at work, commit it, close the client; all before `deadline` (monotonic).
+
+        failed: the process ends by a fault of its own or of its brokers.
+        """
         with self._lock:
             self.end_by(deadline)
             self._leaving = leaving
+            self.failed = failed
             self.stopping = True
             self.partitions.frozen = True
             self._changed.notify_all()

@@ -145,7 +145,8 @@ class Ending:
     def tell_membership(self, *, leaving: bool) -> None:
         """Note that the client was closed by the order of a stop, which may have been to leave its group."""
         if self.can_leave:
-            self._connection.membership.ended(leaving=leaving, deadline=self._connection.deadline)
+            connection = self._connection
+            connection.membership.ended(leaving=leaving, sure=not connection.failed, deadline=connection.deadline)
 
     def leave(self, client: confluent_kafka.Consumer, deadline: float) -> None:
         """Leave the group, before `deadline` (monotonic): close() alone would keep a static member in it."""

@@ -88,8 +88,13 @@ class Membership:
         """Expect another member id: the client is a new one."""
         self._member_id, self._instance_id = "", instance_id
 
-    def ended(self, *, leaving: bool, deadline: float) -> None:
+    def ended(self, *, leaving: bool, sure: bool = True, deadline: float) -> None:
         """Take note of the client's close().
+
+        sure: the broker has taken the request to leave, as far as one can tell. A coordinator that had just been
+        started has forgotten such requests, and then remembered the members for ever, whom no session ended any more
+        (seen with Kafka 4.1.1 after a SIGKILL under load). So where a node ends by a fault, its dynamic members stay
+        noted: the successor removes them like those of a dead process, which does nothing to those that have left.
 
         It leaves the group, except for a static member: one of the classic protocol has left before, if it was to. One
         of group.protocol=consumer says "I come back" in any case (epoch -2), so that its partitions wait for its
@@ -97,7 +102,7 @@ class Membership:
         once, with the same partitions: to remove it first would be a rebalance.
         """
         comes_back = self._consumer_protocol and self._instance_id == self._usual_id
-        if not self._instance_id or leaving or comes_back:
+        if leaving or comes_back if self._instance_id else sure:
             self._remember("")
         if self._instance_id and leaving and self._consumer_protocol and self._member_id:
             within_s = min(EVICT_S, deadline - time.monotonic())

@@ -330,7 +330,7 @@ class Runtime:
         self._workers.gate.ending = True
         for connection in self._connections:
             asked = (lambda _: removed()) if removed is not None and connection.id_is_the_apps else leaving
-            connection.stop(deadline, leaving=functools.partial(self._leaves, asked, code))
+            connection.stop(deadline, leaving=functools.partial(self._leaves, asked, code), failed=code != EXIT_CLEAN)
         for connection in self._connections:
             connection.thread.join(max(0.0, deadline + CLOSE_GRACE_S - time.monotonic()))
         hanging = [connection for connection in self._connections if connection.thread.is_alive()]
