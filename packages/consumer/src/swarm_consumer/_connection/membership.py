@@ -92,9 +92,9 @@ class Membership:
         """Take note of the client's close().
 
         sure: the broker has taken the request to leave, as far as one can tell. A coordinator that had just been
-        started has forgotten such requests, and then remembered the members for ever, whom no session ended any more
-        (seen with Kafka 4.1.1 after a SIGKILL under load). So where a node ends by a fault, its dynamic members stay
-        noted: the successor removes them like those of a dead process, which does nothing to those that have left.
+        started has forgotten such requests, and then kept the members for ever: no session ended them any more (seen
+        with Kafka 4.1.1 after a SIGKILL under load). So where a node ends by a fault, its dynamic members stay noted:
+        the successor removes them like those of a dead process, which does nothing to those that have left.
 
         It leaves the group, except for a static member: one of the classic protocol has left before, if it was to. One
         of group.protocol=consumer says "I come back" in any case (epoch -2), so that its partitions wait for its
