@@ -331,6 +331,25 @@ def test_dead_letters_may_be_consumed_when_they_end_there():
     one.topic("skipped", dead_letters=DeadLetters())(Handler)
 
 
+def test_max_deaths_beside_dead_letters_is_refused_where_it_would_be_ignored():
+    dead = DeadLetters(topic="dead")
+    sentence = refused(lambda: app().topic("orders", max_deaths=5, dead_letters=dead)(Handler))
+    assert "set DeadLetters(max_deaths=5)" in sentence
+    assert "max_deaths" in refused(lambda: app(dead_letters=dead).topic("orders", max_deaths=5)(Handler))
+    with pytest.raises(ConfigurationError, match="group 'g': max_deaths is for topics without dead_letters"):
+        app(dead_letters=dead).group("g", max_deaths=5)
+    with pytest.raises(ConfigurationError, match="App: max_deaths is for topics without dead_letters"):
+        app(max_deaths=5, dead_letters=dead)
+
+
+def test_max_deaths_of_an_app_is_for_its_topics_without_dead_letters():
+    one = app(max_deaths=5)
+    one.topic("a", dead_letters=DeadLetters(topic="dead", max_deaths=2))(Handler)
+    one.topic("b")(Handler)
+    app(dead_letters=DeadLetters(topic="dead")).topic("c", dead_letters=None, max_deaths=4)(Handler)
+    assert [route.settings.most_deaths for route in one.routes] == [2, 5]
+
+
 # -- patterns --------------------------------------------------------------------------------------------------------
 
 

@@ -313,7 +313,7 @@ def test_letters_in_a_row_of_earlier_processes_count(letters, in_a_row, sentence
 def test_letters_because_of_errors_are_no_letters_because_of_deaths(most):
     """A burst of bad messages, one of which kills: it is the only one, so it is no fault of everything."""
     letters = DeadLetters(topic="dead", max_retries=0, max_consecutive=most, max_ratio=None)
-    bench = Bench(dataclasses.replace(CULPRIT, first=30, last=39, culprit=30), letters=letters, max_deaths=3)
+    bench = Bench(dataclasses.replace(CULPRIT, first=30, last=39, culprit=30), letters=letters)
     bench.memory.runs = 1
     for offset in range(10, 30):
         bench.receive(offset)

@@ -79,7 +79,7 @@ class App(Hooked):
             check_process_setting("concurrency", concurrency, "App")
             if revocation_timeout is not None:
                 check_number(revocation_timeout, 0, 86400, "revocation_timeout", "App")
-            check_defaults(settings, "App")
+            check_defaults(settings, "App", settings)
         self.client_id = client_id
         self.kafka: dict[str, Any] = dict(kafka or {})
         self.producer_properties: dict[str, Any] = dict(producer or {})
@@ -214,7 +214,7 @@ class App(Hooked):
         route = Route(
             topic=topic,
             group=group,
-            settings=topic_settings({**self.settings, **of_group.settings, **settings}, where),
+            settings=topic_settings({**self.settings, **of_group.settings, **settings}, where, settings),
             properties=merge(self._properties, of_group.properties, placed(kafka, where)),
             place=str(place),
             **fields,

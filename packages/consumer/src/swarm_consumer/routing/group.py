@@ -42,7 +42,7 @@ class Group:
     def __init__(self, app: Declaring, name: str, kafka: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> None:
         check_name(name, "a consumer group's name", "group")
         check_properties({} if kafka is None else kafka, f"group {name!r}")
-        check_defaults({**app.settings, **settings}, f"group {name!r}")
+        check_defaults({**app.settings, **settings}, f"group {name!r}", settings)
         self.app = app
         self.name = name
         self.properties = placed(kafka or {}, f"group {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,8 +112,8 @@ class TopicSettings:
     dead_letters: DeadLetters | None = None
     """What to do with messages that cannot be handled (see DeadLetters); None: they are retried for ever."""
     max_deaths: int = row(3, unit="deaths", least=1, most=MOST_DEATHS)
-    """Without dead_letters: processes that die with a message before its partition is parked, which keeps the others
-    at work."""
+    """Without dead_letters, which has its own: processes that die with a message before its partition is parked, which
+    keeps the others at work."""
 
     @functools.cached_property
     def held_bound(self) -> int:
@@ -137,8 +137,11 @@ class TopicSettings:
 TOPIC_SETTING_NAMES = frozenset(setting.name for setting in dataclasses.fields(TopicSettings))
 
 
-def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
-    """Return checked settings; raises ConfigurationError naming `where` they were given."""
+def topic_settings(given: Mapping[str, Any], where: str, own: Collection[str] = ()) -> TopicSettings:
+    """Return checked settings; raises ConfigurationError naming `where` they were given.
+
+    own: which of them were given there, not for a group or app around it.
+    """
     unknown = sorted(set(given) - TOPIC_SETTING_NAMES)
     if unknown:
         raise ConfigurationError(f"{where}: unknown setting {unknown[0]!r}{nearest(unknown[0], TOPIC_SETTING_NAMES)}")
@@ -156,6 +159,11 @@ def topic_settings(given: Mapping[str, Any], where: str) -> TopicSettings:
         if not isinstance(settings.dead_letters, DeadLetters):
             raise ConfigurationError(f"{where}: dead_letters must be a DeadLetters, not {settings.dead_letters!r}")
         settings.dead_letters.check(where)
+        if "max_deaths" in own:  # one of a group or app around it is for topics without dead_letters
+            raise ConfigurationError(
+                f"{where}: max_deaths is for topics without dead_letters: set "
+                f"DeadLetters(max_deaths={settings.max_deaths}), as this one has dead_letters"
+            )
     if not isinstance(settings.initial_offset, str) or settings.initial_offset not in INITIAL_OFFSETS:
         raise ConfigurationError(
             f"{where}: initial_offset must be one of {', '.join(INITIAL_OFFSETS)}, not {settings.initial_offset!r}"
@@ -176,8 +184,11 @@ def _check(setting: dataclasses.Field[Any], value: object, where: str) -> None:
         check_number(value, setting.metadata["least"], setting.metadata["most"], setting.name, where, whole=whole)
 
 
-def check_defaults(given: Mapping[str, Any], where: str) -> None:
-    """Check settings that are defaults for later topics: long_running may get its TTL from each topic."""
+def check_defaults(given: Mapping[str, Any], where: str, own: Collection[str]) -> None:
+    """Check settings that are defaults for later topics: long_running may get its TTL from each topic.
+
+    own: as for `topic_settings`.
+    """
     check_flag(given.get("long_running", False), "long_running", where)
     waits = given.get("long_running") and given.get("consuming_ttl") is None
-    topic_settings({**given, "consuming_ttl": 1e6} if waits else given, where)
+    topic_settings({**given, "consuming_ttl": 1e6} if waits else given, where, own)
