@@ -12,6 +12,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from swarm_cli.quick_values import attached, conversions
+
 WIDEST = 100
 """Width of a help text in columns; longer lines are hard to read."""
 FIRST_COLUMN = 36
@@ -61,10 +63,16 @@ def _write(command: Any, context: Any, formatter: Any) -> None:
 
 
 OPTIONS = "Options"
+CONVERSIONS = "swarm_conversions"
+"""The attribute of a command's function that Typer's wrapper around it keeps."""
 
 
 class Command(TyperCommand):
     """A command with options grouped by subject."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, which convert plain values themselves."""
+        return attached(super().get_params(ctx), getattr(self.callback, CONVERSIONS, {}))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each group of options."""
@@ -73,6 +81,10 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A command with subcommands, grouped the same way."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, which convert plain values themselves."""
+        return attached(super().get_params(ctx), {})
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run. --debug may stand anywhere, because people add it after an error (`errors.debugging`)."""
@@ -112,4 +124,10 @@ class Program(typer.Typer):
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
         """Register a command, as `typer.Typer.command`."""
-        return super().command(name, cls=Command, **options)
+        register = super().command(name, cls=Command, **options)
+
+        def registered(function: Any) -> Any:
+            setattr(function, CONVERSIONS, conversions(function))
+            return register(function)
+
+        return registered
