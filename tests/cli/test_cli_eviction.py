@@ -60,7 +60,6 @@ def test_what_is_said_of_a_group(properties: Any, static: Any, remembered: bool,
     app, terms = app_of(**properties), eviction.Terms(static=frozenset(static), remembered=remembered)
     states = eviction.states(app, app.subscription_groups(), terms)
     assert states == {"pricing": said}
-    assert eviction.is_on(states.values()) == said.startswith("on")
     assert list(eviction.remarks(app, app.subscription_groups(), terms)) == []
 
 
@@ -86,7 +85,7 @@ def test_a_start_without_the_extra_says_what_to_install_and_what_happens_otherwi
     for _, text in said:
         assert words in text
         assert text.endswith(MISSING)
-    assert not eviction.is_on(eviction.states(app, app.subscription_groups(), terms).values())
+    assert not any(state.startswith("on") for state in eviction.states(app, app.subscription_groups(), terms).values())
 
 
 @pytest.mark.usefixtures("not_installed")
@@ -100,18 +99,31 @@ def test_only_a_start_of_a_swarm_says_it(caplog: pytest.LogCaptureFixture, super
     outline = composition.outline(
         lambda: (app, Selection()), Settings(), None, eviction.Terms() if supervised else None
     )
-    assert not outline.evicts
+    assert not outline.evicts_at_stop
     assert (MISSING in caplog.text) == supervised
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_start_of_a_swarm_knows_that_the_library_is_wanted() -> None:
+@pytest.mark.parametrize(
+    ("properties", "static", "at_a_stop"),
+    [
+        ({"group_protocol": "consumer"}, frozenset({"classic"}), False),  # a successor loads it if it needs it
+        ({"group_protocol": "consumer"}, frozenset({"classic", "consumer"}), True),
+        ({"group_protocol": "consumer", "group_instance_id": "rack"}, frozenset(), True),
+        ({"group_instance_id": "rack"}, frozenset(), False),
+        ({}, frozenset(), False),
+    ],
+)
+def test_a_start_of_a_swarm_loads_the_library_only_for_removals_while_it_stops(
+    properties: dict[str, str], static: frozenset[str], at_a_stop: bool
+) -> None:
     from swarm_cli import composition
     from swarm_supervisor import Settings
 
-    app = app_of(group_protocol="consumer")
-    assert composition.outline(lambda: (app, Selection()), Settings(), None, eviction.Terms()).evicts
-    assert not composition.outline(lambda: (app, Selection()), None, None).evicts  # one process: no predecessor
+    terms = eviction.Terms(static=static)
+    found = composition.outline(lambda: (app_of(**properties), Selection()), Settings(), None, terms)
+    assert found.evicts_at_stop == at_a_stop
+    assert not composition.outline(lambda: (app_of(**properties), Selection()), None, None).evicts_at_stop
 
 
 @pytest.mark.usefixtures("installed")

@@ -195,6 +195,35 @@ def test_a_callback_of_the_application_that_hangs(said):
     released.set()
 
 
+def test_the_first_removal_of_a_process_has_time_to_load_the_library(monkeypatch, said, embedded_broker):
+    """A successor loads it when it has a member to remove. On a busy machine that may take longer than the removal."""
+    monkeypatch.setattr("swarm_consumer.eviction.evictor.preload", lambda: time.sleep(0.8))
+    timed(evictor(embedded_broker.bootstrap), "orders", DEAD, within_s=0.6)
+    (line,) = said()
+    assert "KafkaProtocolError" in line  # so it has asked
+
+
+def test_a_library_that_does_not_get_loaded_is_not_waited_for(monkeypatch, said):
+    released = threading.Event()
+    monkeypatch.setattr("swarm_consumer.eviction.evictor.preload", lambda: released.wait(20))
+    monkeypatch.setattr("swarm_consumer.eviction.evictor.LOAD_S", 0.2)
+    call = evictor("127.0.0.1:1")
+    assert timed(call, "orders", DEAD, within_s=0.3) < 0.5 + SLACK_S
+    (line,) = said()
+    assert "could not be removed (kafka-python was not imported within 0.2 s)" in line
+    assert timed(call, "orders", DEAD) < SLACK_S  # there is never more than one such thread
+    released.set()
+
+
+def test_a_library_that_cannot_be_loaded_is_a_sentence(monkeypatch, said):
+    def fail():
+        raise ImportError("no module named kafka")
+
+    monkeypatch.setattr("swarm_consumer.eviction.evictor.preload", fail)
+    assert timed(evictor("127.0.0.1:1"), "orders", DEAD) < SLACK_S
+    assert "ImportError: no module named kafka" in said()[0]
+
+
 def test_a_thread_that_cannot_be_started_is_a_sentence(monkeypatch, said):
     def refuse(self):
         raise RuntimeError("can't start new thread")

@@ -102,7 +102,7 @@ def outline(load: Load, times: Any, drain_timeout: float | None, terms: eviction
     if terms is not None:
         for level, remark in eviction.remarks(app, groups, terms):
             logger.log(level, "%s", remark)
-        evicts = eviction.is_on(eviction.states(app, groups, terms).values())
+        evicts = eviction.is_due_at_a_stop(app, groups, terms)
     named = {
         str(group.properties["bootstrap.servers"].value) for group in groups if "bootstrap.servers" in group.properties
     }
@@ -110,7 +110,7 @@ def outline(load: Load, times: Any, drain_timeout: float | None, terms: eviction
         client_id=app.client_id,
         servers=sorted(named),
         topics={group.name: list(group.topics) for group in groups},
-        evicts=evicts,
+        evicts_at_stop=evicts,
         protocols=tuple(sorted({group.protocol for group in groups if "group.instance.id" not in group.properties})),
     )
 

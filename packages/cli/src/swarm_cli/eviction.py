@@ -47,11 +47,6 @@ def states(app: App, groups: Iterable[SubscriptionGroup], terms: Terms) -> Mappi
     return {group.name: _state(app, group, terms) for group in groups}
 
 
-def is_on(said: Iterable[str]) -> bool:
-    """Whether members are removed from any of the groups, by what `states` says of them."""
-    return any(state.startswith("on") for state in said)
-
-
 def remarks(app: App, groups: Iterable[SubscriptionGroup], terms: Terms) -> Iterator[tuple[int, str]]:
     """One sentence, with its level, for each group in which a node that is gone is waited for."""
     for group in groups:
@@ -83,6 +78,17 @@ def evictor(app: App, selection: Selection, node_id: int) -> Evictor | None:
     reach = {group.name: _access(app, group, node_id) for group in selection.apply(app.subscription_groups())}
     found = {name: access for name, access in reach.items() if not isinstance(access, str)}
     return Evictor(found) if found else None
+
+
+def is_due_at_a_stop(app: App, groups: Iterable[SubscriptionGroup], terms: Terms) -> bool:
+    """Whether a node removes its own member when it is scaled away, while its time to stop runs.
+
+    Then the library is loaded before the fork. A successor, which starts, loads it only if there is a member to remove:
+    most nodes never need its 10 MB.
+    """
+    return any(
+        terms.are_static(group) and group.protocol == "consumer" and not _obstacle(app, group) for group in groups
+    )
 
 
 def preload() -> None:

@@ -15,5 +15,5 @@ class Outline:
     """What each subscription group subscribes to."""
     protocols: tuple[str, ...] = ()
     """The group protocols of the groups that have no group.instance.id of the application's."""
-    evicts: bool = False
-    """Whether members of nodes that died are removed from any group."""
+    evicts_at_stop: bool = False
+    """Whether a node that is scaled away removes its own member from a group."""

@@ -85,7 +85,7 @@ def _prepared(
         slack_s = composition.import_timeout_s(times)
         with preflight.ends_when_interrupted("the application was imported"):
             outline = composition.outline_in_child(load, times, settings.drain_timeout, terms)
-    if outline.evicts:
+    if outline.evicts_at_stop:
         eviction.preload()
     listener = composition.liveness(settings)
     control = control_path(settings.control)

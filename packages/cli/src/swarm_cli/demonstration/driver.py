@@ -127,8 +127,9 @@ class Demonstration:
         return [
             APP,
             *("--nodes", str(self.nodes)),
-            # With notes a swarm that has the extra evict loads its library, which cannot read the embedded broker's
-            # answers: it would be of no use here, and be measured as if the swarm needed it.
+            # With notes the successor of the killed node loads kafka-python if the extra evict is there, to remove its
+            # member. That is of no use here, because kafka-python cannot read the embedded broker's answers, and its
+            # 10 MB would be measured as if the swarm needed them.
             *("--progress-memory", "off"),
             *("--node-restart-delay", str(RESTART_DELAY_S)),
             # If the demo is killed, its broker is gone too, and a drain could never end.
