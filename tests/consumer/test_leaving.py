@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from swarm_consumer import App, ConfigurationError
 from swarm_consumer._connection import ending
 from swarm_consumer._connection.owner import Owner
-from swarm_consumer.events import Assigned, ErrorOccurred
+from swarm_consumer.events import Assigned, ClientCreated, ErrorOccurred
 from swarm_consumer.kafka.clients import KafkaClients
 from swarm_consumer.routing import StaticIds
 
@@ -52,7 +52,7 @@ class Clients(KafkaClients):
 def node(embedded_broker, topic_name, start):
     """Return a function that starts a static node: the running one, its clients, and the codes it was asked about."""
 
-    def begin(leaving=True, groups=(), removed=None, own_id="rack", protocol=None, evict=None):
+    def begin(leaving=True, groups=(), removed=None, own_id="rack", protocol=None, evict=None, static=("consumer",)):
         topic, clients, codes = topic_name(), Clients(), []
         embedded_broker.create_topic(topic, 2)
         own = {} if own_id is None else {"group.instance.id": own_id}
@@ -65,7 +65,7 @@ def node(embedded_broker, topic_name, start):
             codes.append(code)
             return leaving(code) if callable(leaving) else leaving
 
-        ids = StaticIds("shop.host.boot.0", frozenset({"consumer"}))
+        ids = StaticIds("shop.host.boot.0", frozenset(static))
         orders = {"leaving": asked, "removed": removed}
         running = start(app, node_id=0, clients=clients, static_ids=ids, evict=evict, **orders)
         if not groups:
@@ -265,3 +265,31 @@ def test_a_stop_before_a_client_is_made_anew_ends_it_as_any_other(node, monkeypa
     assert running.join() == 0
     assert clients.calls == ["unsubscribe", "close"]
     assert connection._owner._make_anew(clients) is clients  # it is left open for the end
+
+
+def test_a_member_under_an_id_that_no_successor_has_leaves_at_every_end(node):
+    """Another process has its own: under the one that it took instead its partitions waited for a session."""
+    running, clients, _ = node(leaving=False, own_id=None, protocol="classic", static=("classic",))
+    (connection,) = running.runtime._connections
+    connection._owner._own_id_taken = True
+    running.wait_for(lambda: len(running.of(ClientCreated)) == 2, what="a client under another id")
+    assert running.stop() == 0
+    assert clients.calls == ["close", "unsubscribe", "close"]
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_who_leaves_waits_for_its_request_and_no_longer(node, monkeypatch, protocol):
+    """For a tenth of a second in some ends the request was not on its way yet, and all waited for three of them."""
+    running, clients, _ = node(protocol=protocol)
+    answers = []
+
+    def memberid(self):
+        if "unsubscribe" not in clients.calls:
+            return self._client.memberid()
+        answers.append(None)
+        return "m-1" if len(answers) < 40 else None
+
+    monkeypatch.setattr(Watched, "memberid", memberid, raising=False)
+    assert running.stop() == 0
+    assert clients.calls == ["unsubscribe", "close"]
+    assert len(answers) == (40 if protocol == "classic" else 0)

@@ -207,6 +207,18 @@ def test_a_member_under_another_id_than_its_successor_s_stays_noted():
     assert memory.members[-1].member_id == "m-1"
 
 
+@pytest.mark.parametrize(
+    ("protocol", "instance_id", "kept"),
+    [("classic", OWN_ID, True), ("classic", None, False), ("consumer", OWN_ID, False), ("consumer", None, False)],
+)
+def test_whom_close_keeps_in_the_group(protocol, instance_id, kept):
+    one = member(protocol, instance_id)
+    assert one.is_kept_by_close == kept
+    assert not one.has_no_successor
+    one.begin_anew(f"{OWN_ID}.1f2e")
+    assert one.has_no_successor
+
+
 @pytest.mark.parametrize(("left_s", "most_s"), [(60.0, EVICT_S), (0.4, 0.4), (-1.0, None)])
 def test_leaving_takes_no_longer_than_the_stop_has(left_s, most_s):
     evict = Evictions()

@@ -25,8 +25,8 @@ JOIN_S = 1.0
 """How long a static member that leaves for good waits until it has joined, which takes a tenth of that."""
 LEAVE_S = 2.0
 """How long a member that leaves for good waits for its partitions to be revoked."""
-LEFT_S = 0.3
-"""How long a static one waits after that, until its request to leave is on its way."""
+LEFT_S = 2.0
+"""How long a static one waits after that, until its request to leave is on its way: as a rule, milliseconds."""
 ORDER_S = 1.0
 """How long a connection that ends by its own fault waits for the runtime to say whether to leave."""
 
@@ -151,23 +151,23 @@ class Ending:
     def leave(self, client: confluent_kafka.Consumer, deadline: float) -> None:
         """Leave the group, before `deadline` (monotonic): close() alone would keep a static member in it."""
         connection = self._connection
-        # A static member that has not joined could not leave, and what its predecessor had would wait for the session.
+        # Who has not joined could not leave, and what its predecessor had would wait for the session.
         until = min(time.monotonic() + JOIN_S, deadline)
-        while connection.membership.is_static and self.can_leave and time.monotonic() < until:
-            if client.memberid():
-                break
-            connection.last_poll = time.monotonic()
-            client.poll(BUSY_POLL_S)
+        while connection.membership.is_kept_by_close and not client.memberid() and time.monotonic() < until:
+            self._poll(client)
         client.unsubscribe()
         until = min(time.monotonic() + LEAVE_S, deadline)
         while connection.partitions.by_key and time.monotonic() < until:
-            connection.last_poll = time.monotonic()
-            client.poll(BUSY_POLL_S)
-        # The request to leave is sent by librdkafka's own thread once it knows that the partitions are given back. A
-        # close() that comes before it keeps the member in the group.
+            self._poll(client)
+        # The request to leave is sent by librdkafka's own thread once it knows that the partitions are given back. It
+        # strikes the member id out with it. A close() that comes before it keeps the member in the group.
         until = min(time.monotonic() + LEFT_S, deadline)
-        while connection.membership.is_static and time.monotonic() < until:
-            client.poll(BUSY_POLL_S)
+        while connection.membership.is_kept_by_close and client.memberid() and time.monotonic() < until:
+            self._poll(client)
+
+    def _poll(self, client: confluent_kafka.Consumer) -> None:
+        self._connection.last_poll = time.monotonic()
+        client.poll(BUSY_POLL_S)
 
     def leaves(self) -> bool:
         """Whether to leave the group for good, as far as the client still can."""
@@ -176,4 +176,5 @@ class Ending:
             # A connection that ends by its own fault is here before the runtime, which that has just woken.
             while self.can_leave and not connection.stopping and (remaining := until - time.monotonic()) > 0:
                 connection._changed.wait(remaining)
-        return self.can_leave and (connection.leaving or self.static_in_vain)
+        for_good = connection.leaving or self.static_in_vain or connection.membership.has_no_successor
+        return self.can_leave and for_good

@@ -75,9 +75,14 @@ class Membership:
             self._remember(member_id)
 
     @property
-    def is_static(self) -> bool:
-        """Whether the member has an id of its own, under which it may come back."""
-        return bool(self._instance_id)
+    def is_kept_by_close(self) -> bool:
+        """Whether the client's close() keeps it in the group, unless it leaves by a request of its own before."""
+        return bool(self._instance_id) and not self._consumer_protocol
+
+    @property
+    def has_no_successor(self) -> bool:
+        """Whether it is a static member under an id that it took for itself, under which no process comes back."""
+        return bool(self._instance_id) and self._instance_id != self._usual_id
 
     @property
     def is_unknown(self) -> bool:

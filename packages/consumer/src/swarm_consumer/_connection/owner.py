@@ -200,7 +200,7 @@ class Owner:
             return client  # the end closes it, and leaves the group first if that is wanted
         self._client = None
         client.close()
-        if self._is_told_to_stop() and not (connection.membership.is_static and self.properties.is_classic):
+        if self._is_told_to_stop() and not connection.membership.is_kept_by_close:
             self._ending.tell_membership(leaving=self._ending.leaves())
             return client
         # Also in a stop that has come meanwhile: close() has kept a static member in its group, and only a client can
