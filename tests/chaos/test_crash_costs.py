@@ -78,7 +78,8 @@ def test_a_node_or_a_supervisor_that_dies_is_back_before_anybody_notices(lab: La
     assert silence < SOON_S
     print(f"kill -9 of the supervisor: silent for {silence:.2f} s, with the start of its successor")
     slots = [set(slots_of(one)) for one in (swarm, successor)]
-    assert slots == [{"0"}, {"0"}]
+    assert slots[0] == slots[1]  # 0, unless this host runs other swarms of that client id
+    assert len(slots[0]) == 1
 
     outsider = lab.outsider()
     expect(lambda: outsider.partitions, 30.0, "partitions of the outsider", [successor])

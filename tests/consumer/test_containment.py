@@ -10,13 +10,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from swarm_consumer import Consumer, DeadLetters, DeliveryError
+from swarm_consumer import ConfigurationError, Consumer, DeadLetters, DeliveryError
 from swarm_consumer._connection.workers import Workers
 from swarm_consumer._producing.producer import Producer
 from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._running.event_loop import EventLoop
 from swarm_consumer.events import BatchFailed, BatchStarted, ClientError, ErrorOccurred, StateChanged, describe
+from swarm_consumer.kafka.clients import KafkaClients
 from swarm_consumer.testing import produce
 from swarm_consumer.testing.outside_client import Record, await_committed
 
@@ -254,6 +256,46 @@ def test_the_watchdog_sees_a_dead_owner(embedded_broker, make_app, start, topic_
     end_thread("swarm-owner")
     assert running.join() == 1
     assert "owner" in running.runtime.fatal_error()
+
+
+def test_a_factory_that_makes_no_client_ends_the_node_with_its_reason(embedded_broker, make_app, start, topic_name):
+    class Factory(KafkaClients):
+        def consumer(self, properties, **callbacks):
+            raise RuntimeError("the vault is sealed")
+
+    app = make_app(group="orders")
+    app.consume(topic_name("flights"))(lambda messages: None)
+    running = start(app, clients=Factory())
+    assert running.join() == 1
+    assert "the vault is sealed" in running.runtime.fatal_error()
+
+
+def test_a_client_that_cannot_subscribe_is_closed(embedded_broker, make_app, start, topic_name):
+    closed = []
+
+    class Client:
+        def __init__(self, client):
+            self._client = client
+
+        def subscribe(self, *arguments, **callbacks):
+            raise KafkaException(KafkaError(KafkaError._INVALID_ARG))
+
+        def close(self):
+            closed.append(self)
+            self._client.close()
+
+        def __getattr__(self, name):
+            return getattr(self._client, name)
+
+    class Factory(KafkaClients):
+        def consumer(self, properties, **callbacks):
+            return Client(super().consumer(properties, **callbacks))
+
+    app = make_app(group="orders")
+    app.consume(topic_name("flights"))(lambda messages: None)
+    with pytest.raises(ConfigurationError):
+        start(app, clients=Factory()).join()
+    assert len(closed) == 1
 
 
 def test_what_fails_outside_of_a_handler_ends_the_node_with_its_reason(embedded_broker, make_app, start, topic_name):

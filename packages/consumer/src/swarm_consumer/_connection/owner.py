@@ -83,12 +83,11 @@ class Owner:
         if not connection.stopping:
             connection.membership.evict_departed()
         try:
-            client = self._create()
-        except ConfigurationError as error:
-            connection.configuration_error = error
-            connection.wake_runtime()
-            return
-        try:
+            try:
+                client = self._create()
+            except ConfigurationError as error:
+                connection.configuration_error = error
+                return
             while not connection.stopping and connection.fatal is None:
                 if self._own_id_refused:
                     client = self._wait_for_own_id(client)
