@@ -68,6 +68,7 @@ NOT_REACHED = {
     "node_handle:NodeHandle.quiet": "a race with TERM in this scenario",
     "node_handle:_anonymous_file:os.open": "a Python without memfd_create: test_supervisor_host.py",
     "oom:OomWatch.__init__": "the default of an argument, at import",
+    "oom:_Move:dataclass": "the decorator of a class, at import",
     "prctl:_prctl:ctypes.get_errno": SHORTAGE,
     "prctl:_prctl:os.strerror": SHORTAGE,
     "prctl:set_parent_death_signal": IN_THE_CHILD,

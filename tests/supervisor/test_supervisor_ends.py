@@ -99,7 +99,7 @@ def test_the_event_has_the_cause_as_data():
     script.exits(code=4)
     assert (ended(script).cause, ended(script).killed, ended(script).end) == ("unhealthy", False, End.HUNG)
     script.boot()
-    script.do(m.Exited(0, script.main().generation, None, KILL, "killed by SIGKILL", "probably the OOM killer"))
+    script.do(m.Exited(0, script.main().generation, None, KILL, "killed by SIGKILL", "probably the OOM killer", True))
     assert (ended(script).oom, ended(script).end) == (True, End.OUT_OF_MEMORY)
 
 

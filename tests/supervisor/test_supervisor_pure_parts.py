@@ -13,7 +13,7 @@ from swarm_supervisor import events as all_events
 from swarm_supervisor._core.deadlines import NEVER, Deadlines
 from swarm_supervisor._flags import Flag
 from swarm_supervisor._loop import Loop
-from swarm_supervisor._oom import OomWatch
+from swarm_supervisor._oom import Hint, OomWatch
 from swarm_supervisor.cpus import available_cpus, cgroup_quota
 from swarm_supervisor.events import StacksDumped, encode_event, every_event
 
@@ -231,16 +231,84 @@ def test_the_oom_killer_is_recognised_by_its_count(tmp_path, line, file):
     write(tmp_path / "proc/cgroup", line + "\n")
     write(tmp_path / "root" / file, "low 0\noom 1\noom_kill 2\n")
     watch = OomWatch(tmp_path / "proc", tmp_path / "root")
-    assert watch.hint() == ""
+    now = time.monotonic()
+    assert watch.hint(now) == Hint()
     write(tmp_path / "root" / file, "low 0\noom 2\noom_kill 3\n")
-    hint = watch.hint()
-    assert hint.startswith("probably the OOM killer: oom_kill in ")
-    assert hint.endswith("from 2 to 3")
-    assert watch.hint() == ""
+    hint = watch.hint(now + 1)
+    assert hint.text.startswith("probably the OOM killer: oom_kill in ")
+    assert hint.text.endswith("from 2 to 3")
+    assert hint.sure
+    assert watch.hint(now + 1) == Hint()
 
 
 def test_without_a_memory_cgroup_nothing_is_claimed(tmp_path):
-    assert OomWatch(tmp_path, tmp_path).hint() == ""
+    watch = OomWatch(tmp_path, tmp_path)
+    watch.look(time.monotonic() + 60)
+    assert watch.hint(time.monotonic() + 60) == Hint()
+
+
+class Cgroup:
+    def __init__(self, folder):
+        self.file = folder / "root/memory.events"
+        write(folder / "proc/cgroup", "0::/\n")
+        self.count(0)
+        self.watch = OomWatch(folder / "proc", folder / "root")
+        self.began = time.monotonic()
+
+    def count(self, number):
+        write(self.file, f"oom {number}\noom_kill {number}\n")
+
+    def look(self, after_s):
+        self.watch.look(self.began + after_s)
+
+    def hint(self, after_s):
+        return self.watch.hint(self.began + after_s)
+
+
+def test_an_oom_kill_of_another_process_is_not_that_of_a_node_that_is_killed_later(tmp_path):
+    """A program that a node had started is killed for its memory; an hour later somebody kills the node."""
+    cgroup = Cgroup(tmp_path)
+    cgroup.look(100)
+    cgroup.count(1)
+    cgroup.look(101)
+    assert cgroup.hint(3700) == Hint()
+
+
+def test_a_large_process_takes_a_while_to_end_after_its_kill_and_others_report_meanwhile(tmp_path):
+    cgroup = Cgroup(tmp_path)
+    cgroup.look(100)
+    cgroup.count(1)
+    cgroup.look(101)
+    cgroup.look(103)
+    assert cgroup.hint(105).sure
+
+
+def test_each_oom_kill_explains_one_end(tmp_path):
+    cgroup = Cgroup(tmp_path)
+    cgroup.look(100)
+    cgroup.count(2)
+    cgroup.look(101)
+    assert [cgroup.hint(102).sure for _ in range(3)] == [True, True, False]
+
+
+def test_without_reports_it_is_not_known_when_the_count_went_up_so_nothing_is_claimed(tmp_path):
+    cgroup = Cgroup(tmp_path)
+    cgroup.count(1)
+    hint = cgroup.hint(3600)
+    assert not hint.sure
+    assert hint.text.startswith("perhaps the OOM killer: oom_kill in ")
+    assert hint.text.endswith("went from 0 to 1, at some time in the last 3600 s")
+
+
+def test_a_count_is_not_read_for_each_of_a_thousand_reports(tmp_path):
+    cgroup = Cgroup(tmp_path)
+    cgroup.look(100)
+    cgroup.count(1)
+    cgroup.look(100.5)
+    assert cgroup.hint(100.6).text.endswith("went from 0 to 1")
+    cgroup.file.unlink()  # a cgroup that cannot be read any more tells nothing, and raises nothing
+    cgroup.look(200)
+    assert cgroup.hint(200) == Hint()
 
 
 def example(kind):

@@ -281,3 +281,36 @@ def look(event):
 sys.exit(supervisor.run())
 """)
     assert swarm.end(380.0) == 42, swarm.stderr
+
+
+def test_an_oom_kill_of_a_program_of_a_node_does_not_explain_a_kill_by_hand_that_comes_later(start):
+    """The count of the cgroup goes up, the node continues to report, and is killed once that is long over."""
+    swarm = start("""
+import swarm_supervisor._oom as oom
+import swarm_supervisor._processes as processes
+oom.LOOK_EVERY_S, oom.LINGER_S = 0.0, 0.3
+group = Path("cgroup/app")
+group.mkdir(parents=True)
+Path("proc").mkdir()
+Path("proc/cgroup").write_text("0::/app\\n")
+count = group / "memory.events"
+count.write_text("low 0\\noom 0\\noom_kill 0\\n")
+processes.OomWatch = lambda: oom.OomWatch(Path("proc"), Path("cgroup"))
+
+def target(node):
+    node.healthy()
+    if node.generation == 1:
+        count.write_text("low 0\\noom 1\\noom_kill 1\\n")
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            node.healthy()
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return beat(node)
+
+sys.exit(supervise(target).run())
+""")
+    swarm.running(2)
+    (exited,) = swarm.all("NodeExited")
+    assert exited["oom"] is False
+    assert "OOM killer" not in exited["reason"]

@@ -124,7 +124,7 @@ class NodeExited(NodeEvent, frozen=True, kw_only=True):
     """Who or what wanted the end: "silent", "unhealthy", "memory", "shutdown", "scaled down", "replaced", "recycled",
     "aborted" (a spare), "operator" (a signal from outside); "" if it ended on its own."""
     oom: bool = False
-    """Whether the OOM killer was at work in this memory cgroup, for a SIGKILL that was not sent here."""
+    """Whether the OOM killer was at work in this memory cgroup just before, for a SIGKILL that was not sent here."""
     killed: bool = False
     """Whether this supervisor sent it SIGKILL."""
 

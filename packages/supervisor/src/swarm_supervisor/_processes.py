@@ -20,7 +20,7 @@ from swarm_supervisor._forking import NodeForker
 from swarm_supervisor._listeners import Listeners, note
 from swarm_supervisor._loop import Loop
 from swarm_supervisor._node_handle import NodeHandle
-from swarm_supervisor._oom import OomWatch
+from swarm_supervisor._oom import Hint, OomWatch
 from swarm_supervisor._orders import GO, LEAVE, REMOVE, RETURN
 from swarm_supervisor._strangers import children, reap_strangers
 from swarm_supervisor.events import AfterFork, BeforeFork, NodeReported
@@ -191,6 +191,7 @@ class Processes:
             )
         self._decide(report)
         now = time.monotonic()
+        self._oom.look(now)
         if now >= handle.look_at and not handle.dump_wanted:
             handle.look_at = now + _LOOK_EVERY_S
             self._dumps.take(handle)  # from a TTIN of another sender
@@ -243,9 +244,13 @@ class Processes:
 
     def _gone(self, handle: NodeHandle, status: ExitStatus, hint: str, *, keep_pidfd: bool = False) -> None:
         self._release(handle, keep_pidfd=keep_pidfd)
+        oom = False
         if status.signal == signal.SIGKILL and not handle.killed:
-            hint = self._attempt("end", handle, self._oom.hint) or ""
-        self._decide(messages.Exited(handle.node_id, handle.generation, status.code, status.signal, str(status), hint))
+            told = self._attempt("end", handle, self._oom.hint, time.monotonic()) or Hint()
+            hint, oom = told.text, told.sure
+        self._decide(
+            messages.Exited(handle.node_id, handle.generation, status.code, status.signal, str(status), hint, oom)
+        )
 
     def _attempt(self, what: str, handle: NodeHandle, function: Callable[..., T], *arguments: Any) -> T | None:
         """Call a function for a process. An exception is reported, and the rest continues."""

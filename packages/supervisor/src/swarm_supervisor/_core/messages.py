@@ -67,6 +67,8 @@ class Exited(msgspec.Struct, frozen=True, gc=False):
     text: str
     hint: str = ""
     """Other facts about this end, such as the OOM killer."""
+    oom: bool = False
+    """Whether the OOM killer sent the KILL."""
 
 
 class Concluded(msgspec.Struct, frozen=True, gc=False):

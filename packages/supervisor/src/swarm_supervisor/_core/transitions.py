@@ -7,7 +7,7 @@ from collections.abc import Callable
 from swarm_supervisor._core import leaving, messages
 from swarm_supervisor._core.fleet import UNPLANNED, Cause, Kind, Life, Mode
 from swarm_supervisor._core.lifecycle import Order, Trigger, transition
-from swarm_supervisor._core.reasons import SIGKILL, cause_of, doing, planned, why_it_ended
+from swarm_supervisor._core.reasons import cause_of, doing, planned, why_it_ended
 from swarm_supervisor._core.step import Step
 from swarm_supervisor.events import NodeExited, NodeRunning, NodeStopping, NodeTerminating
 
@@ -135,7 +135,7 @@ def _tell_exited(step: Step, life: Life) -> None:
             planned=planned(life),
             reason=why_it_ended(life),
             cause=cause_of(life),
-            oom=bool(exited and exited.hint and exited.signal == SIGKILL),  # a debugger is a hint, too
+            oom=exited is not None and exited.oom,
             killed=life.kills > 0,
         )
     )
