@@ -140,7 +140,8 @@ def test_two_swarms_that_start_at_the_same_moment_have_ids_of_their_own(lab: Lab
     lab.settled(lambda: [pid for swarm in swarms if swarm.pids() for pid in swarm.pids().values()], 2.0)
     expect(lambda: all(swarm.pids() for swarm in swarms), 30.0, "both swarms", swarms)
     lab.settled(lambda: [pid for swarm in swarms for pid in swarm.pids().values()])
-    assert {frozenset(slots_of(swarm)) for swarm in swarms} == {frozenset({"0"}), frozenset({"1"})}
+    slots = [set(slots_of(swarm)) for swarm in swarms]  # 0 and 1, unless this host runs other swarms of that client id
+    assert [len(slots[0]), len(slots[1]), len(slots[0] | slots[1])] == [1, 1, 2]
     for swarm in swarms:
         assert "FENCED" not in swarm.output()
     others = set(swarms[1].pids().values())

@@ -379,6 +379,7 @@ OURS = {
     ("rebalances.py:Rebalances.guarded.call", "callback"),  # Rebalances.assign, revoke, lose
     ("rebalances.py:Rebalances.lose", "self._on_change"),
     ("rebalances.py:Rebalances.revoke", "self._on_change"),
+    ("ending.py:Ending._poll_while", "condition"),
     ("rebalances.py:Rebalances.wait_while", "condition"),
     ("run_transactions.py:RunTransactions.letter", "produce"),  # Producer.produce
     ("transactions.py:TransactionScope._committed", "call"),  # transaction_offsets.committed

@@ -52,7 +52,9 @@ class Clients(KafkaClients):
 def node(embedded_broker, topic_name, start):
     """Return a function that starts a static node: the running one, its clients, and the codes it was asked about."""
 
-    def begin(leaving=True, groups=(), removed=None, own_id="rack", protocol=None, evict=None, static=("consumer",)):
+    def begin(
+        leaving=True, groups=(), removed=None, own_id="rack", protocol=None, evict=None, static=("consumer",), **options
+    ):
         topic, clients, codes = topic_name(), Clients(), []
         embedded_broker.create_topic(topic, 2)
         own = {} if own_id is None else {"group.instance.id": own_id}
@@ -67,7 +69,7 @@ def node(embedded_broker, topic_name, start):
 
         ids = StaticIds("shop.host.boot.0", frozenset(static))
         orders = {"leaving": asked, "removed": removed}
-        running = start(app, node_id=0, clients=clients, static_ids=ids, evict=evict, **orders)
+        running = start(app, node_id=0, clients=clients, static_ids=ids, evict=evict, **orders, **options)
         if not groups:
             running.wait_for_event(Assigned)
         return running, clients, codes
@@ -293,3 +295,23 @@ def test_who_leaves_waits_for_its_request_and_no_longer(node, monkeypatch, proto
     assert running.stop() == 0
     assert clients.calls == ["unsubscribe", "close"]
     assert len(answers) == (40 if protocol == "classic" else 0)
+
+
+@pytest.mark.parametrize("leaving", [True, False])
+def test_a_stop_while_the_member_leaves_to_join_again_is_a_stop(node, monkeypatch, leaving):
+    running, clients, _ = node(leaving, protocol="classic", drain_timeout=1.0)
+    (connection,) = running.runtime._connections
+    unsubscribe = Watched.unsubscribe
+
+    def stopped(self):
+        monkeypatch.setattr(Watched, "unsubscribe", unsubscribe)
+        running.runtime.stop()
+        running.wait_for(lambda: connection.stopping, what="the order to stop")
+        unsubscribe(self)
+
+    monkeypatch.setattr(Watched, "unsubscribe", stopped)
+    monkeypatch.setattr(Watched, "memberid", lambda self: "m-1", raising=False)  # it takes longer than there is time
+    found = iter([[("t", 0)]])
+    monkeypatch.setattr(connection._owner.left_behind, "look", lambda *_: next(found, []))
+    assert running.join() == 0
+    assert clients.calls == (["unsubscribe"] * (1 + leaving) + ["close"])

@@ -135,7 +135,7 @@ class Ending:
         commits.send(connection, client, last)
         leaving = self.leaves()
         if leaving:
-            self.leave(client, connection.deadline)
+            self.leave(client)
         return leaving
 
     def _close(self, client: confluent_kafka.Consumer, *, leaving: bool) -> None:
@@ -148,26 +148,26 @@ class Ending:
             connection = self._connection
             connection.membership.ended(leaving=leaving, sure=not connection.failed, deadline=connection.deadline)
 
-    def leave(self, client: confluent_kafka.Consumer, deadline: float) -> None:
-        """Leave the group, before `deadline` (monotonic): close() alone would keep a static member in it."""
+    def leave(self, client: confluent_kafka.Consumer) -> None:
+        """Leave the group, before the deadline of a stop if there is one: close() alone would keep a static member."""
         connection = self._connection
-        # Who has not joined could not leave, and what its predecessor had would wait for the session.
-        until = min(time.monotonic() + JOIN_S, deadline)
-        while connection.membership.is_kept_by_close and not client.memberid() and time.monotonic() < until:
-            self._poll(client)
+        if connection.membership.is_kept_by_close and not self._rebalances.assigned_once:
+            # Who has not joined could not leave, and what its predecessor had would wait for the session.
+            self._poll_while(client, lambda: not client.memberid(), JOIN_S)
         client.unsubscribe()
-        until = min(time.monotonic() + LEAVE_S, deadline)
-        while connection.partitions.by_key and time.monotonic() < until:
-            self._poll(client)
-        # The request to leave is sent by librdkafka's own thread once it knows that the partitions are given back. It
-        # strikes the member id out with it. A close() that comes before it keeps the member in the group.
-        until = min(time.monotonic() + LEFT_S, deadline)
-        while connection.membership.is_kept_by_close and client.memberid() and time.monotonic() < until:
-            self._poll(client)
+        self._poll_while(client, lambda: connection.partitions.by_key, LEAVE_S)
+        if connection.membership.is_kept_by_close:
+            # The request to leave is sent by librdkafka's own thread once it knows that the partitions are given back.
+            # It strikes the member id out with it. A close() that comes before it keeps the member in the group.
+            self._poll_while(client, client.memberid, LEFT_S)
 
-    def _poll(self, client: confluent_kafka.Consumer) -> None:
-        self._connection.last_poll = time.monotonic()
-        client.poll(BUSY_POLL_S)
+    def _poll_while(self, client: confluent_kafka.Consumer, condition: Callable[[], object], longest_s: float) -> None:
+        connection, until = self._connection, time.monotonic() + longest_s
+        while condition() and (now := time.monotonic()) < until:
+            if connection.stopping and now >= connection.deadline:
+                return
+            connection.last_poll = now
+            client.poll(BUSY_POLL_S)
 
     def leaves(self) -> bool:
         """Whether to leave the group for good, as far as the client still can."""

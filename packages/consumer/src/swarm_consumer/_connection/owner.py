@@ -8,7 +8,6 @@ One turn is: fetch or wait, serve requests, commit progress, wake what is due. T
 from __future__ import annotations
 
 import functools
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -216,7 +215,7 @@ class Owner:
         connection.bus.emit(
             ClientError(subscription_group=connection.subscription_group, code="_UNCLAIMED", reason=reason)
         )
-        self._ending.leave(client, math.inf)
+        self._ending.leave(client)
         return self._make_anew(client)
 
     # -- a turn --------------------------------------------------------------------------------------------------
