@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -30,15 +29,15 @@ def name() -> str:
     return f"shop-{uuid.uuid4().hex[:12]}"
 
 
-def prefix_of(settings: Settings, name: str, wanted: tuple[str, ...] = ("classic",)) -> str | None:
-    with membership.supervised(settings, name, wanted) as ids:
+def prefix_of(settings: Settings, name: str, groups: tuple[str, ...] = ("orders",)) -> str | None:
+    with membership.supervised(settings, name, dict.fromkeys(groups, "classic")) as ids:
         return None if ids is None else ids.prefix
 
 
 def test_a_prefix_is_of_client_host_boot_and_slot(name: str) -> None:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
     host = socket.gethostname()
-    with membership.supervised(AUTO, name, ["classic"]) as ids:
+    with membership.supervised(AUTO, name, {"orders": "classic"}) as ids:
         assert ids is not None
         assert ids.prefix == f"{name}.{host}.{boot}.0"
         assert (ids.protocols, ids.where) == (frozenset({"classic"}), "--membership auto")
@@ -59,16 +58,16 @@ def test_a_prefix_is_of_client_host_boot_and_slot(name: str) -> None:
     ],
 )
 def test_who_gets_static_ids(name: str, mode: str, wanted: list[str], protocols: set[str] | None) -> None:
-    with membership.supervised(Settings(membership=mode), name, wanted) as ids:
+    with membership.supervised(Settings(membership=mode), name, {one: one for one in wanted}) as ids:
         assert (None if ids is None else set(ids.protocols)) == protocols
         if ids is None:  # then there is nothing to lock
-            slot, lock = membership.take_slot(membership._prefix(name))
+            slot, lock = membership.take_slot([f"{membership._prefix(name)} classic"])
             lock.close()
             assert slot == 0
 
 
 def test_swarms_at_the_same_time_have_slots_of_their_own_and_the_next_one_the_first_free(name: str) -> None:
-    held = [membership.supervised(AUTO, name, ["classic"]) for _ in range(4)]
+    held = [membership.supervised(AUTO, name, {"orders": "classic"}) for _ in range(4)]
     prefixes = [one.__enter__().prefix for one in held]  # type: ignore[union-attr]
     assert [one.rpartition(".")[2] for one in prefixes] == ["0", "1", "2", "3"]
     held[1].__exit__(None, None, None)
@@ -79,10 +78,32 @@ def test_swarms_at_the_same_time_have_slots_of_their_own_and_the_next_one_the_fi
     assert prefix_of(AUTO, name) == prefixes[0]
 
 
+def test_swarms_of_other_groups_do_not_take_a_slot_from_each_other(name: str) -> None:
+    """A swarm that is started again would else find its slot taken, and wait for the sessions of its own old ids."""
+    assert prefix_of(AUTO, name, ("orders",)) == prefix_of(AUTO, name, ("parcels",))
+    with membership.supervised(AUTO, name, {"parcels": "classic", "refunds": "classic"}):
+        slots = {
+            groups: (prefix_of(AUTO, name, groups) or "").rpartition(".")[2]
+            for groups in [("orders",), ("parcels",), ("refunds",), ("orders", "refunds"), ("orders", "stock")]
+        }
+    # One id would be used twice in a group that two swarms have in common.
+    assert slots == {
+        ("orders",): "0", ("parcels",): "1", ("refunds",): "1", ("orders", "refunds"): "1", ("orders", "stock"): "0",
+    }  # fmt: skip
+
+
+def test_a_slot_that_is_not_free_in_every_group_is_left_wholly_free(name: str) -> None:
+    refunds, both = {"refunds": "classic"}, {"orders": "classic", "refunds": "classic"}
+    with membership.supervised(AUTO, name, refunds), membership.supervised(AUTO, name, both) as ids:
+        assert ids is not None
+        assert ids.prefix.endswith(".1")
+        assert (prefix_of(AUTO, name, ("orders",)) or "").endswith(".0")
+
+
 HOLDER = """
 import os, sys, time
 from swarm_cli import membership
-slot, lock = membership.take_slot(sys.argv[1])
+slot, lock = membership.take_slot([sys.argv[1]])
 if sys.argv[2] == "fork" and (child := os.fork()):
     print(slot, child, flush=True)
 elif sys.argv[2] != "fork":
@@ -140,7 +161,7 @@ def test_the_slot_of_a_killed_supervisor_is_free_once_its_last_node_has_gone(
         time.sleep(0.3)
         os.kill(node, signal.SIGKILL)
         os._exit(0)
-    after, lock = membership.take_slot(name, 30.0)
+    after, lock = membership.take_slot([name], 30.0)
     lock.close()
     os.waitpid(pid, 0)
     assert slot == after == 0
@@ -151,7 +172,7 @@ def test_a_wait_outlasts_the_queue_of_its_own_looks(name: str, holders: list[sub
     """No one accepts them, so that the kernel soon refuses more. A node with much memory dies that slowly."""
     _, node = hold(holders, name, "fork")
     end(holders[0])
-    address = f"\0swarm/{hashlib.sha256(name.encode()).hexdigest()[:32]}/0"
+    address = membership.address_of(name, 0)
     looks = 0
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -173,7 +194,7 @@ def test_a_node_that_does_not_die_is_not_waited_for_long(name: str, holders: lis
     end(holders[0])
     try:
         began = time.monotonic()
-        slot, lock = membership.take_slot(name, 0.3)
+        slot, lock = membership.take_slot([name], 0.3)
         lock.close()
         assert slot == 1
         assert 0.3 <= time.monotonic() - began < 10
@@ -184,18 +205,18 @@ def test_a_node_that_does_not_die_is_not_waited_for_long(name: str, holders: lis
 def test_a_swarm_that_lives_is_not_waited_for_at_all(name: str, holders: list[subprocess.Popen[str]]) -> None:
     hold(holders, name)
     began = time.monotonic()
-    slot, lock = membership.take_slot(name, 60.0)
+    slot, lock = membership.take_slot([name], 60.0)
     lock.close()
     assert slot == 1
     assert time.monotonic() - began < 10
 
 
 def test_a_program_that_a_node_starts_does_not_hold_the_slot(name: str) -> None:
-    slot, lock = membership.take_slot(name)
+    slot, lock = membership.take_slot([name])
     program = subprocess.Popen(["sleep", "600"], close_fds=False)
     try:
         lock.close()
-        after, other = membership.take_slot(name)
+        after, other = membership.take_slot([name])
         other.close()
         assert slot == after == 0
     finally:
@@ -204,12 +225,11 @@ def test_a_program_that_a_node_starts_does_not_hold_the_slot(name: str) -> None:
 
 
 def test_a_slot_that_somebody_bound_and_does_not_serve_is_passed_over(name: str) -> None:
-    slot, lock = membership.take_slot(name)
-    address = lock.getsockname()
+    slot, lock = membership.take_slot([name])
     lock.close()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as squatter:
-        squatter.bind(address)
-        after, other = membership.take_slot(name, 0.2)
+        squatter.bind(membership.address_of(name, slot))
+        after, other = membership.take_slot([name], 0.2)
         other.close()
     assert (slot, after) == (0, 1)
 
@@ -225,7 +245,7 @@ def test_without_a_socket_a_boot_id_a_host_or_a_free_slot_one_sentence_says_so(
 
     def told() -> str:
         caplog.clear()
-        with membership.supervised(AUTO, name, ["classic"]) as ids:
+        with membership.supervised(AUTO, name, {"orders": "classic"}) as ids:
             assert ids is None
         (record,) = caplog.records
         assert "the nodes are dynamic members" in record.getMessage()
@@ -259,7 +279,7 @@ def test_long_and_odd_names_give_ids_that_brokers_take(name: str, monkeypatch: p
     client_id = name + "é " * 200
     app = App(client_id, {"bootstrap.servers": "nowhere:9092"})
     app.consume("orders", group="g" * 249)(lambda messages: None)
-    with membership.supervised(AUTO, client_id, ["classic"]) as ids:
+    with membership.supervised(AUTO, client_id, {"orders": "classic"}) as ids:
         assert ids is not None
         made = ids.of(app.subscription_groups()[0], 999_999)
     assert len(made) + 5 <= 249

@@ -111,7 +111,9 @@ def outline(load: Load, times: Any, drain_timeout: float | None, terms: eviction
         servers=sorted(named),
         topics={group.name: list(group.topics) for group in groups},
         evicts_at_stop=evicts,
-        protocols=tuple(sorted({group.protocol for group in groups if "group.instance.id" not in group.properties})),
+        members={
+            group.consumer_group: group.protocol for group in groups if "group.instance.id" not in group.properties
+        },
     )
 
 

@@ -1,8 +1,9 @@
 """How the nodes of a swarm are members of their groups: static ids of a prefix that no other swarm has at the time.
 
-The prefix is ``<client id>.<host>.<boot>.<slot>``. The slot is the first free one of this host, and stays taken until
-the supervisor and its last node are gone: the next supervisor then has the same ids, and the nodes their partitions,
-without a rebalance. Its lock is an abstract unix socket, which the forked nodes inherit and the kernel releases.
+The prefix is ``<client id>.<host>.<boot>.<slot>``. The slot is the first that is free in all groups of the swarm on
+this host, and stays taken until the supervisor and its last node are gone: the next supervisor then has the same ids,
+and the nodes their partitions, without a rebalance. Swarms of other groups do not take it in between. Its lock is an
+abstract unix socket for each group, which the forked nodes inherit and the kernel releases.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from swarm_cli.settings import Settings
@@ -23,7 +24,7 @@ from swarm_consumer.routing.static_ids import StaticIds, fitting
 logger = logging.getLogger("swarm_cli")
 
 MOST_SLOTS = 1000
-"""How many swarms of one client id may run on one host at a time, until some get no slot."""
+"""How many swarms of one client id and one group may run on one host at a time, until some get no slot."""
 LAST_NODE_S = 2.0
 """How long a start waits for a slot whose supervisor is dead: its nodes die with it, within milliseconds."""
 LOOK_S = 0.005
@@ -54,20 +55,21 @@ def described(settings: Settings, client_id: str) -> StaticIds | None:
 
 
 @contextmanager
-def supervised(settings: Settings, client_id: str, wanted: Collection[str]) -> Iterator[StaticIds | None]:
+def supervised(settings: Settings, client_id: str, members: Mapping[str, str]) -> Iterator[StaticIds | None]:
     """Hold the slot of this swarm and yield its static ids; None for dynamic members.
 
-    `wanted`: the protocols of those groups that have no ``group.instance.id`` of the application's. Enter it before the
-    first fork. Where no slot can be had, a warning gives the reason.
+    `members`: the protocol of each consumer group that has no ``group.instance.id`` of the application's. Enter it
+    before the first fork. Where no slot can be had, a warning gives the reason.
     """
     lock = None
     try:
-        if not protocols(settings) & set(wanted):
+        groups = sorted(group for group, protocol in members.items() if protocol in protocols(settings))
+        if not groups:
             yield None
             return
         try:
             prefix = _prefix(client_id)  # before the lock: without it there is nothing to lock
-            slot, lock = take_slot(prefix)
+            slot, lock = take_slot([f"{prefix} {group}" for group in groups])
         except OSError as error:
             logger.warning(
                 "the nodes are dynamic members, whose partitions wait for the end of a session when they are killed: "
@@ -83,29 +85,35 @@ def supervised(settings: Settings, client_id: str, wanted: Collection[str]) -> I
             lock.close()
 
 
-def take_slot(name: str, longest_s: float = LAST_NODE_S) -> tuple[int, socket.socket]:
-    """Return the first free slot of a name, and what keeps it taken until all processes that have it are gone.
+def take_slot(names: Sequence[str], longest_s: float = LAST_NODE_S) -> tuple[int, ExitStack]:
+    """Return the first slot that is free under all names, and what keeps it taken until all who have it are gone.
 
-    Raises OSError where there is none, or no such socket is allowed.
+    Where two swarms have a name in common, they have different slots. Raises OSError where there is none, or no such
+    socket is allowed.
     """
     until = time.monotonic() + longest_s
     for slot in range(MOST_SLOTS):
-        address = f"\0swarm/{hashlib.sha256(name.encode()).hexdigest()[:32]}/{slot}"
-        lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        abandoned = False
-        try:
-            while not _taken(lock, address):
-                abandoned = _abandoned(address, before=abandoned)
-                if time.monotonic() >= until or not abandoned:
-                    break
-                time.sleep(LOOK_S)
-            else:
-                return slot, lock
-        except BaseException:
-            lock.close()
-            raise
-        lock.close()
+        with ExitStack() as locks:
+            if all(_take(locks, address_of(name, slot), until) for name in names):
+                return slot, locks.pop_all()
     raise OSError(errno.EAGAIN, f"{MOST_SLOTS} swarms of this client id run on this host already")
+
+
+def address_of(name: str, slot: int) -> str:
+    """The abstract address of the lock of a slot under a name."""
+    return f"\0swarm/{hashlib.sha256(name.encode()).hexdigest()[:32]}/{slot}"
+
+
+def _take(locks: ExitStack, address: str, until: float) -> bool:
+    """Take one lock, and wait for it until then if its supervisor is dead. Return whether it is ours."""
+    lock = locks.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+    abandoned = False
+    while not _taken(lock, address):
+        abandoned = _abandoned(address, before=abandoned)
+        if time.monotonic() >= until or not abandoned:
+            return False
+        time.sleep(LOOK_S)
+    return True
 
 
 def _taken(lock: socket.socket, address: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,7 @@ class Outline:
     servers: list[str]
     topics: dict[str, list[str]]
     """What each subscription group subscribes to."""
-    protocols: tuple[str, ...] = ()
-    """The group protocols of the groups that have no group.instance.id of the application's."""
+    members: dict[str, str] = field(default_factory=dict)
+    """The group protocol of each consumer group that has no group.instance.id of the application's."""
     evicts_at_stop: bool = False
     """Whether a node that is scaled away removes its own member from a group."""

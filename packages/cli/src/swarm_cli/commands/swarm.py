@@ -93,7 +93,7 @@ def _prepared(
     if memory is not None:
         closing.callback(memory.close)
     # Its lock is inherited by the nodes, and held until this process and the last of them have gone.
-    static_ids = closing.enter_context(membership.supervised(settings, outline.client_id, outline.protocols))
+    static_ids = closing.enter_context(membership.supervised(settings, outline.client_id, outline.members))
     supervisor = Supervisor(
         composition.NodeTarget(load, settings, listener, memory, static_ids),
         nodes=nodes,
