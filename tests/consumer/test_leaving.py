@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -273,6 +274,7 @@ def test_a_member_under_an_id_that_no_successor_has_leaves_at_every_end(node):
     """Another process has its own: under the one that it took instead its partitions waited for a session."""
     running, clients, _ = node(leaving=False, own_id=None, protocol="classic", static=("classic",))
     (connection,) = running.runtime._connections
+    connection._owner._own_id_retaken_at = time.monotonic()
     connection._owner._own_id_taken = True
     running.wait_for(lambda: len(running.of(ClientCreated)) == 2, what="a client under another id")
     assert running.stop() == 0

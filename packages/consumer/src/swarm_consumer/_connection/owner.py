@@ -41,6 +41,9 @@ from swarm_consumer.routing.client_properties import ClientProperties, client_er
 if TYPE_CHECKING:
     from swarm_consumer._connection.connection import Connection
 
+RETAKEN_S = 60.0
+"""For this long after a static id was taken back, its loss means that another process has it."""
+
 
 class Owner:
     """The body of one subscription group's owner thread."""
@@ -61,6 +64,7 @@ class Owner:
         self._own_id_refused_before = 0
         self._own_id_backoff = Backoff(1.0, 5.0)
         self._own_id_taken = False
+        self._own_id_retaken_at = -float("inf")
         self._own_id_changes = 0
         self._ending = Ending(connection, self.intake, self.rebalances)
         self._repetitions = Repetitions()
@@ -163,19 +167,27 @@ class Owner:
         return self._create()
 
     def _change_own_id(self, client: confluent_kafka.Consumer) -> confluent_kafka.Consumer:
-        """Recreate the client under another static id, after another process took ours; the first time at once.
+        """Recreate the client after another member took our static id: under that id, and the next time another one.
 
-        The partitions are lost without a callback: for a client with a fatal error librdkafka makes none.
+        A broker that was killed under load has taken its groups from an earlier part of its log, and fenced all members
+        by their own predecessors (seen with Kafka 4.1.1): a member that comes back under its id takes its partitions at
+        once, and under other ids all would wait for the sessions of those predecessors. Another process that has the id
+        comes back as well, within a moment. The partitions are lost without a callback: for a client with a fatal error
+        librdkafka makes none.
         """
         connection = self.connection
         if lost := [confluent_kafka.TopicPartition(*key) for key in connection.assigned()]:
             self.rebalances.lose(client, lost)
         self._client = None
         client.close()
+        self._own_id_taken = False
+        now = time.monotonic()
+        if now - self._own_id_retaken_at > RETAKEN_S:
+            self._own_id_retaken_at = now
+            return client if connection.stopping else self._create()
         if self._own_id_changes:
             self._pause(self._own_id_backoff.delay_s(self._own_id_changes))
         self._own_id_changes += 1
-        self._own_id_taken = False
         if connection.stopping:
             return client
         self.properties.change_static_id()

@@ -53,7 +53,7 @@ class Consequence(Enum):
 
     TELL = auto()  # librdkafka recovers on its own
     WAIT_FOR_OWN_ID = auto()  # the broker still holds our static id for its previous holder
-    CHANGE_OWN_ID = auto()  # another process took our static id, which may be any
+    CHANGE_OWN_ID = auto()  # another member took our static id, which may be any
     END = auto()  # the client is dead, and so is the node
 
 
@@ -97,9 +97,10 @@ def judge(
             return Judgement(
                 Consequence.CHANGE_OWN_ID,
                 "FENCED_INSTANCE_ID",
-                f"another process has taken the static member id {instance_id} in group {group}, so this node joins "
-                f"again under another one. Two machines or containers with one host name and one boot id do that: "
-                f"give them host names of their own, or use --membership dynamic",
+                f"another member has taken the static member id {instance_id} in group {group}, so this node joins "
+                f"again, and under another id if that happens twice within a minute. Two machines or containers with "
+                f"one host name and one boot id do that: give them host names of their own, or use --membership "
+                f"dynamic. A broker that was killed may do it once",
             )
         return Judgement(
             Consequence.END,
