@@ -27,6 +27,8 @@ READ_WITHIN_S = 2.0
 """What is written to the log is known here by then."""
 AHEAD = 50
 """How far ahead of the end of its partition a record that kills is, so that no batch with it has begun."""
+START_S = 120.0
+"""Longer than a broker takes to start."""
 RECONNECT_S = 5.0
 """What clients may take to be back at the broker, once it can be reached."""
 
@@ -376,7 +378,11 @@ def _broker_kill(fault: Fault, scene: Scene, injected: Injected) -> None:
             _seen(injected, f"pid {pid}")
             time.sleep(fault.hold_s)
         finally:
+            with scene.lock:
+                scene.ledger.broker_started(time.monotonic() + START_S)
             scene.broker.restart()
+            with scene.lock:
+                scene.ledger.broker_started(time.monotonic())
     injected.detail += f", answered again after {time.monotonic() - injected.seen_at:.1f} s"
 
 

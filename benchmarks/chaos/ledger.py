@@ -25,6 +25,9 @@ GAP_S = 0.25
 SETTLED_S = 2.0
 """An owner needs so long until a commit of its own makes its notes sure, on a busy machine too."""
 
+LOADED_S = 15.0
+"""A broker that was killed has read what it knows of groups by then, on a busy machine too."""
+
 
 class Cause(StrEnum):
     """Why a partition went back."""
@@ -137,6 +140,8 @@ class Account:
     """How often a partition continued at a note beyond what was committed."""
     letters: int
     """Records that were given up because processes died with them."""
+    stale_answers: int
+    """How often a broker that had just started named a commit long before the last one, and that one a moment later."""
     by_incarnation: dict[str, int]
     """Records handled by each process: "node.generation (pid)"."""
 
@@ -154,6 +159,8 @@ class _Partition:
     batch_at: float = 0.0
     batch_first: int = 0
     committed: int = 0
+    doubt: Incident | None = None
+    """The broker has named an earlier commit, just after its start."""
     handled_at: dict[int, float] = field(default_factory=dict)
     handled_by: dict[int, int] = field(default_factory=dict)
     times: Counter[int] = field(default_factory=Counter)
@@ -187,6 +194,8 @@ class Ledger:
         self._replays: list[Replay] = []
         self._reordered: list[Incident] = []
         self._out_of_bounds: list[Incident] = []
+        self._stale_answers = 0
+        self._broker_started = -NEVER
         self._corrupted: list[Incident] = []
         self._no_commits: list[Span] = []
         self._suspended: dict[int, list[Span]] = defaultdict(list)
@@ -213,8 +222,18 @@ class Ledger:
             since = Span(known.handled_at.get(offset, 0.0), at)
             if since.length_s > self.bound.uncommitted_s + _overlap(self._no_commits, since):
                 what = f"the commit went back from {known.committed} to {offset}, handled {since.length_s:.1f} s before"
-                self._out_of_bounds.append(Incident(at, partition, offset, what))
+                known.doubt = known.doubt or Incident(at, partition, offset, what)
+                if at - self._broker_started < LOADED_S:
+                    return  # the broker may not have read all of its log yet: what it says later decides
+                self._out_of_bounds.append(known.doubt)
+        elif known.doubt is not None:
+            self._stale_answers += 1
+        known.doubt = None
         known.committed = offset
+
+    def broker_started(self, at: float) -> None:
+        """Note when the broker, which was killed, takes requests again: at the latest, as long as it is not known."""
+        self._broker_started = at
 
     def commits_stop(self, at: float) -> None:
         """Note that nothing can be committed from now on: no broker, or no network."""
@@ -343,6 +362,7 @@ class Ledger:
             for replay in self._replays
             if replay.wrong and replay.records
         ]
+        doubts = [known.doubt for known in self._partitions.values() if known.doubt is not None]
         return Account(
             produced=sum(map(len, self._produced.values())),
             handled=sum(times.values()),
@@ -350,12 +370,13 @@ class Ledger:
             lost=lost,
             corrupted=corrupted,
             reordered=list(self._reordered),
-            out_of_bounds=[*self._out_of_bounds, *wrong],
+            out_of_bounds=[*self._out_of_bounds, *doubts, *wrong],
             replays=[replay for replay in self._replays if replay.records],
             silences=self._silences(),
             times=dict(sorted(times.items())),
             refusals=dict(self._refusals.most_common()),
             continued=self._continued,
+            stale_answers=self._stale_answers,
             letters=len(self._letters),
             by_incarnation={self._names.get(pid, f"? ({pid})"): count for pid, count in self._count.items()},
         )

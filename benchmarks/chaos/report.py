@@ -148,6 +148,8 @@ def _notes(outcome: Outcome) -> list[str]:
         f"given up because processes died with them: {account.letters:,} records"
     )
     lines += [f"  {count:>5}  {reason}" for reason, count in account.refusals.items()]
+    if account.stale_answers:
+        lines.append(f"  answers of a broker that had just started, and named an early commit: {account.stale_answers}")
     judged = [verdict for verdict in outcome.verdicts if verdict.bound_s is not None]
     silent = [verdict.silence_s for verdict in judged if verdict.silence_s is not None]
     longest = f"{max(silent):.2f} s" if silent else f"below {GAP_S:g} s" if judged else "unknown"

@@ -317,3 +317,31 @@ def test_a_commit_goes_back_to_lately_finished_work_at_most(outage: bool, at: fl
     ledger.committed(0, 4, at - 0.1)
     ledger.committed(0, 1, at)
     assert ledger.account().clean == clean
+
+
+@pytest.mark.parametrize(
+    ("after_s", "then", "clean", "stale"),
+    [
+        (1.0, [4, 6], True, 1),  # it had not read all of its log
+        (1.0, [1, 4], True, 1),  # asked twice meanwhile
+        (1.0, [2], False, 0),  # nothing shows that the last commit is still there
+        (1.0, [], False, 0),
+        (60.0, [4], False, 0),  # it has been up for long
+    ],
+)
+def test_only_a_broker_that_has_just_started_may_name_an_early_commit(
+    after_s: float, then: list[int], clean: bool, stale: int
+) -> None:
+    ledger = Ledger(BOUND)
+    for offset in range(6):
+        record = Model._numbered(offset)
+        ledger.produced(0, offset, record, 0.0)
+        ledger.batch(BatchBegun(1.0 + offset, 1, 0, 1, 0, offset, offset))
+        ledger.handled(Handled(1.0 + offset, 1, 0, offset, record))
+    ledger.committed(0, 4, 90.0)
+    ledger.broker_started(100.0)
+    ledger.committed(0, 1, 100.0 + after_s)
+    for number, offset in enumerate(then):
+        ledger.committed(0, offset, 100.5 + after_s + number)
+    account = ledger.account()
+    assert (account.clean, account.stale_answers) == (clean, stale)
