@@ -4,11 +4,14 @@ Three nodes of one group handle records at a steady rate, and each is killed (SI
 group protocol, with static and with dynamic members, and with the default delay before the first restart (5 s) and
 none. Sessions are Kafka's own 45 s; heartbeats of group.protocol=consumer are Kafka's own 5 s. Needs Java and Maven.
 Exit code 0: no record was lost, and static members of the classic protocol kept the documented bounds.
+
+With --supervisor the whole swarm is killed instead, and a new one started at once, with the same progress file.
 """
 
 import argparse
 import itertools
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -27,6 +30,8 @@ BROKER = {
 """As Kafka has them, but for tests."""
 BOUNDS_S = {5.0: 6.5, 0.0: 1.5}
 """How long a partition may be silent at most, by the delay before the first restart."""
+SUPERVISOR_BOUND_S = 2.5
+"""How long a partition may be silent if the supervisor was killed with its nodes: the median."""
 MAX_MESSAGES = 100
 """Of the application."""
 
@@ -93,6 +98,29 @@ def kill(lab: Lab, swarm: Swarm, node: int) -> Kill:
     return Kill(node, silence, lab.repeats() - repeats, len(noticed), time.monotonic() - at)
 
 
+def run_supervisor(broker: KafkaBroker, folder: Path, times: int) -> tuple[list[float], int]:
+    """Kill the whole swarm again and again. How long the last partition was silent each time, and what was lost."""
+    notes = Path("/dev/shm") / f"bench-crash-{os.getpid()}"
+    silences = []
+    try:
+        with Lab(broker, folder) as lab:
+            options = ["--progress-memory", str(notes)]
+            swarm = lab.swarm(*options)
+            for number in range(times + 1):
+                swarm.settled()
+                killed = time.monotonic()
+                swarm.popen.kill()
+                last, swarm = swarm, lab.swarm(*options)  # as an init system, which waits for nothing
+                last.die()
+                swarm.settled()
+                if number:  # the modules of the first start were not compiled
+                    silences.append(longest(lab.silences(killed)))
+            expect(lambda: lab.missing() == 0, 60.0, "every record", [swarm])
+            return silences, lab.missing()
+    finally:
+        notes.unlink(missing_ok=True)
+
+
 def text(rows: list[Row]) -> str:
     """Return the page."""
     lines = [
@@ -117,12 +145,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--protocol", choices=("classic", "consumer"), action="append", help="only this; repeatable")
     parser.add_argument("--membership", choices=("static", "dynamic"), action="append", help="only this; repeatable")
     parser.add_argument("--delay", type=float, choices=(5.0, 0.0), action="append", help="only this; repeatable")
+    parser.add_argument("--supervisor", type=int, default=0, metavar="N", help="kill the supervisor N times instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("extra", nargs="*", metavar="OPTION", help="of swarm-cli swarm, after --")
     options = parser.parse_args(arguments)
     rows = []
     try:
         with tempfile.TemporaryDirectory(prefix="crash-") as folder, KafkaBroker(properties=BROKER) as broker:
+            if options.supervisor:
+                silences, lost = run_supervisor(broker, Path(folder), options.supervisor)
+                median = statistics.median(silences)
+                shown = ", ".join(f"{silence:.2f}" for silence in silences)
+                print(f"supervisor killed, silence in s: median {median:.2f}, of {shown}; lost {lost}")
+                return 1 if lost or median > SUPERVISOR_BOUND_S else 0
             for combination in itertools.product(
                 options.protocol or ("classic", "consumer"),
                 options.membership or ("static", "dynamic"),

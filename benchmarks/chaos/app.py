@@ -26,7 +26,7 @@ KILLED_TOPIC = os.environ.get("CHAOS_KILLED_TOPIC")
 MAX_DEATHS = 3
 LEAK_MB = 300
 
-app = App("chaos", max_messages=100, retry_backoff=0.5, retry_backoff_max=2.0)
+app = App(os.environ.get("CHAOS_CLIENT", "chaos"), max_messages=100, retry_backoff=0.5, retry_backoff_max=2.0)
 hoard: list[bytearray] = []
 
 

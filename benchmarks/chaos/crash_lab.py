@@ -155,8 +155,10 @@ class Swarm:
         ]  # fmt: skip
         environment = os.environ | {
             "CHAOS_LOG": str(lab.log), "CHAOS_ORDERS": str(self.orders), "CHAOS_TOPIC": lab.name,
-            "CHAOS_GROUP": lab.name,
+            "CHAOS_GROUP": lab.name, "CHAOS_CLIENT": lab.name,
+            "PYTHONPYCACHEPREFIX": str(lab.folder / "bytecode"),
         }  # fmt: skip
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled: that is no part of a start
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
