@@ -77,6 +77,9 @@ class Note(Place):
     def letters(self, in_a_row: int) -> None:
         """See `Place`."""
 
+    def run_on(self) -> None:
+        """See `Place`."""
+
     def release(self) -> None:
         """See `Place`."""
         self.released, self.position = True, None

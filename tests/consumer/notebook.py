@@ -44,7 +44,7 @@ class Note:
         self._write()
 
     def begin(self, first, last, attempt, *, alone):
-        self._write(in_hand=InHand(first, last, attempt, alone))
+        self._write(in_hand=InHand(first, last, attempt, alone), runs_on=False)
 
     def end(self, *, handled):
         self._ended, self._handled = True, handled
@@ -66,6 +66,9 @@ class Note:
 
     def letters(self, in_a_row):
         self._write(letters=in_a_row)
+
+    def run_on(self):
+        self._write(runs_on=True)
 
     def release(self):
         self._write(released=True, position=None)

@@ -87,6 +87,16 @@ def test_a_batch_writes_what_is_in_hand_and_then_the_position_alone(memory):
     assert reader.handled(SCOPE) == 1
 
 
+def test_a_handler_that_outlasts_its_assignment_is_noted_until_the_next_one(memory):
+    reader, place = memory.of_life(1, 1), memory.of_life(0, 1).claim(SCOPE, KEY)
+    place.begin(0, 9, 1, alone=True)
+    assert not recalled(reader).runs_on
+    place.run_on()
+    assert (recalled(reader).in_hand, recalled(reader).runs_on) == (InHand(0, 9, 1, True), True)
+    place.begin(10, 19, 1, alone=False)
+    assert (recalled(reader).in_hand, recalled(reader).runs_on) == (InHand(10, 19, 1, False), False)
+
+
 def test_an_end_without_a_move_is_written_by_settle(memory):
     reader, place = memory.of_life(1, 1), memory.of_life(0, 1).claim(SCOPE, KEY)
     place.begin(0, 9, 1, alone=False)

@@ -18,6 +18,7 @@ from swarm_consumer.events import (
     Revoked,
 )
 from swarm_consumer.testing import Record, committed_offsets, produce
+from tests.consumer.notebook import Notebook
 
 
 def spread(bootstrap, topic, count, partitions=2):
@@ -109,7 +110,7 @@ def test_revoked_is_called_when_the_handler_of_a_lost_partition_returns(embedded
     assert running.stop() == 0
 
 
-def two_members(embedded_broker, make_app, start, topic, budget, **settings):
+def two_members(embedded_broker, make_app, start, topic, budget, *, memory=None, **settings):
     """Have a second member join while the first one's handler of one partition is at work, and return the first."""
     embedded_broker.create_topic(topic, 2)
     spread(embedded_broker.bootstrap, topic, 20)
@@ -122,7 +123,7 @@ def two_members(embedded_broker, make_app, start, topic, budget, **settings):
             busy.set()
             gate.wait(60)
 
-    running = start(app, drain_timeout=budget)
+    running = start(app, drain_timeout=budget, memory=memory)
     assert busy.wait(60)
     running.wait_for_event(BatchFinished)
     other = make_app()
@@ -133,8 +134,8 @@ def two_members(embedded_broker, make_app, start, topic, budget, **settings):
 
 def test_a_stop_during_a_revocation_keeps_its_own_time(embedded_broker, make_app, start, topic_name):
     """It waited for the revocation's 30 s: the connection was given up, and what other partitions had done with it."""
-    topic = topic_name("flights")
-    running, gate = two_members(embedded_broker, make_app, start, topic, 5.0)
+    topic, memory = topic_name("flights"), Notebook()
+    running, gate = two_members(embedded_broker, make_app, start, topic, 5.0, memory=memory)
     (connection,) = running.runtime._connections
     running.wait_for(lambda: any(one.revoking for one in list(connection.partitions.by_key.values())))
     begun = time.monotonic()
@@ -145,6 +146,8 @@ def test_a_stop_during_a_revocation_keeps_its_own_time(embedded_broker, make_app
     assert took < 20
     assert not running.of(ErrorOccurred)
     assert committed_offsets(embedded_broker.bootstrap, topic, topic).get(0) == 10
+    assert (topic, 1) in memory.notes
+    assert not any(note.runs_on for _, note in memory.written)  # the next owner waits to hear how it ended
 
 
 @pytest.mark.parametrize(
@@ -152,10 +155,14 @@ def test_a_stop_during_a_revocation_keeps_its_own_time(embedded_broker, make_app
 )
 def test_a_long_job_does_not_hold_its_group_up(settings, embedded_broker, make_app, start, topic_name):
     """A revocation waited its 30 s for handlers that take minutes by design."""
-    topic = topic_name("flights")
+    topic, memory = topic_name("flights"), Notebook()
     app_wide = settings.pop("revocation_timeout", None)
-    running, gate = two_members(embedded_broker, make_app, start, topic, 3.0, revocation_timeout=app_wide, **settings)
+    running, gate = two_members(
+        embedded_broker, make_app, start, topic, 3.0, memory=memory, revocation_timeout=app_wide, **settings
+    )
     overrun = running.wait_for_event(RevocationOverrun, timeout=60)
+    note = memory.notes[topic, 1]
+    assert (note.in_hand is not None, note.runs_on) == (True, True)  # the next owner waits for no word of its end
     gate.set()
     assert overrun.waited_s < 20
     running.wait_for_event(Revoked)

@@ -46,6 +46,7 @@ def test_the_word_of_a_dying_owner_is_waited_for():
         remembered(in_hand=None),
         remembered(in_hand=HAND, epitaph=HUNG),
         remembered(in_hand=HAND, released=True),
+        remembered(in_hand=HAND, runs_on=True),
         remembered(in_hand=HAND, epitaph=Epitaph(reason="its supervisor ended before it")),
     ],
 )

@@ -143,6 +143,11 @@ class Connection:
         return properties.instance_id is not None and not properties.static_id_may_change
 
     @property
+    def is_ending(self) -> bool:
+        """Whether this connection ends, or is about to."""
+        return self.stopping or self.fatal is not None or self.complaint is not None
+
+    @property
     def leaving(self) -> bool:
         """Whether the member leaves its group for good. An order to leave may come late: ask when the client ends."""
         return self.stopping and self._leaving()

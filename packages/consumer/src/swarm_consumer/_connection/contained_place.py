@@ -100,6 +100,14 @@ class ContainedPlace:
             except BaseException as error:  # noqa: BLE001  see the module
                 self._give_up(error)
 
+    def run_on(self) -> None:
+        """As `Place` says."""
+        if (place := self._place) is not None:
+            try:
+                place.run_on()
+            except BaseException as error:  # noqa: BLE001  see the module
+                self._give_up(error)
+
     def release(self) -> None:
         """As `Place` says."""
         if (place := self._place) is not None:

@@ -127,8 +127,11 @@ class KeptProgress:
         return notes
 
     def _is_unexplained(self, key: Key, note: Remembered) -> bool:
-        """Whether the owner had records in hand, and it may still be said how it ended. This process has not ended."""
-        if note.in_hand is None or note.released or note.epitaph != Epitaph():
+        """Whether the owner had records in hand, and it may still be said how it ended. This process has not ended.
+
+        Nor has one that said that it would continue, when its handler was too slow for the revocation.
+        """
+        if note.in_hand is None or note.released or note.runs_on or note.epitaph != Epitaph():
             return False
         own = self._own.get(key)
         return own is None or own.token != note.token

@@ -193,6 +193,10 @@ class Rebalances:
         with connection._lock:
             unfinished = tuple(sorted(partition.key for partition in owned if partition.running))
             deadly = {partition.key for partition in owned if partition.deadly}
+            if not (self.closing or connection.is_ending):
+                for partition in owned:
+                    if partition.running and partition.place is not None and not partition.deadly:
+                        partition.place.run_on()
             last = commits.take_last(connection, keys)
             for key in keys:
                 connection.partitions.close(key, tell=not self.closing)

@@ -109,6 +109,8 @@ class Remembered:
     """Of the life that wrote the note."""
     story: Epitaph
     """Of the life that `suspects.life` names; empty if that is unknown."""
+    runs_on: bool = False
+    """The partition was given up with work in hand by a process that was not about to end: no epitaph is to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,9 @@ class Place(Protocol):
 
     def letters(self, in_a_row: int) -> None:
         """Note the count of dead letters in a row."""
+
+    def run_on(self) -> None:
+        """Note that the partition is given up while a handler still has what is in hand, and this process continues."""
 
     def release(self) -> None:
         """Note that the partition was given up in order: the next owner takes only suspects over."""

@@ -14,7 +14,7 @@ from swarm_consumer.progress._members import Members
 from swarm_consumer.progress._own_page import OwnPage, free_page
 from swarm_consumer.progress._pages import Pages
 from swarm_consumer.progress._place import MappedPlace, Owner, token
-from swarm_consumer.progress._slots import ALONE, IN_COMPANY, RELEASED, WITNESSED, Note
+from swarm_consumer.progress._slots import ALONE, IN_COMPANY, RELEASED, RUNS_ON, WITNESSED, Note
 
 _UNTOLD = Epitaph()
 _NEVER_TOLD = Epitaph(reason="its supervisor ended before it")
@@ -99,6 +99,7 @@ class LifeMemory:
             letters=0 if released else note.letters,
             epitaph=self._epitaph(node_id, note),
             story=story,
+            runs_on=bool(note.hot_flags & RUNS_ON),
         )
 
     def _epitaph(self, node_id: int, note: Note) -> Epitaph:

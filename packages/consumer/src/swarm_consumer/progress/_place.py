@@ -11,7 +11,7 @@ from zlib import crc32
 from swarm_consumer._scheduling.remembrance import CLAIM_PREFIX, Suspects
 from swarm_consumer.progress._layout import ENTRY, SLOT
 from swarm_consumer.progress._scopes import MASK, PAIR, counter
-from swarm_consumer.progress._slots import ALONE, COLD, HELD, HOT, IN_COMPANY, RELEASED, SEALED, WITNESSED
+from swarm_consumer.progress._slots import ALONE, COLD, HELD, HOT, IN_COMPANY, RELEASED, RUNS_ON, SEALED, WITNESSED
 
 _pack_hot, _seal = HOT.pack, SEALED.pack_into
 _NO_SUSPECTS = (-1, -1, -1, -1, 0, -1, 0)
@@ -140,6 +140,11 @@ class MappedPlace:
         if in_a_row != self._letters:
             self._letters = in_a_row
             self._rewrite()
+
+    def run_on(self) -> None:
+        """Note that the partition goes to another owner, and the handler continues."""
+        self._flags |= RUNS_ON
+        self._write()
 
     def release(self) -> None:
         """Note that the partition was given up: only what is suspected is left."""

@@ -27,8 +27,8 @@ PEEK = struct.Struct("<" + 2 * f"16sQ{COLD.size - 24}xQ{SLOT - COLD.size - 8}x")
 """Digest, claim and sequence of both slots."""
 IN_COMPANY, WITNESSED = 1, 2
 """Flags of `COLD`."""
-ALONE = 1
-"""A flag of `HOT`."""
+ALONE, RUNS_ON = 1, 2
+"""Flags of `HOT`, both of what is in hand."""
 HELD, RELEASED = 1, 2
 """States."""
 NAME = struct.Struct("<16sQ")
