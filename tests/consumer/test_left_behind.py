@@ -176,10 +176,12 @@ def test_the_type_of_a_broker_answer_is_the_clients():
 # -- what the coordinator is asked -------------------------------------------------------------------------------------
 
 
+SHARE = SimpleNamespace(topic_partitions=[SimpleNamespace(topic="t", partition=0)])
+
+
 class Answer:
-    def __init__(self, state=ConsumerGroupState.STABLE, error=None):
-        place = SimpleNamespace(topic="t", partition=0)
-        member = SimpleNamespace(assignment=SimpleNamespace(topic_partitions=[place]))
+    def __init__(self, state=ConsumerGroupState.STABLE, error=None, assignment=SHARE):
+        member = SimpleNamespace(assignment=assignment)
         self._described, self._error = SimpleNamespace(state=state, members=[member]), error
 
     def done(self):
@@ -214,9 +216,10 @@ class Clients:
         (Clients(Answer(ConsumerGroupState.PREPARING_REBALANCING)), None),
         (Clients(Answer(error=KafkaException(KafkaError(KafkaError._TRANSPORT)))), None),
         (Clients(Answer(error=TimeoutError)), None),
+        (Clients(Answer(assignment=None)), None),
         (Clients(error=AttributeError("a factory that makes no such client")), None),
     ],
-    ids=["stable", "in a rebalance", "an error", "no answer", "no client"],
+    ids=["stable", "in a rebalance", "an error", "no answer", "no assignment", "no client"],
 )
 def test_what_the_coordinator_says(clients, found, monkeypatch):
     monkeypatch.setattr(group_members, "ASK_S", 0.05)

@@ -28,10 +28,10 @@ def owned(clients: ClientFactory, properties: Mapping[str, Any], group: str) -> 
         while not answer.done() and time.monotonic() < until:
             admin.poll(POLL_S)  # its callback for a token is called here
         described = answer.result(0)
+        if described.state is not ConsumerGroupState.STABLE:
+            return None
+        return frozenset(
+            (one.topic, one.partition) for member in described.members for one in member.assignment.topic_partitions
+        )
     except Exception:  # noqa: BLE001  the factory may be someone else's, and without an answer it is asked later
         return None
-    if described.state is not ConsumerGroupState.STABLE:
-        return None
-    return frozenset(
-        (one.topic, one.partition) for member in described.members for one in member.assignment.topic_partitions
-    )
