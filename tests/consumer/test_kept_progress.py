@@ -11,6 +11,8 @@ from confluent_kafka import Consumer as PlainConsumer
 from confluent_kafka import TopicPartition
 
 from swarm_consumer import Consumer
+from swarm_consumer._connection.kept_progress import KeptProgress
+from swarm_consumer._reporting.bus import Bus
 from swarm_consumer._scheduling.remembrance import is_token
 from swarm_consumer._scheduling.take_over import Refusal, refusal, suspects_survive
 from swarm_consumer.events import Committed, ErrorOccurred, TakenOver, TakeOverRefused
@@ -245,6 +247,28 @@ def test_a_memory_that_raises_costs_what_it_would_have_saved(world):
     assert running.stop() == 0
     assert world.committed(topic) == {0: 20}
     assert not metadata_of(world, topic) or metadata_of(world, topic) == TOKEN
+
+
+def test_a_memory_may_put_itself_right_once_a_second():
+    class Restored(Notebook):
+        restored = 0
+
+        def restore(self):
+            self.restored += 1
+            if self.restored == 3:
+                raise OSError("no memory")
+
+    bus, events, memory = Bus(), [], Restored()
+    bus.subscribe(events.append)
+    kept = KeptProgress(memory, "scope", bus, positions=True)
+    for now in (10.0, 10.9, 11.0, 11.5):
+        kept.see_to(now)
+    assert (memory.restored, events) == (2, [])
+    for now in (12.0, 13.0, 14.0):
+        kept.see_to(now)
+    assert memory.restored == 3
+    assert [str(event.error) for event in events] == ["no memory"]
+    KeptProgress(Notebook(), "scope", bus, positions=True).see_to(10.0)  # it has nothing to put right
 
 
 def test_a_listener_to_the_errors_of_a_memory_may_ask_for_figures(world):

@@ -119,6 +119,21 @@ def test_members_of_an_earlier_supervisor_are_dead_because_the_lock_was_free(pat
     memory.close()
 
 
+def test_a_start_puts_right_what_was_written_over_pages_that_no_node_will_take(path):
+    """A node id that is used no more would else leave every take-over in doubt for ever."""
+    kept = ProgressMemory(3, path)
+    kept.of_life(2, 1).claim(SCOPE, KEY).move(5, 1)
+    for at in (kept._layout.index(5), kept._layout.header(5), 128):
+        kept._map[at : at + 16] = b"\x5a" * 16
+    kept.close()
+    kept = ProgressMemory(3, path)
+    life = kept.of_life(0, 1)
+    life.claim(SCOPE, KEY).move(7, 1)
+    found = life.recall(SCOPE, [KEY])[KEY]
+    assert (found.complete, found.position) == (True, 7)
+    kept.close()
+
+
 def test_the_file_is_the_users_alone(path):
     before = os.umask(0)
     try:

@@ -433,6 +433,73 @@ def test_what_was_spoilt_leaves_doubt_on_all_claims_before_the_repair(part):
     kept.close()
 
 
+RESTORABLE = st.sampled_from(["header", "index", "scopes"]).flatmap(
+    lambda part: st.tuples(st.just(part), st.integers(0, 1023), st.binary(min_size=1, max_size=64))
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(scribbles=st.lists(RESTORABLE, min_size=1, max_size=8))
+def test_a_life_puts_right_what_it_knows_and_nothing_is_in_doubt(scribbles):
+    kept = ProgressMemory(2, partitions=8)
+    first, second = kept.of_life(0, 1), kept.of_life(1, 1)
+    places = [first.claim(scope, key) for key in KEYS for scope in (SCOPE, "other")[: 2 if key == KEYS[0] else 1]]
+    for number, place in enumerate(places):
+        place.move(number, 1)
+    places[0].end(handled=True)
+    places[0].settle()
+    layout, page = kept._layout, 1
+    before = [second.recall(scope, KEYS) for scope in (SCOPE, "other")]
+    starts = {
+        "header": (layout.header(page), 128),
+        "index": (layout.index(page), 64),
+        "scopes": (layout.base(page), 1024),
+    }
+    for part, offset, raw in scribbles:
+        start, size = starts[part]
+        at = start + offset % size
+        raw = raw[: start + size - at]
+        kept._map[at : at + len(raw)] = raw
+    first.restore()
+    assert [second.recall(scope, KEYS) for scope in (SCOPE, "other")] == before
+    assert all(one.complete for found in before for one in found.values())
+    assert second.handled(SCOPE) == 1
+    first.claim("third", KEYS[1]).move(9, 1)
+    assert second.recall("third", KEYS)[KEYS[1]].complete
+    kept.close()
+
+
+def test_a_life_puts_right_the_page_that_the_life_before_it_had():
+    """Nobody else would, until the life after the next one: all take-overs were refused for as long."""
+    kept = ProgressMemory(1, partitions=4)
+    kept.of_life(0, 1).claim(SCOPE, KEYS[0]).move(5, 1)
+    at = kept._layout.index(1)
+    kept._map[at : at + 32] = b"\x5a" * 32
+    kept.epitaph(0, 1, EPITAPHS[0])
+    life = kept.of_life(0, 2)
+    assert not any(one.complete for one in life.recall(SCOPE, KEYS).values())
+    life.claim(SCOPE, KEYS[0]).move(7, 1)
+    found = life.recall(SCOPE, KEYS)[KEYS[0]]
+    assert (found.complete, found.position) == (True, 7)
+    kept.close()
+
+
+def test_the_page_of_a_life_beside_it_is_left_alone():
+    """A spare and its predecessor: a page has one writer."""
+    kept = ProgressMemory(1, partitions=4)
+    old = kept.of_life(0, 1)
+    old.claim(SCOPE, KEYS[0]).move(5, 1)
+    for at in (kept._layout.index(1), kept._layout.header(1)):
+        kept._map[at : at + 32] = b"\x5a" * 32
+    spoilt = kept._map[kept._layout.index(1) : kept._layout.index(1) + 32]
+    spare = kept.of_life(0, 2)
+    assert kept._map[kept._layout.index(1) : kept._layout.index(1) + 32] == spoilt
+    assert spare.recall(SCOPE, KEYS) == {}
+    old.restore()
+    assert spare.recall(SCOPE, KEYS)[KEYS[0]].complete
+    kept.close()
+
+
 def test_a_page_with_a_spoilt_header_is_left_to_a_life_that_may_run():
     kept = ProgressMemory(1, partitions=4)
     old = kept.of_life(0, 1)

@@ -19,6 +19,7 @@ from swarm_consumer._scheduling.remembrance import (
     Place,
     Remembered,
     Remembrance,
+    Restoring,
     Suspects,
     is_token,
 )
@@ -31,6 +32,8 @@ WORD_S = 3.0
 """How long an assignment waits until it is known how an owner ended that gave a partition away with work in hand: its
 other groups leave first."""
 LOOK_S = 0.02
+RESTORE_S = 1.0
+"""How often a memory may put right what something else has written over it."""
 
 
 class KeptProgress:
@@ -45,6 +48,8 @@ class KeptProgress:
         self._bus = bus
         self.keeps_positions = positions
         self._untold: list[ErrorOccurred] = []
+        self._restore = remembrance.restore if isinstance(remembrance, Restoring) else None
+        self._restore_at = 0.0
         self._own: dict[Key, Place | None] = {}
         """The last note that this process itself opened for each partition."""
 
@@ -202,6 +207,17 @@ class KeptProgress:
     def _failed(self, error: BaseException, key: Key | None) -> None:
         topic, partition = key or (None, None)
         self._untold.append(ErrorOccurred(where="kept progress", error=error, topic=topic, partition=partition))
+
+    def see_to(self, now: float) -> None:
+        """Do what is due, and report errors."""
+        if self._restore is not None and now >= self._restore_at:
+            self._restore_at = now + RESTORE_S
+            try:
+                self._restore()
+            except Exception as error:  # noqa: BLE001  see the module
+                self._failed(error, None)
+                self._restore = None  # said once, not each second
+        self.tell()
 
     def tell(self) -> None:
         """Report the errors. Not where they happen: the connection's lock is held there, and a listener may want it."""

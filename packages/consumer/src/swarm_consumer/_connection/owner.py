@@ -254,7 +254,7 @@ class Owner:
         connection = self.connection
         connection.requests.serve(client)
         if connection.kept is not None:
-            connection.kept.tell()
+            connection.kept.see_to(time.monotonic())
         commits.collect(connection)
         commits.commit_due(connection, client)
         if connection.partitions.frozen:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from swarm_consumer._scheduling.ledger import Key
 
@@ -195,3 +195,11 @@ class Remembrance(Protocol):
 
     def departed(self) -> list[Member]:
         """Return the members that earlier processes of this node were, and that are known to be dead; each once."""
+
+
+@runtime_checkable
+class Restoring(Protocol):
+    """A `Remembrance` that something else may write over, and that can put right what it still knows."""
+
+    def restore(self) -> None:
+        """Do that. It is called once a second."""

@@ -11,7 +11,7 @@ from swarm_consumer._scheduling.ledger import Key
 from swarm_consumer._scheduling.remembrance import Epitaph, InHand, Member, Remembered, Suspects, Verdict
 from swarm_consumer.progress._digests import ScopeName
 from swarm_consumer.progress._members import Members
-from swarm_consumer.progress._own_page import OwnPage, free_page
+from swarm_consumer.progress._own_page import OwnPage, free_page, is_free, mend
 from swarm_consumer.progress._pages import Pages
 from swarm_consumer.progress._place import MappedPlace, Owner, token
 from swarm_consumer.progress._slots import ALONE, IN_COMPANY, RELEASED, RUNS_ON, WITNESSED, Note
@@ -34,6 +34,8 @@ class LifeMemory:
         page = free_page(pages, node_id, generation, run) if 0 <= node_id < pages.layout.nodes else None
         if page is not None and pages.has_memory(pages.layout.base(page), pages.layout.entries_at):
             self._own = OwnPage(pages, page, generation, run)
+            if is_free(pages, page ^ 1, generation, run):
+                mend(pages, page ^ 1)
             self._members = Members(pages, page, generation, run)
 
     def claim(self, scope: str, key: Key, *, positions: bool = True) -> MappedPlace | None:
@@ -73,6 +75,7 @@ class LifeMemory:
     def recall(self, scope: str, keys: Iterable[Key]) -> dict[Key, Remembered]:
         """Return the newest note of each partition that has one."""
         name = ScopeName(scope)
+        self.restore()
         seen = self._pages.see(name.digest)
         found = {}
         for key in keys:
@@ -127,6 +130,13 @@ class LifeMemory:
         if suspects is not None and not same_run:
             suspects = replace(suspects, life=None)
         return suspects, story or _UNTOLD
+
+    def restore(self) -> None:
+        """Put right what something else has written over what this process alone writes, but for the notes."""
+        self._pages.missing_beyond(only_if_spoilt=True)
+        if self._own is not None:
+            with self._lock:
+                self._own.restore()
 
     def handled(self, scope: str) -> int | None:
         """Return how many runs have succeeded in all nodes, a number that only grows; None if it is unknown."""

@@ -27,21 +27,36 @@ def free_page(pages: Pages, node_id: int, generation: int, run: int) -> int:
     leaves the next spare a generation of the same parity as that of the life beside it.
     """
     wanted, other = 2 * node_id + generation % 2, 2 * node_id + (generation + 1) % 2
-    for page in (wanted, other):
+    return next((page for page in (wanted, other) if is_free(pages, page, generation, run)), wanted)
+
+
+def is_free(pages: Pages, page: int, generation: int, run: int) -> bool:
+    """Whether no other life writes to a page, as far as a new life of its node id can tell."""
+    headers = pages.headers(page)
+    if headers and headers[0].run == run and headers[0].generation != generation:
+        return pages.epitaph(page // 2, headers[0].generation, run) is not None
+    # A spoilt header may be of a life that still runs.
+    return bool(headers) or not pages.is_used(page) or _is_alone(pages, page // 2, generation, run)
+
+
+def mend(pages: Pages, page: int) -> None:
+    """Put a page right that no process writes to, if something has been written over it.
+
+    Its claims until now are in doubt then. Left as it is, it would cast doubt on all claims for as long as it stands.
+    """
+    if pages.is_used(page) and not pages.is_sound(page):
         headers = pages.headers(page)
-        if headers and headers[0].run == run and headers[0].generation != generation:
-            free = pages.epitaph(node_id, headers[0].generation, run) is not None
-        else:
-            # A spoilt header may be of a life that still runs.
-            free = bool(headers) or not pages.is_used(page) or _is_alone(pages, node_id, generation, run)
-        if free:
-            return page
-    return wanted
+        OwnPage(pages, page, *((headers[0].generation, headers[0].run) if headers else (0, 0)))
 
 
 def _is_alone(pages: Pages, node_id: int, generation: int, run: int) -> bool:
     earlier = range(max(1, generation - EPITAPHS + 1), generation)
     return all(pages.epitaph(node_id, one, run) is not None for one in earlier)
+
+
+def _nameless(at: int) -> bytes:
+    """A scope's record that was spoilt: without a scope, and not marked, so that it casts no doubt."""
+    return packed(at, NONE, 0).ljust(SCOPE, b"\0")
 
 
 class OwnPage:
@@ -52,6 +67,10 @@ class OwnPage:
         self.page, self.generation, self.run = page, generation, run
         self._scopes: dict[bytes, tuple[int, RunCount]] = {}
         """Each scope's record and counter."""
+        self._missing: dict[bytes, int] = {}
+        """Since when notes of a scope are missing, if they are."""
+        self._nameless: set[int] = set()
+        """Records of scopes that were spoilt."""
         headers, index = pages.headers(page), pages.index(page)
         newest = headers[0] if headers else Header(0, 0, 0, 0, 0, 0)
         checksum = crc32(index)
@@ -102,9 +121,13 @@ class OwnPage:
         for one in self._pages.scopes(self.page):
             if one.missing_since == ALWAYS:
                 # Its counter is lost too. The record stays, without a scope: a free one would end each search.
-                self._map[one.at : one.at + SCOPE] = packed(one.at, NONE, 0).ljust(SCOPE, b"\0")  # not marked
+                self._map[one.at : one.at + SCOPE] = _nameless(one.at)
+                self._nameless.add(one.at)
                 sound = False
-            elif one.digest != NONE:
+            elif one.digest == NONE:
+                self._nameless.add(one.at)
+            else:
+                self._missing[one.digest] = one.missing_since
                 self._scopes[one.digest] = one.at, RunCount(self._map, one.at, one.handled or 0)
         free = self._first_free_scope()
         end = self._layout.base(self.page) + SCOPES * SCOPE
@@ -114,9 +137,12 @@ class OwnPage:
     def _first_free_scope(self) -> int:
         return self._layout.base(self.page) + SCOPE * len(self._pages.scopes(self.page))
 
+    def _header(self, checksum: int) -> Header:
+        return Header(self._sequence, self.generation, self.run, self._since, self._count, checksum)
+
     def _put_header(self) -> None:
         self._sequence += 1
-        header = Header(self._sequence, self.generation, self.run, self._since, self._count, crc32(self._words))
+        header = self._header(crc32(self._words))
         at = self._layout.header(self.page)
         raw = header.packed(at)
         self._map[header.place(at) : header.place(at) + len(raw)] = raw
@@ -145,8 +171,37 @@ class OwnPage:
             self._put_header()
 
     def _put_scope(self, at: int, scope: bytes, since: int) -> None:
+        self._missing[scope] = since
         raw = packed(at, scope, since)
         self._map[at : at + len(raw)] = raw
+
+    def restore(self) -> None:
+        """Put right what something else has written over the header, the index and the scopes.
+
+        This process knows all of it, so that no claim is lost and none is in doubt. An entry that is spoilt is put
+        right by the next claim of its partition.
+        """
+        headers, checksum = self._pages.headers(self.page), crc32(self._pages.index(self.page))
+        if len(headers) < 2 or headers[0] != self._header(checksum) or checksum != crc32(self._words):
+            self._put_header()
+            self._put_index()
+            self._put_header()
+        mine = {at: (scope, runs) for scope, (at, runs) in self._scopes.items()}
+        first = self._layout.base(self.page)
+        known = {one.at: one.handled for one in self._pages.scopes(self.page)}
+        for at in range(first, first + SCOPES * SCOPE, SCOPE):
+            if at in mine:
+                scope, runs = mine[at]
+                raw = packed(at, scope, self._missing[scope])
+                if self._map[at : at + len(raw)] != raw or not self._map[at + MARK]:
+                    self._map[at : at + len(raw)] = raw
+                    self._map[at + MARK] = 1
+                if known.get(at) != runs.number:
+                    runs.restore()
+            else:
+                raw = _nameless(at) if at in self._nameless else bytes(SCOPE)
+                if self._map[at : at + SCOPE] != raw:
+                    self._map[at : at + SCOPE] = raw
 
     # -- entries -------------------------------------------------------------------------------------------------------
 

@@ -116,6 +116,14 @@ class Pages:
                 return headers
         return []
 
+    def is_sound(self, page: int) -> bool:
+        """Whether nothing but a life has written to the header, the index, the scopes and the entries of a page."""
+        headers = self._consistent(page)
+        if not headers or any(one.missing_since == ALWAYS for one in self.scopes(page)):
+            return False
+        numbers = range(1, min(headers[0].entries, self.layout.partitions) + 1)
+        return not any(self.slot(self.layout.entry(page, number)) is SPOILT for number in numbers)
+
     def _missing_beyond(self) -> int:
         since, check = PAIR.unpack_from(self.map, BEYOND)
         return since if since ^ check == MASK else 0 if since == check == 0 else ALWAYS

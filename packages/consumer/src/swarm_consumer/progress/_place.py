@@ -36,6 +36,10 @@ class RunCount:
         self.number = (self.number + 1) & MASK
         self._put()
 
+    def restore(self) -> None:
+        """Write it again, because something else has been written over it."""
+        self._put()
+
     def _put(self) -> None:
         number = self.number
         PAIR.pack_into(self._map, counter(self._at, number), number, number ^ MASK)

@@ -13,6 +13,7 @@ from swarm_consumer.errors import ConfigurationError
 from swarm_consumer.progress._file import head, open_file
 from swarm_consumer.progress._layout import MOST_PARTITIONS, Layout
 from swarm_consumer.progress._life import LifeMemory, in_hand_of, suspects_of
+from swarm_consumer.progress._own_page import mend
 from swarm_consumer.progress._pages import Pages
 from swarm_consumer.progress._records import packed_epitaph
 
@@ -59,6 +60,16 @@ class ProgressMemory:
         self._lives: dict[tuple[int, int], tuple[Pages, LifeMemory]] = {}
         """Those of this process."""
         self._run = secrets.randbits(64)
+        if path is not None:
+            self._mend()
+
+    def _mend(self) -> None:
+        """Put right what an earlier supervisor's processes left, all of which have ended: the file was free."""
+        pages = Pages(self._map, self._layout, self._file)
+        pages.missing_beyond(only_if_spoilt=True)
+        for page in range(2 * self._layout.nodes):
+            mend(pages, page)
+        pages.close()
 
     def of_life(self, node_id: int, generation: int) -> Remembrance:
         """In the child: return the memory of its life, the same each time. It takes a page over."""
