@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.crashes.broker import Request
 from benchmarks.crashes.log import KEY, PASSED
-from swarm_consumer._scheduling.going_back import Beginning
 from swarm_consumer._scheduling.lane import Lane
-from swarm_consumer._scheduling.partition import Partition
+from swarm_consumer._scheduling.partition import Beginning, Partition
 from swarm_consumer._scheduling.run import Run
 
 if TYPE_CHECKING:

@@ -317,6 +317,19 @@ def test_a_log_that_is_cut_during_the_drain_takes_back_what_was_done(make_record
     assert client.sent == [(3, 0)], "once for each cut"
 
 
+def test_a_log_that_is_cut_during_the_drain_keeps_what_is_not_done_open(make_records):
+    """Under "latest" the client begins again at the end of the log, and what had come before that was committed."""
+    connection, client = a_connection(), Recording()
+    lane = connection.partitions.assign(("flights", 3), connection.group.route_of("flights"), 0.0).lanes[0]
+    connection.partitions.receive(lane.partition, make_records(0, 170, partition=3))
+    connection.partitions.finish(connection.partitions.take(lane, 0.0), False, 0.0)
+    commits.collect(connection)
+    connection.partitions.frozen = True
+    client.poll = lambda timeout: make_records(150, 1, partition=3)[0]
+    Intake(connection, None, None).poll(client, 0.0, drain=False)
+    assert client.sent == [(3, 100)]
+
+
 def offsets_of(events):
     return [offset for event in events for _, _, offset in event.offsets if event.error is None]
 

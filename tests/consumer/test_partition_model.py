@@ -142,14 +142,24 @@ class PartitionMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(1, 20))
     def the_log_is_cut(self, back):
-        """The client begins again further back without having been asked to."""
+        """The client begins again further back without having been asked to.
+
+        Not as far back as what is left, if it begins at the end of the log.
+        """
         if self.partition.pending_seek is None and self.partition.expected is not None:
             place = max(0, self.next_offset - back)
             if place < self.partition.expected:
                 record = confluent_kafka.Message(topic="flights", partition=0, offset=place, value=b"x")
+                still_open = [one for one in self.left if one < place]
                 self.partitions.receive(self.partition, [record])
-                self.start_at(place)
-                self.left, self.next_offset = [place], place + 1
+                if self.partition.pending_seek is not None:
+                    target = int(self.partition.pending_seek)
+                    assert target < place
+                    self.start_at(target, known=self.position is not None)
+                else:
+                    self.start_at(place)
+                    self.left, self.next_offset = [place], place + 1
+                assert all(one >= self.next_offset or one in self.left for one in still_open)
 
     @precondition(lambda self: self.run is None or self.run.action != "consume")
     @rule()

@@ -167,6 +167,28 @@ def test_a_client_that_goes_back_by_itself_voids_what_came_before(partitions, ma
     assert offsets(new) == [0, 1]
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_a_client_that_begins_again_beyond_what_is_not_done_is_sent_back_there(partitions, make_records, done):
+    """At the end of a log that was cut, under "latest": what had come and was not handled was passed."""
+    lane = partitions.assign(KEY, route(), 0.0).lanes[0]
+    partitions.receive(lane.partition, make_records(100, 150))
+    run = partitions.take(lane, 0.0)
+    if done:
+        partitions.finish(run, False, 0.0)
+        run = partitions.take(lane, 0.0)
+    waits_at = run.first_offset
+    assert partitions.receive(lane.partition, make_records(220, 2)) == []
+    assert lane.partition.pending_seek == waits_at
+    assert partitions.ledger.position(KEY) == (waits_at if done else None)
+    assert lane.partition.went_back == done  # the commit that is under way may be beyond the end of the log
+    assert partitions.finish(run, False, 1.0).stale
+    assert partitions.take(lane, 1.0) is None
+    partitions.sought(lane.partition, waits_at)
+    partitions.receive(lane.partition, make_records(waits_at, 30))
+    new = partitions.take(lane, 2.0)
+    assert offsets(new)[0] == waits_at
+
+
 def test_pause_and_resume(partitions, make_records):
     lane = partitions.assign(KEY, route(), 0.0).lanes[0]
     partitions.receive(lane.partition, make_records(0, 4))

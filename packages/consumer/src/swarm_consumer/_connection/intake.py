@@ -185,7 +185,9 @@ class Intake:
                     continue
                 if offset < partition.expected:
                     partition.expected = None
-                    partition.epoch = self._partitions.ledger.restart(key, offset)
+                    unhandled = self._partitions.unhandled(partition)  # it may not go back that far, under "latest"
+                    place = offset if unhandled is None else min(unhandled, offset)
+                    partition.epoch = self._partitions.ledger.restart(key, place)
                     suspicion.forget(partition)
                     cut.append(key)
         if cut:
@@ -201,6 +203,7 @@ class Intake:
             partition.eof = False
             for lane in self._partitions.receive(partition, records):
                 connection.workers.submit(connection, lane)
+            connection.attention |= partition.seeks
         if partition.went_back:
             partition.went_back = False
             commits.commit_now(connection, client, [key])

@@ -12,9 +12,8 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from swarm_consumer._connection import commits
 from swarm_consumer._scheduling.backoff import Backoff
-from swarm_consumer._scheduling.going_back import Beginning
 from swarm_consumer._scheduling.ledger import Key
-from swarm_consumer._scheduling.partition import Partition
+from swarm_consumer._scheduling.partition import Beginning, Partition
 from swarm_consumer.events import ErrorOccurred, Sought
 from swarm_consumer.kafka.client_errors import nowhere_to_begin
 

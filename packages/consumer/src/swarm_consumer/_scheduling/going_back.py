@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from swarm_consumer._scheduling.backoff import Backoff
 from swarm_consumer._scheduling.lane import LaneState
-from swarm_consumer._scheduling.partition import Partition
+from swarm_consumer._scheduling.partition import Beginning, Partition
 from swarm_consumer._scheduling.partitions import Partitions
-
-
-class Beginning(int):
-    """The start of a partition without marks: a target for a seek, but not progress to commit."""
 
 
 def go_back(partitions: Partitions, partition: Partition, now: float) -> bool:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from swarm_consumer.routing.routes import Route
 
 
+class Beginning(int):
+    """The start of a partition without marks: a target for a seek, but not progress to commit."""
+
+
 class Partition:
     """One assigned partition."""
 
@@ -91,6 +95,11 @@ class Partition:
     def held_bytes(self) -> int:
         """The size of their values, estimated."""
         return sum(lane.backlog.held_bytes for lane in self.lanes)
+
+    @property
+    def seeks(self) -> bool:
+        """Whether a seek is to be done."""
+        return self.pending_seek is not None
 
     @property
     def drained(self) -> bool:

@@ -13,7 +13,7 @@ from swarm_consumer._scheduling import run_ends, suspicion
 from swarm_consumer._scheduling.lane import Lane, LaneState
 from swarm_consumer._scheduling.ledger import Key, Ledger
 from swarm_consumer._scheduling.offset_runs import consecutive
-from swarm_consumer._scheduling.partition import Partition
+from swarm_consumer._scheduling.partition import Beginning, Partition
 from swarm_consumer._scheduling.run import Outcome, Run
 
 if TYPE_CHECKING:
@@ -87,6 +87,10 @@ class Partitions:
             # The client went back on its own: an offset reset, because the log is shorter than what
             # was committed, sought or received. Messages received before are void, and a running batch must not
             # mark offsets that now mean other messages.
+            unhandled = None if partition.start_unknown else self.unhandled(partition)
+            if unhandled is not None and first is not None and unhandled < first:
+                self._seek_behind(partition, unhandled)
+                return []
             partition.epoch = self.ledger.restart(partition.key, first)
             partition.went_back = True
             if not partition.start_unknown:
@@ -101,6 +105,25 @@ class Partitions:
         self.held_total += len(records)
         self.held_bytes += lane.backlog.add(records)
         return [lane] if self._ready(lane) else []
+
+    def unhandled(self, partition: Partition) -> int | None:
+        """Where the records begin that came and are not done, or would begin; None if none came."""
+        found = self.ledger.resume_at(partition.key)
+        return partition.first_offset if found is None else found
+
+    def _seek_behind(self, partition: Partition, unhandled: int) -> None:
+        """Have the client return to what is not done: it has begun again beyond that, at the end of a log that was cut.
+
+        So it does under "latest". The records before that end are as they were.
+        """
+        marked = self.ledger.position(partition.key) is not None
+        partition.epoch = self.ledger.restart(partition.key, unhandled if marked else None)
+        partition.went_back = marked
+        partition.pending_seek = unhandled if marked else Beginning(unhandled)
+        partition.seek_at = 0.0
+        partition.expected = None
+        suspicion.forget(partition)
+        self._void(partition)
 
     def take(self, lane: Lane, now: float, *, by_itself: bool = False) -> Run | None:
         """Start the next run of a READY lane; None if there is nothing left to run.
