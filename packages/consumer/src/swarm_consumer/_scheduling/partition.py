@@ -98,7 +98,7 @@ class Partition:
 
     @property
     def seeks(self) -> bool:
-        """Whether a seek is to be done."""
+        """Whether the client must seek before more is handled."""
         return self.pending_seek is not None
 
     @property
