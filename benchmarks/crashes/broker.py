@@ -54,7 +54,8 @@ class Broker:
             self.counts["commit fenced"] += 1
             return False
         kept = request.kept
-        if request.again is not None and kept.log is self.log:
+        # A wish is of the records that were there when it was made, and an answer may be late.
+        if request.again is not None and kept.log is self.log and kept.cuts == self.log.cuts:
             self.log.excuse(request.again[0])
             self.log.wanted_again(*request.again)
         self._judge(kept)

@@ -37,7 +37,7 @@ def fetch(life: Life, partition: Partition) -> None:
     life.partitions.receive(partition, records)  # type: ignore[arg-type]
     if partition.went_back:
         partition.went_back = False
-        life.cuts = log.cuts
+        life.cuts, life.again = log.cuts, None  # what was wanted again was of a log that is no more
         life.commit_now()
 
 
@@ -59,6 +59,8 @@ def take(life: Life, lane: Lane) -> None:
     """Start the next run."""
     life.run = life.partitions.take(lane, life.history.now_s)
     life.worked = 0
+    if life.run is not None and life.history.manual:
+        life.given.update((record.offset(), record) for record in life.run.records)
 
 
 def handle(life: Life, run: Run) -> None:
@@ -103,15 +105,19 @@ def mark(life: Life, run: Run, record: object) -> None:
 
 
 def mark_by_hand(life: Life, partition: Partition) -> None:
-    """With manual marking: what a handler has seen before is done when it says so."""
+    """With manual marking: what a handler has seen before is done when it says so.
+
+    It has the records that it was given, which the log may have lost since.
+    """
     entry = life.partitions.ledger._entries[KEY]
     if entry.begun is None or entry.delivered is None:
         return
-    log, until = life.log, entry.begun + int(life.rng() * (entry.delivered - entry.begun)) + 1
-    if until <= min(entry.delivered, log.end):
-        for record in log.records[entry.begun : until]:
-            log.handled(record, life.history.now)
-        life.partitions.ledger.mark(KEY, partition.epoch, until, None, log.records[until - 1].leader_epoch())
+    until = entry.begun + int(life.rng() * (entry.delivered - entry.begun)) + 1
+    if until <= entry.delivered and until - 1 in life.given:
+        for offset in range(entry.begun, until):
+            if offset in life.given:
+                life.log.handled(life.given[offset], life.history.now)
+        life.partitions.ledger.mark(KEY, partition.epoch, until, None, life.given[until - 1].leader_epoch())
 
 
 def transact(life: Life, run: Run) -> bool:

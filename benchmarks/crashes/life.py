@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.crashes import handling
 from benchmarks.crashes.broker import Kept, Request
@@ -61,6 +61,8 @@ class Life:
         self.sure_epoch: int | None = None  # the epoch under which a commit was seen
         self.released = False
         self.again: tuple[int, int] | None = None
+        self.given: dict[int, Any] = {}
+        """Under manual marking: the last record that a handler was given at an offset."""
         self.at = self.cuts = 0
         self.at_epoch: int | None = None
         self.log = self.fetched = self.broker.log

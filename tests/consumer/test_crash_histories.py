@@ -119,6 +119,19 @@ def test_a_reset_to_where_the_group_stands_is_no_reset():
         assert search.breaks(224_073) is None
 
 
+@pytest.mark.parametrize("seed", [1_386_579, 1_753_013])
+def test_a_log_that_was_cut_owes_nothing_of_what_it_had(seed: int):
+    """A mark by hand is of the record that was given, and a wish of the records that were there."""
+    with mapped.clocked():
+        assert search.breaks(seed) is None
+
+
+def test_what_came_before_the_end_of_a_log_that_was_cut_is_handled():
+    """Under "latest" the client begins again at that end."""
+    with mapped.clocked():
+        assert search.breaks(1_157_343) is None
+
+
 def test_lies_lose_nothing():
     """Old claims, other incarnations, made-up ones: no lie gets past the token, whatever else it says."""
     believed = 0
