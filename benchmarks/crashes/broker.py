@@ -54,10 +54,10 @@ class Broker:
             self.counts["commit fenced"] += 1
             return False
         kept = request.kept
-        # A wish is of the records that were there when it was made, and an answer may be late.
-        if request.again is not None and kept.log is self.log and kept.cuts == self.log.cuts:
+        if request.again is not None and kept.log is self.log:
             self.log.excuse(request.again[0])
-            self.log.wanted_again(*request.again)
+            if kept.cuts == self.log.cuts:  # a wish is of the records that were there, and an answer may be late
+                self.log.wanted_again(*request.again)
         self._judge(kept)
         self.keep(kept)
         return True

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from benchmarks.crashes.life import Life
 
 
+NEVER = -1
+"""Before any record was handled."""
+
+
 def fetch(life: Life, partition: Partition) -> None:
     """Receive some records, as the client would."""
     log = life.broker.log
@@ -37,7 +41,9 @@ def fetch(life: Life, partition: Partition) -> None:
     life.partitions.receive(partition, records)  # type: ignore[arg-type]
     if partition.went_back:
         partition.went_back = False
-        life.cuts, life.again = log.cuts, None  # what was wanted again was of a log that is no more
+        life.cuts = log.cuts
+        if life.again is not None:  # what was wanted again was of a log that is no more
+            life.again = life.again[0], NEVER
         life.commit_now()
 
 
