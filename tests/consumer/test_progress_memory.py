@@ -286,6 +286,21 @@ def test_a_page_of_a_life_that_may_run_is_not_taken(memory):
         assert recalled(memory.of_life(1, 1), key).position == position
 
 
+def test_a_page_stays_with_the_life_that_runs_after_many_starts_that_failed(memory):
+    """The epitaph of the life that had the other page is written over by then."""
+    memory.of_life(0, 1).claim(SCOPE, KEY)
+    for generation in range(1, 11):  # all but the first ended before they had anything to note
+        memory.epitaph(0, generation, Epitaph(Verdict.COUNTS, "dead"))
+    old = memory.of_life(0, 11)
+    old.claim(SCOPE, ("flights", 1)).move(9, None)
+    spare = memory.of_life(0, 12)
+    spare.claim(SCOPE, ("flights", 2)).move(7, None)
+    old.claim(SCOPE, ("flights", 3)).move(8, None)
+    for number, position in ((1, 9), (2, 7), (3, 8)):
+        found = recalled(memory.of_life(1, 1), ("flights", number))
+        assert (found.position, found.complete) == (position, True)
+
+
 def test_notes_survive_the_lives_that_use_their_page_again(memory):
     memory.of_life(0, 1).claim(SCOPE, KEY).move(100, None)
     for generation in range(1, 9):

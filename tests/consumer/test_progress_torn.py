@@ -147,7 +147,7 @@ def read(image: bytes, recorded) -> dict:
     with mmap.mmap(-1, len(image)) as copy:
         copy[:] = image
         pages = _pages.Pages(copy, layout)
-        life = _life.LifeMemory(pages, 9, 1, recorded._run)
+        life = _life.LifeMemory(pages, 9, 1, recorded._run, {})
         found, handled = life.recall(SCOPE, KEYS), life.handled(SCOPE)
         pages.close()
     assert all(one.complete for one in found.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from time import monotonic_ns
 
@@ -23,7 +23,7 @@ _NEVER_TOLD = Epitaph(reason="its supervisor ended before it")
 class LifeMemory:
     """A `Remembrance` in the mapping. Any thread may use it; each place is guarded by the lock of its connection."""
 
-    def __init__(self, pages: Pages, node_id: int, generation: int, run: int) -> None:
+    def __init__(self, pages: Pages, node_id: int, generation: int, run: int, ended: Mapping[int, int]) -> None:
         self._pages, self._life, self._run = pages, (node_id, generation), run
         self._lock = threading.Lock()
         self._places: dict[int, MappedPlace] = {}
@@ -31,10 +31,10 @@ class LifeMemory:
         self._own: OwnPage | None = None
         self._members: Members | None = None
         pages.missing_beyond(only_if_spoilt=True)
-        page = free_page(pages, node_id, generation, run) if 0 <= node_id < pages.layout.nodes else None
+        page = free_page(pages, node_id, generation, run, ended) if 0 <= node_id < pages.layout.nodes else None
         if page is not None and pages.has_memory(pages.layout.base(page), pages.layout.entries_at):
             self._own = OwnPage(pages, page, generation, run)
-            if is_free(pages, page ^ 1, generation, run):
+            if is_free(pages, page ^ 1, generation, run, ended):
                 mend(pages, page ^ 1)
             self._members = Members(pages, page, generation, run)
 

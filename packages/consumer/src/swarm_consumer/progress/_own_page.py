@@ -7,6 +7,7 @@ Claims may have been lost with it, so the page says that notes older than this m
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from time import monotonic_ns
 from zlib import crc32
 
@@ -20,21 +21,26 @@ from swarm_consumer.progress._scopes import ALWAYS, MARK, packed
 from swarm_consumer.progress._slots import SPOILT, Unread, note
 
 
-def free_page(pages: Pages, node_id: int, generation: int, run: int) -> int:
-    """Return the page of a node id that a new life takes.
+def free_page(pages: Pages, node_id: int, generation: int, run: int, ended: Mapping[int, int]) -> int:
+    """Return the page of a node id that a new life takes; `ended` is as for `is_free`.
 
     That is the one of its generation's parity, unless a life that may still run has it: a spare that was given up
     leaves the next spare a generation of the same parity as that of the life beside it.
     """
     wanted, other = 2 * node_id + generation % 2, 2 * node_id + (generation + 1) % 2
-    return next((page for page in (wanted, other) if is_free(pages, page, generation, run)), wanted)
+    return next((page for page in (wanted, other) if is_free(pages, page, generation, run, ended)), wanted)
 
 
-def is_free(pages: Pages, page: int, generation: int, run: int) -> bool:
-    """Whether no other life writes to a page, as far as a new life of its node id can tell."""
+def is_free(pages: Pages, page: int, generation: int, run: int, ended: Mapping[int, int]) -> bool:
+    """Whether no other life writes to a page, as far as a new life of its node id can tell.
+
+    ended: the generation of each page's last life that is known to have ended. Eight lives that end before they take a
+    page leave no epitaph of it.
+    """
     headers = pages.headers(page)
     if headers and headers[0].run == run and headers[0].generation != generation:
-        return pages.epitaph(page // 2, headers[0].generation, run) is not None
+        last = headers[0].generation
+        return ended.get(page) == last or pages.epitaph(page // 2, last, run) is not None
     # A spoilt header may be of a life that still runs.
     return bool(headers) or not pages.is_used(page) or _is_alone(pages, page // 2, generation, run)
 

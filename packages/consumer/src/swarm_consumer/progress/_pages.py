@@ -166,15 +166,17 @@ class Pages:
     def of_life(self, node_id: int, generation: int, run: int) -> list[Note]:
         """The notes that one life has written."""
         notes = []
-        for page in (2 * node_id, 2 * node_id + 1):
-            headers = self.headers(page)
-            if not headers or (headers[0].generation, headers[0].run) != (generation, run):
-                continue
-            for number in range(1, min(headers[0].entries, self.layout.partitions) + 1):
+        for page, header in self.taken_by(node_id, generation, run).items():
+            for number in range(1, min(header.entries, self.layout.partitions) + 1):
                 slot = self.slot(self.layout.entry(page, number))
                 if not isinstance(slot, Unread):
                     notes.append(note(slot))
         return [one for one in notes if (one.generation, one.run) == (generation, run)]
+
+    def taken_by(self, node_id: int, generation: int, run: int) -> dict[int, Header]:
+        """The page that one life has taken, and no later one, with its header; nothing if there is none."""
+        life, pages = (generation, run), (2 * node_id, 2 * node_id + 1)
+        return {page: one for page in pages for one in self.headers(page)[:1] if (one.generation, one.run) == life}
 
     def newest_claim(self, digest: bytes, now: int) -> int:
         """Return the newest claim of a partition that is not older than now; 0: none."""

@@ -59,6 +59,8 @@ class ProgressMemory:
         self._layout = layout
         self._lives: dict[tuple[int, int], tuple[Pages, LifeMemory]] = {}
         """Those of this process."""
+        self._ended: dict[int, int] = {}
+        """The generation of each page's last life that has ended, as this process and those that it forks know it."""
         self._run = secrets.randbits(64)
         if path is not None:
             self._mend()
@@ -75,7 +77,7 @@ class ProgressMemory:
         """In the child: return the memory of its life, the same each time. It takes a page over."""
         if (node_id, generation) not in self._lives:
             pages = Pages(self._map, self._layout, self._file)
-            self._lives[node_id, generation] = pages, LifeMemory(pages, node_id, generation, self._run)
+            self._lives[node_id, generation] = pages, LifeMemory(pages, node_id, generation, self._run, self._ended)
         return self._lives[node_id, generation][1]
 
     def epitaph(self, node_id: int, generation: int, epitaph: Epitaph) -> None:
@@ -84,6 +86,9 @@ class ProgressMemory:
         Its texts are cut: the reason to 300 bytes, the stack to some 2 KiB.
         """
         if 0 <= node_id < self._layout.nodes and not self._map.closed:
+            pages = Pages(self._map, self._layout, self._file)
+            self._ended |= dict.fromkeys(pages.taken_by(node_id, generation, self._run), generation)
+            pages.close()
             at = self._layout.epitaph(node_id, generation)
             raw = packed_epitaph(at, self._run, generation, epitaph)
             self._map[at : at + len(raw)] = raw
