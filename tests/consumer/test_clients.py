@@ -15,6 +15,7 @@ from swarm_consumer import App, Consumer, Producer, Runtime
 from swarm_consumer.events import ClientCreated
 from swarm_consumer.kafka.clients import KafkaClients
 from swarm_consumer.kafka.librdkafka_log import ContainedLog, scrubbing
+from swarm_consumer.kafka.producer_properties import connection_properties
 from swarm_consumer.testing import await_committed, produce
 from swarm_consumer.testing.errors import UnsupportedByBroker
 from swarm_consumer.testing.in_memory import _MemoryClients
@@ -255,6 +256,17 @@ def test_a_runtime_gets_all_its_clients_from_the_factory_that_it_is_given(embedd
         ("producer", "shop-producer", ["error_cb"]),
     ]
     assert len(created) == 1
+
+
+def test_a_client_for_administration_gets_all_that_says_how_to_reach_the_brokers_and_nothing_else():
+    reach = NOWHERE | {
+        "client.id": "c", "security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER", "socket.timeout.ms": 1000,
+        "enable.sasl.oauthbearer.unsecure.jwt": True, "ssl.ca.location": "probe", "https.ca.location": "probe",
+        "enable.ssl.certificate.verification": True, "reconnect.backoff.ms": 10, "broker.address.family": "v4",
+    }  # fmt: skip
+    others = GROUP | {"client.rack": "r", "auto.offset.reset": "earliest", "session.timeout.ms": 6000, "linger.ms": 1}
+    assert connection_properties(reach | others) == reach
+    KafkaClients(log_level=0).admin(reach)  # it knows all of them
 
 
 def test_the_test_kit_has_no_cluster_to_administer():

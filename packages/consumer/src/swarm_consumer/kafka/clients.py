@@ -78,7 +78,7 @@ class KafkaClients:
     def admin(self, properties: Mapping[str, Any], *, error_cb: ErrorCallback | None = None) -> AdminClient:
         """Return a new client for administration."""
         check_clients_allowed("AdminClient")
-        from confluent_kafka.admin import AdminClient  # no node needs it
+        from confluent_kafka.admin import AdminClient  # most nodes never need it
 
         return AdminClient(self._configuration(properties, {"error_cb": error_cb}))
 

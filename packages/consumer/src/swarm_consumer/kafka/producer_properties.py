@@ -89,9 +89,14 @@ def connection_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_connection(name: str) -> bool:
-    return name in ("oauth_cb", "metadata.broker.list") or name.startswith(
-        ("bootstrap.", "sasl.", "ssl.", "security.", "socket.", "broker.", "client.", "reconnect.", "enable.ssl")
-    )
+    return name in ("oauth_cb", "metadata.broker.list") or name.startswith(_CONNECTION)
+
+
+_CONNECTION = (
+    "bootstrap.", "sasl.", "enable.sasl.", "ssl.", "enable.ssl.", "https.", "security.", "socket.", "broker.",
+    "client.", "reconnect.",
+)  # fmt: skip
+"""Those with "https." are for the provider of a token."""
 
 
 def producer_properties(
