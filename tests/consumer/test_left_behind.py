@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import confluent_kafka
@@ -16,6 +20,7 @@ from swarm_consumer._connection import group_members, left_behind
 from swarm_consumer._connection.left_behind import FIRST_S, OWN_S, REJOIN_S, TRIES, LeftBehind, joined_again, was_own
 from swarm_consumer._scheduling.remembrance import Epitaph, Verdict
 from swarm_consumer.events import Assigned, ClientError
+from swarm_consumer.kafka.clients import KafkaClients
 from tests.consumer.notebook import remembered
 
 ENDED = Epitaph(Verdict.COUNTS, "killed by SIGSEGV")
@@ -187,9 +192,11 @@ class Answer:
     def done(self):
         return self._error is not TimeoutError
 
-    def result(self, timeout):
-        if self._error is not None:
-            raise self._error
+    def exception(self):
+        return self._error
+
+    def result(self):
+        assert self._error is None
         return self._described
 
 
@@ -224,6 +231,22 @@ class Clients:
 def test_what_the_coordinator_says(clients, found, monkeypatch):
     monkeypatch.setattr(group_members, "ASK_S", 0.05)
     assert group_members.owned(clients, {}, "orders") == found
+
+
+def test_a_question_without_an_answer_leaves_no_client_behind(monkeypatch):
+    """Its threads would stay until a garbage collection, which may be an hour later, or while a lock is held."""
+    monkeypatch.setattr(group_members, "ASK_S", 0.3)
+    tasks = Path("/proc/self/task")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        reach = {"bootstrap.servers": f"127.0.0.1:{silent.getsockname()[1]}"}
+        gc.collect()
+        gc.disable()
+        try:
+            before = set(os.listdir(tasks))
+            assert group_members.owned(KafkaClients(log_level=0), reach, "orders") is None
+            assert set(os.listdir(tasks)) <= before
+        finally:
+            gc.enable()
 
 
 # -- on Kafka ---------------------------------------------------------------------------------------------------------

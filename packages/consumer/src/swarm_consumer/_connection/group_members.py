@@ -27,7 +27,11 @@ def owned(clients: ClientFactory, properties: Mapping[str, Any], group: str) -> 
         until = time.monotonic() + ASK_S
         while not answer.done() and time.monotonic() < until:
             admin.poll(POLL_S)  # its callback for a token is called here
-        described = answer.result(0)
+        # An error that result() raises here would keep this frame, and with it the client and its threads, until a
+        # garbage collection: on any thread, maybe while it holds a lock.
+        if not answer.done() or answer.exception() is not None:
+            return None
+        described = answer.result()
         if described.state is not ConsumerGroupState.STABLE:
             return None
         return frozenset(
