@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -230,7 +231,13 @@ class Clients:
 )
 def test_what_the_coordinator_says(clients, found, monkeypatch):
     monkeypatch.setattr(group_members, "ASK_S", 0.05)
-    assert group_members.owned(clients, {}, "orders") == found
+    assert group_members.owned(clients, {}, "orders", lambda: False) == found
+
+
+def test_a_stop_does_not_wait_for_the_answer():
+    stops, began = iter([False, True]), time.monotonic()
+    assert group_members.owned(Clients(Answer(error=TimeoutError)), {}, "orders", lambda: next(stops)) is None
+    assert time.monotonic() - began < group_members.ASK_S
 
 
 def test_a_question_without_an_answer_leaves_no_client_behind(monkeypatch):
@@ -243,7 +250,7 @@ def test_a_question_without_an_answer_leaves_no_client_behind(monkeypatch):
         gc.disable()
         try:
             before = set(os.listdir(tasks))
-            assert group_members.owned(KafkaClients(log_level=0), reach, "orders") is None
+            assert group_members.owned(KafkaClients(log_level=0), reach, "orders", lambda: False) is None
             assert set(os.listdir(tasks)) <= before
         finally:
             gc.enable()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import ConsumerGroupState
@@ -16,16 +16,18 @@ ASK_S = 2.0
 POLL_S = 0.05
 
 
-def owned(clients: ClientFactory, properties: Mapping[str, Any], group: str) -> frozenset[Key] | None:
+def owned(
+    clients: ClientFactory, properties: Mapping[str, Any], group: str, is_stopping: Callable[[], bool]
+) -> frozenset[Key] | None:
     """Return the partitions that any member has; None if that is unknown, or the group is in a rebalance.
 
-    properties: how to reach the brokers.
+    properties: how to reach the brokers. is_stopping: whether a stop has come, whose time this would take.
     """
     try:
         admin = clients.admin(properties)
         answer = admin.describe_consumer_groups([group], request_timeout=ASK_S)[group]
         until = time.monotonic() + ASK_S
-        while not answer.done() and time.monotonic() < until:
+        while not answer.done() and time.monotonic() < until and not is_stopping():
             admin.poll(POLL_S)  # its callback for a token is called here
         # An error that result() raises here would keep this frame, and with it the client and its threads, until a
         # garbage collection: on any thread, maybe while it holds a lock.

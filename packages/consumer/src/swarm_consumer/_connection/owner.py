@@ -247,7 +247,8 @@ class Owner:
             self._rejoin = self.left_behind.look(client, now, connection.assigned)
 
     def _owned_by_members(self) -> frozenset[Key] | None:
-        return group_members.owned(self._clients, self.properties.of_connection(), self.connection.group.consumer_group)
+        reach, group = self.properties.of_connection(), self.connection.group.consumer_group
+        return group_members.owned(self._clients, reach, group, self._is_told_to_stop)
 
     def _housekeep(self, client: confluent_kafka.Consumer) -> None:
         """Do what is due: requests of handlers, progress to commit, retries and pauses that end, seeks, ticks."""
