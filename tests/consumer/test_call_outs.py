@@ -335,7 +335,8 @@ def callback(error):
 OURS = {
     ("left_behind.py:LeftBehind.look", "assigned"),  # Connection.assigned
     ("group_members.py:owned", "admin.describe_consumer_groups"),  # under the guard of owned, as is the factory
-    ("suspicion.py:is_to_be_alone", "handled"),  # KeptProgress.handled
+    ("group_members.py:owned", "is_stopping"),  # the owner's, of one attribute
+    ("kept_progress.py:KeptProgress.see_to", "self._restore"),  # guarded there: test_kept_progress.py has it raise
     ("connection.py:Connection.leaving", "self._leaving"),  # under the guard of Runtime.run
     ("kept_progress.py:KeptProgress.positions", "ends_of"),  # starts.ends
     ("gate.py:Gate._open", "tenure._in_company"),

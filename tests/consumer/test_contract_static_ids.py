@@ -39,6 +39,7 @@ def test_a_stop_for_good_before_a_node_has_joined_leaves_for_its_dead_predecesso
     """The id stayed in the group for its session, and the partitions with it: who has not joined cannot leave."""
     world = real_world
     topic = world.topic()
+    world.produce(topic, [b"x"] * 5)
     assignor = {"partition.assignment.strategy": "cooperative-sticky"}
     classic = {"group.protocol": "classic", "session.timeout.ms": 45000, **assignor}
     die_as_a_member(world, topic, **classic)
@@ -49,6 +50,7 @@ def test_a_stop_for_good_before_a_node_has_joined_leaves_for_its_dead_predecesso
         running = world.start(app, node_id=7, leaving=lambda code: True)
         assert running.stop() == 0
         running.wait_for(lambda: cluster.group(world.group).members() == 0, 10, "a group without members")
+    assert not world.committed(topic), "nobody has handled anything"
 
 
 def test_a_node_whose_predecessor_died_waits_for_its_id_and_then_goes_on(real_world):
