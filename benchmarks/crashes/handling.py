@@ -153,10 +153,11 @@ def transact(life: Life, run: Run) -> bool:
 def seek(life: Life, partition: Partition) -> None:
     target, log = partition.pending_seek, life.broker.log
     place = (log.end if life.history.has("latest") else 0) if target > log.end else int(target)
-    life.at, life.at_epoch, life.cuts = place, None, log.cuts
+    life.at, life.at_epoch = place, None
     life.log = life.fetched = log
     life.crossed = -1, log
-    if not isinstance(target, Beginning):
+    if not isinstance(target, Beginning):  # back to a beginning of before a cut, the client sees nothing of it
+        life.cuts = log.cuts
         life.again = place, life.history.now
         if life.member is life.broker.owner:
             log.excuse(place)

@@ -119,7 +119,7 @@ def test_a_reset_to_where_the_group_stands_is_no_reset():
         assert search.breaks(224_073) is None
 
 
-@pytest.mark.parametrize("seed", [16_459, 1_386_579, 1_753_013])
+@pytest.mark.parametrize("seed", [16_459, 1_386_579, 1_753_013, 2_365_166])
 def test_a_log_that_was_cut_owes_nothing_of_what_it_had(seed: int):
     """A mark by hand is of the record that was given, and a wish of the records that were there."""
     with mapped.clocked():
