@@ -35,7 +35,10 @@ def outcome(process: Any, command: Any, value: Any) -> Any:
         return error.message
     except typer.Exit:
         return "exit"
-    return type(result), result
+    except TypeError as error:  # True for a path, which no command line gives
+        return str(error)
+    # Typer before 0.16 returns a tuple here, and makes a list of any sequence before it calls the command.
+    return (list, list(result)) if isinstance(result, tuple) else (type(result), result)
 
 
 def test_there_are_parameters_of_every_command() -> None:
