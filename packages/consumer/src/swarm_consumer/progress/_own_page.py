@@ -203,7 +203,7 @@ class OwnPage:
                     self._map[at : at + len(raw)] = raw
                     self._map[at + MARK] = 1
                 if known.get(at) != runs.number:
-                    runs.restore()
+                    runs.put()
             else:
                 raw = _nameless(at) if at in self._nameless else bytes(SCOPE)
                 if self._map[at : at + SCOPE] != raw:

@@ -29,18 +29,15 @@ class RunCount:
 
     def __init__(self, mapping: mmap | bytearray, at: int, number: int) -> None:
         self._map, self._at, self.number = mapping, at, number
-        self._put()
+        self.put()
 
     def add(self) -> None:
         """Count one more. Two threads at the same moment may count one only: it stands for "at least"."""
         self.number = (self.number + 1) & MASK
-        self._put()
+        self.put()
 
-    def restore(self) -> None:
-        """Write it again, because something else has been written over it."""
-        self._put()
-
-    def _put(self) -> None:
+    def put(self) -> None:
+        """Write it: after a change, or again because something else has been written over it."""
         number = self.number
         PAIR.pack_into(self._map, counter(self._at, number), number, number ^ MASK)
 
